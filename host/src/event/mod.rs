@@ -1,0 +1,103 @@
+//! What flows from the kernel to every sink: events, gathered in batches, and the trace they belong to.
+//!
+//! This room is the vocabulary that all others share, so it imports nothing of the crate. An [`Event`] is one call of
+//! (or return from) a kernel function with a packet; a [`Batch`] is the grain in which events travel; a [`Trace`] is
+//! sent once before the first batch and a [`Summary`] once after the last. The WASM contract in `wit/` says the same.
+
+mod schema;
+mod trace;
+
+pub use schema::{EnumMember, Field, FieldFormat, FieldType, Schema};
+pub use trace::{Function, Loss, LossKind, SkippedFunction, Summary, Trace, Tracer};
+
+/// Whether an event is a function's entry or its return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum EventKind {
+    /// The packet entered the function.
+    Entry = 0,
+    /// The function that the packet had entered returned.
+    Return = 1,
+}
+
+/// One call of, or return from, a kernel function with a traced packet.
+///
+/// 64 bytes, fixed layout, integers only: a batch is handed to a plugin by one copy, and `wit/` names the same fields
+/// at the same offsets (asserted below). The spare words are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// Identity of the packet, unique for the life of the trace; never 0. It is not the sk_buff's address, which the
+    /// kernel reuses as soon as a packet is freed.
+    pub packet: u64,
+    /// Kernel address of the sk_buff. In a return it is that of the entry, or 0 if the entry was lost.
+    pub skb: u64,
+    /// Nanoseconds, `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
+    pub timestamp: u64,
+    /// In a return: the timestamp of its entry, so that `timestamp - entry_timestamp` is the call's duration. 0 in an
+    /// entry, and in a return whose entry was lost.
+    pub entry_timestamp: u64,
+    /// Index into [`Trace::functions`].
+    pub function: u32,
+    /// The CPU that ran the function.
+    pub cpu: u32,
+    /// Entry or return.
+    pub kind: EventKind,
+    /// The kernel's id of the thread that was current (a "pid" to the kernel), 0 in the idle task. Calls nest
+    /// properly within one packet and one thread (for thread 0: within one CPU).
+    pub thread: u32,
+    /// First byte of the event's payload in [`Batch::payload`].
+    pub payload_offset: u32,
+    /// Length of the payload: 0, or [`Schema::size`].
+    pub payload_len: u32,
+    /// Room for later fields: a published record cannot grow.
+    pub spare: u64,
+}
+
+const _: () = {
+    assert!(size_of::<Event>() == 64);
+    assert!(std::mem::offset_of!(Event, packet) == 0);
+    assert!(std::mem::offset_of!(Event, skb) == 8);
+    assert!(std::mem::offset_of!(Event, timestamp) == 16);
+    assert!(std::mem::offset_of!(Event, entry_timestamp) == 24);
+    assert!(std::mem::offset_of!(Event, function) == 32);
+    assert!(std::mem::offset_of!(Event, cpu) == 36);
+    assert!(std::mem::offset_of!(Event, kind) == 40);
+    assert!(std::mem::offset_of!(Event, thread) == 44);
+    assert!(std::mem::offset_of!(Event, payload_offset) == 48);
+    assert!(std::mem::offset_of!(Event, payload_len) == 52);
+};
+
+impl Event {
+    /// The call's duration in nanoseconds, in a return whose entry was seen.
+    pub fn duration(&self) -> Option<u64> {
+        (self.kind == EventKind::Return && self.entry_timestamp != 0)
+            .then(|| self.timestamp.saturating_sub(self.entry_timestamp))
+    }
+}
+
+/// Events as they travel: in the order in which the stream delivered them, which within one packet is the order of
+/// time.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The events.
+    pub events: Vec<Event>,
+    /// Payload bytes of all of them; each event names its range.
+    pub payload: Vec<u8>,
+}
+
+impl Batch {
+    /// The payload of one of this batch's events: empty, or [`Schema::size`] bytes.
+    pub fn payload_of(&self, event: &Event) -> &[u8] {
+        let start = event.payload_offset as usize;
+        self.payload
+            .get(start..start + event.payload_len as usize)
+            .unwrap_or_default()
+    }
+
+    /// Forgets the events and keeps the memory.
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.payload.clear();
+    }
+}

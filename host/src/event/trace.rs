@@ -1,0 +1,135 @@
+//! What is known about a trace besides its events: sent once before them, and once after.
+
+use super::Schema;
+
+/// Which of the two pictures of a packet's journey is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracer {
+    /// Entries only.
+    Function,
+    /// Entries and returns.
+    FunctionGraph,
+}
+
+impl Tracer {
+    /// The name that the command line and every output use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tracer::Function => "function",
+            Tracer::FunctionGraph => "function_graph",
+        }
+    }
+}
+
+/// One function that is traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Symbol name, with the compiler's suffix if it has one.
+    pub name: String,
+    /// `vmlinux`, or the module's name.
+    pub module: String,
+    /// Address of the symbol, 0 where the kernel does not tell.
+    pub address: u64,
+}
+
+/// Everything about a trace that is known before its first event.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Which picture.
+    pub tracer: Tracer,
+    /// The backend that attached (`kprobe-multi`, ...).
+    pub backend: String,
+    /// The functions that events name by their index.
+    pub functions: Vec<Function>,
+    /// What the payloads mean.
+    pub schema: Schema,
+    /// Nanoseconds to add to an event's timestamp to get nanoseconds since 1970 (UTC).
+    pub clock_offset: i64,
+    /// The command line, as it was given.
+    pub command_line: Vec<String>,
+    /// `uname -r` of the traced kernel.
+    pub kernel_release: String,
+    /// The mark that a packet must carry, after masking.
+    pub mark: u32,
+    /// The bits of the mark that count.
+    pub mask: u32,
+}
+
+/// A way in which events are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LossKind {
+    /// The ring or perf buffer was full.
+    BufferFull,
+    /// A probe fired inside a BPF program on the same CPU and the kernel did not run ours.
+    Recursion,
+    /// A return could not be probed because all return instances of a function were in use.
+    ReturnMissed,
+    /// The table of live packets or of open calls was full.
+    MapFull,
+}
+
+impl LossKind {
+    /// The word that the JSON lines format uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            LossKind::BufferFull => "buffer-full",
+            LossKind::Recursion => "recursion",
+            LossKind::ReturnMissed => "return-missed",
+            LossKind::MapFull => "map-full",
+        }
+    }
+
+    /// What a person is told, after the number of events.
+    pub fn description(self) -> &'static str {
+        match self {
+            LossKind::BufferFull => "buffer full",
+            LossKind::Recursion => "probe hit inside another probe",
+            LossKind::ReturnMissed => "return not probed",
+            LossKind::MapFull => "packet table full",
+        }
+    }
+}
+
+/// Events that were lost in one way on one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// How.
+    pub kind: LossKind,
+    /// Where, if the kernel counts it per CPU.
+    pub cpu: Option<u32>,
+    /// How many events.
+    pub count: u64,
+}
+
+/// A function that was wanted and is not traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedFunction {
+    /// Symbol name.
+    pub name: String,
+    /// `vmlinux`, or the module's name.
+    pub module: String,
+    /// Why, in words for the user.
+    pub reason: String,
+}
+
+/// Everything that is known when the trace has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Events delivered to the sinks.
+    pub events: u64,
+    /// Distinct packets among them.
+    pub packets: u64,
+    /// Events lost, by way and CPU; empty if none was.
+    pub losses: Vec<Loss>,
+    /// How many functions were attached.
+    pub attached: u32,
+    /// The functions that could not be.
+    pub skipped: Vec<SkippedFunction>,
+}
+
+impl Summary {
+    /// Events lost in all ways and on all CPUs.
+    pub fn lost(&self) -> u64 {
+        self.losses.iter().map(|loss| loss.count).sum()
+    }
+}

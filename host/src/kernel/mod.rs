@@ -1,0 +1,32 @@
+//! What the running kernel offers: its types (BTF), its symbols, and which of its functions take a packet.
+//!
+//! This room reads files and attaches nothing. Every reader takes the root of the file system it reads ([`Root`]),
+//! so that a test builds a fake tree and a fixture stands for a kernel. It imports nothing of the crate.
+
+pub mod function;
+
+pub use function::{Candidate, PacketArgument};
+
+use std::path::{Path, PathBuf};
+
+/// Where `/proc` and `/sys` are found: `/`, or a folder that a test has filled.
+#[derive(Clone, Debug)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// The running system.
+    pub fn system() -> Self {
+        Root(PathBuf::from("/"))
+    }
+
+    /// A tree that looks like one.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Root(path.into())
+    }
+
+    /// The path of an absolute `path` below this root.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.0
+            .join(Path::new(path).strip_prefix("/").unwrap_or(Path::new(path)))
+    }
+}

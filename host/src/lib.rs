@@ -1,0 +1,14 @@
+//! ipft shows the journey of packets through the Linux kernel: which functions each went through, when, on which CPU,
+//! for how long.
+//!
+//! ```text
+//! kernel function --> probe (BPF) --> stream --> Batch --> sinks
+//! ```
+//!
+//! Data goes one way, and no layer imports one to its right: [`kernel`] reads what the kernel offers, [`probe`]
+//! attaches, [`stream`] turns kernel records into batches of [`event`]s, [`sink`]s draw them. `session` ties one trace
+//! together and the binary only wires.
+
+pub mod event;
+pub mod kernel;
+pub mod sink;

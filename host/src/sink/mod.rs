@@ -1,0 +1,38 @@
+//! Sinks draw the journey: they consume batches of events and produce output.
+//!
+//! Built-in, Lua, native and WASM sinks are peers behind one trait, and nothing above this room knows which kind one
+//! is. A sink may import `event`, nothing else of the crate. Several run at once; one that fails is set aside and the
+//! others go on.
+
+use crate::event::{Batch, Summary, Trace};
+
+/// What a sink could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The output was closed by its reader (`| head`): the end of a run, not a failure.
+    #[error("the output was closed by its reader")]
+    Closed,
+    /// The output could not be written.
+    #[error("cannot write the output: {0}")]
+    Write(#[source] std::io::Error),
+}
+
+impl From<std::io::Error> for SinkError {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            SinkError::Closed
+        } else {
+            SinkError::Write(error)
+        }
+    }
+}
+
+/// A consumer of one trace. The calls come in this order: `start` once, `events` any number of times, `finish` once.
+pub trait Sink {
+    /// The trace is about to deliver events.
+    fn start(&mut self, trace: &Trace) -> Result<(), SinkError>;
+    /// Events happened. Within one packet they come in order of time.
+    fn events(&mut self, batch: &Batch) -> Result<(), SinkError>;
+    /// The trace has ended; nothing follows.
+    fn finish(&mut self, summary: &Summary) -> Result<(), SinkError>;
+}
