@@ -11,4 +11,5 @@
 
 pub mod event;
 pub mod kernel;
+pub mod probe;
 pub mod sink;
