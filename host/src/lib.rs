@@ -14,5 +14,7 @@ pub mod event;
 pub mod kernel;
 pub mod probe;
 pub mod probe_server;
+pub mod session;
 pub mod signals;
 pub mod sink;
+pub mod stream;

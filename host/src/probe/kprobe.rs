@@ -122,7 +122,7 @@ impl Backend for Kprobe {
         let mut attached = 0;
         let mut skipped = Vec::new();
         let (mut events, mut links, mut return_links) = (Vec::new(), Vec::new(), Vec::new());
-        let mut addresses = std::collections::HashMap::new();
+        let mut addresses = Vec::new();
         for (index, outcome) in outcomes.into_iter().enumerate() {
             let (function, _) = &all[index];
             match outcome {
@@ -140,7 +140,7 @@ impl Backend for Kprobe {
                     }
                     if index < request.functions.len() {
                         attached += 1;
-                        addresses.insert(address, index as u32);
+                        addresses.push((address, index as u32));
                     }
                 }
                 Outcome::Refused(error) => skipped.push(skip(function, describe(&error))),

@@ -12,7 +12,6 @@ mod loss;
 mod programs;
 mod syscall;
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -133,8 +132,8 @@ pub struct Request<'a> {
 pub enum FunctionIds {
     /// The index in the function table.
     Index,
-    /// The function's address.
-    Address(HashMap<u64, u32>),
+    /// The function's address, with its index.
+    Address(Vec<(u64, u32)>),
 }
 
 impl FunctionIds {
@@ -143,7 +142,6 @@ impl FunctionIds {
             functions
                 .iter()
                 .zip(0..)
-                .filter(|(function, _)| function.address != 0)
                 .map(|(function, index)| (function.address, index))
                 .collect(),
         )
