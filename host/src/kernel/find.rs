@@ -280,8 +280,7 @@ impl Hits<'_> {
         if let Ok(path) = tracefs::file(root, "available_filter_functions_addrs") {
             let mut hidden = false;
             symbols::read_filter_functions(&path, true, |symbol| {
-                hidden |= symbol.address == 0;
-                self.add(symbol);
+                hidden |= self.add(symbol) == Some(0);
             })
             .map_err(|source| KernelError::read(path, source))?;
             if !hidden {
@@ -294,8 +293,10 @@ impl Hits<'_> {
             io::ErrorKind::NotFound => KernelError::NoTracefs,
             _ => KernelError::read(path, source),
         })?;
-        symbols::read_filter_functions(&path, false, |symbol| self.add(symbol))
-            .map_err(|source| KernelError::read(path, source))?;
+        symbols::read_filter_functions(&path, false, |symbol| {
+            self.add(symbol);
+        })
+        .map_err(|source| KernelError::read(path, source))?;
         let listed = std::mem::take(&mut self.list);
         if !self.read_kallsyms(root) {
             self.list = listed;
@@ -316,13 +317,9 @@ impl Hits<'_> {
         let mut hidden = false;
         let read = symbols::read_kallsyms(&root.path("/proc/kallsyms"), |symbol| {
             // Addresses are shown to those who may see them, all or none.
-            if symbol.address != 0 {
-                self.add(symbol);
-            } else {
-                hidden = hidden || self.wanted.of_name(symbol.name).next().is_some();
-            }
+            hidden |= self.add(symbol) == Some(0);
         });
-        if read.is_err() || (hidden && self.list.is_empty()) {
+        if read.is_err() || hidden {
             self.list.clear();
             return false;
         }
@@ -355,34 +352,32 @@ impl Hits<'_> {
         true
     }
 
-    /// Notes a symbol, if it is a wanted function.
+    /// Notes a symbol, if it is a wanted function; its address, then.
     #[inline]
-    fn add(&mut self, symbol: Symbol) {
-        let Some((plain, suffixed)) = plain_name(symbol.name) else {
-            return;
-        };
+    fn add(&mut self, symbol: Symbol) -> Option<u64> {
+        let (plain, suffixed) = plain_name(symbol.name)?;
         // Newer BTF may name the copy itself.
-        for name in [symbol.name, plain].into_iter().take(if suffixed { 2 } else { 1 }) {
-            let Some((wanted, _)) = self
-                .wanted
-                .of_name(name)
-                .find(|(_, function)| self.numbers.get(symbol.module) == Some(&function.module))
-            else {
-                continue;
-            };
-            let Ok(name) = std::str::from_utf8(symbol.name) else {
-                return;
-            };
-            self.list.push(Hit {
-                wanted,
-                name: name.to_owned(),
-                address: symbol.address,
-                suffixed,
-                ambiguous: false,
-                lost: false,
-            });
-            return;
-        }
+        let names = [symbol.name, plain];
+        let names = if suffixed { &names[..] } else { &names[1..] };
+        let wanted = names.iter().find_map(|name| self.look_up(name, symbol.module))?;
+        let address = symbol.address();
+        self.list.push(Hit {
+            wanted,
+            name: std::str::from_utf8(symbol.name).ok()?.to_owned(),
+            address,
+            suffixed,
+            ambiguous: false,
+            lost: false,
+        });
+        Some(address)
+    }
+
+    #[inline]
+    fn look_up(&self, name: &[u8], module: &[u8]) -> Option<u32> {
+        self.wanted
+            .of_name(name)
+            .find(|(_, function)| self.numbers.get(module) == Some(&function.module))
+            .map(|(index, _)| index)
     }
 
     /// Drops second names of one address, and marks names that several addresses have.

@@ -14,8 +14,15 @@ pub(super) struct Symbol<'a> {
     pub(super) name: &'a [u8],
     /// Empty for the kernel itself.
     pub(super) module: &'a [u8],
-    /// 0 if the file does not say.
-    pub(super) address: u64,
+    /// The address as the file writes it, empty if it does not.
+    digits: &'a [u8],
+}
+
+impl Symbol<'_> {
+    /// 0 if the file does not say. Few symbols are ever asked, so it is read only then.
+    pub(super) fn address(&self) -> u64 {
+        hexadecimal(self.digits).map_or(0, |(address, _)| address)
+    }
 }
 
 /// Cuts `NAME<TAB or space>[MODULE]` in two.
@@ -34,33 +41,27 @@ fn name_and_module(text: &[u8]) -> (&[u8], &[u8]) {
 /// A line of `/proc/kallsyms`, if it is a function's: `ffffffff94b66e90 T ip_rcv`, with `<TAB>[MODULE]` behind it.
 #[inline]
 fn kallsyms_line(line: &[u8]) -> Option<Symbol<'_>> {
-    // All but a thousand lines have an address of 16 digits, so that the type is where we expect it and most lines
-    // need no more than one look.
-    let kind = if line.get(16) == Some(&b' ') {
-        line.get(17)
-    } else {
-        line.get(memchr::memchr(b' ', line)? + 1)
-    };
-    if !matches!(kind, Some(b't' | b'T' | b'w' | b'W')) {
+    // On 64-bit machines an address has 16 digits. A line is looked at in one place, and most are done with then.
+    let (digits, rest) = line.split_at_checked(16)?;
+    let [b' ', b't' | b'T' | b'w' | b'W', b' ', text @ ..] = rest else {
         return None;
-    }
-    let (address, rest) = hexadecimal(line)?;
-    let (name, module) = name_and_module(rest.get(3..)?);
-    Some(Symbol { name, module, address })
+    };
+    let (name, module) = name_and_module(text);
+    Some(Symbol { name, module, digits })
 }
 
 /// A line of `available_filter_functions`: `ip_rcv`, with ` [MODULE]` behind it. Its sister
 /// `available_filter_functions_addrs` has the address and a space before it.
 #[inline]
 fn filter_line(line: &[u8], with_address: bool) -> Option<Symbol<'_>> {
-    let (address, text) = if with_address {
-        let (address, rest) = hexadecimal(line)?;
-        (address, rest.strip_prefix(b" ")?)
+    let (digits, text) = if with_address {
+        let space = memchr::memchr(b' ', line)?;
+        (&line[..space], &line[space + 1..])
     } else {
-        (0, line)
+        (&line[..0], line)
     };
     let (name, module) = name_and_module(text);
-    Some(Symbol { name, module, address })
+    Some(Symbol { name, module, digits })
 }
 
 /// Reads the functions in `/proc/kallsyms`.

@@ -39,7 +39,13 @@ fn filter_bit(name: &[u8]) -> (usize, u32) {
         (Some(first), Some(last)) => u64::from_ne_bytes(*first) ^ u64::from_ne_bytes(*last).rotate_left(29),
         _ => name.iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte)),
     };
-    let hash = (ends ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    place(ends ^ name.len() as u64)
+}
+
+/// Spreads numbers over the bits of a filter.
+#[inline]
+fn place(number: u64) -> (usize, u32) {
+    let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
     ((hash >> 6) as usize % FILTER_WORDS, (hash & 63) as u32)
 }
 
@@ -54,22 +60,29 @@ impl Wanted {
 
     /// Adds the functions of one BTF (without its base's) that take a packet.
     pub(super) fn add_btf(&mut self, btf: &Btf, module: u32, types: &mut PacketTypes) {
-        let before = self.functions.len();
+        // Older BTF has one FUNC for each of several static functions of one name. One that takes no packet makes the
+        // name as doubtful as one that takes it elsewhere. A BTF has every string once, so equal names are at equal
+        // offsets.
+        let mut wanted_names = HashMap::new();
+        let mut filter = [0u64; FILTER_WORDS];
         for function in btf.types().filter(|each| each.kind() == Kind::Function) {
             if let Some(packet) = types.find(btf, &function) {
-                self.add(function.name(), module, packet, function.id(), false);
+                let index = self.add(function.name(), module, packet, function.id(), false);
+                wanted_names.insert(function.name_offset(), index);
+                let (word, bit) = place(u64::from(function.name_offset()));
+                filter[word] |= 1 << bit;
             }
         }
-        if self.functions.len() == before {
+        if wanted_names.is_empty() {
             return;
         }
-        // Older BTF has one FUNC for each of several static functions of one name. One that takes no packet makes the
-        // name as doubtful as one that takes it elsewhere.
         for function in btf.types().filter(|each| each.kind() == Kind::Function) {
-            let Some(index) = self.get(function.name().as_bytes(), module) else {
+            let (word, bit) = place(u64::from(function.name_offset()));
+            if filter[word] >> bit & 1 == 0 {
                 continue;
-            };
-            if let Some(wanted) = self.functions.get_mut(index as usize)
+            }
+            let index = wanted_names.get(&function.name_offset());
+            if let Some(wanted) = index.and_then(|index| self.functions.get_mut(*index as usize))
                 && wanted.btf_id != function.id()
                 && types.find(btf, &function) != Some(wanted.packet)
             {
@@ -78,10 +91,10 @@ impl Wanted {
         }
     }
 
-    /// Adds one function, unless its name is already there for that module.
-    pub(super) fn add(&mut self, name: &str, module: u32, packet: Packet, btf_id: u32, without_btf: bool) {
-        if name.is_empty() || self.get(name.as_bytes(), module).is_some() {
-            return;
+    /// Adds one function, unless its name is already there for that module; its index.
+    pub(super) fn add(&mut self, name: &str, module: u32, packet: Packet, btf_id: u32, without_btf: bool) -> u32 {
+        if let Some(index) = self.get(name.as_bytes(), module) {
+            return index;
         }
         let index = self.functions.len() as u32;
         let (word, bit) = filter_bit(name.as_bytes());
@@ -95,6 +108,7 @@ impl Wanted {
             without_btf,
             next,
         });
+        index
     }
 
     /// All, in the order in which they were added.

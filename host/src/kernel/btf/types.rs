@@ -169,9 +169,15 @@ impl<'a> Type<'a> {
         self.kind
     }
 
+    /// Where its name is among the strings. Compilers write every string once, so that equal names of one BTF are at
+    /// equal offsets.
+    pub fn name_offset(&self) -> u32 {
+        word(self.record, 0)
+    }
+
     /// Its name, empty if it has none. For a tag: the tag's text.
     pub fn name(&self) -> &'a str {
-        self.btf.string(word(self.record, 0))
+        self.btf.string(self.name_offset())
     }
 
     /// The type it refers to: what a pointer points to, what a typedef names, a function's prototype, what a prototype
