@@ -8,6 +8,7 @@ pub mod btf;
 mod find;
 mod function;
 mod lines;
+mod list;
 mod prototype;
 mod symbols;
 mod text;
@@ -16,6 +17,7 @@ mod wanted;
 
 pub use find::{Filter, Found, KernelError, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
+pub use list::{HEADER as LIST_HEADER, write_list};
 
 use std::path::{Path, PathBuf};
 

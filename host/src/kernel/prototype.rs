@@ -42,7 +42,12 @@ impl PacketTypes {
     /// How a parameter of this type passes a packet, if it does.
     #[inline]
     fn argument(&mut self, btf: &Btf, id: u32) -> Option<PacketArgument> {
-        match self.class(btf, id, MAX_DEPTH) {
+        let class = match self.classes.get(id as usize) {
+            Some(Class::Unknown) => self.class(btf, id, MAX_DEPTH),
+            Some(known) => *known,
+            None => Class::Other,
+        };
+        match class {
             Class::Pointer => Some(PacketArgument::Pointer),
             Class::DoublePointer => Some(PacketArgument::DoublePointer),
             _ => None,

@@ -3,7 +3,7 @@
 //! A few thousand names are wanted and 200,000 symbols are not, so the first question is answered by one bit of a small
 //! table; only a symbol that passes it is looked up in the map.
 
-use super::btf::{Btf, Kind};
+use super::btf::Btf;
 use super::prototype::{Packet, PacketTypes};
 use std::collections::HashMap;
 
@@ -65,7 +65,7 @@ impl Wanted {
         // offsets.
         let mut wanted_names = HashMap::new();
         let mut filter = [0u64; FILTER_WORDS];
-        for function in btf.types().filter(|each| each.kind() == Kind::Function) {
+        for function in btf.functions() {
             if let Some(packet) = types.find(btf, &function) {
                 let index = self.add(function.name(), module, packet, function.id(), false);
                 wanted_names.insert(function.name_offset(), index);
@@ -76,7 +76,7 @@ impl Wanted {
         if wanted_names.is_empty() {
             return;
         }
-        for function in btf.types().filter(|each| each.kind() == Kind::Function) {
+        for function in btf.functions() {
             let (word, bit) = place(u64::from(function.name_offset()));
             if filter[word] >> bit & 1 == 0 {
                 continue;
@@ -143,6 +143,19 @@ impl Wanted {
     }
 }
 
+/// Whether a name has a dot, eight bytes at a time: names are too short for a search that is made for long texts.
+#[inline]
+fn has_dot(name: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let any = |chunk: &[u8; 8]| {
+        // A byte that equals the dot becomes zero, and only a zero byte borrows into its top bit.
+        let word = u64::from_ne_bytes(*chunk) ^ (ONES * b'.' as u64);
+        word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
+    };
+    let (chunks, rest) = name.as_chunks::<8>();
+    chunks.iter().any(any) || name.last_chunk::<8>().map_or_else(|| rest.contains(&b'.'), any)
+}
+
 /// Cuts a compiler's suffix off a symbol's name; the flag says that there was one.
 ///
 /// Only suffixes of whole functions count. `.isra.N` and `.constprop.N` (GCC) are copies that may have lost arguments,
@@ -150,9 +163,10 @@ impl Wanted {
 /// arguments of its own: `None`.
 #[inline]
 pub(super) fn plain_name(symbol: &[u8]) -> Option<(&[u8], bool)> {
-    let Some(dot) = memchr::memchr(b'.', symbol) else {
+    if !has_dot(symbol) {
         return Some((symbol, false));
-    };
+    }
+    let dot = symbol.iter().position(|byte| *byte == b'.')?;
     let (name, suffixes) = symbol.split_at(dot);
     let whole = suffixes.split(|byte| *byte == b'.').skip(1).all(|part| {
         matches!(part, b"isra" | b"constprop" | b"llvm") || (!part.is_empty() && part.iter().all(u8::is_ascii_digit))
