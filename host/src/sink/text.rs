@@ -83,8 +83,8 @@ pub(super) fn push_nine_digits(out: &mut Vec<u8>, value: u32) {
 /// The digits of a number below 10,000.
 #[inline]
 fn four_digits(value: u32) -> [u8; 4] {
-    let [a, b] = DECIMAL_PAIRS[(value / 100) as usize % 100];
-    let [c, d] = DECIMAL_PAIRS[(value % 100) as usize];
+    let [a, b] = DECIMAL_PAIRS[(value / 100) as usize & 127];
+    let [c, d] = DECIMAL_PAIRS[(value % 100) as usize & 127];
     [a, b, c, d]
 }
 
@@ -206,19 +206,19 @@ pub(super) fn push_visible_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// The inside of a JSON string.
 pub(super) fn push_json_escaped(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            // DEL needs no escape in JSON, but JSON is read in terminals too.
-            0..=0x1f | 0x7f => {
+    for character in text.chars() {
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            // DEL and the C1 controls need no escape in JSON, but JSON is read in terminals too.
+            '\0'..='\x1f' | '\x7f'..='\u{9f}' => {
                 out.extend_from_slice(b"\\u00");
-                push_hex_byte(out, byte);
+                push_hex_byte(out, character as u8);
             }
-            _ => out.push(byte),
+            _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 }
@@ -253,9 +253,10 @@ const HEX_PAIRS: [[u8; 2]; 256] = {
     pairs
 };
 
-/// The two decimal digits of every number below 100.
-const DECIMAL_PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[0; 2]; 100];
+/// The two decimal digits of every number below 100. It is longer so that a mask, and not a check, keeps an index
+/// inside.
+const DECIMAL_PAIRS: [[u8; 2]; 128] = {
+    let mut pairs = [[0; 2]; 128];
     let mut number = 0;
     while number < 100 {
         pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
