@@ -441,3 +441,64 @@ fn push_ipv6(out: &mut Vec<u8>, bytes: &[u8]) {
         index += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv6_is_written_as_the_standard_library_writes_it() {
+        // Every pattern of zero and other segments, with segments of every length.
+        for pattern in 0..256_u32 {
+            for segment in [1_u16, 0x23, 0x456, 0x789a, 0xffff] {
+                let segments: [u16; 8] =
+                    std::array::from_fn(|index| if pattern >> index & 1 == 1 { segment } else { 0 });
+                let address = Ipv6Addr::from(segments);
+                let mut out = Vec::new();
+                push_ipv6(&mut out, &address.octets());
+                assert_eq!(String::from_utf8(out).unwrap(), address.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn integers_of_any_width_are_read_with_their_sign() {
+        for width in 1..=8 {
+            for value in [0_i64, 1, -1, 100, -100] {
+                let bytes = value.to_ne_bytes();
+                let bytes = if cfg!(target_endian = "little") {
+                    &bytes[..width]
+                } else {
+                    &bytes[8 - width..]
+                };
+                assert_eq!(signed(bytes), value);
+            }
+        }
+    }
+
+    #[test]
+    fn flags_never_begin_with_a_bar_and_members_that_are_no_bit_are_no_flags() {
+        let member = |name: &str, value| EnumMember {
+            name: name.to_owned(),
+            value,
+        };
+        let members = names(
+            &[member("ZERO", 0), member("A", 1), member("B", 2), member("AB", 3)],
+            4,
+            Style::Text,
+        );
+        let members: Vec<Name> = members.into_iter().filter(|member| member.value != 0).collect();
+        for (value, expected) in [
+            (0, "<none>"),
+            (1, "A"),
+            (2, "B"),
+            (3, "A|B|AB"),
+            (5, "A|0x4"),
+            (0x80, "0x80"),
+        ] {
+            let mut out = Vec::new();
+            push_flags(&mut out, &members, value);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+}

@@ -108,7 +108,7 @@ impl Journal {
     #[must_use]
     pub(super) fn push(&mut self, event: &Event, payload: &[u8]) -> bool {
         let index = self.events;
-        if index % CHUNK == 0 {
+        if index.is_multiple_of(CHUNK) {
             if index == LIMIT {
                 return false;
             }
@@ -182,7 +182,7 @@ impl Journal {
             self.grow_table();
         }
         self.last = self.packets();
-        if self.last as usize % CHUNK == 0 {
+        if (self.last as usize).is_multiple_of(CHUNK) {
             self.packets.push(Vec::with_capacity(CHUNK));
         }
         self.packets[self.last as usize / CHUNK].push(Packet {
