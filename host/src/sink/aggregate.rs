@@ -23,7 +23,7 @@
 use std::io::Write;
 
 use super::counter::Counter;
-use super::fields::Fields;
+use super::fields::{Fields, Style};
 use super::graph::{Graph, Line};
 use super::journal::{Journal, Kept, LIMIT};
 use super::output::Output;
@@ -68,14 +68,13 @@ impl<W: Write> Aggregate<W> {
     fn print(&mut self) -> Result<(), SinkError> {
         let out = &mut self.output.buffer;
         out.extend_from_slice(b"Timestamp            CPU                   Module                         Function\n");
-        let rows = Rows::new(&self.functions, self.graph);
+        let mut rows = Rows::new(&self.functions, self.graph);
         let mut graph = Graph::default();
         let mut events = Vec::new();
-        let mut payload = Vec::new();
         for packet in 0..self.journal.packets() {
             self.output.buffer.extend_from_slice(b"===\n");
             self.journal.events_of(packet, &mut events);
-            if !events.is_sorted_by_key(|event| self.journal.timestamp(*event)) {
+            if !self.journal.is_sorted() {
                 events.sort_by_key(|event| self.journal.timestamp(*event));
             }
             let mut lines: &[Line] = &[];
@@ -87,8 +86,7 @@ impl<W: Write> Aggregate<W> {
                 let out = &mut self.output.buffer;
                 rows.push(out, &kept, lines.get(position));
                 if !self.fields.is_empty() {
-                    self.journal.payload(*event, &mut payload);
-                    self.fields.push_text(out, &payload);
+                    self.fields.push(out, self.journal.payload(*event));
                 }
                 out.push(b'\n');
                 self.output.line_done()?;
@@ -100,7 +98,7 @@ impl<W: Write> Aggregate<W> {
 
 impl<W: Write> Sink for Aggregate<W> {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        self.fields = Fields::new(&trace.schema)?;
+        self.fields = Fields::new(&trace.schema, Style::Text)?;
         self.functions.clone_from(&trace.functions);
         self.graph = trace.tracer == Tracer::FunctionGraph;
         self.journal = Journal::new(self.graph, trace.schema.size as usize);
@@ -133,6 +131,7 @@ struct Rows {
     columns: FunctionTexts,
     /// The function's name alone.
     names: FunctionTexts,
+    clock: Clock,
 }
 
 impl Rows {
@@ -146,21 +145,27 @@ impl Rows {
             }
         });
         let names = FunctionTexts::new(functions, |out, function| push_visible(out, &function.name));
-        Rows { columns, names }
+        Rows {
+            columns,
+            names,
+            clock: Clock::default(),
+        }
     }
 
     /// The event's row, up to the fields. `line` is its place in the graph, if there is one.
-    fn push(&self, out: &mut Vec<u8>, event: &Kept, line: Option<&Line>) {
-        push_left_aligned(out, event.timestamp);
-        out.push(b' ');
-        push_zero_padded(out, u64::from(event.cpu), 3);
-        out.extend_from_slice(self.columns.of(event.function));
+    #[inline]
+    fn push(&mut self, out: &mut Vec<u8>, event: &Kept, line: Option<&Line>) {
+        let start = out.len();
+        self.clock.push(out, event.timestamp);
+        push_spaces(out, start + 21 - out.len());
+        push_three_digits(out, u64::from(event.cpu));
+        self.columns.push(out, event.function);
         if let Some(line) = line {
             let start = out.len();
             push_spaces(out, 2 * line.level as usize);
             match (event.kind, line.paired) {
                 (EventKind::Entry, _) => {
-                    out.extend_from_slice(self.names.of(event.function));
+                    self.names.push(out, event.function);
                     out.extend_from_slice(b"() {");
                 }
                 (EventKind::Return, true) => {
@@ -170,7 +175,7 @@ impl Rows {
                 }
                 (EventKind::Return, false) => {
                     out.extend_from_slice(b"} /* ");
-                    out.extend_from_slice(self.names.of(event.function));
+                    self.names.push(out, event.function);
                     out.extend_from_slice(b" */");
                 }
             }
@@ -178,13 +183,6 @@ impl Rows {
             push_spaces(out, CALL_WIDTH.saturating_sub(used));
         }
     }
-}
-
-/// `%-20`: no timestamp is wider.
-fn push_left_aligned(out: &mut Vec<u8>, value: u64) {
-    let start = out.len();
-    push_unsigned(out, value);
-    push_spaces(out, (start + 20).saturating_sub(out.len()));
 }
 
 /// A name, made visible, with spaces in front up to the width in characters.
@@ -200,5 +198,5 @@ fn push_right_aligned(out: &mut Vec<u8>, name: &str, width: usize) {
 fn push_microseconds(out: &mut Vec<u8>, nanoseconds: u64) {
     push_unsigned(out, nanoseconds / 1000);
     out.push(b'.');
-    push_zero_padded(out, nanoseconds % 1000, 3);
+    push_three_digits(out, nanoseconds % 1000);
 }

@@ -10,9 +10,22 @@ use super::SinkError;
 use super::text::*;
 use crate::event::{EnumMember, Field, FieldFormat, FieldType, Schema};
 
+/// What the fields of an event look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Style {
+    /// ` ( len: 2688 mark: 0x1 )`, for people.
+    #[default]
+    Text,
+    /// `,"len":"2688","mark":"0x1"`: strings that read like the text.
+    JsonText,
+    /// `,"fields":{"len":2688,"mark":"0x1"}`: every value of the JSON type that suits it.
+    JsonTyped,
+}
+
 /// A compiled schema.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
+    style: Style,
     fields: Vec<Compiled>,
     size: usize,
 }
@@ -20,10 +33,8 @@ pub(super) struct Fields {
 /// One field, ready to be written.
 #[derive(Debug)]
 struct Compiled {
-    /// ` name: `
-    label: Vec<u8>,
-    /// `"name":`
-    key: Vec<u8>,
+    /// What comes before the value, up to a string's opening quote.
+    label: Snippet,
     start: usize,
     end: usize,
     how: How,
@@ -38,7 +49,7 @@ enum How {
     Bool,
     Text,
     Bytes,
-    Enum(Vec<Name>),
+    Enum { members: Vec<Name>, signed: bool },
     Flags(Vec<Name>),
     Ipv4,
     Ipv6,
@@ -48,39 +59,26 @@ enum How {
     Symbol(Vec<Name>),
 }
 
-/// A member of an enum or a symbol, with its name escaped for either kind of output.
+/// A member of an enum or a symbol, with its name escaped.
 #[derive(Debug)]
 struct Name {
     value: u64,
-    visible: Vec<u8>,
-    json: Vec<u8>,
-}
-
-/// What a value is written into.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
-    /// A line that people read.
-    Text,
-    /// The inside of a JSON string that reads like the text.
-    JsonText,
-    /// A JSON value of the field's own type.
-    JsonTyped,
+    text: Vec<u8>,
 }
 
 impl Fields {
     /// Compiles the schema. A field outside the payload, or of a size that its format cannot have, is refused.
-    pub(super) fn new(schema: &Schema) -> Result<Self, SinkError> {
-        let fields = schema
-            .fields
-            .iter()
-            .map(|field| {
-                Compiled::new(field, schema.size).map_err(|reason| SinkError::Field {
-                    name: field.name.clone(),
-                    reason,
-                })
-            })
-            .collect::<Result<_, _>>()?;
+    pub(super) fn new(schema: &Schema, style: Style) -> Result<Self, SinkError> {
+        let mut fields = Vec::new();
+        for field in &schema.fields {
+            let compiled = Compiled::new(field, schema.size, style, fields.is_empty());
+            fields.push(compiled.map_err(|reason| SinkError::Field {
+                name: field.name.clone(),
+                reason,
+            })?);
+        }
         Ok(Fields {
+            style,
             fields,
             size: schema.size as usize,
         })
@@ -91,60 +89,34 @@ impl Fields {
         self.fields.is_empty()
     }
 
-    /// Whether a payload of this length holds the fields.
-    fn has(&self, payload: &[u8]) -> bool {
-        payload.len() == self.size && !self.fields.is_empty()
-    }
-
-    /// ` ( len: 2688 mark: 0x1 )`, or nothing without fields or payload.
+    /// Appends what the payload holds; nothing if it is empty.
     #[inline]
-    pub(super) fn push_text(&self, out: &mut Vec<u8>, payload: &[u8]) {
-        if !self.has(payload) {
+    pub(super) fn push(&self, out: &mut Vec<u8>, payload: &[u8]) {
+        if self.fields.is_empty() || payload.len() != self.size {
             return;
         }
-        out.extend_from_slice(b" (");
-        for field in &self.fields {
-            out.extend_from_slice(&field.label);
-            field.push(out, payload, Style::Text);
-        }
-        out.extend_from_slice(b" )");
-    }
-
-    /// `,"len":"2688","mark":"0x1"`, or nothing without fields or payload.
-    #[inline]
-    pub(super) fn push_json_strings(&self, out: &mut Vec<u8>, payload: &[u8]) {
-        if !self.has(payload) {
-            return;
+        match self.style {
+            Style::Text => out.extend_from_slice(b" ("),
+            Style::JsonText => {}
+            Style::JsonTyped => out.extend_from_slice(b",\"fields\":{"),
         }
         for field in &self.fields {
-            out.push(b',');
-            out.extend_from_slice(&field.key);
-            out.push(b'"');
-            field.push(out, payload, Style::JsonText);
-            out.push(b'"');
-        }
-    }
-
-    /// `,"fields":{"len":2688,"mark":"0x1"}`, or nothing without fields or payload.
-    #[inline]
-    pub(super) fn push_json_typed(&self, out: &mut Vec<u8>, payload: &[u8]) {
-        if !self.has(payload) {
-            return;
-        }
-        out.extend_from_slice(b",\"fields\":{");
-        for (index, field) in self.fields.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
+            field.label.push(out);
+            field.push(out, &payload[field.start..field.end], self.style);
+            if self.style == Style::JsonText {
+                out.push(b'"');
             }
-            out.extend_from_slice(&field.key);
-            field.push(out, payload, Style::JsonTyped);
         }
-        out.push(b'}');
+        match self.style {
+            Style::Text => out.extend_from_slice(b" )"),
+            Style::JsonText => {}
+            Style::JsonTyped => out.push(b'}'),
+        }
     }
 }
 
 impl Compiled {
-    fn new(field: &Field, payload: u32) -> Result<Self, &'static str> {
+    fn new(field: &Field, payload: u32, style: Style, first: bool) -> Result<Self, &'static str> {
         let start = field.offset as usize;
         let end = start + field.size as usize;
         if field.size == 0 {
@@ -172,9 +144,12 @@ impl Compiled {
             },
             FieldFormat::Hex if matches!(field.kind, FieldType::Bytes | FieldType::Char) => How::Bytes,
             FieldFormat::Hex => integer(How::Hex)?,
-            FieldFormat::Enum(members) => integer(How::Enum(names(members, field.size)))?,
+            FieldFormat::Enum(members) => integer(How::Enum {
+                members: names(members, field.size, style),
+                signed: field.kind == FieldType::Signed,
+            })?,
             FieldFormat::Flags(members) => {
-                let mut members = names(members, field.size);
+                let mut members = names(members, field.size, style);
                 // A member that is zero names the absence of flags, which has a spelling of its own.
                 members.retain(|member| member.value != 0);
                 integer(How::Flags(members))?
@@ -189,27 +164,46 @@ impl Compiled {
                 if !symbols.is_sorted_by_key(|symbol| symbol.value) {
                     return Err("its symbols are not sorted by address");
                 }
-                integer(How::Symbol(names(symbols, 8)))?
+                integer(How::Symbol(names(symbols, 8, style)))?
             }
         };
-        let mut label = b" ".to_vec();
-        push_visible(&mut label, &field.name);
-        label.extend_from_slice(b": ");
-        let mut key = Vec::new();
-        push_json_string(&mut key, &field.name);
-        key.push(b':');
+        let mut label = Vec::new();
+        match style {
+            Style::Text => {
+                label.push(b' ');
+                push_visible(&mut label, &field.name);
+                label.extend_from_slice(b": ");
+            }
+            Style::JsonText | Style::JsonTyped => {
+                if !first || style == Style::JsonText {
+                    label.push(b',');
+                }
+                push_json_string(&mut label, &field.name);
+                label.push(b':');
+                if style == Style::JsonText {
+                    label.push(b'"');
+                }
+            }
+        }
         Ok(Compiled {
-            label,
-            key,
+            label: Snippet::new(&label),
             start,
             end,
             how,
         })
     }
 
-    /// Writes the value. The caller has checked that the payload has the schema's size.
-    fn push(&self, out: &mut Vec<u8>, payload: &[u8], style: Style) {
-        let bytes = &payload[self.start..self.end];
+    /// Writes the value.
+    #[inline]
+    fn push(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
+        match &self.how {
+            How::Unsigned => push_unsigned(out, unsigned(bytes)),
+            _ => self.push_other(out, bytes, style),
+        }
+    }
+
+    /// Writes a value that is not the most frequent kind.
+    fn push_other(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
         let typed = style == Style::JsonTyped;
         match &self.how {
             How::Unsigned => push_unsigned(out, unsigned(bytes)),
@@ -223,12 +217,16 @@ impl Compiled {
             How::Ktime if typed => push_signed(out, signed(bytes)),
             How::Ktime => push_seconds(out, signed(bytes)),
             How::Flags(members) if typed => push_flag_list(out, members, unsigned(bytes)),
-            How::Flags(members) => push_flags(out, members, unsigned(bytes), style),
-            How::Enum(members) => {
+            How::Flags(members) => push_flags(out, members, unsigned(bytes)),
+            How::Enum {
+                members,
+                signed: negative,
+            } => {
                 let value = unsigned(bytes);
                 match members.iter().find(|member| member.value == value) {
-                    Some(member) => quoted(out, typed, |out| out.extend_from_slice(member.text(style))),
+                    Some(member) => quoted(out, typed, |out| out.extend_from_slice(&member.text)),
                     // In a typed stream the number tells more than the word.
+                    None if typed && *negative => push_signed(out, signed(bytes)),
                     None if typed => push_unsigned(out, value),
                     None => out.extend_from_slice(b"<none>"),
                 }
@@ -246,41 +244,31 @@ impl Compiled {
                 How::Ipv4 => push_ipv4(out, bytes),
                 How::Ipv6 => push_ipv6(out, bytes),
                 How::Mac => push_separated(out, bytes, b':'),
-                How::Symbol(symbols) => push_symbol(out, symbols, unsigned(bytes), style),
+                How::Symbol(symbols) => push_symbol(out, symbols, unsigned(bytes)),
                 _ => bytes.iter().for_each(|byte| push_hex_byte(out, *byte)),
             }),
         }
     }
 }
 
-impl Name {
-    fn text(&self, style: Style) -> &[u8] {
-        match style {
-            Style::Text => &self.visible,
-            Style::JsonText | Style::JsonTyped => &self.json,
-        }
-    }
-}
-
 /// The members with names escaped and values cut to the field's width, as the field's own value will be.
-fn names(members: &[EnumMember], size: u32) -> Vec<Name> {
+fn names(members: &[EnumMember], size: u32, style: Style) -> Vec<Name> {
     let mask = match size {
         0..8 => (1 << (8 * size)) - 1,
         _ => u64::MAX,
     };
-    let escape = |push: fn(&mut Vec<u8>, &str), text: &str| {
-        let mut out = Vec::with_capacity(text.len());
-        push(&mut out, text);
-        out
-    };
-    members
-        .iter()
-        .map(|member| Name {
+    let name = |member: &EnumMember| {
+        let mut text = Vec::with_capacity(member.name.len());
+        match style {
+            Style::Text => push_visible(&mut text, &member.name),
+            Style::JsonText | Style::JsonTyped => push_json_escaped(&mut text, &member.name),
+        }
+        Name {
             value: member.value & mask,
-            visible: escape(push_visible, &member.name),
-            json: escape(push_json_escaped, &member.name),
-        })
-        .collect()
+            text,
+        }
+    };
+    members.iter().map(name).collect()
 }
 
 /// An integer of up to eight bytes in the machine's byte order.
@@ -322,7 +310,7 @@ fn quoted(out: &mut Vec<u8>, quotes: bool, push: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// `a|b|0x40`: the members whose bits are all set, then the bits that no member has.
-fn push_flags(out: &mut Vec<u8>, members: &[Name], value: u64, style: Style) {
+fn push_flags(out: &mut Vec<u8>, members: &[Name], value: u64) {
     let mut known = 0;
     let mut first = true;
     for member in members {
@@ -330,7 +318,7 @@ fn push_flags(out: &mut Vec<u8>, members: &[Name], value: u64, style: Style) {
             if !std::mem::take(&mut first) {
                 out.push(b'|');
             }
-            out.extend_from_slice(member.text(style));
+            out.extend_from_slice(&member.text);
             known |= member.value;
         }
     }
@@ -354,7 +342,7 @@ fn push_flag_list(out: &mut Vec<u8>, members: &[Name], value: u64) {
             if known != 0 {
                 out.push(b',');
             }
-            quoted(out, true, |out| out.extend_from_slice(&member.json));
+            quoted(out, true, |out| out.extend_from_slice(&member.text));
             known |= member.value;
         }
     }
@@ -376,15 +364,15 @@ fn push_seconds(out: &mut Vec<u8>, nanoseconds: i64) {
     let nanoseconds = nanoseconds.unsigned_abs();
     push_unsigned(out, nanoseconds / 1_000_000_000);
     out.push(b'.');
-    push_zero_padded(out, nanoseconds % 1_000_000_000, 9);
+    push_nine_digits(out, (nanoseconds % 1_000_000_000) as u32);
 }
 
 /// `kfree_skb+0x12`: the last symbol that begins at or before the address.
-fn push_symbol(out: &mut Vec<u8>, symbols: &[Name], address: u64, style: Style) {
+fn push_symbol(out: &mut Vec<u8>, symbols: &[Name], address: u64) {
     let after = symbols.partition_point(|symbol| symbol.value <= address);
     match after.checked_sub(1).map(|index| &symbols[index]) {
         Some(symbol) => {
-            out.extend_from_slice(symbol.text(style));
+            out.extend_from_slice(&symbol.text);
             if address != symbol.value {
                 out.push(b'+');
                 push_hex(out, address - symbol.value);
@@ -451,5 +439,66 @@ fn push_ipv6(out: &mut Vec<u8>, bytes: &[u8]) {
             out.push(b"0123456789abcdef"[usize::from(segment >> (4 * digit) & 15)]);
         }
         index += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv6_is_written_as_the_standard_library_writes_it() {
+        // Every pattern of zero and other segments, with segments of every length.
+        for pattern in 0..256_u32 {
+            for segment in [1_u16, 0x23, 0x456, 0x789a, 0xffff] {
+                let segments: [u16; 8] =
+                    std::array::from_fn(|index| if pattern >> index & 1 == 1 { segment } else { 0 });
+                let address = Ipv6Addr::from(segments);
+                let mut out = Vec::new();
+                push_ipv6(&mut out, &address.octets());
+                assert_eq!(String::from_utf8(out).unwrap(), address.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn integers_of_any_width_are_read_with_their_sign() {
+        for width in 1..=8 {
+            for value in [0_i64, 1, -1, 100, -100] {
+                let bytes = value.to_ne_bytes();
+                let bytes = if cfg!(target_endian = "little") {
+                    &bytes[..width]
+                } else {
+                    &bytes[8 - width..]
+                };
+                assert_eq!(signed(bytes), value);
+            }
+        }
+    }
+
+    #[test]
+    fn flags_never_begin_with_a_bar_and_members_that_are_no_bit_are_no_flags() {
+        let member = |name: &str, value| EnumMember {
+            name: name.to_owned(),
+            value,
+        };
+        let members = names(
+            &[member("ZERO", 0), member("A", 1), member("B", 2), member("AB", 3)],
+            4,
+            Style::Text,
+        );
+        let members: Vec<Name> = members.into_iter().filter(|member| member.value != 0).collect();
+        for (value, expected) in [
+            (0, "<none>"),
+            (1, "A"),
+            (2, "B"),
+            (3, "A|B|AB"),
+            (5, "A|0x4"),
+            (0x80, "0x80"),
+        ] {
+            let mut out = Vec::new();
+            push_flags(&mut out, &members, value);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Graph {
     stacks: Vec<Vec<Open>>,
     /// How many of `stacks` are in use.
     used: usize,
+    /// Scratch space of `level_by_pairs`.
+    levels: Vec<u32>,
 }
 
 /// One line of the graph.
@@ -96,9 +98,10 @@ impl Graph {
     /// Sets the levels anew, counting pairs only.
     #[cold]
     fn level_by_pairs(&mut self) {
-        let mut levels = vec![0; self.used];
+        self.levels.clear();
+        self.levels.resize(self.used, 0);
         for line in &mut self.lines {
-            let level = &mut levels[line.context as usize];
+            let level = &mut self.levels[line.context as usize];
             if line.paired && line.kind == EventKind::Return {
                 *level -= 1;
             }
@@ -130,4 +133,74 @@ fn entry_of(stack: &[Open], event: &Kept) -> Option<usize> {
         .iter()
         .rposition(|open| open.function == event.function && open.timestamp == event.entry_timestamp)
         .map(|position| deepest + position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines from a sketch: `+a` enters, `-a5` returns from the call that was entered at position 5, `-a` from one
+    /// that is not known. A number in front is the context.
+    fn levels(sketch: &[&str]) -> Vec<(u32, bool)> {
+        let mut events = Vec::new();
+        for (time, word) in (1..).zip(sketch) {
+            let (context, word) = word.split_at(1);
+            let (kind, word) = word.split_at(1);
+            let (function, entered) = word.split_at(1);
+            events.push(Kept {
+                timestamp: time,
+                entry_timestamp: entered.parse().unwrap_or(0),
+                context: u64::from(context.as_bytes()[0]),
+                function: u32::from(function.as_bytes()[0]),
+                cpu: 0,
+                kind: match kind {
+                    "+" => EventKind::Entry,
+                    _ => EventKind::Return,
+                },
+            });
+        }
+        let mut graph = Graph::default();
+        // What is laid out before leaves nothing behind.
+        graph.lay_out(events.iter().take(events.len() / 2).copied());
+        let lines = graph.lay_out(events.iter().copied());
+        lines.iter().map(|line| (line.level, line.paired)).collect()
+    }
+
+    #[test]
+    fn calls_are_as_deep_as_the_calls_around_them() {
+        assert_eq!(
+            levels(&["0+a", "0+b", "0-b2", "0+a", "0-a4", "0-a1"]),
+            [(0, true), (1, true), (1, true), (1, true), (1, true), (0, true)]
+        );
+    }
+
+    #[test]
+    fn contexts_have_depths_of_their_own() {
+        assert_eq!(
+            levels(&["0+a", "1+b", "0+c", "1-b2", "0-c3", "0-a1"]),
+            [(0, true), (0, true), (1, true), (0, true), (1, true), (0, true)]
+        );
+    }
+
+    #[test]
+    fn an_entry_without_a_return_does_not_indent() {
+        assert_eq!(
+            levels(&["0+a", "0+b", "0+c", "0-c3", "0-a1", "0+d"]),
+            [(0, true), (1, false), (1, true), (1, true), (0, true), (0, false)]
+        );
+        assert_eq!(levels(&["0+a", "0+b", "0-b2"]), [(0, false), (0, true), (0, true)]);
+    }
+
+    #[test]
+    fn a_return_without_an_entry_never_goes_below_zero() {
+        assert_eq!(
+            levels(&["0-a", "0-b", "0+c", "0-a", "0-c3"]),
+            [(0, false), (0, false), (0, true), (1, false), (0, true)]
+        );
+    }
+
+    #[test]
+    fn a_return_that_names_another_time_is_not_taken_for_the_calls_own() {
+        assert_eq!(levels(&["0+a", "0-a7"]), [(0, false), (0, false)]);
+    }
 }

@@ -23,22 +23,32 @@ const PAYLOAD: u32 = 1 << 30;
 const FUNCTION: u32 = PAYLOAD - 1;
 
 /// The most events that are kept: links are 32 bits wide. Some 80 GB of memory are full before.
-pub(super) const LIMIT: usize = NONE as usize;
+pub(super) const LIMIT: usize = NONE as usize / CHUNK * CHUNK;
 
 /// All events of a trace.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    rows: Chunks<Row>,
-    /// Beside every row, if returns are traced.
-    nesting: Option<Chunks<Nesting>>,
-    /// `payload_size` bytes beside every row.
-    payload: Chunks<u8>,
+    chunks: Vec<Chunk>,
+    events: usize,
+    nesting: bool,
     payload_size: usize,
-    packets: Chunks<Packet>,
-    /// Indices into `packets`.
+    packets: Vec<Vec<Packet>>,
+    /// Numbers of packets, by identity.
     table: HashTable<u32>,
     /// The packet of the event before: a batch often holds a run of one packet.
     last: u32,
+    /// A packet's event was older than the one before.
+    unsorted: bool,
+}
+
+/// Up to `CHUNK` events. The vectors have all the room that they will need.
+#[derive(Debug)]
+struct Chunk {
+    rows: Vec<Row>,
+    /// Beside every row, if returns are traced.
+    nesting: Vec<Nesting>,
+    /// `payload_size` bytes beside every row.
+    payload: Vec<u8>,
 }
 
 /// An event as the journal gives it back.
@@ -87,7 +97,7 @@ impl Journal {
     /// An empty journal, for events with payloads of this size.
     pub(super) fn new(nesting: bool, payload_size: usize) -> Self {
         Journal {
-            nesting: nesting.then(Chunks::default),
+            nesting,
             payload_size,
             ..Journal::default()
         }
@@ -97,11 +107,16 @@ impl Journal {
     #[inline]
     #[must_use]
     pub(super) fn push(&mut self, event: &Event, payload: &[u8]) -> bool {
-        let index = self.rows.len;
-        if index == LIMIT {
-            return false;
+        let index = self.events;
+        if index.is_multiple_of(CHUNK) {
+            if index == LIMIT {
+                return false;
+            }
+            self.add_chunk();
         }
-        let index = index as u32;
+        let Some(chunk) = self.chunks.last_mut() else {
+            return false;
+        };
         let mut function = event.function.min(FUNCTION);
         if event.kind == EventKind::Return {
             function |= RETURN;
@@ -109,59 +124,86 @@ impl Journal {
         if self.payload_size != 0 {
             if payload.len() == self.payload_size {
                 function |= PAYLOAD;
+                chunk.payload.extend_from_slice(payload);
+            } else {
+                chunk.payload.resize(chunk.payload.len() + self.payload_size, 0);
             }
-            self.push_payload(payload);
         }
-        self.rows.push(Row {
+        chunk.rows.push(Row {
             timestamp: event.timestamp.to_ne_bytes(),
             next: NONE,
             function,
             cpu: event.cpu,
         });
-        if let Some(nesting) = &mut self.nesting {
-            nesting.push(Nesting {
+        if self.nesting {
+            chunk.nesting.push(Nesting {
                 entry_timestamp: event.entry_timestamp.to_ne_bytes(),
                 thread: event.thread,
             });
         }
-        let packet = match self.packets.get_mut(self.last) {
-            Some(packet) if packet.packet == event.packet => packet,
-            _ => match self.find_or_add(event.packet, index) {
-                Some(packet) => packet,
-                None => return true,
-            },
-        };
-        let before = std::mem::replace(&mut packet.last, index);
-        if let Some(row) = self.rows.get_mut(before) {
-            row.next = index;
-        }
+        self.events += 1;
+        self.link(event, index as u32);
         true
     }
 
-    /// The packet's list; `None` if this event was the one that began it.
-    fn find_or_add(&mut self, packet: u64, index: u32) -> Option<&mut Packet> {
-        let hash = FxBuildHasher.hash_one(packet);
+    /// Appends the event to its packet's list.
+    #[inline]
+    fn link(&mut self, event: &Event, index: u32) {
+        let last = self.last as usize;
+        let packet = match self
+            .packets
+            .get_mut(last / CHUNK)
+            .and_then(|chunk| chunk.get_mut(last % CHUNK))
+        {
+            Some(packet) if packet.packet == event.packet => packet,
+            _ => match self.find_or_add(event.packet, index) {
+                Some(packet) => packet,
+                None => return,
+            },
+        };
+        let before = std::mem::replace(&mut packet.last, index) as usize;
+        let row = &mut self.chunks[before / CHUNK].rows[before % CHUNK];
+        row.next = index;
+        self.unsorted |= u64::from_ne_bytes(row.timestamp) > event.timestamp;
+    }
+
+    /// The packet's list; `None` if this event is the one that begins it.
+    fn find_or_add(&mut self, identity: u64, index: u32) -> Option<&mut Packet> {
+        let hash = FxBuildHasher.hash_one(identity);
+        let packets = &self.packets;
         let found = self
             .table
-            .find(hash, |candidate| self.packets.of(*candidate).packet == packet);
-        if let Some(found) = found {
-            self.last = *found;
-            return self.packets.get_mut(self.last);
+            .find(hash, |number| packet(packets, *number).packet == identity);
+        if let Some(&number) = found {
+            self.last = number;
+            return Some(&mut self.packets[number as usize / CHUNK][number as usize % CHUNK]);
         }
         if self.table.len() == self.table.capacity() {
             self.grow_table();
         }
-        self.last = self.packets.len as u32;
-        self.packets.push(Packet {
-            packet,
+        self.last = self.packets();
+        if (self.last as usize).is_multiple_of(CHUNK) {
+            self.packets.push(Vec::with_capacity(CHUNK));
+        }
+        self.packets[self.last as usize / CHUNK].push(Packet {
+            packet: identity,
             first: index,
             last: index,
         });
         let packets = &self.packets;
-        self.table.insert_unique(hash, self.last, |candidate| {
-            FxBuildHasher.hash_one(packets.of(*candidate).packet)
+        self.table.insert_unique(hash, self.last, |number| {
+            FxBuildHasher.hash_one(packet(packets, *number).packet)
         });
         None
+    }
+
+    #[cold]
+    fn add_chunk(&mut self) {
+        self.chunks.push(Chunk {
+            rows: Vec::with_capacity(CHUNK),
+            nesting: Vec::with_capacity(if self.nesting { CHUNK } else { 0 }),
+            payload: Vec::with_capacity(CHUNK * self.payload_size),
+        });
     }
 
     /// Doubles the table. It is made anew from the packets, so that the old one is given back before and not after.
@@ -170,52 +212,56 @@ impl Journal {
         let capacity = (2 * self.table.len()).max(64);
         self.table = HashTable::new();
         self.table = HashTable::with_capacity(capacity);
-        for index in 0..self.packets.len as u32 {
-            let hash = FxBuildHasher.hash_one(self.packets.of(index).packet);
-            let packets = &self.packets;
-            self.table.insert_unique(hash, index, |candidate| {
-                FxBuildHasher.hash_one(packets.of(*candidate).packet)
-            });
-        }
-    }
-
-    fn push_payload(&mut self, payload: &[u8]) {
-        for index in 0..self.payload_size {
-            self.payload.push(payload.get(index).copied().unwrap_or_default());
+        let packets = &self.packets;
+        let hash = |number: &u32| FxBuildHasher.hash_one(packet(packets, *number).packet);
+        for number in 0..self.packets() {
+            self.table.insert_unique(hash(&number), number, hash);
         }
     }
 
     /// How many packets there are. They are numbered from 0 in the order of their first event.
     pub(super) fn packets(&self) -> u32 {
-        self.packets.len as u32
+        match self.packets.last() {
+            Some(last) => ((self.packets.len() - 1) * CHUNK + last.len()) as u32,
+            None => 0,
+        }
+    }
+
+    /// Whether every packet's events came in order of time.
+    pub(super) fn is_sorted(&self) -> bool {
+        !self.unsorted
     }
 
     /// Replaces the content of `events` by the packet's events, in the order in which they came.
-    pub(super) fn events_of(&self, packet: u32, events: &mut Vec<u32>) {
+    pub(super) fn events_of(&self, number: u32, events: &mut Vec<u32>) {
         events.clear();
-        let mut index = self.packets.of(packet).first;
+        let mut index = packet(&self.packets, number).first;
         while index != NONE {
             events.push(index);
-            index = self.rows.of(index).next;
+            index = self.row(index).next;
         }
+    }
+
+    #[inline]
+    fn row(&self, event: u32) -> &Row {
+        &self.chunks[event as usize / CHUNK].rows[event as usize % CHUNK]
     }
 
     /// The event's time alone, for sorting.
     pub(super) fn timestamp(&self, event: u32) -> u64 {
-        u64::from_ne_bytes(self.rows.of(event).timestamp)
+        u64::from_ne_bytes(self.row(event).timestamp)
     }
 
     /// The event.
+    #[inline]
     pub(super) fn event(&self, event: u32) -> Kept {
-        let row = self.rows.of(event);
-        let (entry_timestamp, context) = match &self.nesting {
-            Some(nesting) => {
-                let nesting = nesting.of(event);
-                (
-                    u64::from_ne_bytes(nesting.entry_timestamp),
-                    Event::context_of(nesting.thread, row.cpu),
-                )
-            }
+        let chunk = &self.chunks[event as usize / CHUNK];
+        let row = &chunk.rows[event as usize % CHUNK];
+        let (entry_timestamp, context) = match chunk.nesting.get(event as usize % CHUNK) {
+            Some(nesting) => (
+                u64::from_ne_bytes(nesting.entry_timestamp),
+                Event::context_of(nesting.thread, row.cpu),
+            ),
             None => (0, 0),
         };
         Kept {
@@ -232,61 +278,20 @@ impl Journal {
         }
     }
 
-    /// The event's payload, empty if it has none, copied to `payload`.
-    pub(super) fn payload(&self, event: u32, payload: &mut Vec<u8>) {
-        payload.clear();
-        if self.rows.of(event).function & PAYLOAD != 0 {
-            let start = event as usize * self.payload_size;
-            self.payload.copy(start, start + self.payload_size, payload);
+    /// The event's payload, empty if it has none.
+    #[inline]
+    pub(super) fn payload(&self, event: u32) -> &[u8] {
+        let chunk = &self.chunks[event as usize / CHUNK];
+        if chunk.rows[event as usize % CHUNK].function & PAYLOAD == 0 {
+            return &[];
         }
+        let start = (event as usize % CHUNK) * self.payload_size;
+        &chunk.payload[start..start + self.payload_size]
     }
 }
 
-/// A list that grows by chunks of the same size, which stay where they are.
-#[derive(Debug)]
-struct Chunks<T> {
-    chunks: Vec<Vec<T>>,
-    len: usize,
-}
-
-impl<T> Default for Chunks<T> {
-    fn default() -> Self {
-        Chunks {
-            chunks: Vec::new(),
-            len: 0,
-        }
-    }
-}
-
-impl<T: Copy> Chunks<T> {
-    #[inline]
-    fn push(&mut self, item: T) {
-        if self.len % CHUNK == 0 {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        self.chunks[self.len / CHUNK].push(item);
-        self.len += 1;
-    }
-
-    #[inline]
-    fn of(&self, index: u32) -> &T {
-        &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
-    }
-
-    #[inline]
-    fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.chunks
-            .get_mut(index as usize / CHUNK)?
-            .get_mut(index as usize % CHUNK)
-    }
-
-    /// Appends the items from `start` to `end` to `out`.
-    fn copy(&self, mut start: usize, end: usize, out: &mut Vec<T>) {
-        while start < end {
-            let until = end.min((start / CHUNK + 1) * CHUNK);
-            let chunk = &self.chunks[start / CHUNK];
-            out.extend_from_slice(&chunk[start % CHUNK..][..until - start]);
-            start = until;
-        }
-    }
+/// The packet with this number.
+#[inline]
+fn packet(packets: &[Vec<Packet>], number: u32) -> &Packet {
+    &packets[number as usize / CHUNK][number as usize % CHUNK]
 }

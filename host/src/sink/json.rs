@@ -9,7 +9,7 @@
 
 use std::io::Write;
 
-use super::fields::Fields;
+use super::fields::{Fields, Style};
 use super::output::Output;
 use super::text::*;
 use super::{Sink, SinkError};
@@ -22,6 +22,10 @@ pub struct Json<W> {
     /// `,"module":"…","function":"…","is_return":` of every function.
     functions: FunctionTexts,
     fields: Fields,
+    clock: Clock,
+    /// The packet of the event before, and how an event of it begins.
+    packet: u64,
+    beginning: [u8; 46],
 }
 
 impl<W: Write> Json<W> {
@@ -31,13 +35,23 @@ impl<W: Write> Json<W> {
             output: Output::new(writer),
             functions: FunctionTexts::default(),
             fields: Fields::default(),
+            clock: Clock::default(),
+            packet: 0,
+            beginning: beginning(0),
         }
     }
 }
 
+/// `{"packet_id":"0x…","timestamp":`
+fn beginning(packet: u64) -> [u8; 46] {
+    let mut text = *b"{\"packet_id\":\"0x0000000000000000\",\"timestamp\":";
+    text[14..32].copy_from_slice(&hex_wide(packet));
+    text
+}
+
 impl<W: Write> Sink for Json<W> {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        self.fields = Fields::new(&trace.schema)?;
+        self.fields = Fields::new(&trace.schema, Style::JsonText)?;
         self.functions = FunctionTexts::new(&trace.functions, |out, function| {
             out.extend_from_slice(b",\"module\":");
             push_json_string(out, &function.module);
@@ -51,18 +65,20 @@ impl<W: Write> Sink for Json<W> {
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
         for event in &batch.events {
             let out = &mut self.output.buffer;
-            out.extend_from_slice(b"{\"packet_id\":\"");
-            push_hex_wide(out, event.packet);
-            out.extend_from_slice(b"\",\"timestamp\":");
-            push_unsigned(out, event.timestamp);
+            if event.packet != self.packet {
+                self.packet = event.packet;
+                self.beginning = beginning(event.packet);
+            }
+            out.extend_from_slice(&self.beginning);
+            self.clock.push(out, event.timestamp);
             out.extend_from_slice(b",\"processor_id\":");
             push_unsigned(out, u64::from(event.cpu));
-            out.extend_from_slice(self.functions.of(event.function));
+            self.functions.push(out, event.function);
             match event.kind {
                 EventKind::Entry => out.extend_from_slice(b"false"),
                 EventKind::Return => out.extend_from_slice(b"true"),
             }
-            self.fields.push_json_strings(out, batch.payload_of(event));
+            self.fields.push(out, batch.payload_of(event));
             out.extend_from_slice(b"}\n");
             self.output.line_done()?;
         }

@@ -10,7 +10,9 @@ mod fields;
 mod graph;
 mod journal;
 mod json;
+mod jsonl;
 mod output;
+mod sinks;
 mod text;
 
 #[cfg(test)]
@@ -19,6 +21,8 @@ mod test_support;
 pub use aggregate::Aggregate;
 pub use counter::Counter;
 pub use json::Json;
+pub use jsonl::{Jsonl, VERSION as JSONL_VERSION};
+pub use sinks::{Destination, Flow, Report, Sinks};
 
 use crate::event::{Batch, Summary, Trace};
 

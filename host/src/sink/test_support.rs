@@ -3,6 +3,23 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use crate::event::{Schema, Trace, Tracer};
+
+/// A trace of no function.
+pub(super) fn trace() -> Trace {
+    Trace {
+        tracer: Tracer::FunctionGraph,
+        backend: "kprobe".to_owned(),
+        functions: Vec::new(),
+        schema: Schema::default(),
+        clock_offset: 0,
+        command_line: Vec::new(),
+        kernel_release: "6.12.0".to_owned(),
+        mark: 1,
+        mask: u32::MAX,
+    }
+}
+
 /// A writer whose content can be read by the one who gave it away.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shared(Arc<Mutex<Vec<u8>>>);

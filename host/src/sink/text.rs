@@ -3,53 +3,160 @@
 //! Every built-in sink writes through these few functions, because they run once or more per event: they append to a
 //! buffer that is reused, and use neither allocation nor the `fmt` machinery.
 
+use crate::event::Function;
+
 /// `0x` and 16 digits, so that identities and addresses of one output are all equally wide.
+#[inline]
 pub(super) fn push_hex_wide(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&hex_wide(value));
+}
+
+/// `0x` and 16 digits.
+#[inline]
+pub(super) fn hex_wide(value: u64) -> [u8; 18] {
     let mut digits = *b"0x0000000000000000";
     for (index, byte) in value.to_be_bytes().into_iter().enumerate() {
         digits[2 + 2 * index..4 + 2 * index].copy_from_slice(&HEX_PAIRS[byte as usize]);
     }
-    out.extend_from_slice(&digits);
+    digits
 }
 
 /// `0x` and as many digits as the value needs.
+#[inline]
 pub(super) fn push_hex(out: &mut Vec<u8>, value: u64) {
-    let mut digits = [0; 16];
-    for (index, byte) in value.to_be_bytes().into_iter().enumerate() {
-        digits[2 * index..2 * index + 2].copy_from_slice(&HEX_PAIRS[byte as usize]);
-    }
+    let digits = hex_wide(value);
     let leading = (value.leading_zeros() / 4).min(15) as usize;
     out.extend_from_slice(b"0x");
-    out.extend_from_slice(&digits[leading..]);
+    out.extend_from_slice(&digits[2 + leading..]);
 }
 
 /// Two hexadecimal digits.
+#[inline]
 pub(super) fn push_hex_byte(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&HEX_PAIRS[byte as usize]);
 }
 
 /// Decimal.
+#[inline]
 pub(super) fn push_unsigned(out: &mut Vec<u8>, value: u64) {
+    if value < 10 {
+        return out.push(b'0' + value as u8);
+    }
+    if value < 10_000 {
+        let leading = if value < 100 { 2 } else { usize::from(value < 1000) };
+        // The digits move to the front as one word, and the zeros that come in behind are cut: cheaper than a copy of
+        // a length that the compiler does not know.
+        let digits = u32::from_le_bytes(four_digits(value as u32)) >> (8 * leading);
+        let end = out.len() + 4 - leading;
+        out.extend_from_slice(&digits.to_le_bytes());
+        return out.truncate(end);
+    }
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Decimal, with a minus sign if it needs one.
+#[inline]
 pub(super) fn push_signed(out: &mut Vec<u8>, value: i64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    match u64::try_from(value) {
+        Ok(value) => push_unsigned(out, value),
+        Err(_) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+    }
 }
 
-/// Decimal with at least `width` digits, zeros in front.
-pub(super) fn push_zero_padded(out: &mut Vec<u8>, value: u64, width: usize) {
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(value).as_bytes();
-    const ZEROS: [u8; 20] = [b'0'; 20];
-    out.extend_from_slice(&ZEROS[..width.saturating_sub(digits.len()).min(ZEROS.len())]);
-    out.extend_from_slice(digits);
+/// Decimal with at least three digits.
+#[inline]
+pub(super) fn push_three_digits(out: &mut Vec<u8>, value: u64) {
+    if value < 1000 {
+        let [_, digits @ ..] = four_digits(value as u32);
+        out.extend_from_slice(&digits);
+    } else {
+        push_unsigned(out, value);
+    }
+}
+
+/// Nine digits of a number below 1,000,000,000.
+pub(super) fn push_nine_digits(out: &mut Vec<u8>, value: u32) {
+    out.push(b'0' + (value / LOW as u32 % 10) as u8);
+    out.extend_from_slice(&eight_digits(value % LOW as u32));
+}
+
+/// The digits of a number below 10,000.
+#[inline]
+fn four_digits(value: u32) -> [u8; 4] {
+    let [a, b] = DECIMAL_PAIRS[(value / 100) as usize & 127];
+    let [c, d] = DECIMAL_PAIRS[(value % 100) as usize & 127];
+    [a, b, c, d]
+}
+
+/// The digits of a number below 100,000,000.
+#[inline]
+fn eight_digits(value: u32) -> [u8; 8] {
+    let [a, b, c, d] = four_digits(value / 10_000);
+    let [e, f, g, h] = four_digits(value % 10_000);
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Writes timestamps. All but the last eight digits of one are mostly those of the timestamp before, and are kept.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// The digits before the last eight, and how many there are; not of a timestamp that has no such digits.
+    high: u64,
+    text: [u8; 12],
+    len: usize,
+}
+
+/// Where the kept digits end.
+const LOW: u64 = 100_000_000;
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock {
+            high: 0,
+            text: *b"            ",
+            len: 0,
+        }
+    }
+}
+
+impl Clock {
+    /// The timestamp in decimal.
+    #[inline]
+    pub(super) fn push(&mut self, out: &mut Vec<u8>, timestamp: u64) {
+        let high = timestamp / LOW;
+        if high != self.high {
+            self.keep(high);
+        }
+        if self.len == 0 {
+            return push_unsigned(out, timestamp);
+        }
+        let start = out.len();
+        out.extend_from_slice(&self.text);
+        out.truncate(start + self.len);
+        out.extend_from_slice(&eight_digits((timestamp % LOW) as u32));
+    }
+
+    #[cold]
+    fn keep(&mut self, high: u64) {
+        *self = Clock::default();
+        self.high = high;
+        if high > 0 {
+            let mut buffer = itoa::Buffer::new();
+            let digits = buffer.format(high).as_bytes();
+            self.len = digits.len();
+            self.text[..self.len].copy_from_slice(digits);
+        }
+    }
 }
 
 /// Spaces.
+#[inline]
 pub(super) fn push_spaces(out: &mut Vec<u8>, count: usize) {
-    out.resize(out.len() + count, b' ');
+    let end = out.len() + count;
+    if count <= 64 {
+        // A copy whose length the compiler knows costs less than a call.
+        out.extend_from_slice(&[b' '; 64]);
+    }
+    out.resize(end, b' ');
 }
 
 /// A name or text from outside, made fit for a terminal: what could move the cursor, colour the screen or reorder the
@@ -99,19 +206,19 @@ pub(super) fn push_visible_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// The inside of a JSON string.
 pub(super) fn push_json_escaped(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            // DEL needs no escape in JSON, but JSON is read in terminals too.
-            0..=0x1f | 0x7f => {
+    for character in text.chars() {
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            // DEL and the C1 controls need no escape in JSON, but JSON is read in terminals too.
+            '\0'..='\x1f' | '\x7f'..='\u{9f}' => {
                 out.extend_from_slice(b"\\u00");
-                push_hex_byte(out, byte);
+                push_hex_byte(out, character as u8);
             }
-            _ => out.push(byte),
+            _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 }
@@ -134,7 +241,7 @@ pub(super) fn push_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// The two digits of every byte.
+/// The two hexadecimal digits of every byte.
 const HEX_PAIRS: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
     let mut pairs = [[0; 2]; 256];
@@ -146,11 +253,59 @@ const HEX_PAIRS: [[u8; 2]; 256] = {
     pairs
 };
 
+/// The two decimal digits of every number below 100. It is longer so that a mask, and not a check, keeps an index
+/// inside.
+const DECIMAL_PAIRS: [[u8; 2]; 128] = {
+    let mut pairs = [[0; 2]; 128];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
+
+/// A text that is copied often. What is short is copied as a block of fixed size and cut, which costs less than a call
+/// with its length.
+#[derive(Debug)]
+pub(super) struct Snippet {
+    block: [u8; 32],
+    len: usize,
+    rest: Vec<u8>,
+}
+
+impl Snippet {
+    pub(super) fn new(text: &[u8]) -> Self {
+        let mut block = [0; 32];
+        let len = text.len().min(block.len());
+        block[..len].copy_from_slice(&text[..len]);
+        Snippet {
+            block,
+            len,
+            rest: text[len..].to_vec(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn push(&self, out: &mut Vec<u8>) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.block);
+        out.truncate(end);
+        if !self.rest.is_empty() {
+            out.extend_from_slice(&self.rest);
+        }
+    }
+}
+
+/// As in [`Snippet`].
+const BLOCK: usize = 96;
+
 /// Text of every function, rendered once when the trace starts and copied per event.
 ///
 /// One function more than there are stands for an index outside the table, which only a broken recording can hold.
 #[derive(Debug, Default)]
 pub(super) struct FunctionTexts {
+    /// The texts, and `BLOCK` bytes more so that a block can be read from the last one too.
     text: Vec<u8>,
     /// Where each function's text ends; it begins where the one before ends.
     ends: Vec<usize>,
@@ -158,29 +313,40 @@ pub(super) struct FunctionTexts {
 
 impl FunctionTexts {
     /// Renders each function by appending to the buffer. The last, made up, is named `?` in module `?`.
-    pub(super) fn new(
-        functions: &[crate::event::Function],
-        render: impl Fn(&mut Vec<u8>, &crate::event::Function),
-    ) -> Self {
-        let unknown = crate::event::Function {
+    pub(super) fn new(functions: &[Function], render: impl Fn(&mut Vec<u8>, &Function)) -> Self {
+        let unknown = Function {
             name: "?".to_owned(),
             module: "?".to_owned(),
             address: 0,
         };
-        let mut texts = FunctionTexts::default();
+        let mut texts = FunctionTexts {
+            text: Vec::new(),
+            ends: vec![0],
+        };
         for function in functions.iter().chain([&unknown]) {
             render(&mut texts.text, function);
             texts.ends.push(texts.text.len());
         }
+        texts.text.resize(texts.text.len() + BLOCK, 0);
         texts
     }
 
-    /// The text of the function with this index.
-    pub(super) fn of(&self, function: u32) -> &[u8] {
-        let index = (function as usize).min(self.ends.len().saturating_sub(1));
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        let end = self.ends.get(index).copied().unwrap_or_default();
-        &self.text[start..end]
+    /// Appends the text of the function with this index.
+    #[inline]
+    pub(super) fn push(&self, out: &mut Vec<u8>, function: u32) {
+        let last = self.ends.len().saturating_sub(2);
+        let index = (function as usize).min(last);
+        let Some(&[start, end]) = self.ends.get(index..index + 2) else {
+            return;
+        };
+        match self.text[start..].first_chunk::<BLOCK>() {
+            Some(block) if end - start <= BLOCK => {
+                let length = out.len() + (end - start);
+                out.extend_from_slice(block);
+                out.truncate(length);
+            }
+            _ => out.extend_from_slice(&self.text[start..end]),
+        }
     }
 }
 
@@ -201,8 +367,66 @@ mod tests {
             assert_eq!(text(|out| push_hex(out, value)), format!("{value:#x}"));
             assert_eq!(text(|out| push_unsigned(out, value)), format!("{value}"));
             assert_eq!(text(|out| push_signed(out, value as i64)), format!("{}", value as i64));
-            assert_eq!(text(|out| push_zero_padded(out, value, 3)), format!("{value:03}"));
+            assert_eq!(text(|out| push_three_digits(out, value)), format!("{value:03}"));
         }
+        for value in 0..20_000 {
+            assert_eq!(text(|out| push_unsigned(out, value)), format!("{value}"));
+            assert_eq!(text(|out| push_three_digits(out, value)), format!("{value:03}"));
+            assert_eq!(text(|out| push_nine_digits(out, value as u32)), format!("{value:09}"));
+        }
+        assert_eq!(text(|out| push_nine_digits(out, 123_456_789)), "123456789");
+    }
+
+    #[test]
+    fn a_clock_may_jump_as_it_likes() {
+        let mut clock = Clock::default();
+        let times = [
+            0,
+            5,
+            LOW - 1,
+            LOW,
+            LOW + 7,
+            3,
+            12 * LOW,
+            u64::MAX,
+            464_048_546_191_357,
+            u64::MAX,
+            0,
+        ];
+        for time in times {
+            assert_eq!(text(|out| clock.push(out, time)), time.to_string());
+        }
+    }
+
+    #[test]
+    fn spaces_are_as_many_as_asked_for() {
+        for count in [0, 1, 63, 64, 65, 1000] {
+            assert_eq!(text(|out| push_spaces(out, count)), " ".repeat(count));
+        }
+    }
+
+    #[test]
+    fn a_snippet_is_its_text_however_long() {
+        for length in [0, 1, 31, 32, 33, 100] {
+            let name = "n".repeat(length);
+            assert_eq!(text(|out| Snippet::new(name.as_bytes()).push(out)), name);
+        }
+    }
+
+    #[test]
+    fn a_functions_text_is_its_own_however_long() {
+        let functions = ["a", "", &"b".repeat(BLOCK), &"c".repeat(BLOCK + 1), "d"].map(|name| Function {
+            name: name.to_owned(),
+            module: "m".to_owned(),
+            address: 0,
+        });
+        let texts = FunctionTexts::new(&functions, |out, function| push_visible(out, &function.name));
+        for (index, function) in functions.iter().enumerate() {
+            assert_eq!(text(|out| texts.push(out, index as u32)), function.name);
+        }
+        assert_eq!(text(|out| texts.push(out, 5)), "?");
+        assert_eq!(text(|out| texts.push(out, u32::MAX)), "?");
+        assert_eq!(text(|out| FunctionTexts::default().push(out, 0)), "");
     }
 
     #[test]
