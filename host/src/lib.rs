@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod event;
 pub mod kernel;
+pub mod probe;
 pub mod probe_server;
 pub mod signals;
 pub mod sink;
