@@ -185,7 +185,9 @@ pub(super) fn module_btfs() -> HashMap<String, OwnedFd> {
     // SAFETY: `id` is writable; the call fails when there is no next id.
     while unsafe { libbpf_sys::bpf_btf_get_next_id(id, &raw mut id) } == 0 {
         // SAFETY: the call takes an integer. A module that has gone since has no descriptor.
-        let Ok(fd) = owned(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) }) else { continue };
+        let Ok(fd) = owned(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) }) else {
+            continue;
+        };
         let mut name = [0u8; 64]; // MODULE_NAME_LEN is 56 on 64-bit (include/linux/module.h)
         // SAFETY: all-zero is valid for this struct of integers; the BTF itself is not asked for.
         let mut info: libbpf_sys::bpf_btf_info = unsafe { std::mem::zeroed() };
