@@ -203,6 +203,7 @@ fn subcommands_need_no_mark() {
             script.contains("perf-page-count") && script.contains("kprobe-session"),
             "{shell}"
         );
+        assert!(!script.contains("extension"), "{shell} offers what is refused");
     }
 }
 
