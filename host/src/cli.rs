@@ -192,7 +192,7 @@ impl UsageError {
 pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Command, UsageError> {
     use clap::error::ErrorKind;
 
-    let matches = match Args::command().try_get_matches_from(words) {
+    let matches = match args::command().try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) => {
             return match error.kind() {
@@ -204,6 +204,7 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
             };
         }
     };
+    args::refuse_later(&matches)?;
     let mut args = Args::from_arg_matches(&matches).map_err(|error| UsageError::from_clap(&error))?;
     match args.command.take() {
         Some(Subcommand::Doctor) => Ok(Command::Doctor),

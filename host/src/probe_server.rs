@@ -157,19 +157,33 @@ mod tests {
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream};
 
-    /// A port that was free a moment ago: the kernel chose it.
+    /// A port that was free a moment ago: the kernel chose it. Each test has a loopback address of its own, so that
+    /// none takes another's.
     fn free_address(host: &str) -> SocketAddr {
         TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
     }
 
+    /// Tries until it works. Another test may be starting a process just then, and that holds a copy of our sockets
+    /// until it runs its own program.
+    fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+        for _ in 0..1000 {
+            if let Some(result) = attempt() {
+                return result;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("it never came true");
+    }
+
+    fn refused(address: SocketAddr) -> Option<()> {
+        (TcpStream::connect(address).err()?.kind() == ErrorKind::ConnectionRefused).then_some(())
+    }
+
     #[test]
     fn connections_are_refused_until_the_trace_is_ready_and_after_it() {
-        let address = free_address("127.0.0.1");
-        let server = ProbeServer::bind(address).unwrap();
-        assert_eq!(
-            TcpStream::connect(address).unwrap_err().kind(),
-            ErrorKind::ConnectionRefused
-        );
+        let address = free_address("127.0.0.2");
+        let server = eventually(|| ProbeServer::bind(address).ok());
+        refused(address).unwrap();
         let serving = server.serve().unwrap();
         for _ in 0..3 {
             let mut connection = TcpStream::connect(address).unwrap();
@@ -180,17 +194,14 @@ mod tests {
             );
         }
         drop(serving);
-        assert_eq!(
-            TcpStream::connect(address).unwrap_err().kind(),
-            ErrorKind::ConnectionRefused
-        );
+        eventually(|| refused(address));
     }
 
     #[test]
     fn the_port_can_be_taken_again_right_after_a_run() {
-        let address = free_address("127.0.0.1");
+        let address = free_address("127.0.0.3");
         for _ in 0..3 {
-            let serving = ProbeServer::bind(address).unwrap().serve().unwrap();
+            let serving = eventually(|| ProbeServer::bind(address).ok()?.serve().ok());
             let mut connection = TcpStream::connect(address).unwrap();
             assert_eq!(connection.read(&mut [0; 16]).unwrap(), 0);
             drop(serving);
@@ -213,8 +224,8 @@ mod tests {
 
     #[test]
     fn of_two_that_hold_the_port_the_second_to_listen_is_told() {
-        let address = free_address("127.0.0.1");
-        let (first, second) = (ProbeServer::bind(address).unwrap(), ProbeServer::bind(address).unwrap());
+        let address = free_address("127.0.0.4");
+        let [first, second] = [(); 2].map(|()| eventually(|| ProbeServer::bind(address).ok()));
         let _serving = first.serve().unwrap();
         assert!(matches!(second.serve(), Err(ProbeServerError::InUse(a)) if a == address));
     }

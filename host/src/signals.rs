@@ -84,7 +84,8 @@ impl Signals {
         self.requested.load(Ordering::Acquire)
     }
 
-    /// Readable (POLLIN) from the moment a stop is requested. Do not read from it.
+    /// Readable (POLLIN) from the moment a stop is requested. Do not read from it. A poll may also end with EINTR, when
+    /// the kernel chose the polling thread to receive the signal; poll again then.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
@@ -165,7 +166,7 @@ mod tests {
     }
 
     fn wait_for_stop(signals: &Signals) {
-        poll(&mut [PollFd::new(&signals.fd(), PollFlags::IN)], None).unwrap();
+        while poll(&mut [PollFd::new(&signals.fd(), PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
     }
 
     fn send(child: &Child, signal: i32) {

@@ -1,11 +1,11 @@
 //! The definitions that help, completions and the manual page come from, and the checks that need more than one of
 //! them.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Arg, ArgMatches, CommandFactory, Parser, ValueEnum};
 use regex::Regex;
 
 use super::number::{self, Show};
@@ -202,14 +202,6 @@ pub(super) struct Args {
     )]
     probe_server_address: IpAddr,
 
-    // Flags of ipftrace2 that this version knows and refuses; see `not_yet`.
-    #[arg(short, long, value_name = "FILE", hide = true)]
-    script: Option<PathBuf>,
-    #[arg(short, long, value_name = "FILE", hide = true)]
-    extension: Option<PathBuf>,
-    #[arg(long = "gen", value_name = "KIND", hide = true)]
-    generate: Option<String>,
-
     #[command(subcommand)]
     pub(super) command: Option<Subcommand>,
 }
@@ -332,7 +324,6 @@ fn address(text: &str) -> Result<IpAddr, String> {
 impl Args {
     /// The checks that need more than one option, and the step out of clap's world.
     pub(super) fn into_command(self) -> Result<Command, UsageError> {
-        self.not_yet()?;
         let tracer = match self.tracer {
             TracerArg::Function => Tracer::Function,
             TracerArg::FunctionGraph => Tracer::FunctionGraph,
@@ -399,19 +390,37 @@ impl Args {
             verbose: self.verbose,
         }))
     }
+}
 
-    /// Refuses the flags of ipftrace2 that this version does not carry out: to ignore them would show less than was
-    /// asked for.
-    fn not_yet(&self) -> Result<(), UsageError> {
-        let (option, what) = if self.script.is_some() {
-            ("-s/--script", "Lua scripts")
-        } else if self.extension.is_some() {
-            ("-e/--extension", "extensions")
-        } else if self.generate.is_some() {
-            ("--gen", "generated extension skeletons")
-        } else {
-            return Ok(());
-        };
-        Err(UsageError::new(format!("{option}: {what} are not in this version yet")))
+/// Flags of ipftrace2 that this version knows and does not carry out: name, short name, and what they ask for. They are
+/// no part of [`Args`], so neither help nor completions offer them.
+const LATER: [(&str, Option<char>, &str); 3] = [
+    ("script", Some('s'), "Lua scripts"),
+    ("extension", Some('e'), "extensions"),
+    ("gen", None, "generated extension skeletons"),
+];
+
+/// What is parsed: the definitions, and the flags that are refused.
+pub(super) fn command() -> clap::Command {
+    LATER.into_iter().fold(Args::command(), |command, (name, short, _)| {
+        let value = clap::value_parser!(OsString);
+        let arg = Arg::new(name).long(name).value_parser(value).hide(true);
+        command.arg(match short {
+            Some(short) => arg.short(short),
+            None => arg,
+        })
+    })
+}
+
+/// Refuses what this version does not carry out: to ignore it would show less than was asked for.
+pub(super) fn refuse_later(matches: &ArgMatches) -> Result<(), UsageError> {
+    match LATER.into_iter().find(|(name, ..)| matches.contains_id(name)) {
+        Some((name, short, what)) => {
+            let short = short.map(|short| format!("-{short}/")).unwrap_or_default();
+            Err(UsageError::new(format!(
+                "{short}--{name}: {what} are not in this version yet"
+            )))
+        }
+        None => Ok(()),
     }
 }

@@ -203,6 +203,7 @@ fn subcommands_need_no_mark() {
             script.contains("perf-page-count") && script.contains("kprobe-session"),
             "{shell}"
         );
+        assert!(!script.contains("extension"), "{shell} offers what is refused");
     }
 }
 
@@ -316,4 +317,18 @@ fn words_that_are_not_utf8_are_refused() {
     let word = OsString::from_vec(vec![b'1', 0xff]);
     let error = super::parse([OsString::from("ipft"), "-m".into(), word]).unwrap_err();
     assert!(error.to_string().contains("invalid UTF-8"), "{error}");
+}
+
+#[test]
+fn the_book_shows_the_help_as_it_is() {
+    const PAGE: &str = "docs/src/command-line.md";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once("<!-- ipft --help -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- end -->\n").unwrap();
+    let help = printed(&["--help"]);
+    assert_golden(
+        PAGE,
+        &format!("{before}<!-- ipft --help -->\n```text\n{help}```\n<!-- end -->\n{after}"),
+    );
 }
