@@ -96,14 +96,11 @@ impl Kernel {
         step.detail("looking the package up");
         let image = self.choose(repository.search("^linux-image-[0-9].*cloud-amd64$")?)?;
         let mut packages = vec![image];
-        // Newer packagings split the image: linux-image-* depends on linux-binary-* and linux-modules-*.
+        // Newer packagings split the image: the kernel is in linux-binary-*, the list of what is built in in linux-base-*.
         let mut at = 0;
         while at < packages.len() {
             for name in repository.depends(&packages[at])? {
-                let part = ["linux-binary-", "linux-modules-"]
-                    .iter()
-                    .any(|prefix| name.starts_with(prefix));
-                if part && !packages.contains(&name) {
+                if is_part(&name) && !packages.contains(&name) {
                     packages.push(name);
                 }
             }
@@ -159,6 +156,14 @@ impl FromStr for Kernel {
             )
         })
     }
+}
+
+/// Whether a package is a part of one kernel: `linux-modules-7.2.13...`, but not the tools in `linux-base`.
+fn is_part(name: &str) -> bool {
+    let release = ["linux-base-", "linux-binary-", "linux-modules-"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix));
+    release.is_some_and(|release| release.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// The numbers in a name, in order, which is how versions compare.
