@@ -8,6 +8,9 @@
 //! return. Events may be missing, though. A return belongs to the newest open call of its function; open calls above
 //! that one have returned unseen, since their caller has. A return without any open call of its function has lost its
 //! entry and stays as it is.
+//!
+//! One mistake cannot be avoided: when the entry of a recursive call is lost, its return is taken for that of the call
+//! around it, since nothing in the events tells the two apart.
 
 use std::collections::HashMap;
 
@@ -421,7 +424,7 @@ mod tests {
 
     #[test]
     fn without_losses_every_return_finds_its_own_entry() {
-        for seed in 1..200 {
+        for seed in 1..60 {
             let events = kernel(&mut Random(seed), 2000);
             let truth: Vec<u64> = events
                 .iter()
@@ -438,18 +441,17 @@ mod tests {
     #[test]
     fn where_functions_do_not_recur_losses_never_make_a_wrong_pair() {
         // With one function number per call a wrong pair cannot be excused by recursion.
-        for seed in 1..200 {
+        for seed in 1..60 {
             let mut random = Random(seed);
             let mut events = kernel(&mut random, 2000);
             let mut names = HashMap::new();
             for (event, entered) in &mut events {
-                let key = (
-                    event.packet,
-                    event.thread,
-                    (*entered).max(event.timestamp * u64::from(*entered == 0)),
-                );
+                let call = match event.kind {
+                    EventKind::Entry => event.timestamp,
+                    EventKind::Return => *entered,
+                };
                 let next = names.len() as u32;
-                event.function = *names.entry(key).or_insert(next);
+                event.function = *names.entry(call).or_insert(next);
             }
             events.retain(|_| random.below(10) > 0);
             let kept: std::collections::HashSet<u64> = events
@@ -471,7 +473,7 @@ mod tests {
 
     #[test]
     fn with_recursion_and_losses_a_pair_is_always_one_function_of_one_context_and_used_once() {
-        for seed in 1..200 {
+        for seed in 1..60 {
             let mut random = Random(seed);
             let mut events = kernel(&mut random, 2000);
             events.retain(|_| random.below(5) > 0);

@@ -25,14 +25,11 @@ use std::io::Write;
 use super::counter::Counter;
 use super::fields::{Fields, Style};
 use super::graph::{Graph, Line};
-use super::journal::{Journal, Kept, LIMIT};
+use super::journal::{Journal, LIMIT};
 use super::output::Output;
-use super::text::*;
+use super::rows::Rows;
 use super::{Sink, SinkError};
-use crate::event::{Batch, EventKind, Function, Summary, Trace, Tracer};
-
-/// Columns of the call in the function graph.
-const CALL_WIDTH: usize = 64;
+use crate::event::{Batch, Function, Summary, Trace, Tracer};
 
 /// The sink behind `-o aggregate`.
 #[derive(Debug)]
@@ -123,80 +120,4 @@ impl<W: Write> Sink for Aggregate<W> {
         }
         self.print()
     }
-}
-
-/// What rows are made of: the texts of all functions, ready to be copied.
-struct Rows {
-    /// The module's column and what is before the call; without the graph the function's column too.
-    columns: FunctionTexts,
-    /// The function's name alone.
-    names: FunctionTexts,
-    clock: Clock,
-}
-
-impl Rows {
-    fn new(functions: &[Function], graph: bool) -> Self {
-        let columns = FunctionTexts::new(functions, |out, function| {
-            out.push(b' ');
-            push_right_aligned(out, &function.module, 24);
-            out.push(b' ');
-            if !graph {
-                push_right_aligned(out, &function.name, 32);
-            }
-        });
-        let names = FunctionTexts::new(functions, |out, function| push_visible(out, &function.name));
-        Rows {
-            columns,
-            names,
-            clock: Clock::default(),
-        }
-    }
-
-    /// The event's row, up to the fields. `line` is its place in the graph, if there is one.
-    #[inline]
-    fn push(&mut self, out: &mut Vec<u8>, event: &Kept, line: Option<&Line>) {
-        let start = out.len();
-        self.clock.push(out, event.timestamp);
-        push_spaces(out, start + 21 - out.len());
-        push_three_digits(out, u64::from(event.cpu));
-        self.columns.push(out, event.function);
-        if let Some(line) = line {
-            let start = out.len();
-            push_spaces(out, 2 * line.level as usize);
-            match (event.kind, line.paired) {
-                (EventKind::Entry, _) => {
-                    self.names.push(out, event.function);
-                    out.extend_from_slice(b"() {");
-                }
-                (EventKind::Return, true) => {
-                    out.extend_from_slice(b"} /* ");
-                    push_microseconds(out, event.timestamp.saturating_sub(event.entry_timestamp));
-                    out.extend_from_slice(b" us */");
-                }
-                (EventKind::Return, false) => {
-                    out.extend_from_slice(b"} /* ");
-                    self.names.push(out, event.function);
-                    out.extend_from_slice(b" */");
-                }
-            }
-            let used = out.len() - start;
-            push_spaces(out, CALL_WIDTH.saturating_sub(used));
-        }
-    }
-}
-
-/// A name, made visible, with spaces in front up to the width in characters.
-fn push_right_aligned(out: &mut Vec<u8>, name: &str, width: usize) {
-    let mut visible = Vec::with_capacity(name.len());
-    push_visible(&mut visible, name);
-    let characters = visible.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
-    push_spaces(out, width.saturating_sub(characters));
-    out.extend_from_slice(&visible);
-}
-
-/// Nanoseconds as microseconds with three decimals.
-fn push_microseconds(out: &mut Vec<u8>, nanoseconds: u64) {
-    push_unsigned(out, nanoseconds / 1000);
-    out.push(b'.');
-    push_three_digits(out, nanoseconds % 1000);
 }

@@ -136,6 +136,19 @@ fn entry_of(stack: &[Open], event: &Kept) -> Option<usize> {
 }
 
 #[cfg(test)]
+impl Graph {
+    /// A line as the graph makes them.
+    pub(super) fn line(level: u32, kind: EventKind, paired: bool) -> Line {
+        Line {
+            level,
+            kind,
+            paired,
+            context: 0,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

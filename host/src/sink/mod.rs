@@ -12,6 +12,7 @@ mod journal;
 mod json;
 mod jsonl;
 mod output;
+mod rows;
 mod sinks;
 mod text;
 

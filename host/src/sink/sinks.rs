@@ -128,7 +128,7 @@ mod tests {
     /// Notes its calls, and fails at the event batch with this number.
     struct Fragile {
         name: &'static str,
-        fails: Option<(usize, ErrorKind)>,
+        fails: Fails,
         batches: usize,
         log: Log,
     }
@@ -160,7 +160,10 @@ mod tests {
         }
     }
 
-    fn sinks(list: &[(&'static str, Destination, Option<(usize, ErrorKind)>)]) -> (Sinks, Log) {
+    /// At which batch a sink fails, and how.
+    type Fails = Option<(usize, ErrorKind)>;
+
+    fn sinks(list: &[(&'static str, Destination, Fails)]) -> (Sinks, Log) {
         let log = Log::default();
         let reports = log.clone();
         let mut sinks = Sinks::new(Box::new(move |name, error| {

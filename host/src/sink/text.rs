@@ -43,12 +43,9 @@ pub(super) fn push_unsigned(out: &mut Vec<u8>, value: u64) {
         return out.push(b'0' + value as u8);
     }
     if value < 10_000 {
-        let leading = if value < 100 { 2 } else { usize::from(value < 1000) };
-        // The digits move to the front as one word, and the zeros that come in behind are cut: cheaper than a copy of
-        // a length that the compiler does not know.
-        let digits = u32::from_le_bytes(four_digits(value as u32)) >> (8 * leading);
-        let end = out.len() + 4 - leading;
-        out.extend_from_slice(&digits.to_le_bytes());
+        let (digits, length) = up_to_four_digits(value as u32);
+        let end = out.len() + length;
+        out.extend_from_slice(&digits);
         return out.truncate(end);
     }
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
@@ -66,12 +63,31 @@ pub(super) fn push_signed(out: &mut Vec<u8>, value: i64) {
 /// Decimal with at least three digits.
 #[inline]
 pub(super) fn push_three_digits(out: &mut Vec<u8>, value: u64) {
-    if value < 1000 {
-        let [_, digits @ ..] = four_digits(value as u32);
-        out.extend_from_slice(&digits);
-    } else {
-        push_unsigned(out, value);
+    match value {
+        0..1000 => out.extend_from_slice(&three_digits(value as u32)),
+        _ => push_unsigned(out, value),
     }
+}
+
+/// The digits of a number below 1,000, zeros in front.
+#[inline]
+pub(super) fn three_digits(value: u32) -> [u8; 3] {
+    let [_, digits @ ..] = four_digits(value);
+    digits
+}
+
+/// The digits of a number below 10,000 without zeros in front, and how many there are.
+#[inline]
+pub(super) fn up_to_four_digits(value: u32) -> ([u8; 4], usize) {
+    let leading = match value {
+        0..10 => 3,
+        10..100 => 2,
+        100..1000 => 1,
+        _ => 0,
+    };
+    // They move to the front as one word.
+    let digits = u32::from_le_bytes(four_digits(value)) >> (8 * leading);
+    (digits.to_le_bytes(), 4 - leading)
 }
 
 /// Nine digits of a number below 1,000,000,000.
@@ -122,17 +138,33 @@ impl Clock {
     /// The timestamp in decimal.
     #[inline]
     pub(super) fn push(&mut self, out: &mut Vec<u8>, timestamp: u64) {
+        let mut text = [0; 20];
+        match self.fill(&mut text, timestamp) {
+            Some(length) => {
+                let end = out.len() + length;
+                out.extend_from_slice(&text);
+                out.truncate(end);
+            }
+            None => push_unsigned(out, timestamp),
+        }
+    }
+
+    /// Writes the timestamp in decimal to the beginning of `text`, and returns how many digits it has; what is behind
+    /// them is filled up with spaces. Nothing is written if the timestamp is so small that it has no digits to keep.
+    #[inline]
+    pub(super) fn fill(&mut self, text: &mut [u8; 20], timestamp: u64) -> Option<usize> {
         let high = timestamp / LOW;
         if high != self.high {
             self.keep(high);
         }
         if self.len == 0 {
-            return push_unsigned(out, timestamp);
+            return None;
         }
-        let start = out.len();
-        out.extend_from_slice(&self.text);
-        out.truncate(start + self.len);
-        out.extend_from_slice(&eight_digits((timestamp % LOW) as u32));
+        text[..12].copy_from_slice(&self.text);
+        text[12..].fill(b' ');
+        let end = self.len + 8;
+        text[self.len..end].copy_from_slice(&eight_digits((timestamp % LOW) as u32));
+        Some(end)
     }
 
     #[cold]
