@@ -15,12 +15,18 @@ fn main() -> ExitCode {
             return ExitCode::from(cli::EXIT_USAGE);
         }
     };
-    let shown = command_line.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let shown = command_line
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let result = match command {
         Command::Trace(options) => session::trace(&options, shown),
         Command::List(options) => session::list(&options).map(|()| Outcome::Done),
         Command::Doctor => unreachable!(),
-        Command::Print(text) => std::io::stdout().write_all(&text).map(|()| Outcome::Done).map_err(Into::into),
+        Command::Print(text) => std::io::stdout()
+            .write_all(&text)
+            .map(|()| Outcome::Done)
+            .map_err(Into::into),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

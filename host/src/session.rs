@@ -1,23 +1,28 @@
 //! One trace from its start to its end: finds the functions, attaches, reads events until it is told to stop, and
 //! hands everything to the sinks. This is where the rooms meet; each of them knows nothing of the others.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use crate::cli::{self, BackendName, Options};
-use crate::event::{Batch, Event, EventKind, Function, Loss, LossKind, OpenCalls, Schema, Summary, Trace, Tracer};
+use crate::event::{
+    Batch, Event, EventKind, Function, Loss, LossKind, OpenCalls, Schema, SkippedFunction, Summary, Trace, Tracer,
+};
 use crate::kernel::{self, Candidate, Root};
 use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
 use crate::probe_server::ProbeServer;
 use crate::signals::Signals;
-use crate::sink::{Aggregate, Counter, Json, Jsonl, Sinks};
+use crate::sink::{Aggregate, Counter, Destination, Flow, Json, Jsonl, Sinks};
 use crate::stream::{AddressTable, Decoder, FunctionIds, PerfBuffer, PerfOptions, RingBuffer, Source};
 
 /// How long events may lie in the buffer before they are looked at. The programs wake the reader earlier when many
 /// come at once.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Batches that are read after a signal at most: some times what the largest buffer holds.
+const LAST_ROUNDS: u32 = 16384;
 
 /// How a trace ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +37,11 @@ pub enum Outcome {
 struct Functions {
     wanted: Vec<Candidate>,
     silent: Vec<Candidate>,
-    skipped: Vec<crate::event::SkippedFunction>,
+    skipped: Vec<SkippedFunction>,
 }
 
 fn find_functions(root: &Root, filter: &cli::Filter) -> anyhow::Result<Functions> {
-    let found = kernel::find(root)?;
+    let found = kernel::find_functions(root, &kernel::Filter::default())?;
     let (wanted, rest): (Vec<_>, Vec<_>) = found
         .candidates
         .into_iter()
@@ -44,15 +49,26 @@ fn find_functions(root: &Root, filter: &cli::Filter) -> anyhow::Result<Functions
     if wanted.is_empty() {
         bail!("no function that takes a packet matches the filter; see them all with 'ipft -l'");
     }
-    let mut skipped = found.skipped;
-    skipped.retain(|skipped| filter.matches(&skipped.name, &skipped.module));
-    Ok(Functions { wanted, silent: rest.into_iter().filter(identity::is_needed).collect(), skipped })
+    let skipped = found
+        .skipped
+        .into_iter()
+        .filter(|skipped| filter.matches(&skipped.name, &skipped.module))
+        .map(|skipped| SkippedFunction {
+            name: skipped.name,
+            module: skipped.module,
+            reason: skipped.reason.to_string(),
+        })
+        .collect();
+    Ok(Functions {
+        wanted,
+        silent: rest.into_iter().filter(identity::is_needed).collect(),
+        skipped,
+    })
 }
 
 /// Traces until a signal, or until the reader of stdout goes away.
 pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Outcome> {
     let root = Root::system();
-    kernel::checks::require(&root)?;
     if options.set_rlimit {
         raise_limits();
     }
@@ -79,12 +95,14 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         schema: Schema::default(),
         clock_offset: clock_offset(),
         command_line,
-        kernel_release: kernel::release(&root),
+        kernel_release: kernel_release(),
         mark: options.mark,
         mask: options.mask,
     };
     let mut sinks = sinks(options);
-    sinks.start(&trace);
+    if sinks.start(&trace) == Flow::Stop {
+        bail!("nobody reads the output");
+    }
     let _server = server.map(ProbeServer::serve).transpose()?;
     eprintln!("Trace ready!");
 
@@ -104,15 +122,19 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     sinks.finish(&summary);
     report_losses(&summary);
     result?;
-    let failed = sinks.into_failures();
-    for (name, error) in &failed {
-        eprintln!("ipft: {name}: {error}");
-    }
-    Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SinkFailed })
+    Ok(if sinks.failures().next().is_none() {
+        Outcome::Done
+    } else {
+        Outcome::SinkFailed
+    })
 }
 
 fn function(candidate: &Candidate) -> Function {
-    Function { name: candidate.name.clone(), module: candidate.module.clone(), address: candidate.address }
+    Function {
+        name: candidate.name.clone(),
+        module: candidate.module.clone(),
+        address: candidate.address,
+    }
 }
 
 fn buffer(options: &Options) -> Buffer {
@@ -124,7 +146,9 @@ fn buffer(options: &Options) -> Buffer {
             wakeup_events: buffers.perf.wakeup_events,
         }
     } else {
-        Buffer::Ring { bytes: buffers.ring_size }
+        Buffer::Ring {
+            bytes: buffers.ring_size,
+        }
     }
 }
 
@@ -134,8 +158,10 @@ fn attach(backend: Option<BackendName>, request: &Request<'_>) -> anyhow::Result
         return Ok(backend.attach(request)?);
     }
     probe::attach_with_any(request).map_err(|failures| {
-        let reasons: Vec<String> =
-            failures.iter().map(|(name, error): &(_, ProbeError)| format!("  {name}: {error}")).collect();
+        let reasons: Vec<String> = failures
+            .iter()
+            .map(|(name, error): &(_, ProbeError)| format!("  {name}: {error}"))
+            .collect();
         anyhow::anyhow!(
             "no backend works on this kernel; 'ipft doctor' says what would fix it\n{}",
             reasons.join("\n")
@@ -152,7 +178,10 @@ fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bo
             eprintln!("Skipped {} [{}]: {}", skipped.name, skipped.module, skipped.reason);
         }
     } else if skipped > 0 {
-        eprintln!("{} functions attached, {skipped} skipped (-v says which and why)", attachment.attached);
+        eprintln!(
+            "{} functions attached, {skipped} skipped (-v says which and why)",
+            attachment.attached
+        );
     }
 }
 
@@ -173,15 +202,19 @@ fn report_losses(summary: &Summary) {
 }
 
 fn sinks(options: &Options) -> Sinks {
-    let mut sinks = Sinks::default();
+    let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
     let stdout = io::stdout();
     match options.output {
         cli::Output::Aggregate => {
             let counter = Counter::on_stderr();
-            sinks.add("stdout", Box::new(Aggregate::new(stdout).with_counter(counter)));
+            sinks.add(
+                "stdout",
+                Destination::Stdout,
+                Box::new(Aggregate::new(stdout).with_counter(counter)),
+            );
         }
-        cli::Output::Json => sinks.add("stdout", Box::new(Json::new(stdout))),
-        cli::Output::Jsonl => sinks.add("stdout", Box::new(Jsonl::new(stdout))),
+        cli::Output::Json => sinks.add("stdout", Destination::Stdout, Box::new(Json::new(stdout))),
+        cli::Output::Jsonl => sinks.add("stdout", Destination::Stdout, Box::new(Jsonl::new(stdout))),
     }
     sinks
 }
@@ -201,9 +234,18 @@ impl<'a> Reader<'a> {
         let map = attachment.buffer_map().context("the BPF object has no buffer")?;
         let source: Box<dyn Source + 'a> = match *buffer {
             Buffer::Ring { bytes } => Box::new(RingBuffer::new(map, bytes)?),
-            Buffer::Perf { pages, sample_period, wakeup_events } => {
-                Box::new(PerfBuffer::new(map, PerfOptions { pages, sample_period, wakeup_events })?)
-            }
+            Buffer::Perf {
+                pages,
+                sample_period,
+                wakeup_events,
+            } => Box::new(PerfBuffer::new(
+                map,
+                PerfOptions {
+                    pages,
+                    sample_period,
+                    wakeup_events,
+                },
+            )?),
         };
         let functions = match &attachment.function_ids {
             probe::FunctionIds::Index => FunctionIds::Index(trace.functions.len() as u32),
@@ -227,40 +269,51 @@ impl<'a> Reader<'a> {
             let stopping = signals.stop_requested();
             // What was in the buffer when the signal came is part of the trace; what comes meanwhile is not, or a
             // flood would never end it.
-            let mut rounds = if stopping { 4096 } else { u32::MAX };
-            while self.pass_on(sinks)? && rounds > 0 {
-                rounds -= 1;
-                if sinks.is_over() {
+            let mut rounds = if stopping { LAST_ROUNDS } else { u32::MAX };
+            loop {
+                self.batch.clear();
+                let more = self.source.read(&mut self.decoder, &mut self.batch)?;
+                if self.pass_on(sinks) == Flow::Stop {
                     return Ok(());
                 }
+                rounds -= 1;
+                if !more || rounds == 0 || signals.stop_requested() != stopping {
+                    break;
+                }
             }
-            if stopping || sinks.is_over() {
+            if stopping {
                 return Ok(());
             }
             self.source.wait(signals.fd(), PATIENCE)?;
         }
     }
 
-    /// Hands one batch to the sinks. Returns whether there may be more.
-    fn pass_on(&mut self, sinks: &mut Sinks) -> anyhow::Result<bool> {
-        self.batch.clear();
-        let more = self.source.read(&mut self.decoder, &mut self.batch)?;
+    /// Hands the batch to the sinks.
+    fn pass_on(&mut self, sinks: &mut Sinks) -> Flow {
         if self.batch.events.is_empty() {
-            return Ok(more);
+            return Flow::Continue;
         }
         if let Some(calls) = &mut self.calls {
             calls.pair(&mut self.batch.events);
         }
         self.events += self.batch.events.len() as u64;
-        self.packets += self.batch.events.iter().filter(|event| is_first_of_its_packet(event)).count() as u64;
-        sinks.events(&self.batch);
-        Ok(more)
+        self.packets += self
+            .batch
+            .events
+            .iter()
+            .filter(|event| is_first_of_its_packet(event))
+            .count() as u64;
+        sinks.events(&self.batch)
     }
 
     fn losses(&self) -> Vec<Loss> {
         let mut losses = self.source.losses();
         if self.decoder.undecodable() > 0 {
-            losses.push(Loss { kind: LossKind::Undecodable, cpu: None, count: self.decoder.undecodable() });
+            losses.push(Loss {
+                kind: LossKind::Undecodable,
+                cpu: None,
+                count: self.decoder.undecodable(),
+            });
         }
         losses
     }
@@ -269,6 +322,11 @@ impl<'a> Reader<'a> {
 /// A packet's identity is made of the time and the CPU of its first event (`bpf/src/probe.h`).
 fn is_first_of_its_packet(event: &Event) -> bool {
     event.kind == EventKind::Entry && event.packet >> 10 == event.timestamp & (u64::MAX >> 10)
+}
+
+/// `uname -r`.
+fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// Nanoseconds from `CLOCK_MONOTONIC`'s zero to 1970.
@@ -285,13 +343,30 @@ fn clock_offset() -> i64 {
 /// as far as we may.
 fn raise_limits() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let unlimited = Rlimit { current: None, maximum: None };
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
     // Without the right to raise it, later failures say what is missing.
     let _ = setrlimit(Resource::Memlock, unlimited);
     let files = getrlimit(Resource::Nofile);
     let enough = files.maximum.map_or(1 << 20, |maximum| maximum.max(1 << 16));
-    if setrlimit(Resource::Nofile, Rlimit { current: Some(enough), maximum: Some(enough) }).is_err() {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
+    if setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(enough),
+            maximum: Some(enough),
+        },
+    )
+    .is_err()
+    {
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: files.maximum,
+                ..files
+            },
+        );
     }
 }
 
@@ -299,13 +374,17 @@ fn raise_limits() {
 pub fn list(options: &cli::ListOptions) -> anyhow::Result<()> {
     let root = Root::system();
     let functions = find_functions(&root, &options.filter)?;
-    kernel::list::write(&functions.wanted, &mut io::stdout().lock(), &mut io::stderr().lock())?;
+    eprintln!("{}", kernel::LIST_HEADER);
+    kernel::write_list(&mut io::BufWriter::new(io::stdout().lock()), &functions.wanted)?;
     if options.verbose {
         let mut stderr = io::stderr().lock();
         for skipped in &functions.skipped {
-            writeln!(stderr, "Skipped {} [{}]: {}", skipped.name, skipped.module, skipped.reason)?;
+            writeln!(
+                stderr,
+                "Skipped {} [{}]: {}",
+                skipped.name, skipped.module, skipped.reason
+            )?;
         }
     }
-    let _ = io::stderr().is_terminal();
     Ok(())
 }

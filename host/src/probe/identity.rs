@@ -53,7 +53,7 @@ const TEARDOWN_PARTS: [&str; 7] = [
 
 /// The part that a function plays.
 pub fn role(function: &Candidate) -> Role {
-    if function.argument != PacketArgument::Pointer || function.suffixed {
+    if function.argument != PacketArgument::Pointer || function.unsure {
         return Role::Ordinary;
     }
     let name = function.name.as_str();
@@ -86,7 +86,7 @@ mod tests {
             address: 0,
             position,
             argument: PacketArgument::Pointer,
-            suffixed: false,
+            unsure: false,
             btf_id: 1,
             arguments: 2,
             ambiguous: false,
@@ -105,8 +105,8 @@ mod tests {
     #[test]
     fn a_role_needs_the_packet_where_the_program_reads_it() {
         assert_eq!(role(&candidate("napi_reuse_skb", 0)), Role::Ordinary);
-        let mut suffixed = candidate("kfree_skbmem", 0);
-        suffixed.suffixed = true;
-        assert_eq!(role(&suffixed), Role::Ordinary);
+        let mut unsure = candidate("kfree_skbmem", 0);
+        unsure.unsure = true;
+        assert_eq!(role(&unsure), Role::Ordinary);
     }
 }

@@ -208,7 +208,7 @@ fn skip(function: &Candidate, reason: impl Into<String>) -> SkippedFunction {
 
 /// Why a function cannot be attached by its BTF id, if it cannot.
 fn objection(function: &Candidate) -> Option<&'static str> {
-    if function.suffixed {
+    if function.name.contains('.') {
         Some("it exists only with a compiler suffix, which BTF does not name; a kprobe backend sees it")
     } else if function.ambiguous {
         Some("several functions bear the name, and BTF cannot say which is meant; a kprobe backend sees them")
@@ -274,7 +274,7 @@ pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), Probe
     let one = request
         .functions
         .iter()
-        .find(|function| function.module == "vmlinux" && !function.suffixed && !function.ambiguous)
+        .find(|function| function.module == "vmlinux" && !function.unsure)
         .ok_or(ProbeError::NoFunctions)?;
     let small = Buffer::Ring { bytes: 4096 };
     let request = Request {

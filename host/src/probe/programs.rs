@@ -17,7 +17,7 @@ use crate::kernel::{Candidate, PacketArgument};
 /// The name of the program that serves a function. `silent` is for a function that the user did not ask for.
 pub(super) fn program_name(function: &Candidate, silent: bool) -> String {
     let role = identity::role(function);
-    let kind = match (role, silent, function.suffixed, function.argument) {
+    let kind = match (role, silent, function.unsure, function.argument) {
         (Role::Release, true, ..) => "silent_release",
         (Role::Free, true, ..) => "silent_free",
         (Role::Release, false, ..) => "release",
