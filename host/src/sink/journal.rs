@@ -12,7 +12,7 @@ use rustc_hash::FxBuildHasher;
 use crate::event::{Event, EventKind};
 
 /// What one chunk holds, in items.
-const CHUNK: usize = 1 << 16;
+const CHUNK: usize = 1 << 14;
 /// The end of a packet's list.
 const NONE: u32 = u32::MAX;
 /// In [`Row::function`]: the event is a return.
