@@ -171,10 +171,9 @@ fn nothing_is_allocated_per_event() {
     drop(aggregate);
 
     // Just after the table of packets has doubled, which it does when seven eighths of a power of two are in it.
-    const TABLE: u64 = (7 << 18) + 1;
-    memory(Tracer::Function, TABLE, 1);
-    memory(Tracer::FunctionGraph, 2 * TABLE, 2);
-    memory(Tracer::FunctionGraph, 1_000_000, 64);
+    memory(Tracer::Function, (7 << 18) + 1, 1);
+    memory(Tracer::FunctionGraph, 2 * ((7 << 16) + 1), 2);
+    memory(Tracer::FunctionGraph, 300_000, 64);
 }
 
 /// Collects that many events and looks at the memory that it took.
