@@ -105,7 +105,7 @@ impl Run {
             add(&["-accel", "tcg,thread=multi"]);
         }
         // cmpxchg16b as QEMU 7.2 emulates it crashes Linux 6.12 now and then; la57 costs page walks.
-        add(&["-machine", "pc", "-cpu", "max,-cx16,-la57"]);
+        add(&["-machine", "q35", "-cpu", "max,-cx16,-la57"]);
         add(&["-m", &machine.memory.to_string(), "-smp", &machine.cpus.to_string()]);
         add(&[
             "-nodefaults",
