@@ -3,9 +3,21 @@
 //! This room reads files and attaches nothing. Every reader takes the root of the file system it reads ([`Root`]),
 //! so that a test builds a fake tree and a fixture stands for a kernel. It imports nothing of the crate.
 
-pub mod function;
+mod blacklist;
+pub mod btf;
+mod find;
+mod function;
+mod lines;
+mod list;
+mod prototype;
+mod symbols;
+mod text;
+mod tracefs;
+mod wanted;
 
-pub use function::{Candidate, PacketArgument};
+pub use find::{Filter, Found, KernelError, find_functions};
+pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
+pub use list::{HEADER as LIST_HEADER, write_list};
 
 use std::path::{Path, PathBuf};
 

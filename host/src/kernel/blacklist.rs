@@ -1,0 +1,58 @@
+//! The functions that the kernel forbids to probe: `/sys/kernel/debug/kprobes/blacklist`.
+//!
+//! A line is `0xSTART-0xEND<TAB>NAME`. The file may be missing (debugfs not mounted, or locked down): then nothing is
+//! known to be forbidden and the kernel itself will refuse.
+
+use super::Root;
+use super::lines::{for_each_line, hexadecimal};
+use std::collections::HashSet;
+
+/// The forbidden functions.
+#[derive(Debug, Default)]
+pub(super) struct Blacklist {
+    /// Address ranges, end exclusive, sorted, none touching another.
+    ranges: Vec<(u64, u64)>,
+    /// Names, for kernels that hide addresses.
+    names: HashSet<Vec<u8>>,
+}
+
+impl Blacklist {
+    /// Reads it, or an empty one if there is none to read.
+    pub(super) fn read(root: &Root) -> Self {
+        let mut list = Blacklist::default();
+        let read = for_each_line(&root.path("/sys/kernel/debug/kprobes/blacklist"), |line| {
+            let Some((start, rest)) = hexadecimal(line) else { return };
+            let Some((end, rest)) = rest.strip_prefix(b"-").and_then(hexadecimal) else {
+                return;
+            };
+            if start != 0 {
+                list.ranges.push((start, end));
+            } else if let Some(name) = rest.strip_prefix(b"\t") {
+                list.names.insert(name.to_vec());
+            }
+        });
+        // What could be read counts, even if the rest could not: the list only saves attempts that would fail.
+        drop(read);
+        list.ranges.sort_unstable();
+        list.ranges.dedup_by(|next, previous| {
+            let overlap = next.0 <= previous.1;
+            if overlap {
+                previous.1 = previous.1.max(next.1);
+            }
+            overlap
+        });
+        list
+    }
+
+    /// Whether the function at this address (0 if it is not known) with this name is forbidden.
+    pub(super) fn contains(&self, address: u64, name: &str) -> bool {
+        if address == 0 || self.ranges.is_empty() {
+            return self.names.contains(name.as_bytes());
+        }
+        let after = self.ranges.partition_point(|(start, _)| *start <= address);
+        after
+            .checked_sub(1)
+            .and_then(|last| self.ranges.get(last))
+            .is_some_and(|(_, end)| address < *end)
+    }
+}

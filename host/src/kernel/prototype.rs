@@ -1,0 +1,222 @@
+//! Finds the packet among a prototype's parameters, and the register that holds it.
+//!
+//! It works on BTF alone. A type is looked at once however many functions use it: what [`PacketTypes`] has found out
+//! about a type is kept in one byte per type id.
+
+use super::btf::{Btf, Kind, Type};
+use super::function::{PacketArgument, SkipReason};
+
+/// What a type is to us. Stored as a byte per type, 0 for types that nobody has asked about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Class {
+    Unknown = 0,
+    Other,
+    Packet,
+    Pointer,
+    DoublePointer,
+}
+
+/// Longest chain of qualifiers, typedefs and pointers that is followed: longer ones are loops.
+const MAX_DEPTH: u32 = 32;
+
+/// Knows which types of a BTF are pointers to packets.
+pub(super) struct PacketTypes {
+    classes: Vec<Class>,
+}
+
+impl PacketTypes {
+    /// Knows nothing yet about the types of `btf`.
+    pub(super) fn new(btf: &Btf) -> Self {
+        PacketTypes {
+            classes: vec![Class::Unknown; btf.end_id() as usize],
+        }
+    }
+
+    /// Moves on to another BTF that is split from the same base: what is known about the base's types stays.
+    pub(super) fn move_to(&mut self, split: &Btf) {
+        self.classes.truncate(split.first_id() as usize);
+        self.classes.resize(split.end_id() as usize, Class::Unknown);
+    }
+
+    /// How a parameter of this type passes a packet, if it does.
+    #[inline]
+    fn argument(&mut self, btf: &Btf, id: u32) -> Option<PacketArgument> {
+        let class = match self.classes.get(id as usize) {
+            Some(Class::Unknown) => self.class(btf, id, MAX_DEPTH),
+            Some(known) => *known,
+            None => Class::Other,
+        };
+        match class {
+            Class::Pointer => Some(PacketArgument::Pointer),
+            Class::DoublePointer => Some(PacketArgument::DoublePointer),
+            _ => None,
+        }
+    }
+
+    fn class(&mut self, btf: &Btf, id: u32, depth: u32) -> Class {
+        match self.classes.get(id as usize) {
+            None => return Class::Other,
+            Some(Class::Unknown) => {}
+            Some(known) => return *known,
+        }
+        let (Some(found), Some(depth)) = (btf.get(id), depth.checked_sub(1)) else {
+            return Class::Other;
+        };
+        let class = match found.kind() {
+            Kind::Typedef | Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag => {
+                self.class(btf, found.target(), depth)
+            }
+            Kind::Pointer => match self.class(btf, found.target(), depth) {
+                Class::Packet => Class::Pointer,
+                Class::Pointer => Class::DoublePointer,
+                _ => Class::Other,
+            },
+            // A module that never looks into a packet knows it by a forward declaration only.
+            Kind::Struct | Kind::Forward if found.name() == "sk_buff" && !found.is_forward_union() => Class::Packet,
+            _ => Class::Other,
+        };
+        if let Some(known) = self.classes.get_mut(id as usize) {
+            *known = class;
+        }
+        class
+    }
+
+    /// Finds the packet among the parameters of a function. A plain pointer is preferred to a double pointer, and the
+    /// first to later ones.
+    pub(super) fn find(&mut self, btf: &Btf, function: &Type) -> Option<Packet> {
+        let prototype = btf
+            .get(function.target())
+            .filter(|found| found.kind() == Kind::Prototype)?;
+        let mut found: Option<(usize, PacketArgument)> = None;
+        for (index, parameter) in prototype.parameters().enumerate() {
+            match (self.argument(btf, parameter.type_id), found) {
+                (Some(PacketArgument::Pointer), _) => {
+                    found = Some((index, PacketArgument::Pointer));
+                    break;
+                }
+                (Some(PacketArgument::DoublePointer), None) => found = Some((index, PacketArgument::DoublePointer)),
+                _ => {}
+            }
+        }
+        let (index, argument) = found?;
+        let arguments = prototype.parameters().filter(|each| each.type_id != 0).count();
+        Some(Packet {
+            argument,
+            arguments: u8::try_from(arguments).unwrap_or(u8::MAX),
+            position: register(btf, &prototype, index),
+        })
+    }
+}
+
+/// How one function takes a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packet {
+    pub(super) argument: PacketArgument,
+    pub(super) arguments: u8,
+    /// The argument register, from 0.
+    pub(super) position: Result<u8, SkipReason>,
+}
+
+/// Argument registers for integers and pointers: rdi, rsi, rdx, rcx, r8, r9.
+const REGISTERS: u8 = 6;
+
+/// How the x86-64 System V ABI passes a value (its section 3.2.3).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    Registers(u8),
+    Stack,
+    Unknown,
+}
+
+/// The register of the parameter `index`, which is a pointer.
+fn register(btf: &Btf, prototype: &Type, index: usize) -> Result<u8, SkipReason> {
+    let mut next = 0;
+    // A struct that is returned in memory has its address in the first register.
+    if prototype.target() != 0 && passing(btf, prototype.target()) == Passing::Stack {
+        next += 1;
+    }
+    for parameter in prototype.parameters().take(index) {
+        match passing(btf, parameter.type_id) {
+            // What does not fit in the registers that are left goes to the stack as a whole and leaves them free.
+            Passing::Registers(count) if next + count <= REGISTERS => next += count,
+            Passing::Registers(_) | Passing::Stack => {}
+            Passing::Unknown => return Err(SkipReason::UnknownRegisters),
+        }
+    }
+    if next < REGISTERS {
+        Ok(next)
+    } else {
+        Err(SkipReason::OnStack)
+    }
+}
+
+fn passing(btf: &Btf, id: u32) -> Passing {
+    let Some(found) = btf.peel(id) else {
+        return Passing::Unknown;
+    };
+    match found.kind() {
+        Kind::Pointer | Kind::Enum | Kind::Enum64 => Passing::Registers(1),
+        Kind::Int => match found.size() {
+            Some(1..=8) => Passing::Registers(1),
+            Some(16) => Passing::Registers(2),
+            _ => Passing::Unknown,
+        },
+        Kind::Struct | Kind::Union => match found.size() {
+            // C's empty struct is not passed at all.
+            Some(0) => Passing::Registers(0),
+            Some(size @ 1..=16) => match fields(btf, &found, 0, &mut 64) {
+                Fields::Aligned => Passing::Registers(size.div_ceil(8) as u8),
+                Fields::Unaligned => Passing::Stack,
+                Fields::Unknown => Passing::Unknown,
+            },
+            Some(_) => Passing::Stack,
+            None => Passing::Unknown,
+        },
+        _ => Passing::Unknown,
+    }
+}
+
+/// What decides how a small struct is passed: one with a misaligned field goes to the stack, one with a
+/// floating-point field goes elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fields {
+    Aligned,
+    Unaligned,
+    Unknown,
+}
+
+/// Looks at the fields of a struct that begins `base` bits into the argument. `budget` bounds the fields looked at:
+/// no struct of 16 bytes has that many, but BTF can claim that one has.
+fn fields(btf: &Btf, composite: &Type, base: u64, budget: &mut u32) -> Fields {
+    for member in composite.members() {
+        let Some(left) = budget.checked_sub(1) else {
+            return Fields::Unknown;
+        };
+        *budget = left;
+        let offset = base + u64::from(member.bit_offset);
+        let mut leaf = btf.peel(member.type_id);
+        for _ in 0..MAX_DEPTH {
+            match leaf.and_then(|found| found.array()) {
+                Some(array) => leaf = btf.peel(array.element),
+                None => break,
+            }
+        }
+        let Some(leaf) = leaf else {
+            return Fields::Unknown;
+        };
+        let alignment = match leaf.kind() {
+            Kind::Struct | Kind::Union => match fields(btf, &leaf, offset, budget) {
+                Fields::Aligned => continue,
+                other => return other,
+            },
+            Kind::Pointer => 8,
+            Kind::Int | Kind::Enum | Kind::Enum64 => leaf.size().unwrap_or(0).max(1),
+            _ => return Fields::Unknown,
+        };
+        if member.bits.is_none() && !offset.is_multiple_of(u64::from(alignment) * 8) {
+            return Fields::Unaligned;
+        }
+    }
+    Fields::Aligned
+}

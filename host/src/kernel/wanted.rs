@@ -1,0 +1,175 @@
+//! The functions that BTF says take a packet, by name, made to be asked about every symbol of the kernel.
+//!
+//! A few thousand names are wanted and 200,000 symbols are not, so the first question is answered by one bit of a small
+//! table; only a symbol that passes it is looked up in the map.
+
+use super::btf::Btf;
+use super::prototype::{Packet, PacketTypes};
+use std::collections::HashMap;
+
+/// A function that takes a packet, as its BTF describes it.
+#[derive(Debug)]
+pub(super) struct WantedFunction {
+    /// Index into the list of modules.
+    pub(super) module: u32,
+    pub(super) packet: Packet,
+    pub(super) btf_id: u32,
+    /// Functions of this name and module that take the packet in another way, or take none.
+    pub(super) conflicting: bool,
+    /// No BTF describes this function.
+    pub(super) without_btf: bool,
+    /// The next wanted function of the same name, in another module.
+    next: Option<u32>,
+}
+
+/// All of them.
+pub(super) struct Wanted {
+    functions: Vec<WantedFunction>,
+    by_name: HashMap<Box<str>, u32>,
+    filter: Box<[u64; FILTER_WORDS]>,
+}
+
+/// 65,536 bits for some 4,000 names: one unwanted symbol in sixteen or so gets past.
+const FILTER_WORDS: usize = 1024;
+
+/// Which bit of the filter is a name's. Length, first and last eight bytes tell kernel functions apart well enough.
+#[inline]
+fn filter_bit(name: &[u8]) -> (usize, u32) {
+    let ends = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => u64::from_ne_bytes(*first) ^ u64::from_ne_bytes(*last).rotate_left(29),
+        _ => name.iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte)),
+    };
+    place(ends ^ name.len() as u64)
+}
+
+/// Spreads numbers over the bits of a filter.
+#[inline]
+fn place(number: u64) -> (usize, u32) {
+    let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    ((hash >> 6) as usize % FILTER_WORDS, (hash & 63) as u32)
+}
+
+impl Wanted {
+    pub(super) fn new() -> Self {
+        Wanted {
+            functions: Vec::with_capacity(4096),
+            by_name: HashMap::with_capacity(4096),
+            filter: Box::new([0; FILTER_WORDS]),
+        }
+    }
+
+    /// Adds the functions of one BTF (without its base's) that take a packet.
+    pub(super) fn add_btf(&mut self, btf: &Btf, module: u32, types: &mut PacketTypes) {
+        // Older BTF has one FUNC for each of several static functions of one name. One that takes no packet makes the
+        // name as doubtful as one that takes it elsewhere. A BTF has every string once, so equal names are at equal
+        // offsets.
+        let mut wanted_names = HashMap::new();
+        let mut filter = [0u64; FILTER_WORDS];
+        for function in btf.functions() {
+            if let Some(packet) = types.find(btf, &function) {
+                let index = self.add(function.name(), module, packet, function.id(), false);
+                wanted_names.insert(function.name_offset(), index);
+                let (word, bit) = place(u64::from(function.name_offset()));
+                filter[word] |= 1 << bit;
+            }
+        }
+        if wanted_names.is_empty() {
+            return;
+        }
+        for function in btf.functions() {
+            let (word, bit) = place(u64::from(function.name_offset()));
+            if filter[word] >> bit & 1 == 0 {
+                continue;
+            }
+            let index = wanted_names.get(&function.name_offset());
+            if let Some(wanted) = index.and_then(|index| self.functions.get_mut(*index as usize))
+                && wanted.btf_id != function.id()
+                && types.find(btf, &function) != Some(wanted.packet)
+            {
+                wanted.conflicting = true;
+            }
+        }
+    }
+
+    /// Adds one function, unless its name is already there for that module; its index.
+    pub(super) fn add(&mut self, name: &str, module: u32, packet: Packet, btf_id: u32, without_btf: bool) -> u32 {
+        if let Some(index) = self.get(name.as_bytes(), module) {
+            return index;
+        }
+        let index = self.functions.len() as u32;
+        let (word, bit) = filter_bit(name.as_bytes());
+        self.filter[word] |= 1 << bit;
+        let next = self.by_name.insert(name.into(), index);
+        self.functions.push(WantedFunction {
+            module,
+            packet,
+            btf_id,
+            conflicting: false,
+            without_btf,
+            next,
+        });
+        index
+    }
+
+    /// All, in the order in which they were added.
+    pub(super) fn functions(&self) -> &[WantedFunction] {
+        &self.functions
+    }
+
+    /// The wanted functions of this name, in whatever module.
+    #[inline]
+    pub(super) fn of_name(&self, name: &[u8]) -> impl Iterator<Item = (u32, &WantedFunction)> {
+        let (word, bit) = filter_bit(name);
+        let mut next = if self.filter[word] >> bit & 1 == 1 {
+            std::str::from_utf8(name)
+                .ok()
+                .and_then(|name| self.by_name.get(name))
+                .copied()
+        } else {
+            None
+        };
+        std::iter::from_fn(move || {
+            let index = next?;
+            let function = self.functions.get(index as usize)?;
+            next = function.next;
+            Some((index, function))
+        })
+    }
+
+    fn get(&self, name: &[u8], module: u32) -> Option<u32> {
+        self.of_name(name)
+            .find(|(_, function)| function.module == module)
+            .map(|(index, _)| index)
+    }
+}
+
+/// Whether a name has a dot, eight bytes at a time: names are too short for a search that is made for long texts.
+#[inline]
+fn has_dot(name: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let any = |chunk: &[u8; 8]| {
+        // A byte that equals the dot becomes zero, and only a zero byte borrows into its top bit.
+        let word = u64::from_ne_bytes(*chunk) ^ (ONES * b'.' as u64);
+        word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
+    };
+    let (chunks, rest) = name.as_chunks::<8>();
+    chunks.iter().any(any) || name.last_chunk::<8>().map_or_else(|| rest.contains(&b'.'), any)
+}
+
+/// Cuts a compiler's suffix off a symbol's name; the flag says that there was one.
+///
+/// Only suffixes of whole functions count. `.isra.N` and `.constprop.N` (GCC) are copies that may have lost arguments,
+/// `.llvm.N` (Clang) is the function itself. What `.part.N` and `.cold` name is a piece of a function's body, with
+/// arguments of its own: `None`.
+#[inline]
+pub(super) fn plain_name(symbol: &[u8]) -> Option<(&[u8], bool)> {
+    if !has_dot(symbol) {
+        return Some((symbol, false));
+    }
+    let dot = symbol.iter().position(|byte| *byte == b'.')?;
+    let (name, suffixes) = symbol.split_at(dot);
+    let whole = suffixes.split(|byte| *byte == b'.').skip(1).all(|part| {
+        matches!(part, b"isra" | b"constprop" | b"llvm") || (!part.is_empty() && part.iter().all(u8::is_ascii_digit))
+    });
+    (whole && !name.is_empty()).then_some((name, true))
+}
