@@ -355,6 +355,9 @@ impl Hits<'_> {
     /// Notes a symbol, if it is a wanted function; its address, then.
     #[inline]
     fn add(&mut self, symbol: Symbol) -> Option<u64> {
+        if !self.wanted.may_contain(symbol.name) {
+            return None;
+        }
         let (plain, suffixed) = plain_name(symbol.name)?;
         // Newer BTF may name the copy itself.
         let names = [symbol.name, plain];
