@@ -1,1 +1,20 @@
-//! The kernel side of ipft.
+//! The kernel side of ipft: the CO-RE programs that run where a packet passes, and the structs that they share with
+//! user space.
+//!
+//! The programs are C (GPL-2.0, as the helpers that they call require) and are compiled by the build script; this
+//! crate carries the objects as bytes. It loads and attaches nothing.
+
+pub mod wire;
+
+/// The programs of the kprobe, kprobe-multi and kprobe-session backends.
+pub static KPROBE: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kprobe.bpf.o"))).0;
+
+/// The templates of the ftrace backend.
+pub static FTRACE: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/ftrace.bpf.o"))).0;
+
+/// The programs of the fentry-multi backend.
+pub static FENTRY_MULTI: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/fentry_multi.bpf.o"))).0;
+
+/// ELF readers want their input aligned as the structs in it are.
+#[repr(C, align(8))]
+struct Aligned<const N: usize>([u8; N]);

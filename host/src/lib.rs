@@ -9,6 +9,12 @@
 //! attaches, [`stream`] turns kernel records into batches of [`event`]s, [`sink`]s draw them. `session` ties one trace
 //! together and the binary only wires.
 
+pub mod cli;
 pub mod event;
 pub mod kernel;
+pub mod probe;
+pub mod probe_server;
+pub mod session;
+pub mod signals;
 pub mod sink;
+pub mod stream;

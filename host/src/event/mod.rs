@@ -4,9 +4,11 @@
 //! (or return from) a kernel function with a packet; a [`Batch`] is the grain in which events travel; a [`Trace`] is
 //! sent once before the first batch and a [`Summary`] once after the last. The WASM contract in `wit/` says the same.
 
+mod calls;
 mod schema;
 mod trace;
 
+pub use calls::{MAX_DEPTH, OpenCalls, Pairing};
 pub use schema::{EnumMember, Field, FieldFormat, FieldType, Schema};
 pub use trace::{Function, Loss, LossKind, SkippedFunction, Summary, Trace, Tracer};
 
@@ -73,6 +75,20 @@ impl Event {
     pub fn duration(&self) -> Option<u64> {
         (self.kind == EventKind::Return && self.entry_timestamp != 0)
             .then(|| self.timestamp.saturating_sub(self.entry_timestamp))
+    }
+
+    /// Within one packet, the events of one context nest properly. A number that tells contexts apart.
+    pub fn context(&self) -> u64 {
+        Event::context_of(self.thread, self.cpu)
+    }
+
+    /// As [`Event::context`]. A thread is one context, whichever CPU it runs on: interrupts and softirqs that borrow it
+    /// return before it goes on. The idle tasks of all CPUs share thread 0, so each CPU is one there.
+    pub fn context_of(thread: u32, cpu: u32) -> u64 {
+        match thread {
+            0 => 1 << 32 | u64::from(cpu),
+            thread => u64::from(thread),
+        }
     }
 }
 

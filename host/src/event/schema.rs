@@ -3,6 +3,8 @@
 //! A schema is a list of fields. Built-in metadata and a user's extension both are just fields; a renderer never
 //! asks where a field came from.
 
+use std::sync::Arc;
+
 /// The fields of every payload of a trace, in the order in which they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
@@ -44,6 +46,20 @@ pub enum FieldType {
     Bytes,
 }
 
+impl FieldType {
+    /// The word that every output uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            FieldType::Unsigned => "unsigned",
+            FieldType::Signed => "signed",
+            FieldType::Bool => "bool",
+            FieldType::Char => "char",
+            FieldType::Pointer => "pointer",
+            FieldType::Bytes => "bytes",
+        }
+    }
+}
+
 /// How a field is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldFormat {
@@ -55,6 +71,40 @@ pub enum FieldFormat {
     Enum(Vec<EnumMember>),
     /// The names of the members whose bits are set, joined by `|`.
     Flags(Vec<EnumMember>),
+    /// Four bytes in network order: an IPv4 address.
+    Ipv4,
+    /// Sixteen bytes in network order: an IPv6 address.
+    Ipv6,
+    /// Six bytes: an Ethernet address.
+    Mac,
+    /// Two bytes in network order: a port, an EtherType.
+    Be16,
+    /// Four bytes in network order.
+    Be32,
+    /// Nanoseconds (`ktime_t`), shown in seconds.
+    Ktime,
+    /// An address in the kernel, shown as the symbol that contains it. The symbols are sorted by their value, the
+    /// address; with none, the address itself is shown.
+    Symbol(Arc<[EnumMember]>),
+}
+
+impl FieldFormat {
+    /// The word that `ipft:fmt:` tags and every output use.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FieldFormat::Plain => "plain",
+            FieldFormat::Hex => "hex",
+            FieldFormat::Enum(_) => "enum",
+            FieldFormat::Flags(_) => "enum_flags",
+            FieldFormat::Ipv4 => "ipv4",
+            FieldFormat::Ipv6 => "ipv6",
+            FieldFormat::Mac => "mac",
+            FieldFormat::Be16 => "be16",
+            FieldFormat::Be32 => "be32",
+            FieldFormat::Ktime => "ktime",
+            FieldFormat::Symbol(_) => "symbol",
+        }
+    }
 }
 
 /// One member of an enum.
@@ -62,6 +112,6 @@ pub enum FieldFormat {
 pub struct EnumMember {
     /// Its name in the source.
     pub name: String,
-    /// Its value.
+    /// Its value; a negative one sign-extended.
     pub value: u64,
 }

@@ -66,6 +66,8 @@ pub enum LossKind {
     ReturnMissed,
     /// The table of live packets or of open calls was full.
     MapFull,
+    /// A record of the buffer was no event: a bug of ours, or of the kernel's.
+    Undecodable,
 }
 
 impl LossKind {
@@ -76,6 +78,7 @@ impl LossKind {
             LossKind::Recursion => "recursion",
             LossKind::ReturnMissed => "return-missed",
             LossKind::MapFull => "map-full",
+            LossKind::Undecodable => "undecodable",
         }
     }
 
@@ -86,6 +89,7 @@ impl LossKind {
             LossKind::Recursion => "probe hit inside another probe",
             LossKind::ReturnMissed => "return not probed",
             LossKind::MapFull => "packet table full",
+            LossKind::Undecodable => "record not understood",
         }
     }
 }

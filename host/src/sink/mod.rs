@@ -4,6 +4,27 @@
 //! is. A sink may import `event`, nothing else of the crate. Several run at once; one that fails is set aside and the
 //! others go on.
 
+mod aggregate;
+mod counter;
+mod fields;
+mod graph;
+mod journal;
+mod json;
+mod jsonl;
+mod output;
+mod rows;
+mod sinks;
+mod text;
+
+#[cfg(test)]
+mod test_support;
+
+pub use aggregate::Aggregate;
+pub use counter::Counter;
+pub use json::Json;
+pub use jsonl::{Jsonl, VERSION as JSONL_VERSION};
+pub use sinks::{Destination, Flow, Report, Sinks};
+
 use crate::event::{Batch, Summary, Trace};
 
 /// What a sink could not do.
@@ -15,6 +36,20 @@ pub enum SinkError {
     /// The output could not be written.
     #[error("cannot write the output: {0}")]
     Write(#[source] std::io::Error),
+    /// The schema has a field that cannot be shown.
+    #[error("cannot show the field `{name}`: {reason}", name = name.escape_debug())]
+    Field {
+        /// The field's name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The sink keeps all events until the end, and can keep no more.
+    #[error("{limit} events are kept, and no more can be; `-o json` and `-o jsonl` write them as they come")]
+    Full {
+        /// How many are kept.
+        limit: u64,
+    },
 }
 
 impl From<std::io::Error> for SinkError {

@@ -1,2 +1,137 @@
-//! x
-fn main() {}
+//! `cargo xtask`: reads the command line and hands over to the library.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use xtask::kernel::Kernel;
+use xtask::vm::{Guest, Unfinished};
+use xtask::{demo, dist, test};
+
+const HELP: &str = "\
+The project's own commands.
+
+  cargo xtask demo            trace real packets and show the result; the first thing to run
+  cargo xtask test [ARGS]     run every test; ARGS go to `cargo test`
+  cargo xtask vm [OPTIONS] [--] COMMAND [ARGS]
+                              run a command in a guest, on a real kernel, with ipft in PATH
+  cargo xtask dist            build ipft as one static file, and check what it needs
+  cargo xtask setup           only install, fetch and build what the others need
+
+Each does the set-up that it needs: packages through apt (as root; else it says what to run), kernels and guest images
+from this machine's Debian mirror. What is fetched and built stays in target/vm; to have it made anew, remove that.
+
+Options of vm:
+  --kernel 5.10|6.1|6.12|6.18|7.2   the kernel (6.12)
+  --file PATH                       a file or folder for the command's working directory; may be repeated
+  --out DIR                         where the guest's /out goes when the command has ended
+  --timeout SECONDS                 kill the guest after so long, and print its console (300)
+  --icount                          count instructions: 1 ns of guest time is one instruction
+  --smp N                           number of CPUs (2; with --icount 1)
+  --memory MIB                      memory (2048)
+
+stdout, stderr and the exit code of vm are those of the command; 125 means that the guest did not finish.
+Scripts find functions that build networks in /guest/lib.sh, and udpflood in PATH.
+";
+
+/// The exit code of `vm` for everything that is not the command's own doing.
+const NOT_FINISHED: u8 = 125;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let asked = |names: &[&str]| names.contains(&command.as_str());
+    if asked(&["", "help", "-h", "--help"]) || rest.first().is_some_and(|first| first == "--help" || first == "-h") {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    if asked(&["vm"]) {
+        return vm(rest).unwrap_or_else(|error| {
+            match error.downcast_ref::<Unfinished>() {
+                Some(unfinished) => eprintln!("xtask: {unfinished}"),
+                None => eprintln!("xtask: {error:#}"),
+            }
+            ExitCode::from(NOT_FINISHED)
+        });
+    }
+    let done = match command.as_str() {
+        "test" => test::run(&rest),
+        "demo" | "dist" | "setup" if !rest.is_empty() => {
+            eprintln!("xtask: {command} takes no arguments, and got: {}", rest.join(" "));
+            return ExitCode::from(2);
+        }
+        "demo" => demo::run(),
+        "dist" => dist::run(),
+        "setup" => test::set_up(),
+        unknown => {
+            eprintln!("xtask: no command '{unknown}'. `cargo xtask help` lists them");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn vm(arguments: Vec<String>) -> Result<ExitCode> {
+    let mut arguments = arguments.into_iter().peekable();
+    let mut kernel = Kernel::V6_12;
+    let mut changes: Vec<Box<dyn FnOnce(Guest) -> Guest>> = Vec::new();
+    while let Some(argument) = arguments.next_if(|argument| argument.starts_with('-')) {
+        let (name, inline) = match argument.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (argument, None),
+        };
+        if name == "--" {
+            break;
+        }
+        if name == "--icount" && inline.is_none() {
+            changes.push(Box::new(|guest| guest.icount(true)));
+            continue;
+        }
+        if !["--kernel", "--file", "--out", "--timeout", "--smp", "--memory"].contains(&name.as_str()) {
+            bail!("vm has no option {name}; `cargo xtask help` lists them");
+        }
+        let value = inline
+            .or_else(|| arguments.next())
+            .with_context(|| format!("{name} needs a value"))?;
+        let number = |least: u32, most: u32| {
+            let number = value.parse().ok().filter(|number| (least..=most).contains(number));
+            number.with_context(|| format!("{name}: '{value}' is not a number from {least} to {most}"))
+        };
+        changes.push(match name.as_str() {
+            "--kernel" => {
+                kernel = value.parse()?;
+                continue;
+            }
+            "--timeout" => {
+                let seconds = number(1, 1_000_000)?;
+                Box::new(move |guest| guest.timeout(Duration::from_secs(seconds.into())))
+            }
+            "--smp" => {
+                let cpus = number(1, 64)?;
+                Box::new(move |guest| guest.cpus(cpus))
+            }
+            "--memory" => {
+                let mib = number(256, 1 << 20)?;
+                Box::new(move |guest| guest.memory(mib))
+            }
+            "--file" => Box::new(move |guest| guest.file(value)),
+            _ => Box::new(move |guest| guest.out(value)),
+        });
+    }
+    let command: Vec<String> = arguments.collect();
+    if command.is_empty() {
+        bail!("vm needs a command to run in the guest, such as: cargo xtask vm -- uname -r");
+    }
+    let guest = changes
+        .into_iter()
+        .fold(Guest::new(kernel), |guest, change| change(guest));
+    let code = guest.pass_through(&command)?;
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(NOT_FINISHED)))
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The programs of the fentry-multi backend: one program for many functions through BPF trampolines (tracing-multi
+ * links, Linux 7.x). libbpf does not know the section, so the backend sets type and attach type itself.
+ */
+#include "probe.h"
+
+static __always_inline __u64 this_function(__u64 *ctx)
+{
+	return bpf_get_attach_cookie(ctx);
+}
+
+/* Entry and exit programs of one call get the same context: the arguments that the trampoline saved on its stack. */
+static __always_inline __u64 frame_of(__u64 *ctx)
+{
+	return (__u64)ctx;
+}
+
+#include "untyped.h"
+
+#define CONTEXT __u64
+#define SECTION "?tracing_multi"
+#define ARGUMENT(position) ctx[position]
+
+ALL_PROGRAMS
+
+SEC("?tracing_multi")
+int function_return(__u64 *ctx)
+{
+	close_call(ctx, frame_of(ctx));
+	return 0;
+}

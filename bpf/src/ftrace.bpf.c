@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The programs of the ftrace backend (fentry and fexit). They are templates: the kernel wants one program per
+ * function, so the backend takes a template's instructions as libbpf has relocated them, writes the function's index
+ * into the FUNCTION constant, and loads that.
+ *
+ * An argument has the type that the function's prototype gives it, so the verifier lets the program read the mark
+ * directly on every kernel.
+ */
+#include "probe.h"
+
+/* The function's index: a 64-bit constant that the compiler must not see through, and that the backend replaces. */
+static __always_inline __u64 this_function(void)
+{
+	__u64 function;
+
+	asm volatile("%0 = 0x1badf00d ll" : "=r"(function));
+	return function;
+}
+
+/*
+ * Entry and exit programs of one call get the same context: the arguments that the trampoline saved on its stack
+ * (arch/x86/net/bpf_jit_comp.c). Copied through memory because old verifiers do not let a pointer be a map's key.
+ */
+static __always_inline __u64 frame_of(__u64 *ctx)
+{
+	__u64 frame = 0;
+	__u64 *held = ctx;
+
+	bpf_probe_read_kernel(&frame, sizeof(frame), &held);
+	return frame;
+}
+
+static __always_inline int finish(__u64 *ctx, __u64 skb, __u32 mark, enum role role)
+{
+	if (!mark_matches(mark)) {
+		if (role == RELEASE || role == FREE)
+			forget(skb, role);
+		return 0;
+	}
+	__u64 function = this_function();
+	__u64 packet = enter(ctx, skb, function, role);
+	if (packet && config.remember_calls)
+		open_call(frame_of(ctx), packet, function);
+	return 0;
+}
+
+#define POINTER(name, position, role)                                           \
+	SEC("?fentry")                                                           \
+	int name(__u64 *ctx)                                                    \
+	{                                                                       \
+		struct sk_buff *skb = (void *)ctx[position];                    \
+		return finish(ctx, (__u64)skb, skb->mark, role);                \
+	}
+
+#define DOUBLE(name, position)                                                            \
+	SEC("?fentry")                                                                     \
+	int name(__u64 *ctx)                                                              \
+	{                                                                                 \
+		struct sk_buff *skb = 0;                                                  \
+		__u32 mark = 0;                                                           \
+		bpf_probe_read_kernel(&skb, sizeof(skb), (void *)ctx[position]);          \
+		if ((__s64)skb >= 0 || (__u64)skb & 7)                                    \
+			return 0;                                                         \
+		bpf_probe_read_kernel(&mark, sizeof(mark), &skb->mark);                   \
+		return finish(ctx, (__u64)skb, mark, ORDINARY);                           \
+	}
+
+POINTER(pointer_0, 0, ORDINARY)
+POINTER(pointer_1, 1, ORDINARY)
+POINTER(pointer_2, 2, ORDINARY)
+POINTER(pointer_3, 3, ORDINARY)
+POINTER(pointer_4, 4, ORDINARY)
+POINTER(pointer_5, 5, ORDINARY)
+DOUBLE(double_0, 0)
+DOUBLE(double_1, 1)
+DOUBLE(double_2, 2)
+DOUBLE(double_3, 3)
+DOUBLE(double_4, 4)
+DOUBLE(double_5, 5)
+POINTER(teardown_0, 0, TEARDOWN)
+POINTER(release_0, 0, RELEASE)
+POINTER(release_1, 1, RELEASE)
+POINTER(free_0, 0, FREE)
+
+#define SILENT(name, position, role)                  \
+	SEC("?fentry")                                 \
+	int name(__u64 *ctx)                          \
+	{                                             \
+		forget(ctx[position], role);          \
+		return 0;                             \
+	}
+
+SILENT(silent_release_0, 0, RELEASE)
+SILENT(silent_release_1, 1, RELEASE)
+SILENT(silent_free_0, 0, FREE)
+
+SEC("?fexit")
+int function_return(__u64 *ctx)
+{
+	close_call(ctx, frame_of(ctx));
+	return 0;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What every program does once it holds the sk_buff: compare the mark, find the packet's identity, emit the event.
+ * The programs in the .bpf.c files differ only in how they get the sk_buff and the function.
+ *
+ * A packet that does not match is the product's price on a busy host, so it costs one load and one compare.
+ */
+#ifndef IPFT_PROBE_H
+#define IPFT_PROBE_H
+
+#include <linux/types.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "wire.h"
+
+#define MAX_CPUS 1024 /* a power of two; also the room for the CPU in a packet's identity */
+#define FILTER_SIZE 16384
+
+struct sk_buff {
+	__u32 mark;
+} __attribute__((preserve_access_index));
+
+const volatile struct ipft_config config = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} perf SEC(".maps");
+
+/*
+ * Identity. The kernel reuses the memory of an sk_buff at once, so its address names a packet only while it lives.
+ * The table says which packet lives at an address. An entry is made when a matching packet is first seen and is
+ * deleted by the functions that give the memory back (kfree_skbmem, napi_skb_cache_put). Some paths give it back
+ * without a function that could be probed (kfree_skb_partial, bulk frees), but all of them call
+ * skb_release_head_state first (net/core/skbuff.c); from there on the packet is `dying`: what is seen of that
+ * address later, other than the functions that tear an sk_buff down, is a new packet.
+ *
+ * The identity itself is the time of the first event and its CPU: no counter to share between CPUs, and no two
+ * packets are first seen on one CPU in the same nanosecond, because the program itself takes longer.
+ */
+struct packet {
+	__u64 id;
+	__u64 dying;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct packet);
+} packets SEC(".maps");
+
+/* A traced call that has not returned, by its frame: the address of its return address, which no other open call has. */
+struct call {
+	__u64 packet;
+	__u64 function;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+/*
+ * How many entries of a table hash to a slot: a program that runs for every packet asks here before it pays for a
+ * lookup. Kept in step with the tables by atomic additions, so a zero is certain.
+ */
+__u32 live_packets[FILTER_SIZE];
+__u32 live_calls[FILTER_SIZE];
+
+/* In a map of its own, which user space reads whole. */
+struct ipft_cpu cpus[MAX_CPUS] SEC(".bss.cpus");
+
+enum {
+	WAKE_EVERY = 1024, /* events of a CPU between two wake-ups of the reader, which also looks by itself */
+};
+
+static __always_inline __u32 slot_of(__u64 address)
+{
+	/* Frames and sk_buffs are aligned to 8 and spread over a page at least. */
+	return (__u32)((address >> 3) ^ (address >> 17)) & (FILTER_SIZE - 1);
+}
+
+static __always_inline struct ipft_cpu *this_cpu(void)
+{
+	return &cpus[bpf_get_smp_processor_id() & (MAX_CPUS - 1)];
+}
+
+static __always_inline int mark_matches(__u32 mark)
+{
+	if (config.mask != ~0u)
+		mark &= config.mask;
+	return mark == config.mark;
+}
+
+/* Where a packet stands in its life when a function sees it. */
+enum role {
+	ORDINARY, /* the packet lives */
+	TEARDOWN, /* runs on a packet whose memory is being given back, too */
+	RELEASE,  /* the packet is dying from here on */
+	FREE,	  /* the memory is given back: the last that is seen of the packet */
+};
+
+/* The packet that lives at `skb`, made if there is none. 0: the table is full. */
+static __always_inline __u64 identify(__u64 skb, __u64 now, enum role role)
+{
+	struct packet *packet = bpf_map_lookup_elem(&packets, &skb);
+	__u64 id;
+
+	if (packet) {
+		if (role == ORDINARY && packet->dying) {
+			packet->id = now << 10 | (bpf_get_smp_processor_id() & (MAX_CPUS - 1));
+			packet->dying = 0;
+		}
+		id = packet->id;
+		if (role == RELEASE)
+			packet->dying = 1;
+		if (role == FREE && !bpf_map_delete_elem(&packets, &skb))
+			__sync_fetch_and_add(&live_packets[slot_of(skb)], -1);
+		return id;
+	}
+
+	struct packet fresh = {
+		.id = now << 10 | (bpf_get_smp_processor_id() & (MAX_CPUS - 1)),
+		.dying = role == RELEASE,
+	};
+	if (role == FREE)
+		return fresh.id;
+	if (!bpf_map_update_elem(&packets, &skb, &fresh, BPF_NOEXIST)) {
+		__sync_fetch_and_add(&live_packets[slot_of(skb)], 1);
+		return fresh.id;
+	}
+	/* Full, or another CPU was first: packets in a shared sk_buff. */
+	packet = bpf_map_lookup_elem(&packets, &skb);
+	if (packet)
+		return packet->id;
+	__sync_fetch_and_add(&this_cpu()->packets_full, 1);
+	return 0;
+}
+
+/* A packet that does not match (any more) is released or freed: it loses its identity if it had one. */
+static __always_inline void forget(__u64 skb, enum role role)
+{
+	if (!live_packets[slot_of(skb)])
+		return;
+	if (role == FREE) {
+		if (!bpf_map_delete_elem(&packets, &skb))
+			__sync_fetch_and_add(&live_packets[slot_of(skb)], -1);
+	} else {
+		struct packet *packet = bpf_map_lookup_elem(&packets, &skb);
+		if (packet)
+			packet->dying = 1;
+	}
+}
+
+/* 1 if the event is on its way to user space; 0 if it is lost, and counted. */
+static __always_inline int emit(void *ctx, __u64 packet, __u64 skb, __u64 now, __u64 function, __u32 kind)
+{
+	__u32 processor = bpf_get_smp_processor_id();
+	struct ipft_cpu *cpu = &cpus[processor & (MAX_CPUS - 1)];
+
+	if (config.use_perf_buffer) {
+		struct ipft_event event = {
+			.packet = packet,
+			.skb = skb,
+			.timestamp = now,
+			.function = function,
+			.cpu_and_kind = processor | kind,
+			.thread = bpf_get_current_pid_tgid(),
+		};
+		/* A full perf buffer counts what it loses itself, in PERF_RECORD_LOST; the error is ours to count only if
+		 * no buffer is there. */
+		if (bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, &event, sizeof(event)) == -2 /* ENOENT */) {
+			__sync_fetch_and_add(&cpu->buffer_full, 1);
+			return 0;
+		}
+		return 1;
+	}
+
+	struct ipft_event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+	if (!event) {
+		__sync_fetch_and_add(&cpu->buffer_full, 1);
+		return 0;
+	}
+	event->packet = packet;
+	event->skb = skb;
+	event->timestamp = now;
+	event->function = function;
+	event->cpu_and_kind = processor | kind;
+	event->thread = bpf_get_current_pid_tgid();
+	bpf_ringbuf_submit(event, ++cpu->emitted % WAKE_EVERY ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
+	return 1;
+}
+
+/* The entry of a function with a packet that matches. The packet's identity, or 0 if the event is lost. */
+static __always_inline __u64 enter(void *ctx, __u64 skb, __u64 function, enum role role)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u64 packet = identify(skb, now, role);
+
+	if (!packet || !emit(ctx, packet, skb, now, function, 0))
+		return 0;
+	return packet;
+}
+
+/* Remembers a traced call, so that exactly its return is traced. */
+static __always_inline void open_call(__u64 frame, __u64 packet, __u64 function)
+{
+	struct call call = {
+		.packet = packet,
+		.function = function,
+	};
+
+	if (!bpf_map_update_elem(&calls, &frame, &call, BPF_NOEXIST)) {
+		__sync_fetch_and_add(&live_calls[slot_of(frame)], 1);
+		return;
+	}
+	/* An entry is there: the return of the call that had this frame before was missed. */
+	struct call *stale = bpf_map_lookup_elem(&calls, &frame);
+	if (stale) {
+		*stale = call;
+		__sync_fetch_and_add(&this_cpu()->calls_missed, 1);
+	} else {
+		__sync_fetch_and_add(&this_cpu()->calls_full, 1);
+	}
+}
+
+/* The return from the call with this frame, if that call was traced. */
+static __always_inline void close_call(void *ctx, __u64 frame)
+{
+	if (!live_calls[slot_of(frame)])
+		return;
+	struct call *call = bpf_map_lookup_elem(&calls, &frame);
+	if (!call)
+		return;
+	__u64 packet = call->packet, function = call->function;
+	if (!bpf_map_delete_elem(&calls, &frame))
+		__sync_fetch_and_add(&live_calls[slot_of(frame)], -1);
+	emit(ctx, packet, 0, bpf_ktime_get_ns(), function, IPFT_RETURN);
+}
+
+char LICENSE[] SEC("license") = "GPL";
+
+#endif

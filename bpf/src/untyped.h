@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * For programs that serve many functions at once and so get arguments without a type: how they read the mark, tell a
+ * packet from rubbish, and use a session. The .bpf.c files define this_function() and frame_of() before this.
+ *
+ * There is one program for each place where the packet can be: which argument (0 to 5, the registers of the calling
+ * convention) and what the argument is. The place is known when a function is attached, so a program that had to look
+ * it up per packet would waste time.
+ */
+#ifndef IPFT_UNTYPED_H
+#define IPFT_UNTYPED_H
+
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
+
+/* From 6.10 these take no argument, from 7.0 the context (fsession needed it); libbpf takes the one that fits. */
+extern _Bool bpf_session_is_return(void) __ksym __weak;
+extern __u64 *bpf_session_cookie(void) __ksym __weak;
+extern _Bool bpf_session_is_return___ctx(void *ctx) __ksym __weak;
+extern __u64 *bpf_session_cookie___ctx(void *ctx) __ksym __weak;
+
+static __always_inline int session_is_return(void *ctx)
+{
+	if (bpf_ksym_exists(bpf_session_is_return___ctx))
+		return bpf_session_is_return___ctx(ctx);
+	return bpf_session_is_return();
+}
+
+static __always_inline __u64 *session_cookie(void *ctx)
+{
+	if (bpf_ksym_exists(bpf_session_cookie___ctx))
+		return bpf_session_cookie___ctx(ctx);
+	return bpf_session_cookie();
+}
+
+static __always_inline __u32 mark_of(__u64 skb)
+{
+	__u32 mark = 0;
+
+	if (bpf_ksym_exists(bpf_rdonly_cast)) {
+		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
+		return typed->mark;
+	}
+	struct sk_buff *untyped = (void *)skb;
+	bpf_probe_read_kernel(&mark, sizeof(mark), &untyped->mark);
+	return mark;
+}
+
+enum argument {
+	POINTER,	/* struct sk_buff * */
+	DOUBLE_POINTER, /* struct sk_buff ** */
+	UNSURE,		/* struct sk_buff * if the compiler left the argument where the prototype has it */
+};
+
+/* In a session, 1 tells the kernel to leave the return of this call alone. */
+static __always_inline int probe(void *ctx, __u64 value, enum argument argument, enum role role)
+{
+	__u64 skb = value;
+
+	if (config.session && session_is_return(ctx)) {
+		emit(ctx, *session_cookie(ctx), 0, bpf_ktime_get_ns(), this_function(ctx), IPFT_RETURN);
+		return 0;
+	}
+	if (argument == DOUBLE_POINTER) {
+		skb = 0;
+		bpf_probe_read_kernel(&skb, sizeof(skb), (void *)value);
+	}
+	/* Kernel addresses are the upper half of the address space, and every sk_buff is aligned to a word. */
+	if (argument != POINTER && ((__s64)skb >= 0 || skb & 7))
+		return config.session;
+
+	if (!mark_matches(mark_of(skb))) {
+		if (role == RELEASE || role == FREE)
+			forget(skb, role);
+		return config.session;
+	}
+
+	__u64 function = this_function(ctx);
+	__u64 packet = enter(ctx, skb, function, role);
+	if (!packet)
+		return config.session;
+	if (config.session)
+		*session_cookie(ctx) = packet;
+	else if (config.remember_calls)
+		open_call(frame_of(ctx), packet, function);
+	return 0;
+}
+
+/* Stamps out the programs. The includer defines SECTION and ARGUMENT(position). */
+#define ENTRY(name, position, argument, role)                                    \
+	SEC(SECTION)                                                             \
+	int name(CONTEXT *ctx)                                                   \
+	{                                                                        \
+		return probe(ctx, ARGUMENT(position), argument, role);           \
+	}
+
+/* Functions that identity needs although the user did not ask to see them. */
+#define SILENT(name, position, role)                                             \
+	SEC(SECTION)                                                             \
+	int name(CONTEXT *ctx)                                                   \
+	{                                                                        \
+		forget(ARGUMENT(position), role);                                \
+		return config.session;                                           \
+	}
+
+#define ALL_PROGRAMS                                  \
+	ENTRY(pointer_0, 0, POINTER, ORDINARY)        \
+	ENTRY(pointer_1, 1, POINTER, ORDINARY)        \
+	ENTRY(pointer_2, 2, POINTER, ORDINARY)        \
+	ENTRY(pointer_3, 3, POINTER, ORDINARY)        \
+	ENTRY(pointer_4, 4, POINTER, ORDINARY)        \
+	ENTRY(pointer_5, 5, POINTER, ORDINARY)        \
+	ENTRY(double_0, 0, DOUBLE_POINTER, ORDINARY)  \
+	ENTRY(double_1, 1, DOUBLE_POINTER, ORDINARY)  \
+	ENTRY(double_2, 2, DOUBLE_POINTER, ORDINARY)  \
+	ENTRY(double_3, 3, DOUBLE_POINTER, ORDINARY)  \
+	ENTRY(double_4, 4, DOUBLE_POINTER, ORDINARY)  \
+	ENTRY(double_5, 5, DOUBLE_POINTER, ORDINARY)  \
+	ENTRY(unsure_0, 0, UNSURE, ORDINARY)          \
+	ENTRY(unsure_1, 1, UNSURE, ORDINARY)          \
+	ENTRY(unsure_2, 2, UNSURE, ORDINARY)          \
+	ENTRY(unsure_3, 3, UNSURE, ORDINARY)          \
+	ENTRY(unsure_4, 4, UNSURE, ORDINARY)          \
+	ENTRY(unsure_5, 5, UNSURE, ORDINARY)          \
+	ENTRY(teardown_0, 0, POINTER, TEARDOWN)       \
+	ENTRY(release_0, 0, POINTER, RELEASE)         \
+	ENTRY(release_1, 1, POINTER, RELEASE)         \
+	ENTRY(free_0, 0, POINTER, FREE)               \
+	SILENT(silent_release_0, 0, RELEASE)          \
+	SILENT(silent_release_1, 1, RELEASE)          \
+	SILENT(silent_free_0, 0, FREE)
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the programs and user space share: the event as it lies in the ring or perf buffer, and the counters of a CPU.
+ * This is the one definition. src/wire.rs is its twin for Rust; both sides assert the same sizes and offsets, so that
+ * a change on one side alone does not build.
+ */
+#ifndef IPFT_WIRE_H
+#define IPFT_WIRE_H
+
+#define IPFT_RETURN 0x80000000u /* in cpu_and_kind: the event is a return */
+
+struct ipft_event {
+	__u64 packet;	    /* identity, see probe.h */
+	__u64 skb;	    /* address of the sk_buff; 0 in a return */
+	__u64 timestamp;    /* bpf_ktime_get_ns() */
+	__u64 function;	    /* attach cookie, or address of the function where there are no cookies */
+	__u32 cpu_and_kind; /* CPU number; IPFT_RETURN if it is a return */
+	__u32 thread;	    /* kernel's id of the current thread */
+};
+
+/*
+ * Configuration, the whole of .rodata. The verifier knows the value of a frozen .rodata and drops the branches that
+ * are not taken, so no field costs an instruction at run time.
+ */
+struct ipft_config {
+	__u32 mark; /* the mark a packet must carry, already masked */
+	__u32 mask;
+	__u8 use_perf_buffer;
+	__u8 remember_calls;  /* remember each traced call, for the return program */
+	__u8 session;	      /* kprobe-session: one program for entry and return, with a word of memory */
+	__u8 function_source; /* enum ipft_function_source */
+};
+
+enum ipft_function_source {
+	IPFT_FROM_COOKIE,  /* attach cookies: perf links from 5.15 on */
+	IPFT_FROM_FUNC_IP, /* bpf_get_func_ip: kprobe-multi, where a cookie would be searched for among all addresses */
+	IPFT_FROM_REGS,	   /* the instruction pointer: 5.10 has neither */
+};
+
+/* One cache line, so that CPUs do not share one. The counters only grow. */
+struct ipft_cpu {
+	__u64 emitted;	     /* events handed to the buffer; paces wake-ups, may run behind */
+	__u64 buffer_full;   /* events that found no room in the ring or perf buffer */
+	__u64 packets_full;  /* events of packets that found no room in the table of packets */
+	__u64 calls_full;    /* returns that are not traced because the table of open calls was full */
+	__u64 calls_missed;  /* returns that never came: their frame was entered again */
+	__u64 spare[3];
+};
+
+_Static_assert(sizeof(struct ipft_event) == 40, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_event, skb) == 8, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_event, timestamp) == 16, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_event, function) == 24, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_event, cpu_and_kind) == 32, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_event, thread) == 36, "wire");
+_Static_assert(sizeof(struct ipft_cpu) == 64, "wire");
+_Static_assert(sizeof(struct ipft_config) == 12, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_config, function_source) == 11, "wire");
+
+#endif

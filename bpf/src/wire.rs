@@ -1,0 +1,136 @@
+//! The event as it lies in the ring or perf buffer, and a CPU's counters: the twin of `wire.h`, which says what the
+//! fields mean.
+
+/// In [`Event::cpu_and_kind`]: the event is a return.
+pub const RETURN: u32 = 0x8000_0000;
+
+/// Number of [`Cpu`]s in the `cpus` variable (`MAX_CPUS` in `probe.h`).
+pub const MAX_CPUS: usize = 1024;
+
+/// `struct ipft_event`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// Identity of the packet.
+    pub packet: u64,
+    /// Address of the sk_buff; 0 in a return.
+    pub skb: u64,
+    /// `bpf_ktime_get_ns()`.
+    pub timestamp: u64,
+    /// Index of the function, or its address.
+    pub function: u64,
+    /// CPU number, and [`RETURN`].
+    pub cpu_and_kind: u32,
+    /// The kernel's id of the current thread.
+    pub thread: u32,
+}
+
+/// Bytes of an event without payload.
+pub const EVENT_SIZE: usize = size_of::<Event>();
+
+/// `struct ipft_cpu`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Cpu {
+    /// Events handed to the buffer.
+    pub emitted: u64,
+    /// Events that found no room in the buffer.
+    pub buffer_full: u64,
+    /// Events of packets that found no room in the table of packets.
+    pub packets_full: u64,
+    /// Returns not traced because the table of open calls was full.
+    pub calls_full: u64,
+    /// Returns that never came.
+    pub calls_missed: u64,
+    spare: [u64; 3],
+}
+
+/// `struct ipft_config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The mark a packet must carry, already masked.
+    pub mark: u32,
+    /// The bits of the mark that count.
+    pub mask: u32,
+    /// Events go to the perf buffer, not to the ring buffer.
+    pub use_perf_buffer: bool,
+    /// Each traced call is remembered for the return program.
+    pub remember_calls: bool,
+    /// The programs are attached as kprobe sessions.
+    pub session: bool,
+    /// How a program knows the function it runs in.
+    pub function_source: FunctionSource,
+}
+
+/// `enum ipft_function_source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FunctionSource {
+    /// The attach cookie: events carry the function's index.
+    Cookie = 0,
+    /// `bpf_get_func_ip`: events carry the function's address.
+    FuncIp = 1,
+    /// The instruction pointer: events carry the function's address.
+    Regs = 2,
+}
+
+impl Config {
+    /// The bytes of `.rodata`.
+    pub fn to_bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&self.mark.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&self.mask.to_ne_bytes());
+        bytes[8] = self.use_perf_buffer.into();
+        bytes[9] = self.remember_calls.into();
+        bytes[10] = self.session.into();
+        bytes[11] = self.function_source as u8;
+        bytes
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Event>() == 40);
+    assert!(std::mem::offset_of!(Event, skb) == 8);
+    assert!(std::mem::offset_of!(Event, timestamp) == 16);
+    assert!(std::mem::offset_of!(Event, function) == 24);
+    assert!(std::mem::offset_of!(Event, cpu_and_kind) == 32);
+    assert!(std::mem::offset_of!(Event, thread) == 36);
+    assert!(size_of::<Cpu>() == 64);
+};
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_ne_bytes(word)
+}
+
+impl Event {
+    /// The event at the start of a record, or `None` if the record is too short.
+    #[inline]
+    pub fn parse(record: &[u8]) -> Option<Event> {
+        let bytes: &[u8; EVENT_SIZE] = record.get(..EVENT_SIZE)?.try_into().ok()?;
+        let last = word(bytes, 32).to_ne_bytes();
+        Some(Event {
+            packet: word(bytes, 0),
+            skb: word(bytes, 8),
+            timestamp: word(bytes, 16),
+            function: word(bytes, 24),
+            cpu_and_kind: u32::from_ne_bytes([last[0], last[1], last[2], last[3]]),
+            thread: u32::from_ne_bytes([last[4], last[5], last[6], last[7]]),
+        })
+    }
+}
+
+impl Cpu {
+    /// The counters of all CPUs, out of the bytes of the `cpus` variable.
+    pub fn parse_all(bytes: &[u8]) -> impl Iterator<Item = Cpu> + '_ {
+        bytes.chunks_exact(size_of::<Cpu>()).map(|bytes| Cpu {
+            emitted: word(bytes, 0),
+            buffer_full: word(bytes, 8),
+            packets_full: word(bytes, 16),
+            calls_full: word(bytes, 24),
+            calls_missed: word(bytes, 32),
+            spare: [0; 3],
+        })
+    }
+}

@@ -1,0 +1,260 @@
+//! What the user side costs per event, in instructions and in memory.
+//!
+//! ```text
+//! cargo bench --bench sinks --no-run
+//! valgrind --tool=callgrind --toggle-collect='*::measured' TARGET/release/deps/sinks-HASH json
+//! ```
+//!
+//! Each scenario puts the same synthetic events through one step. Callgrind counts what that step alone executes
+//! (`measured`), and repeats to the instruction; divide by the number of events, which the program prints. Without
+//! valgrind the program prints the time and the peak of its memory instead. `sinks SCENARIO [EVENTS]`; all scenarios
+//! when none is named.
+
+use std::hint::black_box;
+use std::io::Write;
+use std::time::Instant;
+
+use ipft::event::*;
+use ipft::sink::*;
+
+/// Events in a batch, as the stream makes them.
+const BATCH: usize = 4096;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let scenario = arguments.next();
+    let events = arguments.next().map_or(1_000_000, |number| {
+        number.replace('_', "").parse().expect("the number of events")
+    });
+    for (name, run) in SCENARIOS {
+        if scenario.as_deref().is_none_or(|wanted| wanted == *name) {
+            let before = resident();
+            let took = run(events);
+            println!(
+                "{name:24} {events} events, {:6.1} ns each, peak of {:5.1} bytes each",
+                took * 1e9 / events as f64,
+                (peak() - before) as f64 / events as f64,
+            );
+        }
+    }
+}
+
+/// A name, and what runs the scenario and returns the seconds that the measured step took.
+type Scenario = (&'static str, fn(usize) -> f64);
+
+const SCENARIOS: &[Scenario] = &[
+    ("json", |events| {
+        stream(Json::new(Nowhere), Tracer::FunctionGraph, 0, events)
+    }),
+    ("json-fields", |events| {
+        stream(Json::new(Nowhere), Tracer::FunctionGraph, 4, events)
+    }),
+    ("jsonl", |events| {
+        stream(Jsonl::new(Nowhere), Tracer::FunctionGraph, 0, events)
+    }),
+    ("jsonl-fields", |events| {
+        stream(Jsonl::new(Nowhere), Tracer::FunctionGraph, 4, events)
+    }),
+    ("aggregate-collect", |events| {
+        stream(Aggregate::new(Nowhere), Tracer::Function, 0, events)
+    }),
+    ("aggregate-print", |events| {
+        print(Aggregate::new(Nowhere), Tracer::Function, 0, events)
+    }),
+    ("graph-collect", |events| {
+        stream(Aggregate::new(Nowhere), Tracer::FunctionGraph, 0, events)
+    }),
+    ("graph-print", |events| {
+        print(Aggregate::new(Nowhere), Tracer::FunctionGraph, 0, events)
+    }),
+    ("aggregate-fields-collect", |events| {
+        stream(Aggregate::new(Nowhere), Tracer::Function, 4, events)
+    }),
+    ("aggregate-fields-print", |events| {
+        print(Aggregate::new(Nowhere), Tracer::Function, 4, events)
+    }),
+    ("pair", |events| {
+        let mut source = Source::new(Tracer::FunctionGraph, 0);
+        let mut calls = OpenCalls::default();
+        let mut took = 0.0;
+        source.run(events, |batch| took += measured(|| calls.pair(&mut batch.events)));
+        took
+    }),
+];
+
+/// The events through the sink, without the end.
+fn stream(mut sink: impl Sink, tracer: Tracer, fields: u32, events: usize) -> f64 {
+    let mut source = Source::new(tracer, fields);
+    sink.start(&source.trace).unwrap();
+    let mut took = 0.0;
+    source.run(events, |batch| took += measured(|| sink.events(batch).unwrap()));
+    took
+}
+
+/// The end of a trace alone.
+fn print(mut sink: impl Sink, tracer: Tracer, fields: u32, events: usize) -> f64 {
+    let mut source = Source::new(tracer, fields);
+    sink.start(&source.trace).unwrap();
+    source.run(events, |batch| sink.events(batch).unwrap());
+    measured(|| sink.finish(&Summary::default()).unwrap())
+}
+
+/// The frame that callgrind looks for.
+#[inline(never)]
+fn measured(step: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    step();
+    start.elapsed().as_secs_f64()
+}
+
+/// A writer that costs nothing, so that only the sink is measured.
+struct Nowhere;
+
+impl Write for Nowhere {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(black_box(bytes).len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Packets that go through forty calls each, eight deep, two of them in flight at a time.
+struct Source {
+    trace: Trace,
+    batch: Batch,
+    clock: u64,
+    packets: [Journey; 2],
+    next: u64,
+}
+
+struct Journey {
+    packet: u64,
+    step: u32,
+    stack: Vec<(u32, u64)>,
+}
+
+impl Source {
+    fn new(tracer: Tracer, fields: u32) -> Self {
+        let names = [
+            "ip_rcv",
+            "nf_hook_slow",
+            "__dev_queue_xmit",
+            "skb_csum_hwoffload_help",
+            "kfree_skb_reason",
+        ];
+        let functions = (0..1800).map(|index| Function {
+            name: format!("{}_{index}", names[index % names.len()]),
+            module: if index % 7 == 0 { "nf_conntrack" } else { "vmlinux" }.to_owned(),
+            address: 0xffff_ffff_8100_0000 + 64 * index as u64,
+        });
+        let fields = (0..fields).map(|index| Field {
+            name: ["len", "gso_size", "gso_segs", "hash"][index as usize % 4].to_owned(),
+            offset: 4 * index,
+            size: 4,
+            kind: FieldType::Unsigned,
+            format: FieldFormat::Plain,
+        });
+        let fields: Vec<Field> = fields.collect();
+        Source {
+            trace: Trace {
+                tracer,
+                backend: "kprobe-multi".to_owned(),
+                functions: functions.collect(),
+                schema: Schema {
+                    size: 4 * fields.len() as u32,
+                    fields,
+                },
+                clock_offset: 0,
+                command_line: vec!["ipft".to_owned()],
+                kernel_release: "6.12.0".to_owned(),
+                mark: 1,
+                mask: u32::MAX,
+            },
+            batch: Batch::default(),
+            clock: 464_048_546_191_357,
+            packets: [1, 2].map(|packet| Journey {
+                packet,
+                step: 0,
+                stack: Vec::new(),
+            }),
+            next: 3,
+        }
+    }
+
+    /// Makes events and hands them out in batches.
+    fn run(&mut self, events: usize, mut take: impl FnMut(&mut Batch)) {
+        let mut left = events;
+        while left > 0 {
+            self.batch.clear();
+            for index in 0..left.min(BATCH) {
+                self.event(index / 16 % 2);
+            }
+            left -= self.batch.events.len();
+            take(&mut self.batch);
+        }
+    }
+
+    fn event(&mut self, which: usize) {
+        self.clock += 1_733;
+        let graph = self.trace.tracer == Tracer::FunctionGraph;
+        let journey = &mut self.packets[which];
+        let over = journey.step >= 40;
+        let deep = journey.stack.len() >= 8 || (journey.step % 3 == 2 && !journey.stack.is_empty());
+        let (kind, function, entry_timestamp) = match graph && (over || deep) {
+            true => match journey.stack.pop() {
+                Some((function, entered)) => (EventKind::Return, function, entered),
+                None => unreachable!("a journey that is over and has no open call begins anew"),
+            },
+            false => {
+                let function = (journey.step * 37 + which as u32) % 1800;
+                journey.stack.push((function, self.clock));
+                (EventKind::Entry, function, 0)
+            }
+        };
+        journey.step += 1;
+        self.batch.events.push(Event {
+            packet: journey.packet,
+            skb: 0xffff_8da1_f50b_7f00 + 256 * which as u64,
+            timestamp: self.clock,
+            entry_timestamp,
+            function,
+            cpu: which as u32,
+            kind,
+            thread: 0,
+            payload_offset: self.batch.payload.len() as u32,
+            payload_len: self.trace.schema.size,
+            spare: 0,
+        });
+        for field in 0..self.trace.schema.fields.len() as u32 {
+            self.batch.payload.extend_from_slice(&(1400 + field).to_ne_bytes());
+        }
+        if journey.step >= 40 && (!graph || journey.stack.is_empty()) {
+            journey.packet = self.next;
+            self.next += 1;
+            journey.step = 0;
+            journey.stack.clear();
+        }
+    }
+}
+
+/// Bytes of memory that the process has now.
+fn resident() -> u64 {
+    status("VmRSS:")
+}
+
+/// Bytes of memory that the process had when it had most.
+fn peak() -> u64 {
+    status("VmHWM:")
+}
+
+fn status(line: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kibibytes = status
+        .lines()
+        .find_map(|text| text.strip_prefix(line))
+        .and_then(|text| text.trim().strip_suffix(" kB"))
+        .and_then(|text| text.parse::<u64>().ok());
+    kibibytes.unwrap_or_default() * 1024
+}

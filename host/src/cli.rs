@@ -1,0 +1,247 @@
+//! The command line: what the user asked for, as plain values.
+//!
+//! The old flags of ipftrace2 are the interface, word for word; new abilities are long options and subcommands. clap
+//! stays inside this room: what leaves it is a [`Command`] or a [`UsageError`]. It may import `event` and nothing else
+//! of the crate. Help, completions, the manual page and `docs/src/command-line.md` all come from [`args`].
+
+mod args;
+mod number;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+
+use clap::{CommandFactory, FromArgMatches};
+use regex::Regex;
+
+use crate::event::Tracer;
+use args::{Args, Subcommand};
+
+/// The exit code of a run that was asked for wrongly.
+pub const EXIT_USAGE: u8 = 2;
+
+/// What the program is to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Trace packets.
+    Trace(Options),
+    /// List the functions that can be traced (`-l`).
+    List(ListOptions),
+    /// Check what works on this machine (`ipft doctor`).
+    Doctor,
+    /// Print this to stdout and succeed: help, version, completions, the manual page.
+    Print(Vec<u8>),
+}
+
+/// What to trace, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The mark that a packet must carry, after masking; never 0.
+    pub mark: u32,
+    /// The bits of the mark that count; never 0.
+    pub mask: u32,
+    /// Entries only, or entries and returns.
+    pub tracer: Tracer,
+    /// How the result is written.
+    pub output: Output,
+    /// Which of the functions are wanted.
+    pub filter: Filter,
+    /// The attach mechanism to use; `None` leaves the choice to what works.
+    pub backend: Option<BackendName>,
+    /// The buffers between the kernel and us.
+    pub buffers: Buffers,
+    /// Raise the limits on locked memory and open files first.
+    pub set_rlimit: bool,
+    /// Where to accept connections once the trace is ready.
+    pub probe_server: Option<SocketAddr>,
+    /// Say what is done, and which functions were skipped and why.
+    pub verbose: bool,
+}
+
+/// What to list.
+#[derive(Clone, Debug)]
+pub struct ListOptions {
+    /// Which of the functions are wanted.
+    pub filter: Filter,
+    /// List what this attach mechanism can trace.
+    pub backend: Option<BackendName>,
+    /// For this tracer.
+    pub tracer: Tracer,
+    /// Say what is done.
+    pub verbose: bool,
+}
+
+/// Which functions are wanted: those that match all patterns given, anywhere in the name.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// On the function's name.
+    pub function: Option<Regex>,
+    /// On the module's name (`vmlinux` for the kernel itself).
+    pub module: Option<Regex>,
+}
+
+impl Filter {
+    /// Whether a function is wanted.
+    pub fn matches(&self, function: &str, module: &str) -> bool {
+        self.function.as_ref().is_none_or(|pattern| pattern.is_match(function))
+            && self.module.as_ref().is_none_or(|pattern| pattern.is_match(module))
+    }
+}
+
+/// The buffers between the kernel and us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// Size of the BPF ring buffer in bytes: a power of two, at least a page. One buffer serves all CPUs.
+    pub ring_size: u32,
+    /// A `--perf-*` option was given: use the perf buffer even where there is a ring buffer.
+    pub perf_requested: bool,
+    /// The perf buffer, for kernels without a ring buffer or on request.
+    pub perf: PerfBuffer,
+}
+
+/// The perf buffer, in the terms of perf_event_open(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerfBuffer {
+    /// Pages per CPU: a power of two.
+    pub pages: u32,
+    /// `sample_period`, at least 1.
+    pub sample_period: u64,
+    /// `wakeup_events`, at least 1.
+    pub wakeup_events: u32,
+}
+
+/// How the result is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// For people: per packet, at the end.
+    Aggregate,
+    /// One JSON object per event, with ipftrace2's keys.
+    Json,
+    /// The complete typed stream, one JSON object a line.
+    Jsonl,
+}
+
+/// An attach mechanism.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BackendName {
+    /// One perf kprobe per function.
+    Kprobe,
+    /// One link for all functions.
+    KprobeMulti,
+    /// One link for all functions, entries and returns.
+    KprobeSession,
+    /// fentry and fexit programs, one per function.
+    Ftrace,
+    /// BPF tracing-multi links.
+    FentryMulti,
+}
+
+impl BackendName {
+    /// All of them, in the order of the help.
+    pub const ALL: [BackendName; 5] = [
+        BackendName::Kprobe,
+        BackendName::KprobeMulti,
+        BackendName::KprobeSession,
+        BackendName::Ftrace,
+        BackendName::FentryMulti,
+    ];
+
+    /// The name on the command line and in every output.
+    pub fn name(self) -> &'static str {
+        match self {
+            BackendName::Kprobe => "kprobe",
+            BackendName::KprobeMulti => "kprobe-multi",
+            BackendName::KprobeSession => "kprobe-session",
+            BackendName::Ftrace => "ftrace",
+            BackendName::FentryMulti => "fentry-multi",
+        }
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The program was asked for wrongly: print this to stderr after the program's name and exit with [`EXIT_USAGE`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct UsageError {
+    message: String,
+}
+
+impl UsageError {
+    fn new(message: impl Into<String>) -> Self {
+        UsageError {
+            message: format!("{}\n\nFor more information, try 'ipft --help'.", message.into()),
+        }
+    }
+
+    fn from_clap(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let mut text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+        if let Some((before, _)) = text.rsplit_once("\n\nFor more information") {
+            text = before;
+        }
+        UsageError::new(text)
+    }
+}
+
+/// Reads the command line; its first word is the program's name.
+pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Command, UsageError> {
+    use clap::error::ErrorKind;
+
+    let matches = match args::command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) => {
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Command::Print(
+                    without_trailing_spaces(&error.render().to_string()).into_bytes(),
+                )),
+                ErrorKind::InvalidSubcommand => Err(stray_word(&error)),
+                _ => Err(UsageError::from_clap(&error)),
+            };
+        }
+    };
+    args::refuse_later(&matches)?;
+    let mut args = Args::from_arg_matches(&matches).map_err(|error| UsageError::from_clap(&error))?;
+    match args.command.take() {
+        Some(Subcommand::Doctor) => Ok(Command::Doctor),
+        Some(Subcommand::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "ipft", &mut text);
+            Ok(Command::Print(text))
+        }
+        Some(Subcommand::Man) => {
+            let mut text = Vec::new();
+            match clap_mangen::Man::new(Args::command()).render(&mut text) {
+                Ok(()) => Ok(Command::Print(text)),
+                Err(error) => Err(UsageError::new(format!("cannot render the manual page: {error}"))),
+            }
+        }
+        None => args.into_command(),
+    }
+}
+
+/// clap pads empty lines of the long help.
+fn without_trailing_spaces(text: &str) -> String {
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+/// A word that is no option and no subcommand. Most often it is a mark without its `-m`.
+fn stray_word(error: &clap::Error) -> UsageError {
+    use clap::error::{ContextKind, ContextValue};
+
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) if number::parse(word, args::MARKS, number::Show::Hex).is_ok() => {
+            UsageError::new(format!(
+                "unexpected word '{word}'\n\n  tip: to trace packets with that mark: ipft -m {word}"
+            ))
+        }
+        _ => UsageError::from_clap(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

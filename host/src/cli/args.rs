@@ -1,0 +1,426 @@
+//! The definitions that help, completions and the manual page come from, and the checks that need more than one of
+//! them.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use clap::{Arg, ArgMatches, CommandFactory, Parser, ValueEnum};
+use regex::Regex;
+
+use super::number::{self, Show};
+use super::{BackendName, Buffers, Command, Filter, ListOptions, Options, Output, PerfBuffer, UsageError};
+use crate::event::Tracer;
+
+/// Marks and masks that can match a packet.
+pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
+/// `max_entries` of a BPF ring buffer is a 32-bit word and a power of two.
+const LARGEST_RING: u64 = 1 << 31;
+/// The kernel's limit on locked memory is met long before: 256 MiB per CPU with pages of 4 KiB.
+const MOST_PERF_PAGES: u64 = 1 << 16;
+
+const ABOUT: &str = "Show every kernel function that a marked packet goes through";
+
+const LONG_ABOUT: &str = "\
+Show every kernel function that a marked packet goes through.
+
+Mark the packets you care about (iptables, nftables, tc, SO_MARK, XDP), start
+ipft with that mark, and end it with Ctrl-C. The result goes to stdout,
+everything else to stderr.";
+
+const AFTER_HELP: &str = "'ipft --help' says more, with examples.";
+
+const AFTER_LONG_HELP: &str = "\
+Numbers are decimal, hexadecimal (0x...) or octal (0...).
+
+Examples:
+  Which functions do packets with mark 0xdeadbeef go through?
+      ipft -m 0xdeadbeef
+
+  The same as a call graph, with the duration of each call:
+      ipft -m 0xdeadbeef -t function_graph
+
+  Only functions of the IPv4 stack and of netfilter's connection tracking:
+      ipft -m 0xdeadbeef -r '^(ip|nf_conntrack)_'
+
+  Mark what a ping sends, from another terminal:
+      ping -m 3735928559 -c 1 192.0.2.1
+
+  Mark all that comes from one host:
+      iptables -t raw -A PREROUTING -s 192.0.2.1 -j MARK --set-mark 0xdeadbeef
+
+  For a program to read:
+      ipft -m 0xdeadbeef -o jsonl | jq .
+
+  Wait in a script until all is attached:
+      ipft -m 1 --enable-probe-server &
+      until nc -z 127.0.0.1 13720; do sleep 1; done
+
+Signals:
+  SIGINT, SIGTERM and SIGHUP end the trace and print what was seen.
+  A second one ends ipft at once.
+
+Exit status:
+  0  traced, or printed what was asked for
+  1  could not; stderr says why and what to try
+  2  wrong usage";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "ipft",
+    bin_name = "ipft",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = AFTER_HELP,
+    after_long_help = AFTER_LONG_HELP,
+    term_width = 80,
+    override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft doctor | completions SHELL | man",
+    disable_help_subcommand = true,
+    subcommand_help_heading = "Subcommands",
+    // As getopt_long(3) did: the last of several wins, and a long option may be abbreviated.
+    args_override_self = true,
+    args_conflicts_with_subcommands = true,
+    infer_long_args = true
+)]
+pub(super) struct Args {
+    /// Trace packets that carry this mark
+    #[arg(short, long, value_name = "MARK", value_parser = mark, allow_negative_numbers = true, help_heading = WHAT)]
+    mark: Option<u32>,
+
+    /// Compare only these bits
+    ///
+    /// A packet is traced if (its mark & MASK) == (MARK & MASK).
+    #[arg(
+        long,
+        value_name = "MASK",
+        default_value = "0xffffffff",
+        value_parser = mark,
+        allow_negative_numbers = true,
+        help_heading = WHAT
+    )]
+    mask: u32,
+
+    /// What to record
+    #[arg(short, long, value_name = "TRACER", default_value = "function", help_heading = WHAT)]
+    tracer: TracerArg,
+
+    /// Trace only functions whose name matches
+    ///
+    /// The pattern may match anywhere in the name; anchor it with ^ and $.
+    /// Syntax: that of the Rust crate regex (no look-around, no backreferences).
+    #[arg(short, long, value_name = "REGEX", value_parser = pattern, help_heading = WHAT)]
+    regex: Option<Regex>,
+
+    /// Trace only modules whose name matches
+    ///
+    /// The kernel itself is the module vmlinux.
+    #[arg(long, value_name = "REGEX", value_parser = pattern, help_heading = WHAT)]
+    module_regex: Option<Regex>,
+
+    /// List the functions that can be traced
+    #[arg(short, long, help_heading = WHAT)]
+    list: bool,
+
+    /// How to write the result
+    #[arg(short, long, value_name = "OUTPUT", default_value = "aggregate", help_heading = HOW)]
+    output: OutputArg,
+
+    /// Attach in this way, not in the cheapest that works
+    ///
+    /// 'ipft doctor' says which of them work on this kernel.
+    #[arg(short, long, value_name = "BACKEND", help_heading = HOW)]
+    backend: Option<BackendArg>,
+
+    /// Say more, and which functions are skipped and why
+    #[arg(short, long, help_heading = HOW)]
+    verbose: bool,
+
+    /// Size of the BPF ring buffer
+    ///
+    /// A power of two, in bytes or with K, M or G, from one page to 2G. All CPUs share it. A larger one loses
+    /// fewer events in a flood.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "32M",
+        value_parser = ring_size,
+        allow_negative_numbers = true,
+        conflicts_with_all = ["perf_page_count", "perf_sample_period", "perf_wakeup_events"],
+        help_heading = BUFFERS
+    )]
+    ring_size: u32,
+
+    /// Pages of the perf buffer per CPU [default: 8]
+    ///
+    /// A power of two. Any --perf-* option selects the perf buffer even where the
+    /// kernel has the BPF ring buffer, which is faster and the default there.
+    #[arg(long, value_name = "N", value_parser = perf_pages, allow_negative_numbers = true, help_heading = BUFFERS)]
+    perf_page_count: Option<u32>,
+
+    /// sample_period of the perf buffer [default: 1]
+    ///
+    /// See perf_event_open(2).
+    #[arg(long, value_name = "N", value_parser = sample_period, allow_negative_numbers = true, help_heading = BUFFERS)]
+    perf_sample_period: Option<u64>,
+
+    /// wakeup_events of the perf buffer [default: 1]
+    ///
+    /// See perf_event_open(2).
+    #[arg(long, value_name = "N", value_parser = wakeup_events, allow_negative_numbers = true, help_heading = BUFFERS)]
+    perf_wakeup_events: Option<u32>,
+
+    /// Do not raise resource limits
+    ///
+    /// ipft raises those on locked memory and open files before it attaches.
+    #[arg(long, help_heading = BUFFERS)]
+    no_set_rlimit: bool,
+
+    /// Accept TCP connections once the trace is ready
+    #[arg(long, help_heading = PROBE)]
+    enable_probe_server: bool,
+
+    /// The port to accept them on
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value = "13720",
+        value_parser = port,
+        allow_negative_numbers = true,
+        help_heading = PROBE
+    )]
+    probe_server_port: u16,
+
+    /// The address to accept them on
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        value_parser = address,
+        requires = "enable_probe_server",
+        help_heading = PROBE
+    )]
+    probe_server_address: IpAddr,
+
+    #[command(subcommand)]
+    pub(super) command: Option<Subcommand>,
+}
+
+const WHAT: &str = "What to trace";
+const HOW: &str = "How";
+const BUFFERS: &str = "Buffers and limits";
+const PROBE: &str = "Probe server";
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Subcommand {
+    /// Say what works here, and how to fix what does not
+    ///
+    /// Looks at the kernel, BTF, tracefs, capabilities and lockdown, and tries each
+    /// backend for real. Exits with 1 where none works.
+    Doctor,
+    /// Print a shell's completion script
+    ///
+    /// For example, for bash:
+    ///   ipft completions bash > /etc/bash_completion.d/ipft
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff)
+    ///
+    /// For example:
+    ///   ipft man > /usr/local/share/man/man1/ipft.1
+    #[command(verbatim_doc_comment)]
+    Man,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TracerArg {
+    /// Each call: when, on which CPU
+    #[value(name = "function")]
+    Function,
+    /// Each call and its return: nesting and durations
+    #[value(name = "function_graph")]
+    FunctionGraph,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OutputArg {
+    /// Per packet, sorted by time, when the trace ends
+    Aggregate,
+    /// An object per event, as it comes, with the keys of ipftrace2
+    Json,
+    /// The complete typed stream, described by docs/jsonl.schema.json
+    Jsonl,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BackendArg {
+    /// A perf kprobe per function: works everywhere, slow to attach
+    Kprobe,
+    /// One kprobe link for all functions (5.18+, CONFIG_FPROBE)
+    KprobeMulti,
+    /// The same, entries and returns in one program (6.10+)
+    KprobeSession,
+    /// fentry and fexit programs: cheap per packet, slow to attach
+    Ftrace,
+    /// BPF tracing-multi links (7.x): cheap and quick
+    FentryMulti,
+}
+
+fn mark(text: &str) -> Result<u32, String> {
+    number::parse(text, MARKS, Show::Hex).map(|number| number as u32)
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    number::parse(text, 1..=u16::MAX as u64, Show::Decimal).map(|number| number as u16)
+}
+
+fn sample_period(text: &str) -> Result<u64, String> {
+    number::parse(text, 1..=u64::MAX, Show::Decimal)
+}
+
+fn wakeup_events(text: &str) -> Result<u32, String> {
+    number::parse(text, 1..=u32::MAX as u64, Show::Decimal).map(|number| number as u32)
+}
+
+fn perf_pages(text: &str) -> Result<u32, String> {
+    let pages = number::parse(text, 1..=MOST_PERF_PAGES, Show::Decimal)?;
+    if !pages.is_power_of_two() {
+        return Err(format!("not a power of two; accepted: 1, 2, 4, ... {MOST_PERF_PAGES}"));
+    }
+    Ok(pages as u32)
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    let page = rustix::param::page_size() as u64;
+    match number::parse_size(text) {
+        Some(size) if size.is_power_of_two() && (page..=LARGEST_RING).contains(&size) => Ok(size as u32),
+        Some(size) if (page..=LARGEST_RING).contains(&size) => Err(format!(
+            "not a power of two; the nearest are {} and {}",
+            (size.next_power_of_two() / 2),
+            size.next_power_of_two()
+        )),
+        Some(_) => Err(format!(
+            "out of range; accepted: powers of two from {page} (a page) to 2G"
+        )),
+        None => Err(format!(
+            "not a size; accepted: powers of two from {page} (a page) to 2G, with K, M or G if you like"
+        )),
+    }
+}
+
+fn pattern(text: &str) -> Result<Regex, String> {
+    // The library's own message shows the pattern, a marker under the error, and the reason.
+    Regex::new(text).map_err(|error| error.to_string())
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| "not an IP address; accepted: for example 127.0.0.1, ::1, or 0.0.0.0 for all".into())
+}
+
+impl Args {
+    /// The checks that need more than one option, and the step out of clap's world.
+    pub(super) fn into_command(self) -> Result<Command, UsageError> {
+        let tracer = match self.tracer {
+            TracerArg::Function => Tracer::Function,
+            TracerArg::FunctionGraph => Tracer::FunctionGraph,
+        };
+        let filter = Filter {
+            function: self.regex,
+            module: self.module_regex,
+        };
+        let backend = self.backend.map(|backend| match backend {
+            BackendArg::Kprobe => BackendName::Kprobe,
+            BackendArg::KprobeMulti => BackendName::KprobeMulti,
+            BackendArg::KprobeSession => BackendName::KprobeSession,
+            BackendArg::Ftrace => BackendName::Ftrace,
+            BackendArg::FentryMulti => BackendName::FentryMulti,
+        });
+        if self.list {
+            return Ok(Command::List(ListOptions {
+                filter,
+                backend,
+                tracer,
+                verbose: self.verbose,
+            }));
+        }
+        let Some(mark) = self.mark else {
+            return Err(UsageError::new(
+                "the mark to trace is missing\n\n  \
+                 tip: ipft -m 0xdeadbeef traces packets with that mark, ipft -l lists what can be traced",
+            ));
+        };
+        if mark & self.mask == 0 {
+            return Err(UsageError::new(format!(
+                "--mark {mark:#x} and --mask {:#x} have no bit in common: this would trace every packet whose mark has \
+                 none of the mask's bits, unmarked ones among them\n\n  \
+                 tip: use a mask that covers the mark, or leave --mask out",
+                self.mask
+            )));
+        }
+        let perf_requested =
+            self.perf_page_count.is_some() || self.perf_sample_period.is_some() || self.perf_wakeup_events.is_some();
+        Ok(Command::Trace(Options {
+            mark: mark & self.mask,
+            mask: self.mask,
+            tracer,
+            output: match self.output {
+                OutputArg::Aggregate => Output::Aggregate,
+                OutputArg::Json => Output::Json,
+                OutputArg::Jsonl => Output::Jsonl,
+            },
+            filter,
+            backend,
+            buffers: Buffers {
+                ring_size: self.ring_size,
+                perf_requested,
+                perf: PerfBuffer {
+                    pages: self.perf_page_count.unwrap_or(8),
+                    sample_period: self.perf_sample_period.unwrap_or(1),
+                    wakeup_events: self.perf_wakeup_events.unwrap_or(1),
+                },
+            },
+            set_rlimit: !self.no_set_rlimit,
+            probe_server: self
+                .enable_probe_server
+                .then(|| SocketAddr::new(self.probe_server_address, self.probe_server_port)),
+            verbose: self.verbose,
+        }))
+    }
+}
+
+/// Flags of ipftrace2 that this version knows and does not carry out: name, short name, and what they ask for. They are
+/// no part of [`Args`], so neither help nor completions offer them.
+const LATER: [(&str, Option<char>, &str); 3] = [
+    ("script", Some('s'), "Lua scripts"),
+    ("extension", Some('e'), "extensions"),
+    ("gen", None, "generated extension skeletons"),
+];
+
+/// What is parsed: the definitions, and the flags that are refused.
+pub(super) fn command() -> clap::Command {
+    LATER.into_iter().fold(Args::command(), |command, (name, short, _)| {
+        let value = clap::value_parser!(OsString);
+        let arg = Arg::new(name).long(name).value_parser(value).hide(true);
+        command.arg(match short {
+            Some(short) => arg.short(short),
+            None => arg,
+        })
+    })
+}
+
+/// Refuses what this version does not carry out: to ignore it would show less than was asked for.
+pub(super) fn refuse_later(matches: &ArgMatches) -> Result<(), UsageError> {
+    match LATER.into_iter().find(|(name, ..)| matches.contains_id(name)) {
+        Some((name, short, what)) => {
+            let short = short.map(|short| format!("-{short}/")).unwrap_or_default();
+            Err(UsageError::new(format!(
+                "{short}--{name}: {what} are not in this version yet"
+            )))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,334 @@
+use super::*;
+use std::path::Path;
+
+fn parse(line: &[&str]) -> Result<Command, UsageError> {
+    super::parse(["ipft"].iter().chain(line))
+}
+
+fn options(line: &[&str]) -> Options {
+    match parse(line) {
+        Ok(Command::Trace(options)) => options,
+        other => panic!("{line:?}: {other:?}"),
+    }
+}
+
+fn printed(line: &[&str]) -> String {
+    match parse(line) {
+        Ok(Command::Print(text)) => String::from_utf8(text).unwrap(),
+        other => panic!("{line:?}: {other:?}"),
+    }
+}
+
+/// Compares with a file of the repository; `UPDATE_GOLDEN=1` rewrites the file instead.
+fn assert_golden(path: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(
+        actual,
+        expected,
+        "{} is out of date; UPDATE_GOLDEN=1 rewrites it",
+        path.display()
+    );
+}
+
+#[test]
+fn only_the_mark_is_needed_and_the_old_defaults_hold() {
+    let options = options(&["-m", "0xdeadbeef"]);
+    assert_eq!((options.mark, options.mask), (0xdead_beef, 0xffff_ffff));
+    assert_eq!(options.tracer, Tracer::Function);
+    assert_eq!(options.output, Output::Aggregate);
+    assert_eq!(options.backend, None);
+    assert!(options.filter.matches("ip_rcv", "vmlinux"));
+    assert_eq!(
+        options.buffers,
+        Buffers {
+            ring_size: 32 << 20,
+            perf_requested: false,
+            perf: PerfBuffer {
+                pages: 8,
+                sample_period: 1,
+                wakeup_events: 1
+            }
+        }
+    );
+    assert!(options.set_rlimit);
+    assert_eq!(options.probe_server, None);
+    assert!(!options.verbose);
+}
+
+#[test]
+fn every_flag_reaches_its_option() {
+    let options = options(&[
+        "--mark",
+        "3735928559",
+        "--mask",
+        "0xffff0000",
+        "--tracer",
+        "function_graph",
+        "--output",
+        "jsonl",
+        "--regex",
+        "^ip_",
+        "--module-regex",
+        "vml",
+        "--backend",
+        "fentry-multi",
+        "--no-set-rlimit",
+        "--enable-probe-server",
+        "--probe-server-port",
+        "8080",
+        "--probe-server-address",
+        "::1",
+        "--ring-size",
+        "64K",
+        "--verbose",
+    ]);
+    assert_eq!(
+        (options.mark, options.mask),
+        (0xdead_0000, 0xffff_0000),
+        "the mark is compared after masking"
+    );
+    assert_eq!(options.tracer, Tracer::FunctionGraph);
+    assert_eq!(options.output, Output::Jsonl);
+    assert!(options.filter.matches("ip_rcv", "vmlinux"));
+    assert!(!options.filter.matches("__ip_rcv", "vmlinux"));
+    assert!(!options.filter.matches("ip_rcv", "nf_conntrack"));
+    assert_eq!(options.backend, Some(BackendName::FentryMulti));
+    assert!(!options.set_rlimit);
+    assert_eq!(options.probe_server, Some("[::1]:8080".parse().unwrap()));
+    assert_eq!(options.buffers.ring_size, 65536);
+    assert!(options.verbose);
+}
+
+#[test]
+fn short_options_may_carry_their_value_and_be_joined() {
+    let options = options(&["-vm0x1", "-tfunction_graph", "-ojson", "-rtcp", "-bkprobe"]);
+    assert_eq!(options.mark, 1);
+    assert_eq!(options.tracer, Tracer::FunctionGraph);
+    assert_eq!(options.output, Output::Json);
+    assert_eq!(options.backend, Some(BackendName::Kprobe));
+    assert!(options.verbose && options.filter.matches("tcp_v4_rcv", "vmlinux"));
+}
+
+#[test]
+fn the_last_of_several_wins_and_long_options_may_be_abbreviated() {
+    let options = options(&["-m", "1", "-m", "0x10", "--verb", "--perf-page", "16"]);
+    assert_eq!(options.mark, 16);
+    assert!(options.verbose);
+    assert_eq!(options.buffers.perf.pages, 16);
+}
+
+#[test]
+fn an_empty_pattern_matches_everything_as_it_did() {
+    assert!(
+        options(&["-m", "1", "-r", "", "--module-regex", ""])
+            .filter
+            .matches("ip_rcv", "vmlinux")
+    );
+}
+
+#[test]
+fn every_backend_has_its_name() {
+    for backend in BackendName::ALL {
+        assert_eq!(options(&["-m", "1", "-b", backend.name()]).backend, Some(backend));
+    }
+}
+
+#[test]
+fn any_explicit_perf_option_asks_for_the_perf_buffer() {
+    for (line, perf) in [
+        (
+            ["--perf-page-count", "8"],
+            PerfBuffer {
+                pages: 8,
+                sample_period: 1,
+                wakeup_events: 1,
+            },
+        ),
+        (
+            ["--perf-sample-period", "3"],
+            PerfBuffer {
+                pages: 8,
+                sample_period: 3,
+                wakeup_events: 1,
+            },
+        ),
+        (
+            ["--perf-wakeup-events", "0x40"],
+            PerfBuffer {
+                pages: 8,
+                sample_period: 1,
+                wakeup_events: 64,
+            },
+        ),
+    ] {
+        let buffers = options(&["-m", "1", line[0], line[1]]).buffers;
+        assert!(buffers.perf_requested, "{line:?}");
+        assert_eq!(buffers.perf, perf);
+    }
+}
+
+#[test]
+fn the_probe_server_listens_on_loopback_unless_told_otherwise() {
+    let server = options(&["-m", "1", "--enable-probe-server"]).probe_server;
+    assert_eq!(server, Some("127.0.0.1:13720".parse().unwrap()));
+    let port_alone = options(&["-m", "1", "--probe-server-port", "80"]).probe_server;
+    assert_eq!(port_alone, None, "as in ipftrace2, the port alone enables nothing");
+}
+
+#[test]
+fn listing_needs_no_mark_and_keeps_its_filters() {
+    let Ok(Command::List(list)) = parse(&["-l", "-r", "^ip_", "-b", "ftrace", "-t", "function_graph"]) else {
+        panic!()
+    };
+    assert!(list.filter.matches("ip_rcv", "vmlinux") && !list.filter.matches("tcp_v4_rcv", "vmlinux"));
+    assert_eq!(list.backend, Some(BackendName::Ftrace));
+    assert_eq!(list.tracer, Tracer::FunctionGraph);
+}
+
+#[test]
+fn subcommands_need_no_mark() {
+    assert!(matches!(parse(&["doctor"]), Ok(Command::Doctor)));
+    for (shell, sign) in [
+        ("bash", "complete -F _ipft"),
+        ("zsh", "#compdef ipft"),
+        ("fish", "complete -c ipft"),
+    ] {
+        let script = printed(&["completions", shell]);
+        assert!(script.contains(sign), "{shell}: {script}");
+        assert!(
+            script.contains("perf-page-count") && script.contains("kprobe-session"),
+            "{shell}"
+        );
+        assert!(!script.contains("extension"), "{shell} offers what is refused");
+    }
+}
+
+#[test]
+fn the_manual_page_documents_every_flag() {
+    let page = printed(&["man"]);
+    assert!(page.contains(".TH ipft 1"));
+    for flag in [
+        "mark", "mask", "tracer", "output", "regex", "list", "backend", "verbose",
+    ] {
+        assert!(page.contains(&format!("\\-\\-{flag}")), "{flag}");
+    }
+    assert!(page.contains("Exit status"));
+}
+
+#[test]
+fn help_and_version_are_printed_and_no_escape_is_among_them() {
+    for line in ["-h", "--help", "-V", "--version"] {
+        let text = printed(&[line]);
+        assert!(
+            !text.contains('\x1b') && text.lines().all(|line| line.len() <= 80),
+            "{text}"
+        );
+    }
+    assert_eq!(printed(&["-V"]), format!("ipft {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// Wrong command lines and what is said about each.
+#[test]
+fn wrong_usage_names_the_option_and_the_accepted_values() {
+    let lines: &[&[&str]] = &[
+        &[],
+        &["-m"],
+        &["-m", "0"],
+        &["-m", ""],
+        &["-m", "banana"],
+        &["-m", "-1"],
+        &["-m", "0x1ffffffff"],
+        &["-m", "99999999999999999999999999"],
+        &["-m", "0x"],
+        &["-m", "08"],
+        &["-m", "12monkeys"],
+        &["-m", "-t", "function"],
+        &["-m", "1", "--mask", "0"],
+        &["-m", "1", "--mask", "4294967296"],
+        &["-m", "1", "--mask", "2"],
+        &["-m", "1", "-b", "nonsense"],
+        &["-m", "1", "-b", "kprobe-mutli"],
+        &["-m", "1", "-t", "graph"],
+        &["-m", "1", "-o", "xml"],
+        &["-m", "1", "-r", "("],
+        &["-m", "1", "--module-regex", "*"],
+        &["-m", "1", "--perf-page-count", "0"],
+        &["-m", "1", "--perf-page-count", "3"],
+        &["-m", "1", "--perf-page-count", "131072"],
+        &["-m", "1", "--perf-sample-period", "0"],
+        &["-m", "1", "--perf-wakeup-events", "4294967296"],
+        &["-m", "1", "--ring-size", "3M"],
+        &["-m", "1", "--ring-size", "1K"],
+        &["-m", "1", "--ring-size", "4G"],
+        &["-m", "1", "--ring-size", "big"],
+        &["-m", "1", "--ring-size", "1M", "--perf-page-count", "8"],
+        &["-m", "1", "--enable-probe-server", "--probe-server-port", "0"],
+        &["-m", "1", "--enable-probe-server", "--probe-server-port", "65536"],
+        &[
+            "-m",
+            "1",
+            "--enable-probe-server",
+            "--probe-server-address",
+            "localhost",
+        ],
+        &["-m", "1", "--probe-server-address", "127.0.0.1"],
+        &["-m", "1", "-s", "script.lua"],
+        &["-m", "1", "-e", "extension.c"],
+        &["--gen", "bpf-module-skeleton"],
+        &["-m", "1", "--nonsense"],
+        &["-m", "1", "-z"],
+        &["0xdeadbeef"],
+        &["nonsense"],
+        &["-m", "1", "doctor"],
+        &["completions"],
+        &["completions", "tcsh"],
+    ];
+    let mut text = String::new();
+    for line in lines {
+        let error = match parse(line) {
+            Err(error) => error,
+            Ok(command) => panic!("{line:?}: {command:?}"),
+        };
+        let words = line.iter().map(|word| {
+            if word.is_empty() || *word == "*" || *word == "(" {
+                format!("'{word}'")
+            } else {
+                word.to_string()
+            }
+        });
+        text += &format!(
+            "$ {}\nipft: {error}\n\n",
+            std::iter::once("ipft".into())
+                .chain(words)
+                .collect::<Vec<_>>()
+                .join(" ")
+        );
+    }
+    assert_golden("tests/golden/cli-wrong-usage.txt", &text);
+}
+
+#[test]
+fn words_that_are_not_utf8_are_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let word = OsString::from_vec(vec![b'1', 0xff]);
+    let error = super::parse([OsString::from("ipft"), "-m".into(), word]).unwrap_err();
+    assert!(error.to_string().contains("invalid UTF-8"), "{error}");
+}
+
+#[test]
+fn the_book_shows_the_help_as_it_is() {
+    const PAGE: &str = "docs/src/command-line.md";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once("<!-- ipft --help -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- end -->\n").unwrap();
+    let help = printed(&["--help"]);
+    assert_golden(
+        PAGE,
+        &format!("{before}<!-- ipft --help -->\n```text\n{help}```\n<!-- end -->\n{after}"),
+    );
+}

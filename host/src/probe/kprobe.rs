@@ -1,0 +1,291 @@
+//! The `kprobe` backend: one perf event per function. It works on every kernel with kprobes, and is the only one on
+//! kernels without FPROBE that sees functions with a compiler suffix.
+//!
+//! Where it can, it puts the probe behind the instruction that ftrace patches, not on it. A probe on it is armed
+//! through ftrace, which walks all of its tens of thousands of records for every single probe (`kernel/trace/ftrace.c`,
+//! `ftrace_hash_rec_update_modify`); a probe behind it is one patched instruction, which the kernel turns into a jump
+//! by itself later. The arguments are still in their registers there.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ipft_bpf::wire::{Config, FunctionSource};
+
+use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
+use super::syscall::{self, KprobeTarget};
+use super::{Attachment, Backend, Buffer, FunctionIds, ProbeError, Request, nothing_attached, skip};
+use crate::event::Tracer;
+use crate::kernel::Candidate;
+
+/// Perf kprobes and kretprobes.
+#[derive(Debug)]
+pub struct Kprobe;
+
+const NAME: &str = "kprobe";
+
+/// Bytes from a function's start (or its ftrace location) to the first instruction behind ftrace's: a five-byte nop,
+/// after four bytes of `endbr64` in kernels with IBT. An offset inside an instruction is refused by the kernel.
+#[cfg(target_arch = "x86_64")]
+const OFFSETS: [u64; 3] = [5, 9, 0];
+#[cfg(not(target_arch = "x86_64"))]
+const OFFSETS: [u64; 1] = [0];
+
+/// What came of one function.
+enum Outcome {
+    Attached {
+        event: OwnedFd,
+        link: Option<OwnedFd>,
+        address: u64,
+        exit: Option<(OwnedFd, Option<OwnedFd>)>,
+    },
+    Refused(io::Error),
+}
+
+impl Backend for Kprobe {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn description(&self) -> &'static str {
+        "a perf kprobe per function, and a kretprobe for its return"
+    }
+
+    fn suits(&self, _tracer: Tracer) -> bool {
+        true
+    }
+
+    fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError> {
+        let pmu = pmu_type(request)?;
+        let returns = request.tracer == Tracer::FunctionGraph;
+        let cookies = has_attach_cookies();
+        let source = if cookies {
+            FunctionSource::Cookie
+        } else {
+            FunctionSource::Regs
+        };
+        let config = Config {
+            mark: request.mark,
+            mask: request.mask,
+            use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
+            remember_calls: returns,
+            session: false,
+            function_source: source,
+        };
+
+        let all: Vec<(&Candidate, String)> = request
+            .functions
+            .iter()
+            .map(|function| (function, program_name(function, false)))
+            .chain(
+                request
+                    .silent
+                    .iter()
+                    .map(|function| (function, program_name(function, true))),
+            )
+            .collect();
+        let mut names: Vec<&str> = all.iter().map(|(_, program)| program.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut selected: Vec<Selected> = names.iter().map(|name| Selected::plain(*name)).collect();
+        if returns {
+            selected.push(Selected::plain(RETURN_PROGRAM));
+        }
+        let programs = Programs::load(ipft_bpf::KPROBE, config, request.buffer, &selected)?;
+
+        let by_name: Vec<(&str, BorrowedFd<'_>)> = names
+            .iter()
+            .map(|name| programs.program(name).map(|fd| (*name, fd)))
+            .collect::<Result<_, _>>()?;
+        let return_program = if returns {
+            Some(programs.program(RETURN_PROGRAM)?)
+        } else {
+            None
+        };
+        let outcomes = in_parallel(all.len(), |index| {
+            let (function, program) = &all[index];
+            let silent = index >= request.functions.len();
+            let program = by_name.iter().find(|(name, _)| name == program).map(|(_, fd)| *fd);
+            match program {
+                Some(program) => attach_one(
+                    pmu,
+                    function,
+                    program,
+                    return_program.filter(|_| !silent),
+                    cookies.then_some(index as u64),
+                ),
+                None => Outcome::Refused(io::Error::other("no program")),
+            }
+        });
+
+        let mut attached = 0;
+        let mut skipped = Vec::new();
+        let (mut events, mut links, mut return_links) = (Vec::new(), Vec::new(), Vec::new());
+        let mut addresses = Vec::new();
+        for (index, outcome) in outcomes.into_iter().enumerate() {
+            let (function, _) = &all[index];
+            match outcome {
+                Outcome::Attached {
+                    event,
+                    link,
+                    address,
+                    exit,
+                } => {
+                    events.push(event);
+                    links.extend(link);
+                    if let Some((event, link)) = exit {
+                        events.push(event);
+                        return_links.extend(link);
+                    }
+                    if index < request.functions.len() {
+                        attached += 1;
+                        addresses.push((address, index as u32));
+                    }
+                }
+                Outcome::Refused(error) => skipped.push(skip(function, describe(&error))),
+            }
+        }
+        if attached == 0 {
+            return Err(nothing_attached(NAME, request, &skipped));
+        }
+        let function_ids = if cookies {
+            FunctionIds::Index
+        } else {
+            FunctionIds::Address(addresses)
+        };
+        Ok(Attachment {
+            programs,
+            own_programs: Vec::new(),
+            events,
+            links,
+            return_links,
+            backend: NAME,
+            function_ids,
+            attached,
+            skipped,
+        })
+    }
+}
+
+fn pmu_type(request: &Request<'_>) -> Result<u32, ProbeError> {
+    let path = request.root.path("/sys/bus/event_source/devices/kprobe/type");
+    std::fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| ProbeError::Unsupported {
+            backend: NAME,
+            reason: format!("{} is not there: the kernel has no kprobes", path.display()),
+        })
+}
+
+fn has_attach_cookies() -> bool {
+    // SAFETY: a probe without options, which may be null.
+    unsafe {
+        libbpf_sys::libbpf_probe_bpf_helper(
+            libbpf_sys::BPF_PROG_TYPE_KPROBE,
+            libbpf_sys::BPF_FUNC_get_attach_cookie,
+            std::ptr::null(),
+        ) == 1
+    }
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => "the kernel cannot put a kprobe there (its text is excluded from probing)".into(),
+        Some(libc::EADDRNOTAVAIL | libc::ENOENT) => "no such symbol, or several of that name".into(),
+        Some(libc::EBUSY) => "the instruction is in use by another tracer".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn attach_one(
+    pmu: u32,
+    function: &Candidate,
+    program: BorrowedFd<'_>,
+    return_program: Option<BorrowedFd<'_>>,
+    cookie: Option<u64>,
+) -> Outcome {
+    let target = |offset| {
+        if function.address == 0 {
+            KprobeTarget::Symbol(&function.name, offset)
+        } else {
+            KprobeTarget::Address(function.address + offset)
+        }
+    };
+    let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
+    for offset in OFFSETS {
+        let event = match syscall::open_kprobe(pmu, target(offset), false) {
+            Ok(event) => event,
+            Err(error) => {
+                refusal = error;
+                continue;
+            }
+        };
+        let connected = connect(program, &event, cookie);
+        let exit = match return_program {
+            None => None,
+            Some(program) => {
+                // A kretprobe must be on the entry, and by name the kernel finds that itself.
+                let at = if function.ambiguous {
+                    target(0)
+                } else {
+                    KprobeTarget::Symbol(&function.name, 0)
+                };
+                let exit = syscall::open_kprobe(pmu, at, true)
+                    .and_then(|event| connect(program, &event, cookie).map(|link| (event, link)));
+                match exit {
+                    Ok(exit) => Some(exit),
+                    Err(error) => return Outcome::Refused(error),
+                }
+            }
+        };
+        return match connected {
+            Ok(link) => Outcome::Attached {
+                event,
+                link,
+                address: function.address + offset,
+                exit,
+            },
+            Err(error) => Outcome::Refused(error),
+        };
+    }
+    Outcome::Refused(refusal)
+}
+
+fn connect(program: BorrowedFd<'_>, event: &OwnedFd, cookie: Option<u64>) -> io::Result<Option<OwnedFd>> {
+    match cookie {
+        Some(cookie) => syscall::link_perf(program, event.as_fd(), cookie).map(Some),
+        None => syscall::set_perf_program(event.as_fd(), program).map(|()| None),
+    }
+}
+
+/// Runs `work` for 0 to `count`, on as many threads as there are CPUs, and returns the results in order.
+fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let threads = std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .min(16);
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::with_capacity(count));
+    let run = || loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        if index >= count {
+            break;
+        }
+        let result = work(index);
+        results
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .push((index, result));
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Without the thread the others do its work.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, run);
+        }
+        run();
+    });
+    let mut results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    results.sort_unstable_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,85 @@
+//! Counts what was lost in the kernel: by our programs, per CPU, and by the kernel before it ran them, per program or
+//! link. The kernel tells the latter from 5.12 (recursion) and 6.7 (missed probes) on; older ones do not tell.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::Attachment;
+use crate::event::{Loss, LossKind};
+
+/// Everything lost so far, without the ways in which nothing was.
+pub(super) fn count(attachment: &Attachment) -> Vec<Loss> {
+    let mut losses = Vec::new();
+    for (cpu, number) in attachment.programs.cpus().iter().zip(0..) {
+        let counts = [
+            (LossKind::BufferFull, cpu.buffer_full),
+            (LossKind::MapFull, cpu.packets_full + cpu.calls_full),
+            (LossKind::ReturnMissed, cpu.calls_missed),
+        ];
+        losses.extend(counts.map(|(kind, count)| Loss {
+            kind,
+            cpu: Some(number),
+            count,
+        }));
+    }
+    let programs = attachment.programs.loaded();
+    let own = attachment.own_programs.iter().map(std::os::fd::AsFd::as_fd);
+    let recursion = programs.into_iter().chain(own).map(recursion_misses).sum();
+    losses.push(Loss {
+        kind: LossKind::Recursion,
+        cpu: None,
+        count: recursion,
+    });
+    let entries_missed = attachment
+        .links
+        .iter()
+        .map(|link| missed(std::os::fd::AsFd::as_fd(link)))
+        .sum();
+    losses.push(Loss {
+        kind: LossKind::Recursion,
+        cpu: None,
+        count: entries_missed,
+    });
+    let returns_missed = attachment
+        .return_links
+        .iter()
+        .map(|link| missed(std::os::fd::AsFd::as_fd(link)))
+        .sum();
+    losses.push(Loss {
+        kind: LossKind::ReturnMissed,
+        cpu: None,
+        count: returns_missed,
+    });
+    losses.retain(|loss| loss.count > 0);
+    losses
+}
+
+/// How often the kernel did not run a program because one was running on that CPU (`bpf_prog_info.recursion_misses`).
+fn recursion_misses(program: BorrowedFd<'_>) -> u64 {
+    // SAFETY: all-zero is valid for this struct of integers, and asks for no optional arrays.
+    let mut info: libbpf_sys::bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut size = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+    // SAFETY: `info` is writable for `size` bytes; a kernel with a shorter struct leaves the rest zero.
+    let result = unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut size) };
+    if result == 0 { info.recursion_misses } else { 0 }
+}
+
+/// How often the kernel could not handle a hit of a link's probes (`bpf_link_info`, `missed`).
+fn missed(link: BorrowedFd<'_>) -> u64 {
+    // SAFETY: all-zero is valid for this struct of integers, and asks for no optional arrays.
+    let mut info: libbpf_sys::bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut size = size_of::<libbpf_sys::bpf_link_info>() as u32;
+    // SAFETY: `info` is writable for `size` bytes; a kernel with a shorter struct leaves the rest zero.
+    let result = unsafe { libbpf_sys::bpf_link_get_info_by_fd(link.as_raw_fd(), &raw mut info, &raw mut size) };
+    if result != 0 {
+        return 0;
+    }
+    match info.type_ {
+        // SAFETY: the kernel has filled the member that the type names.
+        libbpf_sys::BPF_LINK_TYPE_KPROBE_MULTI => unsafe { info.__bindgen_anon_1.kprobe_multi.missed },
+        // SAFETY: the link is to a kprobe, so the kernel has filled this member.
+        libbpf_sys::BPF_LINK_TYPE_PERF_EVENT => unsafe {
+            info.__bindgen_anon_1.perf_event.__bindgen_anon_1.kprobe.missed
+        },
+        _ => 0,
+    }
+}

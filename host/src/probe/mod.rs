@@ -1,0 +1,308 @@
+//! Attaches the BPF programs to the kernel's functions. One backend per file, one trait.
+//!
+//! A backend is a mechanism of the kernel. Which of them work is found by trying them, never from a version. This room
+//! may import `kernel` (the functions) and `event` (what is counted as lost).
+
+mod fentry_multi;
+mod ftrace;
+pub mod identity;
+mod kprobe;
+mod kprobe_multi;
+mod loss;
+mod programs;
+mod syscall;
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use crate::event::{Loss, SkippedFunction, Tracer};
+use crate::kernel::{Candidate, Root};
+use programs::Programs;
+
+pub use fentry_multi::FentryMulti;
+pub use ftrace::Ftrace;
+pub use kprobe::Kprobe;
+pub use kprobe_multi::{KprobeMulti, KprobeSession};
+
+/// Why nothing could be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// libbpf or the kernel refused.
+    #[error("{what}: {source}{}", said(.log))]
+    Libbpf {
+        /// What was tried.
+        what: &'static str,
+        /// The error's code and text.
+        source: io::Error,
+        /// What libbpf and the verifier said.
+        log: String,
+    },
+    /// The object lacks a program: a bug.
+    #[error("the BPF object has no program '{0}'")]
+    NoProgram(String),
+    /// The kernel does not know the mechanism, or does not let us use it.
+    #[error("backend '{backend}' does not work on this kernel: {reason}")]
+    Unsupported {
+        /// The backend's name.
+        backend: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// Every function was refused.
+    #[error("backend '{backend}' could attach none of {count} functions; the first, {function}: {reason}")]
+    NothingAttached {
+        /// The backend's name.
+        backend: &'static str,
+        /// How many were tried.
+        count: usize,
+        /// The first of them.
+        function: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The tracer needs more than the backend can.
+    #[error("no function that takes a packet is left to trace")]
+    NoFunctions,
+}
+
+fn said(log: &str) -> String {
+    if log.trim().is_empty() {
+        String::new()
+    } else {
+        format!("\n{}", log.trim_end())
+    }
+}
+
+impl ProbeError {
+    fn libbpf(what: &'static str, error: &libbpf_rs::Error) -> Self {
+        use libbpf_rs::ErrorKind;
+        let kind = match error.kind() {
+            ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
+            ErrorKind::NotFound => io::ErrorKind::NotFound,
+            _ => io::ErrorKind::Other,
+        };
+        ProbeError::Libbpf {
+            what,
+            source: io::Error::new(kind, error.to_string()),
+            log: programs::libbpf_said(),
+        }
+    }
+}
+
+/// The buffer that events pass through on their way to user space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Buffer {
+    /// One BPF ring buffer for all CPUs (5.8 and later).
+    Ring {
+        /// Its size: a power of two, and a multiple of the page size.
+        bytes: u32,
+    },
+    /// One perf buffer per CPU.
+    Perf {
+        /// Data pages of each, a power of two.
+        pages: u32,
+        /// Every how many events one is taken.
+        sample_period: u64,
+        /// Every how many events the reader is woken.
+        wakeup_events: u32,
+    },
+}
+
+/// What is to be traced.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The running system.
+    pub root: &'a Root,
+    /// The functions, in the order of the function table.
+    pub functions: &'a [Candidate],
+    /// Functions that the user did not ask for and that identity needs.
+    pub silent: &'a [Candidate],
+    /// Entries, or entries and returns.
+    pub tracer: Tracer,
+    /// The mark, masked.
+    pub mark: u32,
+    /// The bits of the mark that count.
+    pub mask: u32,
+    /// Where events go.
+    pub buffer: &'a Buffer,
+}
+
+/// What the events of an attachment carry as their function.
+#[derive(Clone, Debug)]
+pub enum FunctionIds {
+    /// The index in the function table.
+    Index,
+    /// The function's address, with its index.
+    Address(Vec<(u64, u32)>),
+}
+
+impl FunctionIds {
+    fn addresses(functions: &[Candidate]) -> Self {
+        FunctionIds::Address(
+            functions
+                .iter()
+                .zip(0..)
+                .map(|(function, index)| (function.address, index))
+                .collect(),
+        )
+    }
+}
+
+/// Everything that is attached for one trace. Dropping it detaches; so does the end of the process.
+#[derive(Debug)]
+pub struct Attachment {
+    programs: Programs,
+    /// Programs that were loaded one per function.
+    own_programs: Vec<OwnedFd>,
+    /// Perf events of kprobes.
+    events: Vec<OwnedFd>,
+    links: Vec<OwnedFd>,
+    return_links: Vec<OwnedFd>,
+    /// Which backend did it.
+    pub backend: &'static str,
+    /// What events carry.
+    pub function_ids: FunctionIds,
+    /// How many functions are attached.
+    pub attached: u32,
+    /// Those that could not be.
+    pub skipped: Vec<SkippedFunction>,
+}
+
+impl Attachment {
+    /// The map that events come out of.
+    pub fn buffer_map(&self) -> Option<BorrowedFd<'_>> {
+        self.programs.map("ring").or_else(|| self.programs.map("perf"))
+    }
+
+    /// What was lost so far in the kernel, but for what a perf buffer counts itself.
+    pub fn losses(&self) -> Vec<Loss> {
+        loss::count(self)
+    }
+
+    /// Detaches everything, in parallel where the kernel waits for each probe.
+    pub fn detach(self) {
+        let Attachment {
+            programs,
+            own_programs,
+            events,
+            links,
+            return_links,
+            ..
+        } = self;
+        // A link holds its event, so the event's last reference is the one that waits.
+        close_in_parallel(return_links);
+        close_in_parallel(links);
+        close_in_parallel(events);
+        close_in_parallel(own_programs);
+        drop(programs);
+    }
+}
+
+fn skip(function: &Candidate, reason: impl Into<String>) -> SkippedFunction {
+    SkippedFunction {
+        name: function.name.clone(),
+        module: function.module.clone(),
+        reason: reason.into(),
+    }
+}
+
+/// Why a function cannot be attached by its BTF id, if it cannot.
+fn objection(function: &Candidate) -> Option<&'static str> {
+    if function.name.contains('.') {
+        Some("it exists only with a compiler suffix, which BTF does not name; a kprobe backend sees it")
+    } else if function.ambiguous {
+        Some("several functions bear the name, and BTF cannot say which is meant; a kprobe backend sees them")
+    } else if function.btf_id == 0 {
+        Some("BTF does not describe it; a kprobe backend sees it")
+    } else {
+        None
+    }
+}
+
+/// The error of a backend that could attach nothing.
+fn nothing_attached(backend: &'static str, request: &Request<'_>, skipped: &[SkippedFunction]) -> ProbeError {
+    match skipped.first() {
+        Some(first) => ProbeError::NothingAttached {
+            backend,
+            count: request.functions.len(),
+            function: first.name.clone(),
+            reason: first.reason.clone(),
+        },
+        None => ProbeError::NoFunctions,
+    }
+}
+
+/// Closing a perf kprobe or a trampoline waits for a grace period of RCU; threads share theirs.
+fn close_in_parallel(descriptors: Vec<OwnedFd>) {
+    const THREADS: usize = 32;
+    if descriptors.len() < THREADS {
+        return;
+    }
+    let chunk = descriptors.len().div_ceil(THREADS);
+    let mut rest = descriptors;
+    std::thread::scope(|scope| {
+        while !rest.is_empty() {
+            let part = rest.split_off(rest.len().saturating_sub(chunk));
+            // A thread that cannot be made leaves its part to be closed here and now.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, move || drop(part));
+        }
+    });
+}
+
+/// A mechanism of the kernel that runs our programs when a function is entered (and returns).
+pub trait Backend: Sync {
+    /// The name that `-b` takes.
+    fn name(&self) -> &'static str;
+    /// One line for people.
+    fn description(&self) -> &'static str;
+    /// Attaches for real. Functions that the kernel refuses are skipped with a reason; to attach none is an error.
+    fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError>;
+    /// Whether the backend is worth choosing for this tracer when the user did not choose.
+    fn suits(&self, tracer: Tracer) -> bool;
+}
+
+/// All backends, the one with the lowest price per packet and the shortest start first.
+pub static BACKENDS: [&dyn Backend; 5] = [&FentryMulti, &KprobeSession, &KprobeMulti, &Ftrace, &Kprobe];
+
+/// The backend of this name.
+pub fn backend(name: &str) -> Option<&'static dyn Backend> {
+    BACKENDS.into_iter().find(|backend| backend.name() == name)
+}
+
+/// Tries a backend on one function: attaches for real, and detaches.
+pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), ProbeError> {
+    let one = request
+        .functions
+        .iter()
+        .find(|function| function.module == "vmlinux" && !function.unsure)
+        .ok_or(ProbeError::NoFunctions)?;
+    let small = Buffer::Ring { bytes: 4096 };
+    let request = Request {
+        functions: std::slice::from_ref(one),
+        silent: &[],
+        buffer: match request.buffer {
+            Buffer::Ring { .. } => &small,
+            perf @ Buffer::Perf { .. } => perf,
+        },
+        ..*request
+    };
+    backend.attach(&request).map(drop)
+}
+
+/// Whether the kernel has BPF ring buffers.
+pub fn has_ring_buffer() -> bool {
+    // SAFETY: a probe without options, which may be null.
+    unsafe { libbpf_sys::libbpf_probe_bpf_map_type(libbpf_sys::BPF_MAP_TYPE_RINGBUF, std::ptr::null()) == 1 }
+}
+
+/// Attaches with the first backend that works for the tracer. An error says why each of them does not.
+pub fn attach_with_any(request: &Request<'_>) -> Result<Attachment, Vec<(&'static str, ProbeError)>> {
+    let mut failures = Vec::new();
+    for backend in BACKENDS.into_iter().filter(|backend| backend.suits(request.tracer)) {
+        match backend.attach(request) {
+            Ok(attachment) => return Ok(attachment),
+            Err(error) => failures.push((backend.name(), error)),
+        }
+    }
+    Err(failures)
+}

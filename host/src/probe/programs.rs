@@ -1,0 +1,193 @@
+//! The BPF programs of one trace: an object, opened, configured and loaded, with its maps.
+//!
+//! Names of programs are built here, from where a function keeps the packet and what part it plays; the C files stamp
+//! out one program for each.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
+
+use ipft_bpf::wire::{Config, Cpu};
+use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, ProgramType};
+
+use super::identity::{self, Role};
+use super::{Buffer, ProbeError};
+use crate::kernel::{Candidate, PacketArgument};
+
+/// The name of the program that serves a function. `silent` is for a function that the user did not ask for.
+pub(super) fn program_name(function: &Candidate, silent: bool) -> String {
+    let role = identity::role(function);
+    let kind = match (role, silent, function.unsure, function.argument) {
+        (Role::Release, true, ..) => "silent_release",
+        (Role::Free, true, ..) => "silent_free",
+        (Role::Release, false, ..) => "release",
+        (Role::Free, false, ..) => "free",
+        (Role::Teardown, ..) => "teardown",
+        (Role::Ordinary, _, _, PacketArgument::DoublePointer) => "double",
+        (Role::Ordinary, _, true, PacketArgument::Pointer) => "unsure",
+        (Role::Ordinary, _, false, PacketArgument::Pointer) => "pointer",
+    };
+    format!("{kind}_{}", function.position)
+}
+
+/// The program that serves every function's return.
+pub(super) const RETURN_PROGRAM: &str = "function_return";
+
+/// How one program is to be loaded.
+#[derive(Clone, Debug)]
+pub(super) struct Selected {
+    /// Its name in the object.
+    pub(super) name: String,
+    /// The attach type to load it with, if its section does not say.
+    pub(super) attach_type: Option<u32>,
+    /// The kernel function to attach to, for programs that are loaded for one.
+    pub(super) target: Option<String>,
+    /// Whether it is of the tracing kind, where the section does not say.
+    pub(super) tracing: bool,
+}
+
+impl Selected {
+    /// A program as its section has it.
+    pub(super) fn plain(name: impl Into<String>) -> Self {
+        Selected {
+            name: name.into(),
+            attach_type: None,
+            target: None,
+            tracing: false,
+        }
+    }
+}
+
+/// What libbpf had to say since the last look, for the message of a failure.
+static LIBBPF_SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn listen(_level: PrintLevel, text: String) {
+    let mut said = LIBBPF_SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // A verifier log can be long, and its end says why.
+    if said.len() >= 64 {
+        said.remove(0);
+    }
+    said.push(text);
+}
+
+/// Takes what libbpf has said.
+pub(super) fn libbpf_said() -> String {
+    let mut said = LIBBPF_SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let text = said.concat();
+    said.clear();
+    text
+}
+
+/// A loaded object.
+#[derive(Debug)]
+pub(super) struct Programs {
+    object: Object,
+}
+
+impl Programs {
+    /// Opens an object, configures it, and loads the selected programs and the maps they use.
+    pub(super) fn load(
+        bytes: &[u8],
+        config: Config,
+        buffer: &Buffer,
+        selected: &[Selected],
+    ) -> Result<Self, ProbeError> {
+        libbpf_rs::set_print(Some((PrintLevel::Warn, listen)));
+        libbpf_said();
+        let failed = |what: &'static str| move |error: libbpf_rs::Error| ProbeError::libbpf(what, &error);
+
+        let mut open = ObjectBuilder::default()
+            .open_memory(bytes)
+            .map_err(failed("cannot open the BPF object"))?;
+        let mut missing: BTreeSet<&str> = selected.iter().map(|program| program.name.as_str()).collect();
+        for mut program in open.progs_mut() {
+            let name = program.name().to_string_lossy().into_owned();
+            let Some(wanted) = selected.iter().find(|wanted| wanted.name == name) else {
+                program.set_autoload(false);
+                continue;
+            };
+            missing.remove(wanted.name.as_str());
+            program.set_autoload(true);
+            if wanted.tracing {
+                program.set_prog_type(ProgramType::Tracing);
+            }
+            if let Some(attach_type) = wanted.attach_type {
+                // SAFETY: the pointer is that of a program of an open object. libbpf-rs knows no attach types of 7.x.
+                unsafe {
+                    libbpf_sys::bpf_program__set_expected_attach_type(program.as_libbpf_object().as_ptr(), attach_type)
+                };
+            }
+            if wanted.target.is_some() {
+                program
+                    .set_attach_target(0, wanted.target.clone())
+                    .map_err(failed("cannot set the attach target"))?;
+            }
+        }
+        if let Some(name) = missing.first() {
+            return Err(ProbeError::NoProgram((*name).to_owned()));
+        }
+
+        for mut map in open.maps_mut() {
+            let name = map.name().to_string_lossy().into_owned();
+            let result = match (name.as_str(), buffer) {
+                (name, _) if name.ends_with(".rodata") => map.set_initial_value(&config.to_bytes()),
+                ("ring", Buffer::Ring { bytes }) => map.set_max_entries(*bytes),
+                ("ring", Buffer::Perf { .. }) | ("perf", Buffer::Ring { .. }) => map.set_autocreate(false),
+                ("calls", _) if !config.remember_calls => map.set_max_entries(1),
+                _ => Ok(()),
+            };
+            result.map_err(failed("cannot configure a BPF map"))?;
+        }
+        let object = open
+            .load()
+            .map_err(failed("the kernel did not accept the BPF programs"))?;
+        Ok(Programs { object })
+    }
+
+    /// A loaded program.
+    pub(super) fn program(&self, name: &str) -> Result<BorrowedFd<'_>, ProbeError> {
+        self.object
+            .progs()
+            .find(|program| program.name() == name)
+            // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
+            .map(|program| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&program.as_fd())) })
+            .ok_or_else(|| ProbeError::NoProgram(name.to_owned()))
+    }
+
+    /// A loaded program's instructions, as libbpf has relocated them.
+    pub(super) fn instructions(&self, name: &str) -> Result<Vec<libbpf_sys::bpf_insn>, ProbeError> {
+        self.object
+            .progs()
+            .find(|program| program.name() == name)
+            .map(|program| program.insns().to_vec())
+            .ok_or_else(|| ProbeError::NoProgram(name.to_owned()))
+    }
+
+    /// Descriptors of all loaded programs.
+    pub(super) fn loaded(&self) -> Vec<BorrowedFd<'_>> {
+        self.object
+            .progs()
+            .filter(|program| program.autoload())
+            // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
+            .map(|program| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&program.as_fd())) })
+            .collect()
+    }
+
+    /// The map that events come out of: `ring` or `perf`.
+    pub(super) fn map(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.object.maps().find(|map| map.name() == name).map(|map| {
+            // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
+            unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&map.as_fd())) }
+        })
+    }
+
+    /// The counters of all CPUs.
+    pub(super) fn cpus(&self) -> Vec<Cpu> {
+        self.object
+            .maps()
+            .find(|map| map.name() == ".bss.cpus")
+            .and_then(|map| map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten())
+            .map(|bytes| Cpu::parse_all(&bytes).collect())
+            .unwrap_or_default()
+    }
+}

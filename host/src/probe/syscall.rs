@@ -1,0 +1,260 @@
+//! The few kernel calls of attaching that libbpf-rs does not make as the backends need them: kprobes by address and
+//! offset, links on raw file descriptors, and programs that are loaded from patched instructions.
+//!
+//! Everything here is a thin, safe wrapper: it owns what it opens and turns a failure into the kernel's error code.
+//! All attachments are file descriptors, so the kernel removes them when the process ends, however it ends.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libbpf_sys::{bpf_insn, bpf_link_create_opts, bpf_prog_load_opts};
+
+/// Takes over a file descriptor that libbpf returned, or the error that it returned as a negative number.
+fn owned(result: i32) -> io::Result<OwnedFd> {
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    // SAFETY: the kernel has just handed out this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+/// Where a kprobe goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum KprobeTarget<'a> {
+    /// Bytes behind a symbol.
+    Symbol(&'a str, u64),
+    /// An address in kernel text.
+    Address(u64),
+}
+
+/// A perf event of the kprobe kind, not yet connected to a program. `pmu` is the type in
+/// `/sys/bus/event_source/devices/kprobe/type`.
+pub(super) fn open_kprobe(pmu: u32, target: KprobeTarget<'_>, is_return: bool) -> io::Result<OwnedFd> {
+    let name = match target {
+        KprobeTarget::Symbol(name, _) => Some(CString::new(name)?),
+        KprobeTarget::Address(_) => None,
+    };
+    // SAFETY: all-zero is a valid perf_event_attr, which is plain data.
+    let mut attr: libbpf_sys::perf_event_attr = unsafe { std::mem::zeroed() };
+    attr.size = size_of::<libbpf_sys::perf_event_attr>() as u32;
+    attr.type_ = pmu;
+    // Bit 0 of `config` says return (/sys/bus/event_source/devices/kprobe/format/retprobe).
+    attr.config = is_return.into();
+    // The unions hold kprobe_func and probe_offset, or a null pointer and kprobe_addr (perf_event_open(2)).
+    match target {
+        KprobeTarget::Symbol(_, offset) => {
+            attr.__bindgen_anon_3.config1 = name.as_ref().map_or(0, |name| name.as_ptr() as u64);
+            attr.__bindgen_anon_4.config2 = offset;
+        }
+        KprobeTarget::Address(address) => attr.__bindgen_anon_4.config2 = address,
+    }
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    // SAFETY: `attr` and the name that it points to outlive the call; the kernel copies both.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attr,
+            -1, // all threads
+            0,  // a kprobe fires on every CPU, whichever is named
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    owned(fd as i32)
+}
+
+/// Connects a program to a perf event with the ioctl, as kernels without perf links need it.
+pub(super) fn set_perf_program(event: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
+    const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
+    // SAFETY: both descriptors are open, and these ioctls take integers.
+    let result = unsafe {
+        match libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_SET_BPF, program.as_raw_fd()) {
+            0 => libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_ENABLE, 0),
+            failed => failed,
+        }
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// All-zero options with their size set, as libbpf wants them.
+fn link_options() -> bpf_link_create_opts {
+    // SAFETY: all-zero is valid for this struct of integers and nullable pointers.
+    let mut options: bpf_link_create_opts = unsafe { std::mem::zeroed() };
+    options.sz = size_of::<bpf_link_create_opts>() as _;
+    options
+}
+
+/// A link from a program to a perf event, with a cookie (5.15 and later). The event must be enabled afterwards.
+pub(super) fn link_perf(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64) -> io::Result<OwnedFd> {
+    const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
+    let mut options = link_options();
+    options.__bindgen_anon_1.perf_event.bpf_cookie = cookie;
+    // SAFETY: `options` is initialised and outlives the call.
+    let link = owned(unsafe {
+        libbpf_sys::bpf_link_create(
+            program.as_raw_fd(),
+            event.as_raw_fd(),
+            libbpf_sys::BPF_PERF_EVENT,
+            &raw const options,
+        )
+    })?;
+    // SAFETY: the event is open, and this ioctl takes an integer.
+    if unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_ENABLE, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(link)
+}
+
+/// What a kprobe-multi link reacts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MultiKind {
+    /// Entries.
+    Entry,
+    /// Returns.
+    Return,
+    /// Both, with a session between them.
+    Session,
+}
+
+/// One link for many functions, by address.
+pub(super) fn link_kprobe_multi(program: BorrowedFd<'_>, addresses: &[u64], kind: MultiKind) -> io::Result<OwnedFd> {
+    let mut options = link_options();
+    options.__bindgen_anon_1.kprobe_multi.addrs = addresses.as_ptr();
+    options.__bindgen_anon_1.kprobe_multi.cnt = u32::try_from(addresses.len()).map_err(io::Error::other)?;
+    if kind == MultiKind::Return {
+        options.__bindgen_anon_1.kprobe_multi.flags = libbpf_sys::BPF_F_KPROBE_MULTI_RETURN;
+    }
+    let attach_type = match kind {
+        MultiKind::Session => libbpf_sys::BPF_TRACE_KPROBE_SESSION,
+        MultiKind::Entry | MultiKind::Return => libbpf_sys::BPF_TRACE_KPROBE_MULTI,
+    };
+    // SAFETY: `options` and the addresses it points to outlive the call; the kernel copies them.
+    owned(unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), 0, attach_type, &raw const options) })
+}
+
+/// A program for one function, from instructions that libbpf has relocated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TracingProgram<'a> {
+    /// The instructions.
+    pub(super) instructions: &'a [bpf_insn],
+    /// `BPF_TRACE_FENTRY` or `BPF_TRACE_FEXIT`.
+    pub(super) attach_type: u32,
+    /// The function's id in its BTF; 0 for a program that links to many.
+    pub(super) btf_id: u32,
+    /// The BTF of the function's module, or none for vmlinux.
+    pub(super) module_btf: Option<BorrowedFd<'a>>,
+}
+
+impl TracingProgram<'_> {
+    /// Loads the program.
+    pub(super) fn load(&self) -> io::Result<OwnedFd> {
+        // SAFETY: all-zero is valid for this struct of integers and nullable pointers.
+        let mut options: bpf_prog_load_opts = unsafe { std::mem::zeroed() };
+        options.sz = size_of::<bpf_prog_load_opts>() as _;
+        options.expected_attach_type = self.attach_type;
+        options.attach_btf_id = self.btf_id;
+        options.attach_btf_obj_fd = self.module_btf.map_or(0, |fd| fd.as_raw_fd() as u32);
+        // SAFETY: name, licence and instructions outlive the call; the kernel copies them.
+        owned(unsafe {
+            libbpf_sys::bpf_prog_load(
+                libbpf_sys::BPF_PROG_TYPE_TRACING,
+                c"ipft".as_ptr(),
+                c"GPL".as_ptr(),
+                self.instructions.as_ptr(),
+                self.instructions.len() as _,
+                &raw mut options,
+            )
+        })
+    }
+}
+
+/// The BTF objects of all loaded modules, by module name.
+pub(super) fn module_btfs() -> HashMap<String, OwnedFd> {
+    let mut btfs = HashMap::new();
+    let mut id = 0;
+    // SAFETY: `id` is writable; the call fails when there is no next id.
+    while unsafe { libbpf_sys::bpf_btf_get_next_id(id, &raw mut id) } == 0 {
+        // SAFETY: the call takes an integer. A module that has gone since has no descriptor.
+        let Ok(fd) = owned(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) }) else {
+            continue;
+        };
+        let mut name = [0u8; 64]; // MODULE_NAME_LEN is 56 on 64-bit (include/linux/module.h)
+        // SAFETY: all-zero is valid for this struct of integers; the BTF itself is not asked for.
+        let mut info: libbpf_sys::bpf_btf_info = unsafe { std::mem::zeroed() };
+        info.name = name.as_mut_ptr() as u64;
+        info.name_len = name.len() as u32;
+        let mut size = size_of::<libbpf_sys::bpf_btf_info>() as u32;
+        // SAFETY: `info` is writable for `size` bytes and names a buffer with its length.
+        if unsafe { libbpf_sys::bpf_btf_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut size) } != 0 {
+            continue;
+        }
+        if let Ok(name) = std::ffi::CStr::from_bytes_until_nul(&name) {
+            btfs.insert(name.to_string_lossy().into_owned(), fd);
+        }
+    }
+    btfs.remove("vmlinux");
+    btfs.remove(""); // programs' own
+    btfs
+}
+
+/// Attaches a loaded fentry or fexit program to the function it was loaded for.
+pub(super) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: a null name is what BPF_RAW_TRACEPOINT_OPEN wants for a tracing program.
+    owned(unsafe { libbpf_sys::bpf_raw_tracepoint_open(std::ptr::null(), program.as_raw_fd()) })
+}
+
+/// `BPF_TRACE_FENTRY_MULTI` and its companions, from 7.x's `include/uapi/linux/bpf.h`; libbpf does not know them yet.
+pub(super) const BPF_TRACE_FENTRY_MULTI: u32 = 59;
+/// Returns.
+pub(super) const BPF_TRACE_FEXIT_MULTI: u32 = 60;
+/// Both, with a session between them.
+pub(super) const BPF_TRACE_FSESSION_MULTI: u32 = 61;
+
+/// One tracing-multi link for many functions of one BTF (`struct { __aligned_u64 ids, cookies; __u32 cnt; }
+/// tracing_multi` in `union bpf_attr`). `cookies` belong to the ids, one each.
+pub(super) fn link_tracing_multi(
+    program: BorrowedFd<'_>,
+    attach_type: u32,
+    ids: &[u32],
+    cookies: &[u64],
+) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct LinkCreate {
+        prog_fd: u32,
+        target_fd: u32,
+        attach_type: u32,
+        flags: u32,
+        ids: u64,
+        cookies: u64,
+        cnt: u32,
+        padding: u32,
+    }
+    const BPF_LINK_CREATE: libc::c_long = 28;
+    assert_eq!(ids.len(), cookies.len(), "one cookie per function");
+    let attr = LinkCreate {
+        prog_fd: program.as_raw_fd() as u32,
+        target_fd: 0,
+        attach_type,
+        flags: 0,
+        ids: ids.as_ptr() as u64,
+        cookies: cookies.as_ptr() as u64,
+        cnt: u32::try_from(ids.len()).map_err(io::Error::other)?,
+        padding: 0,
+    };
+    // SAFETY: `attr` and the two slices it points to outlive the call; the kernel copies them.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attr, size_of::<LinkCreate>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    owned(fd as i32)
+}

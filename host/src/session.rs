@@ -1,0 +1,390 @@
+//! One trace from its start to its end: finds the functions, attaches, reads events until it is told to stop, and
+//! hands everything to the sinks. This is where the rooms meet; each of them knows nothing of the others.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::cli::{self, BackendName, Options};
+use crate::event::{
+    Batch, Event, EventKind, Function, Loss, LossKind, OpenCalls, Schema, SkippedFunction, Summary, Trace, Tracer,
+};
+use crate::kernel::{self, Candidate, Root};
+use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
+use crate::probe_server::ProbeServer;
+use crate::signals::Signals;
+use crate::sink::{Aggregate, Counter, Destination, Flow, Json, Jsonl, Sinks};
+use crate::stream::{AddressTable, Decoder, FunctionIds, PerfBuffer, PerfOptions, RingBuffer, Source};
+
+/// How long events may lie in the buffer before they are looked at. The programs wake the reader earlier when many
+/// come at once.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Batches that are read after a signal at most: some times what the largest buffer holds.
+const LAST_ROUNDS: u32 = 16384;
+
+/// How a trace ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Done,
+    /// A sink failed and was set aside; the others got everything.
+    SinkFailed,
+}
+
+/// The functions of a trace: those that the user wants, and those that identity needs besides.
+struct Functions {
+    wanted: Vec<Candidate>,
+    silent: Vec<Candidate>,
+    skipped: Vec<SkippedFunction>,
+}
+
+fn find_functions(root: &Root, filter: &cli::Filter) -> anyhow::Result<Functions> {
+    let found = kernel::find_functions(root, &kernel::Filter::default())?;
+    let (wanted, rest): (Vec<_>, Vec<_>) = found
+        .candidates
+        .into_iter()
+        .partition(|candidate| filter.matches(&candidate.name, &candidate.module));
+    if wanted.is_empty() {
+        bail!("no function that takes a packet matches the filter; see them all with 'ipft -l'");
+    }
+    let skipped = found
+        .skipped
+        .into_iter()
+        .filter(|skipped| filter.matches(&skipped.name, &skipped.module))
+        .map(|skipped| SkippedFunction {
+            name: skipped.name,
+            module: skipped.module,
+            reason: skipped.reason.to_string(),
+        })
+        .collect();
+    Ok(Functions {
+        wanted,
+        silent: rest.into_iter().filter(identity::is_needed).collect(),
+        skipped,
+    })
+}
+
+/// Traces until a signal, or until the reader of stdout goes away.
+pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Outcome> {
+    let root = Root::system();
+    if options.set_rlimit {
+        raise_limits();
+    }
+    let signals = Signals::install().context("cannot listen for signals")?;
+    let server = options.probe_server.map(ProbeServer::bind).transpose()?;
+    let functions = find_functions(&root, &options.filter)?;
+    let buffer = buffer(options);
+    let request = Request {
+        root: &root,
+        functions: &functions.wanted,
+        silent: &functions.silent,
+        tracer: options.tracer,
+        mark: options.mark,
+        mask: options.mask,
+        buffer: &buffer,
+    };
+    let attachment = attach(options.backend, &request)?;
+    report_attachment(&attachment, &functions, options.verbose);
+
+    let trace = Trace {
+        tracer: options.tracer,
+        backend: attachment.backend.to_owned(),
+        functions: functions.wanted.iter().map(function).collect(),
+        schema: Schema::default(),
+        clock_offset: clock_offset(),
+        command_line,
+        kernel_release: kernel_release(),
+        mark: options.mark,
+        mask: options.mask,
+    };
+    let mut sinks = sinks(options);
+    if sinks.start(&trace) == Flow::Stop {
+        bail!("nobody reads the output");
+    }
+    let _server = server.map(ProbeServer::serve).transpose()?;
+    eprintln!("Trace ready!");
+
+    let mut reader = Reader::new(&attachment, &buffer, &trace)?;
+    let result = reader.run(&signals, &mut sinks);
+    let mut losses = attachment.losses();
+    losses.extend(reader.losses());
+    let summary = Summary {
+        events: reader.events,
+        packets: reader.packets,
+        losses,
+        attached: attachment.attached,
+        skipped: functions.skipped.iter().chain(&attachment.skipped).cloned().collect(),
+    };
+    drop(reader);
+    attachment.detach();
+    sinks.finish(&summary);
+    report_losses(&summary);
+    result?;
+    Ok(if sinks.failures().next().is_none() {
+        Outcome::Done
+    } else {
+        Outcome::SinkFailed
+    })
+}
+
+fn function(candidate: &Candidate) -> Function {
+    Function {
+        name: candidate.name.clone(),
+        module: candidate.module.clone(),
+        address: candidate.address,
+    }
+}
+
+fn buffer(options: &Options) -> Buffer {
+    let buffers = options.buffers;
+    if buffers.perf_requested || !probe::has_ring_buffer() {
+        Buffer::Perf {
+            pages: buffers.perf.pages,
+            sample_period: buffers.perf.sample_period,
+            wakeup_events: buffers.perf.wakeup_events,
+        }
+    } else {
+        Buffer::Ring {
+            bytes: buffers.ring_size,
+        }
+    }
+}
+
+fn attach(backend: Option<BackendName>, request: &Request<'_>) -> anyhow::Result<Attachment> {
+    if let Some(name) = backend {
+        let backend = probe::backend(name.name()).context("the backend is not built in")?;
+        return Ok(backend.attach(request)?);
+    }
+    probe::attach_with_any(request).map_err(|failures| {
+        let reasons: Vec<String> = failures
+            .iter()
+            .map(|(name, error): &(_, ProbeError)| format!("  {name}: {error}"))
+            .collect();
+        anyhow::anyhow!(
+            "no backend works on this kernel; 'ipft doctor' says what would fix it\n{}",
+            reasons.join("\n")
+        )
+    })
+}
+
+fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bool) {
+    let skipped = functions.skipped.len() + attachment.skipped.len();
+    if verbose {
+        eprintln!("Backend: {}", attachment.backend);
+        eprintln!("Functions: {} attached, {skipped} skipped", attachment.attached);
+        for skipped in functions.skipped.iter().chain(&attachment.skipped) {
+            eprintln!("Skipped {} [{}]: {}", skipped.name, skipped.module, skipped.reason);
+        }
+    } else if skipped > 0 {
+        eprintln!(
+            "{} functions attached, {skipped} skipped (-v says which and why)",
+            attachment.attached
+        );
+    }
+}
+
+fn report_losses(summary: &Summary) {
+    if summary.losses.is_empty() {
+        return;
+    }
+    eprintln!("Lost {} events:", summary.lost());
+    for Loss { kind, cpu, count } in &summary.losses {
+        match cpu {
+            Some(cpu) => eprintln!("  {count} on CPU {cpu}: {}", kind.description()),
+            None => eprintln!("  {count}: {}", kind.description()),
+        }
+    }
+    if summary.losses.iter().any(|loss| loss.kind == LossKind::BufferFull) {
+        eprintln!("A larger --ring-size (or --perf-page-count) loses fewer to a full buffer.");
+    }
+}
+
+fn sinks(options: &Options) -> Sinks {
+    let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
+    let stdout = io::stdout();
+    match options.output {
+        cli::Output::Aggregate => {
+            let counter = Counter::on_stderr();
+            sinks.add(
+                "stdout",
+                Destination::Stdout,
+                Box::new(Aggregate::new(stdout).with_counter(counter)),
+            );
+        }
+        cli::Output::Json => sinks.add("stdout", Destination::Stdout, Box::new(Json::new(stdout))),
+        cli::Output::Jsonl => sinks.add("stdout", Destination::Stdout, Box::new(Jsonl::new(stdout))),
+    }
+    sinks
+}
+
+/// Reads events and passes them on.
+struct Reader<'a> {
+    source: Box<dyn Source + 'a>,
+    decoder: Decoder,
+    calls: Option<OpenCalls>,
+    batch: Batch,
+    events: u64,
+    packets: u64,
+}
+
+impl<'a> Reader<'a> {
+    fn new(attachment: &'a Attachment, buffer: &Buffer, trace: &Trace) -> anyhow::Result<Self> {
+        let map = attachment.buffer_map().context("the BPF object has no buffer")?;
+        let source: Box<dyn Source + 'a> = match *buffer {
+            Buffer::Ring { bytes } => Box::new(RingBuffer::new(map, bytes)?),
+            Buffer::Perf {
+                pages,
+                sample_period,
+                wakeup_events,
+            } => Box::new(PerfBuffer::new(
+                map,
+                PerfOptions {
+                    pages,
+                    sample_period,
+                    wakeup_events,
+                },
+            )?),
+        };
+        let functions = match &attachment.function_ids {
+            probe::FunctionIds::Index => FunctionIds::Index(trace.functions.len() as u32),
+            probe::FunctionIds::Address(addresses) => {
+                FunctionIds::Address(AddressTable::new(addresses.iter().copied()))
+            }
+        };
+        Ok(Reader {
+            source,
+            decoder: Decoder::new(functions, trace.schema.size as usize),
+            calls: (trace.tracer == Tracer::FunctionGraph).then(OpenCalls::default),
+            batch: Batch::default(),
+            events: 0,
+            packets: 0,
+        })
+    }
+
+    /// Until a signal, or until nobody wants the events any more.
+    fn run(&mut self, signals: &Signals, sinks: &mut Sinks) -> anyhow::Result<()> {
+        loop {
+            let stopping = signals.stop_requested();
+            // What was in the buffer when the signal came is part of the trace; what comes meanwhile is not, or a
+            // flood would never end it.
+            let mut rounds = if stopping { LAST_ROUNDS } else { u32::MAX };
+            loop {
+                self.batch.clear();
+                let more = self.source.read(&mut self.decoder, &mut self.batch)?;
+                if self.pass_on(sinks) == Flow::Stop {
+                    return Ok(());
+                }
+                rounds -= 1;
+                if !more || rounds == 0 || signals.stop_requested() != stopping {
+                    break;
+                }
+            }
+            if stopping {
+                return Ok(());
+            }
+            self.source.wait(signals.fd(), PATIENCE)?;
+        }
+    }
+
+    /// Hands the batch to the sinks.
+    fn pass_on(&mut self, sinks: &mut Sinks) -> Flow {
+        if self.batch.events.is_empty() {
+            return Flow::Continue;
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.pair(&mut self.batch.events);
+        }
+        self.events += self.batch.events.len() as u64;
+        self.packets += self
+            .batch
+            .events
+            .iter()
+            .filter(|event| is_first_of_its_packet(event))
+            .count() as u64;
+        sinks.events(&self.batch)
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        let mut losses = self.source.losses();
+        if self.decoder.undecodable() > 0 {
+            losses.push(Loss {
+                kind: LossKind::Undecodable,
+                cpu: None,
+                count: self.decoder.undecodable(),
+            });
+        }
+        losses
+    }
+}
+
+/// A packet's identity is made of the time and the CPU of its first event (`bpf/src/probe.h`).
+fn is_first_of_its_packet(event: &Event) -> bool {
+    event.kind == EventKind::Entry && event.packet >> 10 == event.timestamp & (u64::MAX >> 10)
+}
+
+/// `uname -r`.
+fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Nanoseconds from `CLOCK_MONOTONIC`'s zero to 1970.
+fn clock_offset() -> i64 {
+    use rustix::time::{ClockId, clock_gettime};
+    let nanoseconds = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec * 1_000_000_000 + time.tv_nsec
+    };
+    nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Monotonic)
+}
+
+/// Locked memory (which BPF maps are counted as before 5.11) and open files (one or two per function) without limit,
+/// as far as we may.
+fn raise_limits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    // Without the right to raise it, later failures say what is missing.
+    let _ = setrlimit(Resource::Memlock, unlimited);
+    let files = getrlimit(Resource::Nofile);
+    let enough = files.maximum.map_or(1 << 20, |maximum| maximum.max(1 << 16));
+    if setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(enough),
+            maximum: Some(enough),
+        },
+    )
+    .is_err()
+    {
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: files.maximum,
+                ..files
+            },
+        );
+    }
+}
+
+/// Lists the functions that can be traced.
+pub fn list(options: &cli::ListOptions) -> anyhow::Result<()> {
+    let root = Root::system();
+    let functions = find_functions(&root, &options.filter)?;
+    eprintln!("{}", kernel::LIST_HEADER);
+    kernel::write_list(&mut io::BufWriter::new(io::stdout().lock()), &functions.wanted)?;
+    if options.verbose {
+        let mut stderr = io::stderr().lock();
+        for skipped in &functions.skipped {
+            writeln!(
+                stderr,
+                "Skipped {} [{}]: {}",
+                skipped.name, skipped.module, skipped.reason
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! The signals that end a trace: the first asks it to stop and print what it has, the next one ends the process.
+//!
+//! A thread takes the signals, so that the second one works even while the main thread is busy printing, and so that
+//! no code runs in a signal handler. The main thread polls [`Signals::fd`] beside its buffers. This file imports
+//! nothing of the crate.
+//!
+//! SIGPIPE needs nothing here: Rust's runtime ignores it, and a write to a closed pipe fails with `BrokenPipe`, which
+//! the sinks know.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, eventfd};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator;
+use signal_hook::low_level::emulate_default_handler;
+
+/// Signals closer together than this are one request. timeout(1) sends its signal to the child and then to the
+/// child's process group, so one time-out arrives twice; a person's second Ctrl-C comes later.
+const ONE_REQUEST: Duration = Duration::from_millis(100);
+
+/// Listens for SIGINT, SIGTERM and SIGHUP from its creation until it is dropped.
+///
+/// SIGHUP is left alone where it was ignored at start (nohup). SIGINT is taken even where it was ignored: a shell
+/// script starts its background jobs so, and `kill -INT` must still end the trace.
+#[derive(Debug)]
+pub struct Signals {
+    requested: Arc<AtomicBool>,
+    /// Readable from the first signal on; never read, so it stays readable.
+    event: Arc<OwnedFd>,
+    handle: iterator::Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Signals {
+    /// Takes over the signals. Call it before anything slow, so that Ctrl-C while attaching is a clean end, too.
+    pub fn install() -> io::Result<Self> {
+        let mut wanted = vec![SIGINT, SIGTERM];
+        if !ignored(
+            SIGHUP,
+            &std::fs::read_to_string("/proc/self/status").unwrap_or_default(),
+        ) {
+            wanted.push(SIGHUP);
+        }
+        let requested = Arc::new(AtomicBool::new(false));
+        let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let mut incoming = iterator::Signals::new(&wanted)?;
+        let handle = incoming.handle();
+        let thread = std::thread::Builder::new().name("signals".into()).spawn({
+            let (requested, event) = (Arc::clone(&requested), Arc::clone(&event));
+            move || {
+                let mut requests = Requests::default();
+                for signal in incoming.forever() {
+                    match requests.signal(Instant::now()) {
+                        Request::Stop => {
+                            requested.store(true, Ordering::Release);
+                            // Adding 1 to a fresh eventfd cannot fail; the flag is set in any case.
+                            let _ = rustix::io::write(&*event, &1u64.to_ne_bytes());
+                        }
+                        Request::Same => {}
+                        // Resets the signal's action and raises it: the exit status tells the shell which signal it
+                        // was (130 for SIGINT, 143 for SIGTERM). The kernel detaches what was attached.
+                        Request::StopAtOnce => {
+                            let _ = emulate_default_handler(signal);
+                        }
+                    }
+                }
+            }
+        })?;
+        Ok(Signals {
+            requested,
+            event,
+            handle,
+            thread: Some(thread),
+        })
+    }
+
+    /// Whether a signal has asked the trace to stop.
+    pub fn stop_requested(&self) -> bool {
+        self.requested.load(Ordering::Acquire)
+    }
+
+    /// Readable (POLLIN) from the moment a stop is requested. Do not read from it. A poll may also end with EINTR, when
+    /// the kernel chose the polling thread to receive the signal; poll again then.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What one signal means, given those before it.
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    Stop,
+    Same,
+    StopAtOnce,
+}
+
+#[derive(Default)]
+struct Requests {
+    first: Option<Instant>,
+}
+
+impl Requests {
+    fn signal(&mut self, now: Instant) -> Request {
+        match self.first {
+            None => {
+                self.first = Some(now);
+                Request::Stop
+            }
+            Some(first) if now.saturating_duration_since(first) < ONE_REQUEST => Request::Same,
+            Some(_) => Request::StopAtOnce,
+        }
+    }
+}
+
+/// Whether the process ignores `signal`, from the text of `/proc/self/status` (proc(5): `SigIgn`, a mask in hex whose
+/// lowest bit is signal 1).
+fn ignored(signal: i32, status: &str) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Child, Command, Stdio};
+
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    /// Set in a copy of the test program that plays the traced process.
+    const CHILD: &str = "IPFT_SIGNALS_TEST_CHILD";
+
+    /// Runs the named test again in a process of its own, where it finds [`CHILD`] set, and waits until it says that
+    /// it listens.
+    fn child(test: &str) -> (Child, impl Iterator<Item = String>) {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "--test-threads=1", test])
+            .env(CHILD, "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        // libtest writes "test NAME ... " first and ends the line only afterwards.
+        assert!(lines.any(|line| line.ends_with("listening")));
+        (child, lines)
+    }
+
+    fn wait_for_stop(signals: &Signals) {
+        while poll(&mut [PollFd::new(&signals.fd(), PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+    }
+
+    fn send(child: &Child, signal: i32) {
+        let status = Command::new("kill")
+            .args([format!("-{signal}"), child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    #[test]
+    fn the_first_signal_asks_to_stop_and_wakes_a_poll() {
+        if std::env::var_os(CHILD).is_some() {
+            let signals = Signals::install().unwrap();
+            assert!(!signals.stop_requested());
+            println!("listening");
+            wait_for_stop(&signals);
+            println!("stopped: {}", signals.stop_requested());
+            return;
+        }
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let (mut child, mut lines) = child("signals::tests::the_first_signal_asks_to_stop_and_wakes_a_poll");
+            send(&child, signal);
+            assert!(lines.any(|line| line == "stopped: true"), "signal {signal}");
+            assert!(child.wait().unwrap().success(), "signal {signal}");
+        }
+    }
+
+    #[test]
+    fn a_later_second_signal_ends_the_process_as_that_signal_does() {
+        if std::env::var_os(CHILD).is_some() {
+            let signals = Signals::install().unwrap();
+            println!("listening");
+            wait_for_stop(&signals);
+            println!("busy");
+            loop {
+                std::thread::park();
+            }
+        }
+        for signal in [SIGINT, SIGTERM] {
+            let (mut child, mut lines) =
+                child("signals::tests::a_later_second_signal_ends_the_process_as_that_signal_does");
+            send(&child, signal);
+            assert!(lines.any(|line| line == "busy"), "signal {signal}");
+            let status = loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break status;
+                }
+                std::thread::sleep(ONE_REQUEST);
+                send(&child, signal);
+            };
+            assert_eq!(status.signal(), Some(signal));
+        }
+    }
+
+    #[test]
+    fn two_signals_in_a_burst_are_one_request() {
+        let (mut requests, start) = (Requests::default(), Instant::now());
+        assert_eq!(requests.signal(start), Request::Stop);
+        assert_eq!(requests.signal(start + ONE_REQUEST / 2), Request::Same);
+        assert_eq!(requests.signal(start + ONE_REQUEST), Request::StopAtOnce);
+    }
+
+    #[test]
+    fn an_ignored_signal_is_recognised() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        assert!(ignored(SIGHUP, status));
+        assert!(!ignored(SIGINT, status));
+        assert!(!ignored(SIGHUP, "Name:\tx\n"));
+        assert!(!ignored(SIGHUP, "SigIgn:\tnonsense\n"));
+    }
+}

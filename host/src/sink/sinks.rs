@@ -1,0 +1,244 @@
+//! Several sinks at once, none of which can harm the others.
+
+use super::{Sink, SinkError};
+use crate::event::{Batch, Summary, Trace};
+
+/// Whether a run should go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Flow {
+    /// Somebody is still listening.
+    Continue,
+    /// The reader of stdout has gone, or no sink is left.
+    Stop,
+}
+
+/// Where a sink's output goes, which decides what it means that the reader has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output: `ipft | head` ends when `head` does.
+    Stdout,
+    /// Anywhere else: the sink is set aside and the run goes on.
+    Elsewhere,
+}
+
+/// What is called with the name of a sink that fails and what it failed at, as soon as it does.
+pub type Report = Box<dyn FnMut(&str, &SinkError)>;
+
+/// The sinks of a run. One that fails is reported and gets no more calls; the others go on.
+pub struct Sinks {
+    entries: Vec<Entry>,
+    report: Report,
+    flow: Flow,
+}
+
+struct Entry {
+    name: String,
+    destination: Destination,
+    sink: Box<dyn Sink>,
+    /// Why it is set aside.
+    end: Option<SinkError>,
+}
+
+impl Sinks {
+    /// None yet.
+    pub fn new(report: Report) -> Self {
+        Sinks {
+            entries: Vec::new(),
+            report,
+            flow: Flow::Continue,
+        }
+    }
+
+    /// One more, under the name by which a failure will be told.
+    pub fn add(&mut self, name: impl Into<String>, destination: Destination, sink: Box<dyn Sink>) {
+        self.entries.push(Entry {
+            name: name.into(),
+            destination,
+            sink,
+            end: None,
+        });
+    }
+
+    /// Passes the start on to all.
+    pub fn start(&mut self, trace: &Trace) -> Flow {
+        self.each(|sink| sink.start(trace))
+    }
+
+    /// Passes a batch on to all that have not failed.
+    pub fn events(&mut self, batch: &Batch) -> Flow {
+        self.each(|sink| sink.events(batch))
+    }
+
+    /// Passes the end on to all that have not failed.
+    pub fn finish(&mut self, summary: &Summary) {
+        let _ = self.each(|sink| sink.finish(summary));
+    }
+
+    /// The sinks that failed, and at what. One whose reader has gone did not fail.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &SinkError)> {
+        self.entries.iter().filter_map(|entry| match &entry.end {
+            None | Some(SinkError::Closed) => None,
+            Some(error) => Some((entry.name.as_str(), error)),
+        })
+    }
+
+    fn each(&mut self, mut call: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) -> Flow {
+        for entry in &mut self.entries {
+            if entry.end.is_some() {
+                continue;
+            }
+            let Err(error) = call(entry.sink.as_mut()) else {
+                continue;
+            };
+            if !matches!(error, SinkError::Closed) {
+                (self.report)(&entry.name, &error);
+            } else if entry.destination == Destination::Stdout {
+                self.flow = Flow::Stop;
+            }
+            entry.end = Some(error);
+        }
+        if self.entries.iter().all(|entry| entry.end.is_some()) {
+            self.flow = Flow::Stop;
+        }
+        self.flow
+    }
+}
+
+impl std::fmt::Debug for Sinks {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_list()
+            .entries(self.entries.iter().map(|entry| (&entry.name, &entry.end)))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::ErrorKind;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::sink::test_support::trace;
+
+    type Log = Rc<RefCell<Vec<String>>>;
+
+    /// Notes its calls, and fails at the event batch with this number.
+    struct Fragile {
+        name: &'static str,
+        fails: Fails,
+        batches: usize,
+        log: Log,
+    }
+
+    impl Fragile {
+        fn note(&self, what: &str) {
+            self.log.borrow_mut().push(format!("{} {what}", self.name));
+        }
+    }
+
+    impl Sink for Fragile {
+        fn start(&mut self, _: &Trace) -> Result<(), SinkError> {
+            self.note("start");
+            Ok(())
+        }
+
+        fn events(&mut self, _: &Batch) -> Result<(), SinkError> {
+            self.note("events");
+            self.batches += 1;
+            match self.fails {
+                Some((batch, kind)) if batch == self.batches => Err(std::io::Error::from(kind).into()),
+                _ => Ok(()),
+            }
+        }
+
+        fn finish(&mut self, _: &Summary) -> Result<(), SinkError> {
+            self.note("finish");
+            Ok(())
+        }
+    }
+
+    /// At which batch a sink fails, and how.
+    type Fails = Option<(usize, ErrorKind)>;
+
+    fn sinks(list: &[(&'static str, Destination, Fails)]) -> (Sinks, Log) {
+        let log = Log::default();
+        let reports = log.clone();
+        let mut sinks = Sinks::new(Box::new(move |name, error| {
+            reports.borrow_mut().push(format!("report {name}: {error}"));
+        }));
+        for &(name, destination, fails) in list {
+            let log = log.clone();
+            let sink = Fragile {
+                name,
+                fails,
+                batches: 0,
+                log,
+            };
+            sinks.add(name, destination, Box::new(sink));
+        }
+        (sinks, log)
+    }
+
+    #[test]
+    fn a_sink_that_fails_is_reported_once_and_the_others_go_on() {
+        let (mut sinks, log) = sinks(&[
+            ("full", Destination::Elsewhere, Some((1, ErrorKind::StorageFull))),
+            ("good", Destination::Stdout, None),
+        ]);
+        assert_eq!(sinks.start(&trace()), Flow::Continue);
+        assert_eq!(sinks.events(&Batch::default()), Flow::Continue);
+        assert_eq!(sinks.events(&Batch::default()), Flow::Continue);
+        sinks.finish(&Summary::default());
+        assert_eq!(
+            *log.borrow(),
+            [
+                "full start",
+                "good start",
+                "full events",
+                "report full: cannot write the output: no storage space",
+                "good events",
+                "good events",
+                "good finish",
+            ]
+        );
+        assert_eq!(sinks.failures().map(|(name, _)| name).collect::<Vec<_>>(), ["full"]);
+    }
+
+    #[test]
+    fn a_closed_stdout_ends_the_run_and_is_no_failure() {
+        let (mut sinks, log) = sinks(&[
+            ("stdout", Destination::Stdout, Some((1, ErrorKind::BrokenPipe))),
+            ("file", Destination::Elsewhere, None),
+        ]);
+        assert_eq!(sinks.start(&trace()), Flow::Continue);
+        assert_eq!(sinks.events(&Batch::default()), Flow::Stop);
+        sinks.finish(&Summary::default());
+        assert_eq!(sinks.failures().count(), 0);
+        assert_eq!(log.borrow().last().unwrap(), "file finish");
+        assert!(!log.borrow().iter().any(|line| line.starts_with("report")));
+    }
+
+    #[test]
+    fn a_reader_elsewhere_may_go_and_the_run_goes_on() {
+        let (mut sinks, _) = sinks(&[
+            ("fifo", Destination::Elsewhere, Some((1, ErrorKind::BrokenPipe))),
+            ("stdout", Destination::Stdout, None),
+        ]);
+        assert_eq!(sinks.events(&Batch::default()), Flow::Continue);
+        assert_eq!(sinks.failures().count(), 0);
+    }
+
+    #[test]
+    fn a_run_without_a_sink_left_ends() {
+        let (mut sinks, _) = sinks(&[
+            ("one", Destination::Elsewhere, Some((1, ErrorKind::StorageFull))),
+            ("two", Destination::Elsewhere, Some((2, ErrorKind::StorageFull))),
+        ]);
+        assert_eq!(sinks.events(&Batch::default()), Flow::Continue);
+        assert_eq!(sinks.events(&Batch::default()), Flow::Stop);
+        assert_eq!(sinks.failures().count(), 2);
+    }
+}

@@ -1,0 +1,56 @@
+//! Turns what the kernel delivers into batches of events.
+//!
+//! A stream has two halves: a source hands over records as the programs wrote them (`ring`, `perf`), and [`Decoder`]
+//! makes events of them. This room may import `event`; it knows nothing of probes but what a record's function word
+//! means.
+
+mod decode;
+mod perf;
+mod ring;
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::event::{Batch, Loss};
+
+pub use decode::{AddressTable, Decoder, FunctionIds};
+pub use perf::{PerfBuffer, PerfOptions};
+pub use ring::RingBuffer;
+
+/// Events that a batch holds at most: enough to make the hand-over to a sink cheap, and few enough to stay in cache.
+pub const BATCH: usize = 4096;
+
+/// Why events cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// A buffer could not be set up.
+    #[error("cannot set up {what}: {source}{}", hint(.source))]
+    Setup {
+        /// Which part of it.
+        what: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Waiting for events failed.
+    #[error("cannot wait for events: {0}")]
+    Wait(#[source] std::io::Error),
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => " (locked memory is limited: see --no-set-rlimit, or take fewer --perf-page-count)",
+        Some(libc::ENOMEM) => " (take a smaller --ring-size or fewer --perf-page-count)",
+        _ => "",
+    }
+}
+
+/// Where records come from.
+pub trait Source {
+    /// Waits until there may be records, the stop descriptor becomes readable, or the time is over.
+    fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(), StreamError>;
+    /// Appends the events of the records that are there to `batch`, up to [`BATCH`] of them. Returns whether there
+    /// may be more.
+    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError>;
+    /// What this buffer itself counted as lost.
+    fn losses(&self) -> Vec<Loss>;
+}

@@ -1,0 +1,209 @@
+//! The perf buffer: one ring per CPU, for kernels without a BPF ring buffer and for whoever asks for it.
+//!
+//! libbpf maps and reads the rings. Each counts what it had no room for and says so in a record of its own. Rings of
+//! different CPUs are drained one after the other, so events are put in order of time before they go on.
+
+use std::ffi::c_void;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use super::{Decoder, Source, StreamError, ring};
+use crate::event::{Batch, Loss, LossKind};
+
+/// The perf buffer, in the terms of perf_event_open(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerfOptions {
+    /// Data pages per CPU, a power of two.
+    pub pages: u32,
+    /// Every how many events one is taken.
+    pub sample_period: u64,
+    /// Every how many events the reader is woken.
+    pub wakeup_events: u32,
+}
+
+/// What the callbacks fill while the rings are drained. libbpf holds its address, so it lives on the heap.
+#[derive(Debug, Default)]
+struct Inbox {
+    /// Records, one after the other, each behind its length.
+    records: Vec<u8>,
+    /// Events lost, by CPU.
+    lost: Vec<(u32, u64)>,
+}
+
+/// The reader of a perf buffer.
+#[derive(Debug)]
+pub struct PerfBuffer<'a> {
+    /// The rings are in a map that must stay open.
+    map: PhantomData<BorrowedFd<'a>>,
+    buffer: NonNull<libbpf_sys::perf_buffer>,
+    inbox: Box<Inbox>,
+}
+
+/// Called by libbpf for each record of a ring: the raw perf event.
+unsafe extern "C" fn on_event(
+    context: *mut c_void,
+    cpu: i32,
+    event: *mut libbpf_sys::perf_event_header,
+) -> libbpf_sys::bpf_perf_event_ret {
+    // SAFETY: `context` is the inbox that `new` gave to libbpf, borrowed by nobody else while rings are drained.
+    let inbox = unsafe { &mut *context.cast::<Inbox>() };
+    // SAFETY: libbpf hands over a complete event: a header, and `size` bytes in all.
+    let bytes = unsafe { std::slice::from_raw_parts(event.cast::<u8>(), (*event).size.into()) };
+    inbox.take(cpu as u32, bytes);
+    libbpf_sys::LIBBPF_PERF_EVENT_CONT
+}
+
+impl Inbox {
+    /// Takes a `perf_event_header { u32 type; u16 misc; u16 size }` and what follows it.
+    fn take(&mut self, cpu: u32, event: &[u8]) {
+        let Some((header, body)) = event.split_at_checked(8) else {
+            return;
+        };
+        match u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) {
+            libbpf_sys::PERF_RECORD_SAMPLE => {
+                // PERF_SAMPLE_RAW: `u32 size; char data[size]`.
+                let Some((size, data)) = body.split_at_checked(4) else {
+                    return;
+                };
+                let size = u32::from_ne_bytes([size[0], size[1], size[2], size[3]]) as usize;
+                let data = &data[..size.min(data.len())];
+                self.records.extend_from_slice(&(data.len() as u32).to_ne_bytes());
+                self.records.extend_from_slice(data);
+            }
+            libbpf_sys::PERF_RECORD_LOST => {
+                // `u64 id; u64 lost`.
+                let Some(lost) = body.get(8..16).and_then(|bytes| bytes.try_into().ok()) else {
+                    return;
+                };
+                let lost = u64::from_ne_bytes(lost);
+                match self.lost.iter_mut().find(|(known, _)| *known == cpu) {
+                    Some((_, count)) => *count += lost,
+                    None => self.lost.push((cpu, lost)),
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<'a> PerfBuffer<'a> {
+    /// Opens and maps a ring for every CPU and puts them into the map `fd`.
+    pub fn new(fd: BorrowedFd<'a>, options: PerfOptions) -> Result<Self, StreamError> {
+        const PERF_COUNT_SW_BPF_OUTPUT: u64 = 10;
+        let mut inbox = Box::<Inbox>::default();
+        // SAFETY: all-zero is a valid perf_event_attr, which is plain data.
+        let mut attr: libbpf_sys::perf_event_attr = unsafe { std::mem::zeroed() };
+        attr.size = size_of::<libbpf_sys::perf_event_attr>() as u32;
+        attr.type_ = libbpf_sys::PERF_TYPE_SOFTWARE;
+        attr.config = PERF_COUNT_SW_BPF_OUTPUT;
+        attr.sample_type = libbpf_sys::PERF_SAMPLE_RAW.into();
+        attr.__bindgen_anon_1.sample_period = options.sample_period;
+        attr.__bindgen_anon_2.wakeup_events = options.wakeup_events;
+        // SAFETY: the map, the attributes and the callback are valid for the call; the inbox outlives the buffer,
+        // which `drop` frees first. Null options are allowed.
+        let buffer = unsafe {
+            libbpf_sys::perf_buffer__new_raw(
+                fd.as_raw_fd(),
+                options.pages as _,
+                &raw mut attr,
+                Some(on_event),
+                (&raw mut *inbox).cast(),
+                std::ptr::null(),
+            )
+        };
+        match NonNull::new(buffer) {
+            Some(buffer) => Ok(PerfBuffer {
+                map: PhantomData,
+                buffer,
+                inbox,
+            }),
+            None => Err(StreamError::Setup {
+                what: "the perf buffer",
+                source: io::Error::last_os_error(),
+            }),
+        }
+    }
+}
+
+impl Drop for PerfBuffer<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the buffer is ours, and is not used again.
+        unsafe { libbpf_sys::perf_buffer__free(self.buffer.as_ptr()) };
+    }
+}
+
+impl Source for PerfBuffer<'_> {
+    fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(), StreamError> {
+        // SAFETY: the epoll descriptor belongs to the buffer and is open as long as it.
+        let epoll = unsafe { BorrowedFd::borrow_raw(libbpf_sys::perf_buffer__epoll_fd(self.buffer.as_ptr())) };
+        ring::wait(&[epoll], stop, timeout)
+    }
+
+    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError> {
+        // SAFETY: the buffer is alive, and the callback's inbox is borrowed by nobody.
+        let result = unsafe { libbpf_sys::perf_buffer__consume(self.buffer.as_ptr()) };
+        if result < 0 {
+            return Err(StreamError::Wait(io::Error::from_raw_os_error(-result)));
+        }
+        let mut rest = self.inbox.records.as_slice();
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let Some((record, behind)) = behind.split_at_checked(u32::from_ne_bytes(*length) as usize) else {
+                break;
+            };
+            decoder.decode(record, batch);
+            rest = behind;
+        }
+        self.inbox.records.clear();
+        batch.events.sort_by_key(|event| event.timestamp);
+        Ok(false)
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        self.inbox
+            .lost
+            .iter()
+            .map(|&(cpu, count)| Loss {
+                kind: LossKind::BufferFull,
+                cpu: Some(cpu),
+                count,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: u32, body: &[u8]) -> Vec<u8> {
+        let mut bytes = kind.to_ne_bytes().to_vec();
+        bytes.extend([0, 0]);
+        bytes.extend(((8 + body.len()) as u16).to_ne_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn samples_are_kept_and_losses_add_up_per_cpu() {
+        let mut inbox = Inbox::default();
+        inbox.take(0, &event(libbpf_sys::PERF_RECORD_SAMPLE, &[3, 0, 0, 0, 1, 2, 3, 0]));
+        for lost in [5u64, 7] {
+            let body: Vec<u8> = [1u64, lost].iter().flat_map(|word| word.to_ne_bytes()).collect();
+            inbox.take(2, &event(libbpf_sys::PERF_RECORD_LOST, &body));
+        }
+        assert_eq!(inbox.records, [3, 0, 0, 0, 1, 2, 3]);
+        assert_eq!(inbox.lost, [(2, 12)]);
+    }
+
+    #[test]
+    fn a_truncated_perf_event_is_ignored() {
+        let mut inbox = Inbox::default();
+        inbox.take(0, &[1, 2, 3]);
+        inbox.take(0, &event(libbpf_sys::PERF_RECORD_SAMPLE, &[1]));
+        inbox.take(0, &event(libbpf_sys::PERF_RECORD_LOST, &[1; 9]));
+        assert!(inbox.records.is_empty() && inbox.lost.is_empty());
+    }
+}

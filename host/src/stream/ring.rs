@@ -1,0 +1,156 @@
+//! The BPF ring buffer, read in place.
+//!
+//! The kernel maps it as one page with the reader's position, one with the writers', and the data twice in a row, so
+//! that a record never wraps (`kernel/bpf/ringbuf.c`). libbpf reads it through a callback per record; here the records
+//! of a batch are decoded in one loop. This file has the only `unsafe` of the event's path: the mapping, and the
+//! slices made from it; what is in them is parsed elsewhere, as bytes.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{BATCH, Decoder, Source, StreamError};
+use crate::event::{Batch, Loss};
+
+/// `BPF_RINGBUF_BUSY_BIT`: the record is being written.
+const BUSY: u32 = 1 << 31;
+/// `BPF_RINGBUF_DISCARD_BIT`: its writer gave it up.
+const DISCARD: u32 = 1 << 30;
+/// `BPF_RINGBUF_HDR_SZ`: length and page offset before each record.
+const HEADER: u64 = 8;
+
+/// One mapping of memory that the kernel shares with us.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Mapping {
+    fn new(fd: BorrowedFd<'_>, length: usize, protection: i32, offset: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                offset as libc::off_t,
+            )
+        };
+        match NonNull::new(start.cast::<u8>()) {
+            Some(start) if start.as_ptr().cast() != libc::MAP_FAILED => Ok(Mapping { start, length }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// The 64-bit word at the start.
+    fn position(&self) -> &AtomicU64 {
+        // SAFETY: the mapping is at least a page, aligned to one, and lives as long as `self`; the kernel's side
+        // changes the word only atomically.
+        unsafe { self.start.cast::<AtomicU64>().as_ref() }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nothing borrowed from it outlives `self`.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// The reader of a BPF ring buffer.
+#[derive(Debug)]
+pub struct RingBuffer<'a> {
+    fd: BorrowedFd<'a>,
+    consumer: Mapping,
+    producer: Mapping,
+    page: usize,
+    size: u64,
+}
+
+impl<'a> RingBuffer<'a> {
+    /// Maps the ring buffer map `fd` of `size` bytes (a power of two).
+    pub fn new(fd: BorrowedFd<'a>, size: u32) -> Result<Self, StreamError> {
+        let page = rustix::param::page_size();
+        let failed = |source| StreamError::Setup {
+            what: "the ring buffer",
+            source,
+        };
+        let consumer = Mapping::new(fd, page, libc::PROT_READ | libc::PROT_WRITE, 0).map_err(failed)?;
+        let producer = Mapping::new(fd, page + 2 * size as usize, libc::PROT_READ, page).map_err(failed)?;
+        Ok(RingBuffer {
+            fd,
+            consumer,
+            producer,
+            page,
+            size: size.into(),
+        })
+    }
+
+    /// The length word of the record at a position.
+    fn header(&self, position: u64) -> &AtomicU32 {
+        let offset = self.page + (position & (self.size - 1)) as usize;
+        // SAFETY: `offset` lies in the first copy of the data, and records are aligned to 8 bytes.
+        unsafe { self.producer.start.add(offset).cast::<AtomicU32>().as_ref() }
+    }
+
+    /// The bytes of the record at a position, whose writer is done with it.
+    fn record(&self, position: u64, length: u32) -> &[u8] {
+        let offset = self.page + (position & (self.size - 1)) as usize + HEADER as usize;
+        let length = (length as usize).min(self.producer.length - offset);
+        // SAFETY: the range lies in the mapping, and the kernel leaves the bytes alone until the consumer's position
+        // has passed them, which only `read` moves, after this borrow has ended.
+        unsafe { std::slice::from_raw_parts(self.producer.start.add(offset).as_ptr(), length) }
+    }
+}
+
+impl Source for RingBuffer<'_> {
+    fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(), StreamError> {
+        wait(&[self.fd], stop, timeout)
+    }
+
+    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError> {
+        let mut position = self.consumer.position().load(Ordering::Relaxed);
+        let end = self.producer.position().load(Ordering::Acquire);
+        while position < end && batch.events.len() < BATCH {
+            let length = self.header(position).load(Ordering::Acquire);
+            if length & BUSY != 0 {
+                break;
+            }
+            let bytes = length & !DISCARD;
+            if length & DISCARD == 0 {
+                decoder.decode(self.record(position, bytes), batch);
+            }
+            position += (u64::from(bytes) + HEADER).next_multiple_of(8);
+        }
+        self.consumer.position().store(position, Ordering::Release);
+        Ok(batch.events.len() >= BATCH)
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        Vec::new()
+    }
+}
+
+/// Waits until one of the descriptors or the stop descriptor is readable, or the time is over.
+pub(super) fn wait(descriptors: &[BorrowedFd<'_>], stop: BorrowedFd<'_>, timeout: Duration) -> Result<(), StreamError> {
+    let mut polled: Vec<PollFd<'_>> = descriptors
+        .iter()
+        .chain(std::iter::once(&stop))
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
+    let timeout = Timespec {
+        tv_sec: timeout.as_secs() as i64,
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    match poll(&mut polled, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(StreamError::Wait(error.into())),
+    }
+}

@@ -1,0 +1,159 @@
+//! No sink allocates per event: a counting allocator watches a long trace.
+//!
+//! One test in a process of its own, because the count is the whole process's.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ipft::event::*;
+use ipft::sink::*;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed to the system's allocator with the arguments it came with; counting touches no memory
+// that it manages.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `System`, through `alloc` or `realloc` here.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as in `dealloc`, and the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Nowhere;
+
+impl Write for Nowhere {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+const BATCH: u64 = 4096;
+
+fn trace() -> Trace {
+    let field = |name: &str, offset, size, kind, format| Field {
+        name: name.to_owned(),
+        offset,
+        size,
+        kind,
+        format,
+    };
+    let members = vec![EnumMember {
+        name: "A".to_owned(),
+        value: 1,
+    }];
+    Trace {
+        tracer: Tracer::FunctionGraph,
+        backend: "kprobe".to_owned(),
+        functions: vec![Function {
+            name: "ip_rcv".to_owned(),
+            module: "vmlinux".to_owned(),
+            address: 0,
+        }],
+        schema: Schema {
+            size: 16,
+            fields: vec![
+                field("len", 0, 4, FieldType::Unsigned, FieldFormat::Plain),
+                field("flags", 4, 4, FieldType::Unsigned, FieldFormat::Flags(members)),
+                field("address6", 0, 16, FieldType::Bytes, FieldFormat::Ipv6),
+                field("text", 8, 8, FieldType::Char, FieldFormat::Plain),
+                field("time", 8, 8, FieldType::Signed, FieldFormat::Ktime),
+            ],
+        },
+        clock_offset: 0,
+        command_line: Vec::new(),
+        kernel_release: "6.12.0".to_owned(),
+        mark: 1,
+        mask: 1,
+    }
+}
+
+/// The batch with this number: calls with a return each, a new packet every 32 events.
+fn fill(batch: &mut Batch, number: u64) {
+    batch.clear();
+    for index in number * BATCH..(number + 1) * BATCH {
+        let packet = index / 32 + 1;
+        batch.events.push(Event {
+            packet,
+            skb: 0xffff_8880_0000_0000 + packet,
+            timestamp: 1_000_000_000 + 1000 * index,
+            entry_timestamp: 0,
+            function: 0,
+            cpu: index as u32 / 32 % 4,
+            kind: [EventKind::Entry, EventKind::Return][index as usize % 2],
+            thread: index as u32 / 32 % 3,
+            payload_offset: batch.payload.len() as u32,
+            payload_len: 16,
+            spare: 0,
+        });
+        batch.payload.extend_from_slice(&(index as u32).to_ne_bytes());
+        batch.payload.extend_from_slice(&(index as u32).to_be_bytes());
+        batch.payload.extend_from_slice(b"text\x1b\"\xff\0");
+    }
+}
+
+/// Allocations in `batches` batches, after the first ten, in which everything gets its size.
+fn count(mut take: impl FnMut(&mut Batch), batches: u64) -> usize {
+    let mut batch = Batch::default();
+    for number in 0..10 {
+        fill(&mut batch, number);
+        take(&mut batch);
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for number in 10..10 + batches {
+        fill(&mut batch, number);
+        take(&mut batch);
+    }
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn nothing_is_allocated_per_event() {
+    const BATCHES: u64 = 64;
+    let trace = trace();
+
+    let mut calls = OpenCalls::default();
+    assert_eq!(count(|batch| calls.pair(&mut batch.events), BATCHES), 0, "pairing");
+    assert_eq!(calls.pairing().paired, 74 * BATCH / 2);
+
+    let mut json = Json::new(Nowhere);
+    json.start(&trace).unwrap();
+    assert_eq!(count(|batch| json.events(batch).unwrap(), BATCHES), 0, "json");
+
+    let mut jsonl = Jsonl::new(Nowhere);
+    jsonl.start(&trace).unwrap();
+    assert_eq!(count(|batch| jsonl.events(batch).unwrap(), BATCHES), 0, "jsonl");
+
+    // Four times 65,536 events are four chunks of three vectors each; the rest are the lists of chunks and the table of
+    // packets as it doubles.
+    let mut aggregate = Aggregate::new(Nowhere);
+    aggregate.start(&trace).unwrap();
+    let collecting = count(|batch| aggregate.events(batch).unwrap(), BATCHES);
+    assert!((12..30).contains(&collecting), "collecting: {collecting}");
+
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    aggregate.finish(&Summary::default()).unwrap();
+    let printing = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(printing < 100, "printing: {printing}");
+}

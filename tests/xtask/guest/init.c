@@ -1,0 +1,291 @@
+/*
+ * PID 1 of a guest, linked statically: it runs out of the initramfs, before there is a C library to load.
+ *
+ * It loads the modules that reach the disks, mounts the Debian root, the kernel's modules and the pseudo file
+ * systems, runs one command with stdout and stderr on virtio ports of their own, and reports how that command ended.
+ * It is C and not a shell script because every fork costs some 10 ms under software emulation, and a boot had fifty.
+ *
+ * What the host put into the initramfs:
+ *   /boot/modules     names of the files in /boot that are to be loaded, one a line, in order
+ *   /guest/argv       the command, each argument ended by a NUL
+ *   /guest/bin        programs for PATH
+ *   /guest/lib.sh     shell functions for scripts
+ *   /guest/work       the command's working directory
+ *   /guest/send-out   present when the host wants the content of /out
+ *
+ * Ports: ipft.stdout, ipft.stderr, ipft.out (a tar of /out), ipft.status ("EXIT_CODE TAR_EXIT_CODE\n", written last).
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MAX_ARGS 4096
+#define WAIT_STEP_US 2000
+#define WAIT_STEPS 10000 /* 20 s: a loaded machine emulates slowly */
+
+/* Says what failed on the console, which the host prints when no status arrives, and ends the guest. */
+static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *format, ...)
+{
+	int error = errno;
+	va_list arguments;
+
+	va_start(arguments, format);
+	fprintf(stderr, "guest init: ");
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fprintf(stderr, ": %s\n", strerror(error));
+	reboot(RB_POWER_OFF);
+	_exit(1);
+}
+
+static void mount_or_give_up(const char *source, const char *target, const char *type, unsigned long flags)
+{
+	if (mkdir(target, 0755) && errno != EEXIST)
+		give_up("mkdir %s", target);
+	if (mount(source, target, type, flags, NULL))
+		give_up("mount %s on %s", source, target);
+}
+
+/* For what a kernel may lack: the command then sees that it is not there. */
+static void mount_if_possible(const char *source, const char *target, const char *type)
+{
+	mkdir(target, 0755);
+	if (mount(source, target, type, 0, NULL))
+		fprintf(stderr, "guest init: mount %s on %s: %s\n", source, target, strerror(errno));
+}
+
+static void load_modules(void)
+{
+	char line[NAME_MAX + 2], path[PATH_MAX];
+	FILE *list = fopen("/boot/modules", "re");
+
+	if (!list)
+		give_up("open /boot/modules");
+	while (fgets(line, sizeof(line), list)) {
+		line[strcspn(line, "\n")] = 0;
+		snprintf(path, sizeof(path), "/boot/%s", line);
+		int file = open(path, O_RDONLY | O_CLOEXEC);
+		if (file < 0)
+			give_up("open %s", path);
+		if (syscall(SYS_finit_module, file, "", 0) && errno != EEXIST)
+			give_up("load %s", path);
+		close(file);
+	}
+	fclose(list);
+}
+
+static void wait_for(const char *path)
+{
+	for (int step = 0; access(path, F_OK); step++) {
+		if (step == WAIT_STEPS)
+			give_up("wait for %s", path);
+		usleep(WAIT_STEP_US);
+	}
+}
+
+static void enter_root(void)
+{
+	static const char *const moved[] = {"dev", "proc", "sys"};
+	struct utsname kernel;
+	char target[PATH_MAX];
+
+	wait_for("/dev/vda");
+	wait_for("/dev/vdb");
+	mount_or_give_up("/dev/vda", "/root", "ext4", MS_NOATIME);
+	if (uname(&kernel))
+		give_up("uname");
+	mkdir("/root/lib/modules", 0755);
+	snprintf(target, sizeof(target), "/root/lib/modules/%s", kernel.release);
+	mount_or_give_up("/dev/vdb", target, "ext4", MS_RDONLY | MS_NOATIME);
+	mount_or_give_up("/guest", "/root/guest", NULL, MS_BIND);
+	for (size_t i = 0; i < sizeof(moved) / sizeof(*moved); i++) {
+		char from[16];
+		snprintf(from, sizeof(from), "/%s", moved[i]);
+		snprintf(target, sizeof(target), "/root/%s", moved[i]);
+		mount_or_give_up(from, target, NULL, MS_MOVE);
+	}
+	if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+		give_up("enter the root file system");
+}
+
+static void furnish(void)
+{
+	struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	int any;
+
+	mount_or_give_up("tmpfs", "/tmp", "tmpfs", 0);
+	chmod("/tmp", 01777);
+	mount_or_give_up("tmpfs", "/run", "tmpfs", 0);
+	mount_or_give_up("tmpfs", "/out", "tmpfs", 0);
+	mount_or_give_up("devpts", "/dev/pts", "devpts", 0);
+	mount_or_give_up("tmpfs", "/dev/shm", "tmpfs", 0);
+	mount_if_possible("debugfs", "/sys/kernel/debug", "debugfs");
+	mount_if_possible("tracefs", "/sys/kernel/tracing", "tracefs");
+	mount_if_possible("bpf", "/sys/fs/bpf", "bpf");
+	mount_if_possible("cgroup2", "/sys/fs/cgroup", "cgroup2");
+	/* devtmpfs does not make these, and shells expect them. */
+	if (symlink("/proc/self/fd", "/dev/fd") && errno != EEXIST)
+		give_up("link /dev/fd");
+	if (symlink("/proc/self/fd/1", "/dev/stdout") && errno != EEXIST)
+		give_up("link /dev/stdout");
+	if (symlink("/proc/self/fd/2", "/dev/stderr") && errno != EEXIST)
+		give_up("link /dev/stderr");
+	sethostname("guest", 5);
+	any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (any < 0 || ioctl(any, SIOCSIFFLAGS, &loopback))
+		give_up("set lo up");
+	close(any);
+}
+
+/* Opens the port of that name; the kernel finds ports some time after the driver is loaded. */
+static int open_port(const char *wanted)
+{
+	char path[PATH_MAX], name[64];
+
+	for (int step = 0; step < WAIT_STEPS; step++, usleep(WAIT_STEP_US)) {
+		DIR *ports = opendir("/sys/class/virtio-ports");
+		struct dirent *port;
+		if (!ports)
+			continue;
+		while ((port = readdir(ports))) {
+			snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", port->d_name);
+			FILE *file = fopen(path, "re");
+			if (!file)
+				continue;
+			if (!fgets(name, sizeof(name), file))
+				name[0] = 0;
+			fclose(file);
+			name[strcspn(name, "\n")] = 0;
+			if (strcmp(name, wanted))
+				continue;
+			snprintf(path, sizeof(path), "/dev/%s", port->d_name);
+			closedir(ports);
+			int opened = open(path, O_WRONLY | O_CLOEXEC);
+			if (opened < 0)
+				give_up("open port %s", wanted);
+			return opened;
+		}
+		closedir(ports);
+	}
+	errno = ETIMEDOUT;
+	give_up("find port %s", wanted);
+}
+
+static char **read_argv(void)
+{
+	static char *arguments[MAX_ARGS + 1];
+	struct stat size;
+	int file = open("/guest/argv", O_RDONLY | O_CLOEXEC);
+
+	if (file < 0 || fstat(file, &size))
+		give_up("open /guest/argv");
+	char *text = calloc(1, size.st_size + 1);
+	if (!text || read(file, text, size.st_size) != size.st_size)
+		give_up("read /guest/argv");
+	close(file);
+	int count = 0;
+	for (char *at = text; at < text + size.st_size; at += strlen(at) + 1) {
+		if (count == MAX_ARGS) {
+			errno = E2BIG;
+			give_up("read /guest/argv");
+		}
+		arguments[count++] = at;
+	}
+	if (count == 0) {
+		errno = EINVAL;
+		give_up("find a command in /guest/argv");
+	}
+	return arguments;
+}
+
+/* Exit code of a finished child as a shell gives it. */
+static int exit_code(int status)
+{
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Waits for one child while it collects every orphan that ends meanwhile. */
+static int wait_for_child(pid_t child)
+{
+	int status;
+
+	for (;;) {
+		pid_t ended = wait(&status);
+		if (ended == child)
+			return exit_code(status);
+		if (ended < 0 && errno != EINTR)
+			give_up("wait for the command");
+	}
+}
+
+static int run(char *const *arguments, const char *folder, int output, int errors)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		give_up("fork");
+	if (child == 0) {
+		setsid();
+		dup2(output, STDOUT_FILENO);
+		dup2(errors, STDERR_FILENO);
+		if (chdir(folder)) {
+			fprintf(stderr, "cannot enter %s: %s\n", folder, strerror(errno));
+			_exit(126);
+		}
+		execvp(arguments[0], arguments);
+		int code = errno == ENOENT ? 127 : 126;
+		fprintf(stderr, "cannot run %s in the guest: %s\n", arguments[0], strerror(errno));
+		_exit(code);
+	}
+	return wait_for_child(child);
+}
+
+int main(void)
+{
+	static char *const tar[] = {"tar", "-c", "-C", "/out", ".", NULL};
+	int sent = 0;
+
+	mount_or_give_up("proc", "/proc", "proc", 0);
+	mount_or_give_up("sysfs", "/sys", "sysfs", 0);
+	mount_or_give_up("devtmpfs", "/dev", "devtmpfs", 0);
+	load_modules();
+	enter_root();
+	furnish();
+	int output = open_port("ipft.stdout"), errors = open_port("ipft.stderr");
+	int out = open_port("ipft.out"), status = open_port("ipft.status");
+	int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0)
+		give_up("open /dev/null");
+	setenv("PATH", "/guest/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	setenv("HOME", "/root", 1);
+	setenv("TERM", "dumb", 1);
+	setenv("LC_ALL", "C.UTF-8", 1);
+
+	int code = run(read_argv(), "/guest/work", output, errors);
+	/* What the command left running must not write to /out while it is being sent. */
+	kill(-1, SIGKILL);
+	while (wait(NULL) > 0 || errno == EINTR)
+		;
+	if (access("/guest/send-out", F_OK) == 0)
+		sent = run(tar, "/", out, errors);
+	dprintf(status, "%d %d\n", code, sent);
+	reboot(RB_POWER_OFF);
+	give_up("power off");
+}

@@ -1,0 +1,118 @@
+# Shell functions for scripts in guests, and for the demo: . /guest/lib.sh
+#
+# Networks are made of namespaces. IPv6 is off in them and neighbours are permanent, so that the only packets are those
+# that a test sends. A veth pair clears the mark when a packet changes namespace; marking again in the other side's raw
+# PREROUTING is what makes the whole journey visible.
+
+MARK=0xdeadbeef
+
+# new_namespace NAME...: namespaces with lo up and IPv6 off.
+new_namespace() {
+	local name
+	for name; do
+		ip netns add "$name"
+		ip netns exec "$name" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || :
+			echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 2>/dev/null || :; ip link set lo up'
+	done
+}
+
+# join_namespaces NAME1 DEVICE1 ADDRESS1 MAC1 NAME2 DEVICE2 ADDRESS2 MAC2: a veth pair between them, both ends up, each
+# knowing the other's hardware address. Addresses are written 10.0.0.1/24.
+join_namespaces() {
+	ip link add "$2" address "$4" netns "$1" type veth peer name "$6" address "$8" netns "$5"
+	ip -n "$1" addr add "$3" dev "$2"
+	ip -n "$5" addr add "$7" dev "$6"
+	ip -n "$1" link set "$2" up
+	ip -n "$5" link set "$6" up
+	ip -n "$1" neigh replace "${7%/*}" lladdr "$8" dev "$2" nud permanent
+	ip -n "$5" neigh replace "${3%/*}" lladdr "$4" dev "$6" nud permanent
+}
+
+# mark_namespace NAME...: gives every IPv4 packet that is sent from or arrives in the namespaces the mark $MARK.
+# $PROTOCOL (icmp, udp, ...) limits it to one protocol.
+mark_namespace() {
+	local name chain
+	for name; do
+		for chain in OUTPUT PREROUTING; do
+			ip netns exec "$name" iptables -t raw -A "$chain" -p "${PROTOCOL:-all}" -j MARK --set-mark "$MARK"
+		done
+	done
+}
+
+# network_pair: a (10.0.0.1) and b (10.0.0.2), joined by the veth pair va - vb. Nothing is marked.
+network_pair() {
+	new_namespace a b
+	join_namespaces a va 10.0.0.1/24 02:00:00:00:00:0a b vb 10.0.0.2/24 02:00:00:00:00:0b
+}
+
+# network_nat: client (192.168.1.2) - router (192.168.1.1, 10.1.0.1) - server (10.1.0.2). The router forwards, and the
+# server sees the router's address (MASQUERADE). Everything is marked in all three.
+network_nat() {
+	new_namespace client router server
+	join_namespaces client vc 192.168.1.2/24 02:00:00:00:01:02 router rc 192.168.1.1/24 02:00:00:00:01:01
+	join_namespaces router rs 10.1.0.1/24 02:00:00:00:02:01 server vs 10.1.0.2/24 02:00:00:00:02:02
+	ip -n client route add default via 192.168.1.1
+	ip netns exec router sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+	ip netns exec router iptables -t nat -A POSTROUTING -o rs -j MASQUERADE
+	mark_namespace client router server
+}
+
+# tcp_exchange CLIENT SERVER ADDRESS PORT: sends a line from one namespace to a listener in the other, and fails if
+# that line does not arrive.
+tcp_exchange() {
+	local got line="a line over TCP" received listener
+	received=$(mktemp)
+	ip netns exec "$2" nc -l -n "$4" >"$received" &
+	listener=$!
+	wait_until 10 sh -c "ip netns exec $2 ss -Hltn sport = :$4 | grep -q ." || return 1
+	printf '%s\n' "$line" | ip netns exec "$1" nc -N -n -w 10 "$3" "$4" || return 1
+	wait "$listener"
+	got=$(cat "$received")
+	rm -f "$received"
+	[ "$got" = "$line" ] || { echo "tcp_exchange: the server received '$got'" >&2; return 1; }
+}
+
+# wait_until SECONDS COMMAND...: until the command succeeds; fails when the time is over.
+wait_until() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.05
+	done
+}
+
+# start_ipft NAME ARGS...: runs ipft in the background with stdout in NAME.out and stderr in NAME.err, and returns when
+# it says that it traces. The process is $IPFT_PID. $READY_TIMEOUT is in seconds (180).
+start_ipft() {
+	local name=$1 end=$((SECONDS + ${READY_TIMEOUT:-180}))
+	shift
+	ipft "$@" >"$name.out" 2>"$name.err" &
+	IPFT_PID=$!
+	until grep -q 'Trace ready!' "$name.err"; do
+		if ! kill -0 "$IPFT_PID" 2>/dev/null; then
+			echo "ipft $* ended before it was ready:" >&2
+			cat "$name.err" >&2
+			return 1
+		fi
+		if [ "$SECONDS" -ge "$end" ]; then
+			echo "ipft $* was not ready in time:" >&2
+			cat "$name.err" >&2
+			kill -9 "$IPFT_PID"
+			return 1
+		fi
+		sleep 0.05
+	done
+}
+
+# stop_ipft [SECONDS]: interrupts what start_ipft started, as Ctrl-C does, and returns its exit code. It is killed, and
+# that is a failure, when it does not end in time (180).
+stop_ipft() {
+	# A background job of a shell without job control ignores SIGINT from birth, unless it asks for it; SIGTERM always works.
+	kill -TERM "$IPFT_PID" 2>/dev/null || :
+	wait_until "${1:-180}" sh -c "! kill -0 $IPFT_PID 2>/dev/null || [ \"\$(cut -d' ' -f3 /proc/$IPFT_PID/stat)\" = Z ]" || {
+		echo "ipft did not end in ${1:-180} s, and was killed" >&2
+		kill -9 "$IPFT_PID"
+	}
+	wait "$IPFT_PID"
+}

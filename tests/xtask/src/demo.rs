@@ -1,0 +1,153 @@
+//! `cargo xtask demo`: real packets, traced, on this machine's kernel if it allows that and else in a guest.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::kernel::Kernel;
+use crate::progress::step;
+use crate::vm::Guest;
+use crate::{build, packages, workspace};
+
+const LIBRARY: &str = include_str!("../guest/lib.sh");
+const SCRIPT: &str = include_str!("../guest/demo.sh");
+
+/// The two runs of ipft: the tracer's name and the command that a person would type.
+const RUNS: [(&str, &str); 2] = [
+    ("function", "ipft -m 0xdeadbeef"),
+    ("function_graph", "ipft -m 0xdeadbeef -t function_graph"),
+];
+
+/// Traces a ping and a TCP exchange, prints what `ipft` shows of them, and keeps it in `demo` of the target folder.
+pub fn run() -> Result<()> {
+    let ipft = build::release()?;
+    let folder = workspace::target().join("demo");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("remove the older {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
+    match why_not_here(&ipft)? {
+        None => {
+            eprintln!("xtask: this machine's kernel can trace: the demo runs here, in network namespaces of its own");
+            packages::install(&[packages::NATIVE])?;
+            trace_here(&ipft, &folder)?;
+        }
+        Some(reason) => {
+            let kernel = Kernel::V6_12;
+            eprintln!("xtask: this machine's kernel cannot trace. `ipft doctor` says why:\n");
+            for line in reason.lines() {
+                eprintln!("    {line}");
+            }
+            eprintln!("\nxtask: so the demo runs in a guest, with Linux {}", kernel.series());
+            trace_in_guest(kernel, &ipft, &folder)?;
+        }
+    }
+    print(&folder)
+}
+
+/// What keeps ipft from tracing on this kernel, in its own words; nothing if it can.
+fn why_not_here(ipft: &Path) -> Result<Option<String>> {
+    let asked = Command::new(ipft).arg("doctor").stdin(Stdio::null()).output();
+    let answer = asked.with_context(|| format!("run {} doctor", ipft.display()))?;
+    if answer.status.success() {
+        return Ok(None);
+    }
+    let words = [answer.stdout, answer.stderr].map(|text| String::from_utf8_lossy(&text).trim_end().to_owned());
+    let mut reason = words.join("\n").trim().to_owned();
+    if reason.is_empty() {
+        reason = format!("(nothing: {})", answer.status);
+    }
+    Ok(Some(reason))
+}
+
+/// The program and its arguments that run the demo's script on this kernel. Network, mounts and processes are in
+/// namespaces of their own, so that the kernel cleans up whatever happens: they end with the first process in them,
+/// and that one ends with us.
+pub fn native_command() -> [&'static str; 10] {
+    [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]
+}
+
+fn trace_here(ipft: &Path, folder: &Path) -> Result<()> {
+    let (library, script) = (folder.join("lib.sh"), folder.join("demo.sh"));
+    fs::write(&library, LIBRARY).with_context(|| format!("write {}", library.display()))?;
+    fs::write(&script, SCRIPT).with_context(|| format!("write {}", script.display()))?;
+    let bin = ipft.parent().context("find the folder of ipft")?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let [program, arguments @ ..] = native_command();
+    let mut command = Command::new(program);
+    // `ip netns` and iptables keep their files below /run.
+    command
+        .args(arguments)
+        .args(["sh", "-c", r#"mount -t tmpfs tmpfs /run && exec bash "$@""#, "sh"])
+        .args([&script, &library, folder])
+        .env("PATH", format!("{}:/usr/sbin:/sbin:{path}", bin.display()));
+    step("trace").run(command)?;
+    for file in [library, script] {
+        fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn trace_in_guest(kernel: Kernel, ipft: &Path, folder: &Path) -> Result<()> {
+    let step = step(format!("trace in a guest with Linux {}", kernel.series()));
+    step.detail("booting");
+    let script = folder.join("demo.sh");
+    fs::write(&script, SCRIPT).with_context(|| format!("write {}", script.display()))?;
+    let output =
+        Guest::new(kernel)
+            .ipft(ipft)
+            .file(&script)
+            .out(folder)
+            .run(["bash", "demo.sh", "/guest/lib.sh", "/out"])?;
+    fs::remove_file(&script).with_context(|| format!("remove {}", script.display()))?;
+    ensure!(
+        output.status == 0,
+        "the demo failed in the guest (exit code {}):\n{}",
+        output.status,
+        output.stderr.trim_end()
+    );
+    Ok(())
+}
+
+fn print(folder: &Path) -> Result<()> {
+    let mut to = io::stdout().lock();
+    for (tracer, command) in RUNS {
+        let path = folder.join(format!("{tracer}.txt"));
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        ensure!(
+            text.contains(&b'\n'),
+            "ipft showed nothing: {} is empty",
+            path.display()
+        );
+        let written = writeln!(to, "$ {command}")
+            .and_then(|()| to.write_all(&text))
+            .and_then(|()| writeln!(to));
+        match written {
+            // `cargo xtask demo | head` is fine: the results are kept.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            other => other.context("print the results")?,
+        }
+    }
+    drop(to);
+    for (tracer, command) in RUNS {
+        eprintln!(
+            "xtask: `{command}` is kept in {}",
+            folder.join(format!("{tracer}.txt")).display()
+        );
+    }
+    Ok(())
+}

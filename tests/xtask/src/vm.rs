@@ -1,0 +1,321 @@
+//! Runs a command in a guest: on a real kernel, with `ipft` in PATH, whatever kernel this machine has.
+//!
+//! The command's working directory holds the files that were named; `/guest/lib.sh` has shell functions that build
+//! networks; what it leaves in `/out` comes back. The first guest of a checkout fetches and builds what it needs,
+//! and no more: one kernel, the root file system, the guest's programs.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::kernel::Kernel;
+use crate::progress::step;
+use crate::qemu::{Follower, Machine, Run};
+use crate::{build, cpio, packages, root, tools};
+
+/// How often the guest's output is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A guest that is going to run one command.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    kernel: Kernel,
+    files: Vec<PathBuf>,
+    script: Option<String>,
+    icount: bool,
+    timeout: Duration,
+    memory: u32,
+    cpus: Option<u32>,
+    out: Option<PathBuf>,
+    ipft: Option<PathBuf>,
+}
+
+/// What a command in a guest did.
+#[derive(Debug)]
+pub struct Output {
+    /// What it wrote to stdout, with U+FFFD for what is not UTF-8.
+    pub stdout: String,
+    /// What it wrote to stderr, likewise.
+    pub stderr: String,
+    /// Its exit code; 128 + N when signal N ended it.
+    pub status: i32,
+    /// The folder with what it left in `/out`: the one given to [`Guest::out`], else one that goes with this value.
+    pub out_dir: PathBuf,
+    /// Holds the folder that `out_dir` is in.
+    _temporary: Option<Run>,
+}
+
+/// The guest ended or was ended before its command did.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// Why.
+    pub reason: String,
+    /// What the guest's kernel and its init wrote to the console.
+    pub console: String,
+    /// What the emulator said.
+    pub log: String,
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        write!(to, "the guest did not finish: {}", self.reason)?;
+        for (name, text) in [("the emulator", &self.log), ("its console", &self.console)] {
+            let text = text.trim_end();
+            if text.is_empty() {
+                write!(to, "\n  ({name} said nothing)")?;
+            } else {
+                write!(to, "\n  {name}:")?;
+            }
+            for line in text.lines() {
+                write!(to, "\n  | {}", line.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Unfinished {}
+
+impl Guest {
+    /// A guest with this kernel: 2 CPUs, 2048 MiB, 300 s.
+    pub fn new(kernel: Kernel) -> Guest {
+        Guest {
+            kernel,
+            files: Vec::new(),
+            script: None,
+            icount: false,
+            timeout: Duration::from_secs(300),
+            memory: 2048,
+            cpus: None,
+            out: None,
+            ipft: None,
+        }
+    }
+
+    /// Puts a file, or a folder with everything in it, into the command's working directory.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Guest {
+        self.files.push(path.into());
+        self
+    }
+
+    /// Counts instructions instead of time: 1 ns of the guest's time is one instruction. One CPU, unless told otherwise.
+    pub fn icount(mut self, icount: bool) -> Guest {
+        self.icount = icount;
+        self
+    }
+
+    /// The longest time, of this machine's clock, that the guest may take from boot to end.
+    pub fn timeout(mut self, timeout: Duration) -> Guest {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Memory in MiB. The named files take part of it.
+    pub fn memory(mut self, mib: u32) -> Guest {
+        self.memory = mib;
+        self
+    }
+
+    /// Number of CPUs.
+    pub fn cpus(mut self, cpus: u32) -> Guest {
+        self.cpus = Some(cpus);
+        self
+    }
+
+    /// The folder that receives the content of the guest's `/out`; it is made if it is not there.
+    pub fn out(mut self, folder: impl Into<PathBuf>) -> Guest {
+        self.out = Some(folder.into());
+        self
+    }
+
+    /// Uses this program as `ipft` instead of the release build of the workspace.
+    pub fn ipft(mut self, path: impl Into<PathBuf>) -> Guest {
+        self.ipft = Some(path.into());
+        self
+    }
+
+    /// Runs a bash script, given as text, and keeps its output. The script runs with `/guest/lib.sh` sourced and ends
+    /// at the first command that fails (`set -euo pipefail`).
+    pub fn run_script(mut self, script: &str) -> Result<Output> {
+        self.script = Some(format!("set -euo pipefail\n. /guest/lib.sh\n{script}\n"));
+        self.run(["bash", "/guest/script"])
+    }
+
+    /// Runs a command and keeps its output.
+    pub fn run<A: AsRef<str>>(self, argv: impl IntoIterator<Item = A>) -> Result<Output> {
+        let mut run = self.boot(argv)?;
+        let status = self.wait(&mut run, &mut [])?;
+        let out_dir = self.out.clone().unwrap_or_else(|| run.file("unpacked"));
+        unpack(&run.file("out"), &out_dir)?;
+        let read = |name: &str| {
+            let bytes = fs::read(run.file(name)).with_context(|| format!("read the guest's {name}"))?;
+            anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let (stdout, stderr) = (read("stdout")?, read("stderr")?);
+        let temporary = self.out.is_none().then_some(run);
+        Ok(Output {
+            stdout,
+            stderr,
+            status,
+            out_dir,
+            _temporary: temporary,
+        })
+    }
+
+    /// Runs a command whose stdout and stderr become ours as they come; returns its exit code.
+    pub fn pass_through<A: AsRef<str>>(self, argv: impl IntoIterator<Item = A>) -> Result<i32> {
+        let mut run = self.boot(argv)?;
+        let mut streams = [
+            (
+                Follower::new(run.file("stdout")),
+                Box::new(io::stdout()) as Box<dyn Write>,
+            ),
+            (Follower::new(run.file("stderr")), Box::new(io::stderr())),
+        ];
+        let status = self.wait(&mut run, &mut streams)?;
+        if let Some(folder) = &self.out {
+            unpack(&run.file("out"), folder)?;
+        }
+        Ok(status)
+    }
+
+    fn boot<A: AsRef<str>>(&self, argv: impl IntoIterator<Item = A>) -> Result<Run> {
+        packages::install(&[packages::GUEST])?;
+        let ipft = self.ipft.clone().map_or_else(build::release, Ok)?;
+        let (kernel, root, tools) = thread::scope(|scope| {
+            let kernel = scope.spawn(|| self.kernel.images());
+            let root = scope.spawn(root::image);
+            let tools = tools::archive();
+            let joined = "the thread that built images panicked";
+            anyhow::Ok((
+                kernel.join().ok().context(joined)??,
+                root.join().ok().context(joined)??,
+                tools?,
+            ))
+        })?;
+        let mut run = Run::new()?;
+        let path = run.file("initramfs");
+        let mut initramfs = BufWriter::new(File::create(&path).with_context(|| format!("make {}", path.display()))?);
+        for part in [&tools, &kernel.join("boot.cpio")] {
+            let mut part = File::open(part).with_context(|| format!("open {}", part.display()))?;
+            io::copy(&mut part, &mut initramfs).context("write the initramfs")?;
+        }
+        let mut archive = cpio::Archive::new(&mut initramfs);
+        self.add_own_files(&mut archive, &ipft, argv)?;
+        archive.finish()?;
+        initramfs.flush().context("write the initramfs")?;
+        drop(initramfs);
+        let cpus = self.cpus.unwrap_or(if self.icount { 1 } else { 2 });
+        run.start(&Machine {
+            kernel: &kernel,
+            root: &root,
+            icount: self.icount,
+            cpus,
+            memory: self.memory,
+        })?;
+        Ok(run)
+    }
+
+    fn add_own_files<W: Write, A: AsRef<str>>(
+        &self,
+        archive: &mut cpio::Archive<W>,
+        ipft: &Path,
+        argv: impl IntoIterator<Item = A>,
+    ) -> Result<()> {
+        let mut arguments = Vec::new();
+        for argument in argv {
+            let argument = argument.as_ref();
+            ensure!(!argument.contains('\0'), "an argument of the command has a NUL in it");
+            arguments.extend_from_slice(argument.as_bytes());
+            arguments.push(0);
+        }
+        ensure!(!arguments.is_empty(), "there is no command for the guest to run");
+        archive.file("guest/argv", 0o644, &arguments)?;
+        if let Some(script) = &self.script {
+            archive.file("guest/script", 0o644, script.as_bytes())?;
+        }
+        // `run` hands out a folder in any case.
+        archive.file("guest/send-out", 0o644, b"")?;
+        archive.tree("guest/bin/ipft", ipft)?;
+        let mut names: Vec<String> = Vec::new();
+        for file in &self.files {
+            let whole = fs::canonicalize(file).with_context(|| format!("find {}", file.display()))?;
+            // A link is known by its own name, "." by that of the folder.
+            let name = file.file_name().or(whole.file_name()).and_then(|name| name.to_str());
+            let name = name.with_context(|| format!("{} has no name that can be used in the guest", file.display()))?;
+            if names.iter().any(|known| known == name) {
+                bail!(
+                    "{} would replace another file named {name} in the guest",
+                    file.display()
+                );
+            }
+            archive.tree(&format!("guest/work/{name}"), &whole)?;
+            names.push(name.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Waits for the command's end, copying streams meanwhile, and ends the emulator.
+    fn wait(&self, run: &mut Run, streams: &mut [(Follower, Box<dyn Write>)]) -> Result<i32> {
+        let start = Instant::now();
+        loop {
+            // Before the streams, so that what came before the end is copied after it was seen.
+            let ended = run.has_ended();
+            let status = read_text(&run.file("status"));
+            for (follower, to) in &mut *streams {
+                follower.copy_to(&mut **to).context("pass the guest's output on")?;
+            }
+            if let Some(status) = status.strip_suffix('\n') {
+                run.kill();
+                let (code, sent) = status.split_once(' ').context("read the guest's status")?;
+                ensure!(
+                    sent == "0",
+                    "the guest could not send /out: its tar ended with {sent}\n{}",
+                    read_text(&run.file("stderr"))
+                );
+                return code.parse().context("read the guest's status");
+            }
+            let reason = if ended {
+                let code = read_text(&run.file("exit"));
+                format!("it ended on its own (the emulator's exit code is {})", code.trim())
+            } else if start.elapsed() >= self.timeout {
+                format!("it was killed after {} s", self.timeout.as_secs_f64())
+            } else {
+                thread::sleep(POLL);
+                continue;
+            };
+            run.kill();
+            return Err(Unfinished {
+                reason,
+                console: read_text(&run.file("console")),
+                log: read_text(&run.file("log")),
+            }
+            .into());
+        }
+    }
+}
+
+/// A file of the run as text; empty while it is not there.
+fn read_text(path: &Path) -> String {
+    fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
+}
+
+fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("make the folder {}", folder.display()))?;
+    let mut tar = Command::new("tar");
+    tar.args(["-x", "--no-same-owner", "-f"])
+        .arg(archive)
+        .arg("-C")
+        .arg(folder);
+    step("unpack /out")
+        .run(tar)
+        .with_context(|| format!("unpack the guest's /out into {}", folder.display()))
+}
