@@ -41,7 +41,7 @@ struct Functions {
 }
 
 fn find_functions(root: &Root, filter: &cli::Filter) -> anyhow::Result<Functions> {
-    let found = kernel::find_functions(root, &kernel::Filter::default())?;
+    let found = kernel::find_functions(root)?;
     let (wanted, rest): (Vec<_>, Vec<_>) = found
         .candidates
         .into_iter()

@@ -34,7 +34,7 @@ pub struct Candidate {
     /// Id of its FUNC in the BTF of `module`, in the numbering of that BTF (split BTF continues vmlinux's). 0 if the
     /// module has no BTF.
     pub btf_id: u32,
-    /// Number of arguments in the prototype.
+    /// Number of arguments in the prototype; 0 if it is not known (no BTF).
     pub arguments: u8,
     /// Several symbols bear this name: it can be attached by address only.
     pub ambiguous: bool,

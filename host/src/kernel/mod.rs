@@ -3,10 +3,13 @@
 //! This room reads files and attaches nothing. Every reader takes the root of the file system it reads ([`Root`]),
 //! so that a test builds a fake tree and a fixture stands for a kernel. It imports nothing of the crate.
 
+mod attachable;
 mod blacklist;
 pub mod btf;
+mod error;
 mod find;
 mod function;
+mod known;
 mod lines;
 mod list;
 mod prototype;
@@ -15,7 +18,8 @@ mod text;
 mod tracefs;
 mod wanted;
 
-pub use find::{Filter, Found, KernelError, find_functions};
+pub use error::KernelError;
+pub use find::{Found, MissingModule, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
 pub use list::{HEADER as LIST_HEADER, write_list};
 

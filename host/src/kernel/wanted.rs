@@ -1,7 +1,7 @@
 //! The functions that BTF says take a packet, by name, made to be asked about every symbol of the kernel.
 //!
-//! A few thousand names are wanted and 200,000 symbols are not, so the first question is answered by one bit of a small
-//! table; only a symbol that passes it is looked up in the map.
+//! A few thousand names are wanted and 200,000 symbols are not, so the first questions are answered by one bit each of
+//! two small tables: could a name begin so, could a name look so? Only a symbol that passes both is looked up.
 
 use super::btf::Btf;
 use super::prototype::{Packet, PacketTypes};
@@ -26,27 +26,50 @@ pub(super) struct WantedFunction {
 pub(super) struct Wanted {
     functions: Vec<WantedFunction>,
     by_name: HashMap<Box<str>, u32>,
-    filter: Box<[u64; FILTER_WORDS]>,
+    beginnings: Filter,
+    names: Filter,
 }
 
-/// 65,536 bits for some 4,000 names: one unwanted symbol in sixteen or so gets past.
+/// A set of numbers that forgets which: it knows for sure what is not in it. 65,536 bits, for some 4,000 numbers.
+struct Filter(Box<[u64; FILTER_WORDS]>);
+
 const FILTER_WORDS: usize = 1024;
 
-/// Which bit of the filter is a name's. Length, first and last eight bytes tell kernel functions apart well enough.
+impl Filter {
+    fn new() -> Self {
+        Filter(Box::new([0; FILTER_WORDS]))
+    }
+
+    /// Spreads numbers over the bits.
+    #[inline]
+    fn place(number: u64) -> (usize, u32) {
+        let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        ((hash >> 6) as usize % FILTER_WORDS, (hash & 63) as u32)
+    }
+
+    fn insert(&mut self, number: u64) {
+        let (word, bit) = Self::place(number);
+        self.0[word] |= 1 << bit;
+    }
+
+    #[inline]
+    fn may_contain(&self, number: u64) -> bool {
+        let (word, bit) = Self::place(number);
+        self.0[word] >> bit & 1 == 1
+    }
+}
+
+/// The first bytes of a name, as a number.
+const BEGINNING: usize = 8;
+
+/// What stands for a whole name in a filter: its length and both its ends.
 #[inline]
-fn filter_bit(name: &[u8]) -> (usize, u32) {
+fn digest(name: &[u8]) -> u64 {
     let ends = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
         (Some(first), Some(last)) => u64::from_ne_bytes(*first) ^ u64::from_ne_bytes(*last).rotate_left(29),
         _ => name.iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte)),
     };
-    place(ends ^ name.len() as u64)
-}
-
-/// Spreads numbers over the bits of a filter.
-#[inline]
-fn place(number: u64) -> (usize, u32) {
-    let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-    ((hash >> 6) as usize % FILTER_WORDS, (hash & 63) as u32)
+    ends ^ name.len() as u64
 }
 
 impl Wanted {
@@ -54,7 +77,8 @@ impl Wanted {
         Wanted {
             functions: Vec::with_capacity(4096),
             by_name: HashMap::with_capacity(4096),
-            filter: Box::new([0; FILTER_WORDS]),
+            beginnings: Filter::new(),
+            names: Filter::new(),
         }
     }
 
@@ -64,21 +88,19 @@ impl Wanted {
         // name as doubtful as one that takes it elsewhere. A BTF has every string once, so equal names are at equal
         // offsets.
         let mut wanted_names = HashMap::new();
-        let mut filter = [0u64; FILTER_WORDS];
+        let mut filter = Filter::new();
         for function in btf.functions() {
             if let Some(packet) = types.find(btf, &function) {
                 let index = self.add(function.name(), module, packet, function.id(), false);
                 wanted_names.insert(function.name_offset(), index);
-                let (word, bit) = place(u64::from(function.name_offset()));
-                filter[word] |= 1 << bit;
+                filter.insert(u64::from(function.name_offset()));
             }
         }
         if wanted_names.is_empty() {
             return;
         }
         for function in btf.functions() {
-            let (word, bit) = place(u64::from(function.name_offset()));
-            if filter[word] >> bit & 1 == 0 {
+            if !filter.may_contain(u64::from(function.name_offset())) {
                 continue;
             }
             let index = wanted_names.get(&function.name_offset());
@@ -97,8 +119,17 @@ impl Wanted {
             return index;
         }
         let index = self.functions.len() as u32;
-        let (word, bit) = filter_bit(name.as_bytes());
-        self.filter[word] |= 1 << bit;
+        self.names.insert(digest(name.as_bytes()));
+        // A short name's symbol can be long by its suffix.
+        for suffix in ["", ".isra.", ".constprop.", ".llvm."] {
+            let symbol = name.bytes().chain(suffix.bytes());
+            if let Some(beginning) = symbol.collect::<Vec<u8>>().first_chunk::<BEGINNING>() {
+                self.beginnings.insert(u64::from_ne_bytes(*beginning));
+            }
+            if name.len() >= BEGINNING {
+                break;
+            }
+        }
         let next = self.by_name.insert(name.into(), index);
         self.functions.push(WantedFunction {
             module,
@@ -116,11 +147,18 @@ impl Wanted {
         &self.functions
     }
 
+    /// Whether this symbol's name, with whatever suffix, is worth to be looked up.
+    #[inline]
+    pub(super) fn may_contain(&self, symbol: &[u8]) -> bool {
+        symbol
+            .first_chunk::<BEGINNING>()
+            .is_none_or(|beginning| self.beginnings.may_contain(u64::from_ne_bytes(*beginning)))
+    }
+
     /// The wanted functions of this name, in whatever module.
     #[inline]
     pub(super) fn of_name(&self, name: &[u8]) -> impl Iterator<Item = (u32, &WantedFunction)> {
-        let (word, bit) = filter_bit(name);
-        let mut next = if self.filter[word] >> bit & 1 == 1 {
+        let mut next = if self.names.may_contain(digest(name)) {
             std::str::from_utf8(name)
                 .ok()
                 .and_then(|name| self.by_name.get(name))
@@ -143,19 +181,6 @@ impl Wanted {
     }
 }
 
-/// Whether a name has a dot, eight bytes at a time: names are too short for a search that is made for long texts.
-#[inline]
-fn has_dot(name: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let any = |chunk: &[u8; 8]| {
-        // A byte that equals the dot becomes zero, and only a zero byte borrows into its top bit.
-        let word = u64::from_ne_bytes(*chunk) ^ (ONES * b'.' as u64);
-        word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
-    };
-    let (chunks, rest) = name.as_chunks::<8>();
-    chunks.iter().any(any) || name.last_chunk::<8>().map_or_else(|| rest.contains(&b'.'), any)
-}
-
 /// Cuts a compiler's suffix off a symbol's name; the flag says that there was one.
 ///
 /// Only suffixes of whole functions count. `.isra.N` and `.constprop.N` (GCC) are copies that may have lost arguments,
@@ -163,10 +188,9 @@ fn has_dot(name: &[u8]) -> bool {
 /// arguments of its own: `None`.
 #[inline]
 pub(super) fn plain_name(symbol: &[u8]) -> Option<(&[u8], bool)> {
-    if !has_dot(symbol) {
+    let Some(dot) = memchr::memchr(b'.', symbol) else {
         return Some((symbol, false));
-    }
-    let dot = symbol.iter().position(|byte| *byte == b'.')?;
+    };
     let (name, suffixes) = symbol.split_at(dot);
     let whole = suffixes.split(|byte| *byte == b'.').skip(1).all(|part| {
         matches!(part, b"isra" | b"constprop" | b"llvm") || (!part.is_empty() && part.iter().all(u8::is_ascii_digit))
