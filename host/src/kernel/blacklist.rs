@@ -6,6 +6,8 @@
 use super::Root;
 use super::lines::{for_each_line, hexadecimal};
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
 
 /// The forbidden functions.
 #[derive(Debug, Default)]
@@ -19,8 +21,15 @@ pub(super) struct Blacklist {
 impl Blacklist {
     /// Reads it, or an empty one if there is none to read.
     pub(super) fn read(root: &Root) -> Self {
+        match File::open(root.path("/sys/kernel/debug/kprobes/blacklist")) {
+            Ok(file) => Self::parse(file),
+            Err(_) => Blacklist::default(),
+        }
+    }
+
+    fn parse(source: impl Read) -> Self {
         let mut list = Blacklist::default();
-        let read = for_each_line(&root.path("/sys/kernel/debug/kprobes/blacklist"), |line| {
+        let read = for_each_line(source, |line| {
             let Some((start, rest)) = hexadecimal(line) else { return };
             let Some((end, rest)) = rest.strip_prefix(b"-").and_then(hexadecimal) else {
                 return;

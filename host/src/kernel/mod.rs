@@ -6,6 +6,7 @@
 mod attachable;
 mod blacklist;
 pub mod btf;
+pub mod checks;
 mod error;
 mod find;
 mod function;

@@ -4,8 +4,7 @@
 //! as few of them as it can; what is here only turns lines into [`Symbol`]s.
 
 use super::lines::{for_each_line, hexadecimal};
-use std::io;
-use std::path::Path;
+use std::io::{self, Read};
 
 /// One function as a file names it. The text comes from the kernel and from whoever loads modules: it is no UTF-8
 /// that one could rely on.
@@ -65,8 +64,8 @@ fn filter_line(line: &[u8], with_address: bool) -> Option<Symbol<'_>> {
 }
 
 /// Reads the functions in `/proc/kallsyms`.
-pub(super) fn read_kallsyms(path: &Path, mut each: impl FnMut(Symbol)) -> io::Result<()> {
-    for_each_line(path, |line| {
+pub(super) fn read_kallsyms(source: impl Read, mut each: impl FnMut(Symbol)) -> io::Result<()> {
+    for_each_line(source, |line| {
         if let Some(symbol) = kallsyms_line(line) {
             each(symbol);
         }
@@ -74,8 +73,12 @@ pub(super) fn read_kallsyms(path: &Path, mut each: impl FnMut(Symbol)) -> io::Re
 }
 
 /// Reads `available_filter_functions`, or its sister with addresses.
-pub(super) fn read_filter_functions(path: &Path, with_address: bool, mut each: impl FnMut(Symbol)) -> io::Result<()> {
-    for_each_line(path, |line| {
+pub(super) fn read_filter_functions(
+    source: impl Read,
+    with_address: bool,
+    mut each: impl FnMut(Symbol),
+) -> io::Result<()> {
+    for_each_line(source, |line| {
         if let Some(symbol) = filter_line(line, with_address) {
             each(symbol);
         }
