@@ -65,3 +65,37 @@ impl Blacklist {
             .is_some_and(|(_, end)| address < *end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_any_range_is_forbidden_even_where_ranges_nest() {
+        let list = Blacklist::parse(
+            &b"0x0000000000001000-0x0000000000002000\tsection\n\
+               0x0000000000001100-0x0000000000001110\tinner\n\
+               0x0000000000003000-0x0000000000003010\tlater\n\
+               rubbish\n"[..],
+        );
+        for (address, forbidden) in [
+            (0xfff, false),
+            (0x1000, true),
+            (0x1105, true),
+            (0x1200, true),
+            (0x2000, false),
+            (0x300f, true),
+            (0x3010, false),
+        ] {
+            assert_eq!(list.contains(address, "any"), forbidden, "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn where_addresses_are_hidden_names_are_forbidden() {
+        let list = Blacklist::parse(&b"0x0000000000000000-0x0000000000000000\tdo_int3\n"[..]);
+        assert!(list.contains(0, "do_int3"));
+        assert!(list.contains(0xffff_ffff_8100_0000, "do_int3"));
+        assert!(!list.contains(0, "ip_rcv"));
+    }
+}

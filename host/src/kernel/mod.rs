@@ -15,6 +15,10 @@ mod lines;
 mod list;
 mod prototype;
 mod symbols;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tracefs;
 mod wanted;
