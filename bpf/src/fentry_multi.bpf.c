@@ -16,11 +16,25 @@ static __always_inline __u64 frame_of(__u64 *ctx)
 	return (__u64)ctx;
 }
 
+/*
+ * The verifier checks the programs against a function without arguments (bpf_multi_func), so they cannot load them
+ * from the context; it inlines this helper.
+ */
+static __always_inline __u64 argument_of(__u64 *ctx, __u32 position)
+{
+	__u64 value = 0;
+
+	bpf_get_func_arg(ctx, position, &value);
+	return value;
+}
+
+/* A tracing program may return nothing but 0. */
+#define UNTRACED 0
 #include "untyped.h"
 
 #define CONTEXT __u64
 #define SECTION "?tracing_multi"
-#define ARGUMENT(position) ctx[position]
+#define ARGUMENT(position) argument_of(ctx, position)
 
 ALL_PROGRAMS
 

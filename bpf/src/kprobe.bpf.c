@@ -24,6 +24,8 @@ static __always_inline __u64 frame_of(struct pt_regs *ctx)
 	return PT_REGS_SP(ctx);
 }
 
+/* In a session, 1 tells the kernel to leave the return of this call alone. */
+#define UNTRACED config.session
 #include "untyped.h"
 
 #define CONTEXT struct pt_regs

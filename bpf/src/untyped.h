@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * For programs that serve many functions at once and so get arguments without a type: how they read the mark, tell a
- * packet from rubbish, and use a session. The .bpf.c files define this_function() and frame_of() before this.
+ * packet from rubbish, and use a session. The .bpf.c files define this_function(), frame_of() and UNTRACED before this.
  *
  * There is one program for each place where the packet can be: which argument (0 to 5, the registers of the calling
  * convention) and what the argument is. The place is known when a function is attached, so a program that had to look
@@ -51,33 +51,41 @@ enum argument {
 	UNSURE,		/* struct sk_buff * if the compiler left the argument where the prototype has it */
 };
 
-/* In a session, 1 tells the kernel to leave the return of this call alone. */
+/* The return of a call in a session. Where the kernel cannot leave out the others' returns, their cookie is zero. */
+static __always_inline int session_return(void *ctx)
+{
+	__u64 packet = *session_cookie(ctx);
+
+	if (packet)
+		emit(ctx, packet, 0, bpf_ktime_get_ns(), this_function(ctx), IPFT_RETURN);
+	return 0;
+}
+
+/* The includer defines UNTRACED: what a program returns for a call that is not traced. */
 static __always_inline int probe(void *ctx, __u64 value, enum argument argument, enum role role)
 {
 	__u64 skb = value;
 
-	if (config.session && session_is_return(ctx)) {
-		emit(ctx, *session_cookie(ctx), 0, bpf_ktime_get_ns(), this_function(ctx), IPFT_RETURN);
-		return 0;
-	}
+	if (config.session && session_is_return(ctx))
+		return session_return(ctx);
 	if (argument == DOUBLE_POINTER) {
 		skb = 0;
 		bpf_probe_read_kernel(&skb, sizeof(skb), (void *)value);
 	}
 	/* Kernel addresses are the upper half of the address space, and every sk_buff is aligned to a word. */
 	if (argument != POINTER && ((__s64)skb >= 0 || skb & 7))
-		return config.session;
+		return UNTRACED;
 
 	if (!mark_matches(mark_of(skb))) {
 		if (role == RELEASE || role == FREE)
 			forget(skb, role);
-		return config.session;
+		return UNTRACED;
 	}
 
 	__u64 function = this_function(ctx);
 	__u64 packet = enter(ctx, skb, function, role);
 	if (!packet)
-		return config.session;
+		return UNTRACED;
 	if (config.session)
 		*session_cookie(ctx) = packet;
 	else if (config.remember_calls)
@@ -99,7 +107,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 	int name(CONTEXT *ctx)                                                   \
 	{                                                                        \
 		forget(ARGUMENT(position), role);                                \
-		return config.session;                                           \
+		return UNTRACED;                                           \
 	}
 
 #define ALL_PROGRAMS                                  \

@@ -61,6 +61,11 @@ const SCENARIOS: &[Scenario] = &[
     ("aggregate-print", |events| {
         print(Aggregate::new(Nowhere), Tracer::Function, 0, events)
     }),
+    ("aggregate-short-collect", |events| {
+        let mut source = Source::new(Tracer::Function, 0);
+        source.length = 1;
+        collect(Aggregate::new(Nowhere), source, events)
+    }),
     ("graph-collect", |events| {
         stream(Aggregate::new(Nowhere), Tracer::FunctionGraph, 0, events)
     }),
@@ -83,8 +88,12 @@ const SCENARIOS: &[Scenario] = &[
 ];
 
 /// The events through the sink, without the end.
-fn stream(mut sink: impl Sink, tracer: Tracer, fields: u32, events: usize) -> f64 {
-    let mut source = Source::new(tracer, fields);
+fn stream(sink: impl Sink, tracer: Tracer, fields: u32, events: usize) -> f64 {
+    collect(sink, Source::new(tracer, fields), events)
+}
+
+/// As [`stream`], of a source of one's own.
+fn collect(mut sink: impl Sink, mut source: Source, events: usize) -> f64 {
     sink.start(&source.trace).unwrap();
     let mut took = 0.0;
     source.run(events, |batch| took += measured(|| sink.events(batch).unwrap()));
@@ -120,8 +129,10 @@ impl Write for Nowhere {
     }
 }
 
-/// Packets that go through forty calls each, eight deep, two of them in flight at a time.
+/// Packets that go through forty events each, in the graph eight deep, two of them in flight at a time.
 struct Source {
+    /// Events of a packet.
+    length: u32,
     trace: Trace,
     batch: Batch,
     clock: u64,
@@ -158,6 +169,7 @@ impl Source {
         });
         let fields: Vec<Field> = fields.collect();
         Source {
+            length: 40,
             trace: Trace {
                 tracer,
                 backend: "kprobe-multi".to_owned(),
@@ -200,7 +212,7 @@ impl Source {
         self.clock += 1_733;
         let graph = self.trace.tracer == Tracer::FunctionGraph;
         let journey = &mut self.packets[which];
-        let over = journey.step >= 40;
+        let over = journey.step >= self.length;
         let deep = journey.stack.len() >= 8 || (journey.step % 3 == 2 && !journey.stack.is_empty());
         let (kind, function, entry_timestamp) = match graph && (over || deep) {
             true => match journey.stack.pop() {
@@ -230,7 +242,7 @@ impl Source {
         for field in 0..self.trace.schema.fields.len() as u32 {
             self.batch.payload.extend_from_slice(&(1400 + field).to_ne_bytes());
         }
-        if journey.step >= 40 && (!graph || journey.stack.is_empty()) {
+        if journey.step >= self.length && (!graph || journey.stack.is_empty()) {
             journey.packet = self.next;
             self.next += 1;
             journey.step = 0;

@@ -1,4 +1,4 @@
-//! No sink allocates per event: a counting allocator watches a long trace.
+//! No sink allocates per event, and the aggregate keeps one in at most 48 bytes: a counting allocator watches.
 //!
 //! One test in a process of its own, because the count is the whole process's.
 
@@ -12,23 +12,35 @@ use ipft::sink::*;
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that are allocated now, and that were when most were.
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+fn grown(by: usize) {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    let bytes = BYTES.fetch_add(by, Ordering::Relaxed) + by;
+    PEAK.fetch_max(bytes, Ordering::Relaxed);
+}
 
 // SAFETY: every call is passed to the system's allocator with the arguments it came with; counting touches no memory
 // that it manages.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        grown(layout.size());
         // SAFETY: the caller keeps the contract of `alloc`, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the pointer came from `System`, through `alloc` or `realloc` here.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // Old and new may exist at once.
+        grown(size);
+        BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as in `dealloc`, and the caller keeps the contract of `realloc`.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -145,15 +157,42 @@ fn nothing_is_allocated_per_event() {
     jsonl.start(&trace).unwrap();
     assert_eq!(count(|batch| jsonl.events(batch).unwrap(), BATCHES), 0, "jsonl");
 
-    // Four times 65,536 events are four chunks of three vectors each; the rest are the lists of chunks and the table of
-    // packets as it doubles.
+    // 262,144 events are sixteen chunks of three vectors each; the rest are the lists of chunks, the packets, and
+    // their table as it doubles.
     let mut aggregate = Aggregate::new(Nowhere);
     aggregate.start(&trace).unwrap();
     let collecting = count(|batch| aggregate.events(batch).unwrap(), BATCHES);
-    assert!((12..30).contains(&collecting), "collecting: {collecting}");
+    assert!((48..70).contains(&collecting), "collecting: {collecting}");
 
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     aggregate.finish(&Summary::default()).unwrap();
     let printing = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert!(printing < 100, "printing: {printing}");
+    drop(aggregate);
+
+    // Just after the table of packets has doubled, which it does when seven eighths of a power of two are in it.
+    memory(Tracer::Function, (7 << 18) + 1, 1);
+    memory(Tracer::FunctionGraph, 2 * ((7 << 16) + 1), 2);
+    memory(Tracer::FunctionGraph, 300_000, 64);
+}
+
+/// Collects that many events and looks at the memory that it took.
+fn memory(tracer: Tracer, events: u64, per_packet: u64) {
+    let mut trace = trace();
+    trace.tracer = tracer;
+    trace.schema = Schema::default();
+    let mut aggregate = Aggregate::new(Nowhere);
+    aggregate.start(&trace).unwrap();
+    let mut batch = Batch::default();
+    fill(&mut batch, 0);
+    batch.events.truncate(1);
+    let before = BYTES.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    for index in 0..events {
+        batch.events[0].packet = 1 + index / per_packet;
+        batch.events[0].timestamp += 1;
+        aggregate.events(&batch).unwrap();
+    }
+    let each = (PEAK.load(Ordering::Relaxed) - before) as f64 / events as f64;
+    assert!(each <= 48.0, "{each} bytes an event, {per_packet} events a packet");
 }

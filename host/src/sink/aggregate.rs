@@ -24,7 +24,7 @@ use std::io::Write;
 
 use super::counter::Counter;
 use super::fields::{Fields, Style};
-use super::graph::{Graph, Line};
+use super::graph::Graph;
 use super::journal::{Journal, LIMIT};
 use super::output::Output;
 use super::rows::Rows;
@@ -65,31 +65,58 @@ impl<W: Write> Aggregate<W> {
     fn print(&mut self) -> Result<(), SinkError> {
         let out = &mut self.output.buffer;
         out.extend_from_slice(b"Timestamp            CPU                   Module                         Function\n");
-        let mut rows = Rows::new(&self.functions, self.graph);
-        let mut graph = Graph::default();
-        let mut events = Vec::new();
+        let mut printer = Printer {
+            output: &mut self.output,
+            journal: &self.journal,
+            fields: &self.fields,
+            rows: Rows::new(&self.functions, self.graph),
+            graph: self.graph.then(Graph::default),
+        };
+        let mut sorted = Vec::new();
         for packet in 0..self.journal.packets() {
-            self.output.buffer.extend_from_slice(b"===\n");
-            self.journal.events_of(packet, &mut events);
-            if !self.journal.is_sorted() {
-                events.sort_by_key(|event| self.journal.timestamp(*event));
-            }
-            let mut lines: &[Line] = &[];
-            if self.graph {
-                lines = graph.lay_out(events.iter().map(|event| self.journal.event(*event)));
-            }
-            for (position, event) in events.iter().enumerate() {
-                let kept = self.journal.event(*event);
-                let out = &mut self.output.buffer;
-                rows.push(out, &kept, lines.get(position));
-                if !self.fields.is_empty() {
-                    self.fields.push(out, self.journal.payload(*event));
-                }
-                out.push(b'\n');
-                self.output.line_done()?;
+            let events = self.journal.events_of(packet);
+            if self.journal.is_sorted() {
+                printer.print(events)?;
+            } else {
+                sorted.clear();
+                sorted.extend(events);
+                sorted.sort_by_key(|event| self.journal.timestamp(*event));
+                printer.print(sorted.iter().copied())?;
             }
         }
         self.output.flush()
+    }
+}
+
+/// What it takes to print a packet.
+struct Printer<'a, W> {
+    output: &'a mut Output<W>,
+    journal: &'a Journal,
+    fields: &'a Fields,
+    rows: Rows,
+    graph: Option<Graph>,
+}
+
+impl<W: Write> Printer<'_, W> {
+    /// Prints one packet's events, which are in order of time.
+    #[inline]
+    fn print(&mut self, events: impl Iterator<Item = u32> + Clone) -> Result<(), SinkError> {
+        self.output.buffer.extend_from_slice(b"===\n");
+        let lines = match &mut self.graph {
+            Some(graph) => graph.lay_out(events.clone().map(|event| self.journal.event(event))),
+            None => &[],
+        };
+        let mut lines = lines.iter();
+        for event in events {
+            let out = &mut self.output.buffer;
+            self.rows.push(out, &self.journal.event(event), lines.next());
+            if !self.fields.is_empty() {
+                self.fields.push(out, self.journal.payload(event));
+            }
+            out.push(b'\n');
+            self.output.line_done()?;
+        }
+        Ok(())
     }
 }
 

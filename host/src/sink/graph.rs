@@ -55,11 +55,12 @@ impl Graph {
         let mut current = None;
         let mut all_paired = true;
         for event in events {
+            let key = event.context();
             let context = match current {
-                Some((key, context)) if key == event.context => context,
-                _ => self.context(event.context),
+                Some((same, context)) if same == key => context,
+                _ => self.context(key),
             };
-            current = Some((event.context, context));
+            current = Some((key, context));
             let index = self.lines.len() as u32;
             let stack = &mut self.stacks[context as usize];
             let mut line = Line {
@@ -128,10 +129,15 @@ impl Graph {
 
 /// The entry of this return, as a position in the stack.
 fn entry_of(stack: &[Open], event: &Kept) -> Option<usize> {
+    let is_entry = |open: &Open| open.function == event.function && open.timestamp == event.entry_timestamp;
+    // Unless something was lost it is the last.
+    if stack.last().is_some_and(is_entry) {
+        return Some(stack.len() - 1);
+    }
     let deepest = stack.len().saturating_sub(MAX_DEPTH);
     stack[deepest..]
         .iter()
-        .rposition(|open| open.function == event.function && open.timestamp == event.entry_timestamp)
+        .rposition(is_entry)
         .map(|position| deepest + position)
 }
 
@@ -163,7 +169,7 @@ mod tests {
             events.push(Kept {
                 timestamp: time,
                 entry_timestamp: entered.parse().unwrap_or(0),
-                context: u64::from(context.as_bytes()[0]),
+                thread: u32::from(context.as_bytes()[0]),
                 function: u32::from(function.as_bytes()[0]),
                 cpu: 0,
                 kind: match kind {

@@ -12,7 +12,7 @@ use rustc_hash::FxBuildHasher;
 use crate::event::{Event, EventKind};
 
 /// What one chunk holds, in items.
-const CHUNK: usize = 1 << 16;
+const CHUNK: usize = 1 << 14;
 /// The end of a packet's list.
 const NONE: u32 = u32::MAX;
 /// In [`Row::function`]: the event is a return.
@@ -57,11 +57,19 @@ pub(super) struct Kept {
     pub(super) timestamp: u64,
     /// As in [`Event::entry_timestamp`]; 0 without nesting.
     pub(super) entry_timestamp: u64,
-    /// As in [`Event::context`]; 0 without nesting.
-    pub(super) context: u64,
+    /// As in [`Event::thread`]; 0 without nesting.
+    pub(super) thread: u32,
     pub(super) function: u32,
     pub(super) cpu: u32,
     pub(super) kind: EventKind,
+}
+
+impl Kept {
+    /// As in [`Event::context`].
+    #[inline]
+    pub(super) fn context(&self) -> u64 {
+        Event::context_of(self.thread, self.cpu)
+    }
 }
 
 /// What is kept of any event. The timestamp is split so that the row has no padding.
@@ -232,14 +240,13 @@ impl Journal {
         !self.unsorted
     }
 
-    /// Replaces the content of `events` by the packet's events, in the order in which they came.
-    pub(super) fn events_of(&self, number: u32, events: &mut Vec<u32>) {
-        events.clear();
-        let mut index = packet(&self.packets, number).first;
-        while index != NONE {
-            events.push(index);
-            index = self.row(index).next;
-        }
+    /// The packet's events, in the order in which they came.
+    #[inline]
+    pub(super) fn events_of(&self, number: u32) -> impl Iterator<Item = u32> + Clone {
+        let some = |event| (event != NONE).then_some(event);
+        std::iter::successors(Some(packet(&self.packets, number).first), move |event| {
+            some(self.row(*event).next)
+        })
     }
 
     #[inline]
@@ -257,17 +264,14 @@ impl Journal {
     pub(super) fn event(&self, event: u32) -> Kept {
         let chunk = &self.chunks[event as usize / CHUNK];
         let row = &chunk.rows[event as usize % CHUNK];
-        let (entry_timestamp, context) = match chunk.nesting.get(event as usize % CHUNK) {
-            Some(nesting) => (
-                u64::from_ne_bytes(nesting.entry_timestamp),
-                Event::context_of(nesting.thread, row.cpu),
-            ),
+        let (entry_timestamp, thread) = match chunk.nesting.get(event as usize % CHUNK) {
+            Some(nesting) => (u64::from_ne_bytes(nesting.entry_timestamp), nesting.thread),
             None => (0, 0),
         };
         Kept {
             timestamp: u64::from_ne_bytes(row.timestamp),
             entry_timestamp,
-            context,
+            thread,
             function: row.function & FUNCTION,
             cpu: row.cpu,
             kind: if row.function & RETURN == 0 {

@@ -230,7 +230,7 @@ mod tests {
                         let event = Kept {
                             timestamp,
                             entry_timestamp: timestamp.saturating_sub(duration),
-                            context: 0,
+                            thread: 0,
                             function,
                             cpu,
                             kind: [EventKind::Entry, EventKind::Return][case % 2],
@@ -260,7 +260,7 @@ mod tests {
         let event = Kept {
             timestamp: 75_681_521_100,
             entry_timestamp: 0,
-            context: 0,
+            thread: 0,
             function: 0,
             cpu: 0,
             kind: EventKind::Entry,

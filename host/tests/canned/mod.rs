@@ -150,6 +150,11 @@ fn lossy() -> Canned {
             cpu: None,
             count: u64::MAX / 2,
         },
+        Loss {
+            kind: LossKind::Undecodable,
+            cpu: None,
+            count: 3,
+        },
     ];
     script.summary.skipped = vec![SkippedFunction {
         name: "skb_panic".to_owned(),

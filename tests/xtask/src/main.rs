@@ -37,6 +37,9 @@ Scripts find functions that build networks in /guest/lib.sh, and udpflood in PAT
 /// The exit code of `vm` for everything that is not the command's own doing.
 const NOT_FINISHED: u8 = 125;
 
+/// The exit code of a program that a closed pipe ended, as a shell gives it.
+const BROKEN_PIPE: u8 = 128 + 13;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
@@ -48,6 +51,11 @@ fn main() -> ExitCode {
     }
     if asked(&["vm"]) {
         return vm(rest).unwrap_or_else(|error| {
+            let closed = error.downcast_ref::<std::io::Error>();
+            if closed.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+                // `cargo xtask vm -- COMMAND | head`: nobody listens any more, which is no failure to talk about.
+                return ExitCode::from(BROKEN_PIPE);
+            }
             match error.downcast_ref::<Unfinished>() {
                 Some(unfinished) => eprintln!("xtask: {unfinished}"),
                 None => eprintln!("xtask: {error:#}"),

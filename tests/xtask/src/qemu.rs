@@ -88,8 +88,13 @@ impl Run {
     }
 
     /// Whether the emulator has ended.
-    pub fn has_ended(&self) -> bool {
-        self.file("exit").exists()
+    pub fn has_ended(&mut self) -> bool {
+        // A supervisor ends before us only when somebody killed it, and then the emulator went with it.
+        let without_supervisor = self
+            .supervisor
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
+        without_supervisor || self.file("exit").exists()
     }
 
     fn command_line(&self, machine: &Machine) -> Vec<String> {
@@ -105,7 +110,7 @@ impl Run {
             add(&["-accel", "tcg,thread=multi"]);
         }
         // cmpxchg16b as QEMU 7.2 emulates it crashes Linux 6.12 now and then; la57 costs page walks.
-        add(&["-machine", "pc", "-cpu", "max,-cx16,-la57"]);
+        add(&["-machine", "q35", "-cpu", "max,-cx16,-la57"]);
         add(&["-m", &machine.memory.to_string(), "-smp", &machine.cpus.to_string()]);
         add(&[
             "-nodefaults",
@@ -150,15 +155,12 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        match self.supervisor.take() {
-            Some(mut supervisor) => {
-                drop(supervisor.stdin.take());
-                let _ = supervisor.wait();
-            }
-            None => {
-                let _ = fs::remove_dir_all(&self.folder);
-            }
+        if let Some(mut supervisor) = self.supervisor.take() {
+            drop(supervisor.stdin.take());
+            let _ = supervisor.wait();
         }
+        // The supervisor has removed it, if there was one that could.
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

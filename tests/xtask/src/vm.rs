@@ -283,7 +283,10 @@ impl Guest {
             }
             let reason = if ended {
                 let code = read_text(&run.file("exit"));
-                format!("it ended on its own (the emulator's exit code is {})", code.trim())
+                match code.trim() {
+                    "" => "the emulator and its supervisor were killed".to_owned(),
+                    code => format!("it ended on its own (the emulator's exit code is {code})"),
+                }
             } else if start.elapsed() >= self.timeout {
                 format!("it was killed after {} s", self.timeout.as_secs_f64())
             } else {
