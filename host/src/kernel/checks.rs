@@ -115,7 +115,8 @@ fn privileges(root: &Root) -> Check {
     let user = field("Uid")
         .and_then(|text| text.split_whitespace().nth(1))
         .unwrap_or("?");
-    if !has(CAP_SYS_ADMIN) && !(has(CAP_BPF) && has(CAP_PERFMON)) {
+    let may_trace = has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON));
+    if !may_trace {
         let found = if user == "0" {
             "root, but without the capabilities that tracing needs (CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON)"
                 .to_owned()
