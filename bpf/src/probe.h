@@ -84,10 +84,27 @@ enum {
 	WAKE_EVERY = 1024, /* events of a CPU between two wake-ups of the reader, which also looks by itself */
 };
 
+/* What the verifier takes the address of an sk_buff for. */
+enum pointer {
+	NUMBER,
+	TYPED,
+};
+
 static __always_inline __u32 slot_of(__u64 address)
 {
 	/* Frames and sk_buffs are aligned to 8 and spread over a page at least. */
 	return (__u32)((address >> 3) ^ (address >> 17)) & (FILTER_SIZE - 1);
+}
+
+/*
+ * Verifiers allow no arithmetic on a typed pointer but the difference to another pointer, which hashes as well. To be
+ * asked before the pointer has served as a map's key: it may be a number after that.
+ */
+static __always_inline __u32 slot_of_packet(__u64 skb, enum pointer pointer)
+{
+	if (pointer == TYPED)
+		asm volatile("%0 -= %1" : "+r"(skb) : "r"(live_packets));
+	return slot_of(skb);
 }
 
 static __always_inline struct ipft_cpu *this_cpu(void)
@@ -111,8 +128,9 @@ enum role {
 };
 
 /* The packet that lives at `skb`, made if there is none. 0: the table is full. */
-static __always_inline __u64 identify(__u64 skb, __u64 now, enum role role)
+static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now, enum role role)
 {
+	__u32 slot = slot_of_packet(skb, pointer);
 	struct packet *packet = bpf_map_lookup_elem(&packets, &skb);
 	__u64 id;
 
@@ -125,7 +143,7 @@ static __always_inline __u64 identify(__u64 skb, __u64 now, enum role role)
 		if (role == RELEASE)
 			packet->dying = 1;
 		if (role == FREE && !bpf_map_delete_elem(&packets, &skb))
-			__sync_fetch_and_add(&live_packets[slot_of(skb)], -1);
+			__sync_fetch_and_add(&live_packets[slot], -1);
 		return id;
 	}
 
@@ -136,7 +154,7 @@ static __always_inline __u64 identify(__u64 skb, __u64 now, enum role role)
 	if (role == FREE)
 		return fresh.id;
 	if (!bpf_map_update_elem(&packets, &skb, &fresh, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&live_packets[slot_of(skb)], 1);
+		__sync_fetch_and_add(&live_packets[slot], 1);
 		return fresh.id;
 	}
 	/* Full, or another CPU was first: packets in a shared sk_buff. */
@@ -148,13 +166,15 @@ static __always_inline __u64 identify(__u64 skb, __u64 now, enum role role)
 }
 
 /* A packet that does not match (any more) is released or freed: it loses its identity if it had one. */
-static __always_inline void forget(__u64 skb, enum role role)
+static __always_inline void forget(__u64 skb, enum pointer pointer, enum role role)
 {
-	if (!live_packets[slot_of(skb)])
+	__u32 slot = slot_of_packet(skb, pointer);
+
+	if (!live_packets[slot])
 		return;
 	if (role == FREE) {
 		if (!bpf_map_delete_elem(&packets, &skb))
-			__sync_fetch_and_add(&live_packets[slot_of(skb)], -1);
+			__sync_fetch_and_add(&live_packets[slot], -1);
 	} else {
 		struct packet *packet = bpf_map_lookup_elem(&packets, &skb);
 		if (packet)
@@ -202,10 +222,10 @@ static __always_inline int emit(void *ctx, __u64 packet, __u64 skb, __u64 now, _
 }
 
 /* The entry of a function with a packet that matches. The packet's identity, or 0 if the event is lost. */
-static __always_inline __u64 enter(void *ctx, __u64 skb, __u64 function, enum role role)
+static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, __u64 function, enum role role)
 {
 	__u64 now = bpf_ktime_get_ns();
-	__u64 packet = identify(skb, now, role);
+	__u64 packet = identify(skb, pointer, now, role);
 
 	if (!packet || !emit(ctx, packet, skb, now, function, 0))
 		return 0;
