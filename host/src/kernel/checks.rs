@@ -258,11 +258,19 @@ fn tracing(root: &Root) -> Check {
         Err((_, error)) => error,
     };
     if error.kind() == io::ErrorKind::PermissionDenied {
-        return Check::failure(
-            NAME,
-            "not allowed to read tracefs",
-            "run ipft as root, for example with sudo",
-        );
+        return if privileges(root).status == Status::Ok {
+            Check::failure(
+                NAME,
+                "the kernel lets nobody read tracefs, not even root",
+                "see what forbids it: kernel lockdown, or a security module such as SELinux or AppArmor",
+            )
+        } else {
+            Check::failure(
+                NAME,
+                "not allowed to read tracefs",
+                "run ipft as root, for example with sudo",
+            )
+        };
     }
     if tracefs::file(root, "trace").is_ok() {
         return Check::failure(
@@ -350,6 +358,9 @@ fn addresses(root: &Root) -> Check {
     });
     match (read, shown) {
         (Ok(()), Some(true)) => Check::ok(NAME, "shown to this process"),
+        (Ok(()), _) if tracefs::file(root, "available_filter_functions_addrs").is_ok() => {
+            Check::ok(NAME, "hidden in /proc/kallsyms; tracefs tells those that matter")
+        }
         (Ok(()), _) => Check::warning(
             NAME,
             "hidden from this process: functions whose names occur twice cannot be traced",
@@ -543,6 +554,14 @@ mod tests {
             "hidden",
             "kptr_restrict",
         );
+    }
+
+    #[test]
+    fn hidden_addresses_do_not_matter_where_tracefs_tells_them() {
+        let tree = machine()
+            .with("/proc/kallsyms", "0000000000000000 T _text\n")
+            .with("/sys/kernel/tracing/available_filter_functions_addrs", "");
+        assert!(run(&tree.root()).iter().all(|check| check.status == Status::Ok));
     }
 
     #[test]
