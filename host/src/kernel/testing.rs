@@ -3,7 +3,7 @@
 use super::Root;
 use super::btf::Kind;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Writes BTF, type by type. Ids are handed out in order, from 1 or from where the base ends.
@@ -160,7 +160,7 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all::<&Path>(&self.0);
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
