@@ -75,6 +75,9 @@ static __always_inline int trace(void *ctx, __u64 skb, enum role role)
 
 	if (!packet)
 		return UNTRACED;
+	/* A session whose returns nobody wants is an entry probe. */
+	if (SESSION && !config.remember_calls)
+		return UNTRACED;
 	if (SESSION)
 		*session_cookie(ctx) = packet;
 	else if (config.remember_calls)

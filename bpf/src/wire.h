@@ -26,7 +26,7 @@ struct ipft_config {
 	__u32 mark; /* the mark a packet must carry, already masked */
 	__u32 mask;
 	__u8 use_perf_buffer;
-	__u8 remember_calls;  /* remember each traced call, for the return program */
+	__u8 remember_calls;  /* remember each traced call, for its return */
 	__u8 function_source; /* enum ipft_function_source */
 	__u8 padding;
 };

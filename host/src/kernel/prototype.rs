@@ -104,6 +104,7 @@ impl PacketTypes {
         Some(Packet {
             argument,
             arguments: u8::try_from(arguments).unwrap_or(u8::MAX),
+            trampoline: suits_trampoline(btf, &prototype),
             position: register(btf, &prototype, index),
         })
     }
@@ -114,8 +115,20 @@ impl PacketTypes {
 pub(super) struct Packet {
     pub(super) argument: PacketArgument,
     pub(super) arguments: u8,
+    /// Whether BPF trampolines take the prototype.
+    pub(super) trampoline: bool,
     /// The argument register, from 0.
     pub(super) position: Result<u8, SkipReason>,
+}
+
+/// Whether a BPF trampoline can be made for a prototype: `btf_distill_func_proto` in `kernel/bpf/btf.c` refuses
+/// variable arguments, more than `MAX_BPF_FUNC_ARGS`, and a struct as result.
+fn suits_trampoline(btf: &Btf, prototype: &Type) -> bool {
+    const MAX_BPF_FUNC_ARGS: usize = 12;
+    let count = prototype.parameters().count();
+    let variable = prototype.parameters().any(|each| each.type_id == 0);
+    let result = btf.peel(prototype.target()).map(|result| result.kind());
+    !variable && count <= MAX_BPF_FUNC_ARGS && !matches!(result, Some(Kind::Struct | Kind::Union))
 }
 
 /// Argument registers for integers and pointers: rdi, rsi, rdx, rcx, r8, r9.

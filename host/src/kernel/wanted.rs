@@ -212,6 +212,7 @@ mod tests {
     const FIRST: Packet = Packet {
         argument: PacketArgument::Pointer,
         arguments: 1,
+        trampoline: true,
         position: Ok(0),
     };
 

@@ -11,7 +11,7 @@ use ipft_bpf::wire::{Config, FunctionSource};
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, MultiKind};
-use super::{Attachment, Backend, Buffer, FunctionIds, ProbeError, Request, nothing_attached, skip};
+use super::{Attachment, Backend, Buffer, FunctionIds, ProbeError, Request, nothing_attached, skip, unsupported};
 use crate::event::{SkippedFunction, Tracer};
 use crate::kernel::Candidate;
 
@@ -65,7 +65,7 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
         mark: request.mark,
         mask: request.mask,
         use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
-        remember_calls: returns && kind != MultiKind::Session,
+        remember_calls: returns,
         function_source: FunctionSource::FuncIp,
     };
     let attach_type = match kind {
@@ -94,7 +94,12 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
     } else {
         ipft_bpf::KPROBE
     };
-    let programs = Programs::load(object, config, request.buffer, &selected)?;
+    let needs = match kind {
+        MultiKind::Session => "kprobe sessions (Linux 6.10 and CONFIG_FPROBE)",
+        MultiKind::Entry | MultiKind::Return => "kprobe-multi links (Linux 5.18 and CONFIG_FPROBE)",
+    };
+    let programs = Programs::load(object, config, request.buffer, &selected)
+        .map_err(|error| unsupported(backend, needs, error))?;
 
     let mut linker = Linker {
         backend,
