@@ -7,8 +7,7 @@ use ipft_e2e::jsonl::{Kind, Recording, entries, follows};
 use ipft_e2e::{calls, shape};
 use xtask::kernel::Kernel;
 
-/// Functions on the way, and some that are not. Attaching a probe of its own to each function takes the emulated
-/// kernels a quarter of a second, so that the backends which do that get these, and the others all functions.
+/// Functions on the way of IPv4 packets, for what is compared between outputs.
 const ON_THE_WAY: &str = "^(ip_(rcv|local|forward|output|finish|send|route_input)|__ip_(local|finish)|icmp_(rcv|echo|\
                           reply|glue)|ping_(rcv|queue|lookup)|nf_(conntrack_(in|tcp|icmp|get)|nat|hook_slow|confirm|\
                           ct_get|checksum|ip_c)|__nf_(conn|ct)|tcp_(v4|rcv|ack|data|queue_rcv|add_backlog|wfree|event|\
@@ -17,7 +16,8 @@ const ON_THE_WAY: &str = "^(ip_(rcv|local|forward|output|finish|send|route_input
                           checksum_help|copy_datagram)|kfree_skb|__kfree|consume_skb|__consume|napi_(consume|skb)|veth|\
                           eth_(type|header)|neigh_(resolve|connected)|validate_xmit|sock_(wfree|rfree|queue|def|efree))";
 
-/// The ones that the known path is made of, for the backend that attaches slowest.
+/// The ones that the known path is made of, for the backends with a probe of its own for each function: attaching one
+/// and detaching it takes an emulated kernel half a second. The others get all functions.
 const KNOWN: &str = "^(ip_rcv|ip_local_deliver(_finish)?|ip_forward|ip_output|ip_finish_output2?|icmp_rcv|icmp_echo|\
                      icmp_reply|ping_rcv|tcp_v4_(rcv|do_rcv)|tcp_rcv_.*|nf_conntrack_in|nf_nat_(inet_fn|manip_pkt)|\
                      nf_hook_slow|__netif_receive_skb_core.*|__dev_queue_xmit|dev_hard_start_xmit|veth_xmit|skb_clone|\
@@ -30,7 +30,7 @@ const TRACERS: [&str; 2] = ["function", "function_graph"];
 /// All backends, with the functions that each traces here.
 const BACKENDS: [(&str, &str); 5] = [
     ("kprobe", KNOWN),
-    ("ftrace", ON_THE_WAY),
+    ("ftrace", KNOWN),
     ("kprobe-multi", ""),
     ("kprobe-session", ""),
     ("fentry-multi", ""),
