@@ -101,6 +101,6 @@ SILENT(silent_free_0, 0, FREE)
 SEC("?fexit")
 int function_return(__u64 *ctx)
 {
-	close_call(ctx, frame_of(ctx));
+	close_call(ctx, frame_of(ctx), this_function());
 	return 0;
 }

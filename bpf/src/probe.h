@@ -57,17 +57,28 @@ struct {
 	__type(value, struct packet);
 } packets SEC(".maps");
 
-/* A traced call that has not returned, by its frame: the address of its return address, which no other open call has. */
+/*
+ * Traced calls that have not returned, by their frame: the address of their return address. Calls that run at the same
+ * time have different ones, but for tail calls: a function that ends by jumping to another hands its frame on, and
+ * when that returns, both do, the inner one first.
+ */
+#define TAIL_CALLS 6
+
 struct call {
 	__u64 packet;
 	__u64 function;
+};
+
+struct frame {
+	__u64 depth; /* how many of the calls are open */
+	struct call calls[TAIL_CALLS];
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, __u64);
-	__type(value, struct call);
+	__type(value, struct frame);
 } calls SEC(".maps");
 
 /*
@@ -233,39 +244,52 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 }
 
 /* Remembers a traced call, so that exactly its return is traced. */
-static __always_inline void open_call(__u64 frame, __u64 packet, __u64 function)
+static __always_inline void open_call(__u64 address, __u64 packet, __u64 function)
 {
-	struct call call = {
-		.packet = packet,
-		.function = function,
-	};
+	struct frame *frame = bpf_map_lookup_elem(&calls, &address);
 
-	if (!bpf_map_update_elem(&calls, &frame, &call, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&live_calls[slot_of(frame)], 1);
+	if (!frame) {
+		struct frame fresh = {
+			.depth = 1,
+			.calls[0] = { .packet = packet, .function = function },
+		};
+		if (bpf_map_update_elem(&calls, &address, &fresh, BPF_NOEXIST))
+			__sync_fetch_and_add(&this_cpu()->calls_full, 1);
+		else
+			__sync_fetch_and_add(&live_calls[slot_of(address)], 1);
 		return;
 	}
-	/* An entry is there: the return of the call that had this frame before was missed. */
-	struct call *stale = bpf_map_lookup_elem(&calls, &frame);
-	if (stale) {
-		*stale = call;
-		__sync_fetch_and_add(&this_cpu()->calls_missed, 1);
-	} else {
-		__sync_fetch_and_add(&this_cpu()->calls_full, 1);
+	__u64 depth = frame->depth;
+	if (depth >= TAIL_CALLS) {
+		/* No function jumps on that often: returns of this frame were missed. */
+		__sync_fetch_and_add(&this_cpu()->calls_missed, depth);
+		depth = 0;
 	}
+	frame->calls[depth].packet = packet;
+	frame->calls[depth].function = function;
+	frame->depth = depth + 1;
 }
 
-/* The return from the call with this frame, if that call was traced. */
-static __always_inline void close_call(void *ctx, __u64 frame)
+/* The return from a call with this frame, if that call was traced. A `function` of ~0 stands for any. */
+static __always_inline void close_call(void *ctx, __u64 address, __u64 function)
 {
-	if (!live_calls[slot_of(frame)])
+	if (!live_calls[slot_of(address)])
 		return;
-	struct call *call = bpf_map_lookup_elem(&calls, &frame);
-	if (!call)
+	struct frame *frame = bpf_map_lookup_elem(&calls, &address);
+	if (!frame)
 		return;
-	__u64 packet = call->packet, function = call->function;
-	if (!bpf_map_delete_elem(&calls, &frame))
-		__sync_fetch_and_add(&live_calls[slot_of(frame)], -1);
-	emit(ctx, packet, 0, bpf_ktime_get_ns(), function, IPFT_RETURN);
+	__u64 depth = frame->depth - 1;
+	if (depth >= TAIL_CALLS)
+		return;
+	struct call call = frame->calls[depth];
+	/* The return of another packet's call, at a frame whose own return was missed. */
+	if (function != ~0ull && call.function != function)
+		return;
+	if (depth)
+		frame->depth = depth;
+	else if (!bpf_map_delete_elem(&calls, &address))
+		__sync_fetch_and_add(&live_calls[slot_of(address)], -1);
+	emit(ctx, call.packet, 0, bpf_ktime_get_ns(), call.function, IPFT_RETURN);
 }
 
 char LICENSE[] SEC("license") = "GPL";

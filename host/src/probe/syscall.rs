@@ -212,11 +212,9 @@ pub(super) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     owned(unsafe { libbpf_sys::bpf_raw_tracepoint_open(std::ptr::null(), program.as_raw_fd()) })
 }
 
-/// `BPF_TRACE_FENTRY_MULTI` and its companions, from 7.x's `include/uapi/linux/bpf.h`; libbpf does not know them yet.
+/// `BPF_TRACE_FENTRY_MULTI`, from 7.x's `include/uapi/linux/bpf.h`; libbpf does not know them yet.
 pub(super) const BPF_TRACE_FENTRY_MULTI: u32 = 59;
-/// Returns.
-pub(super) const BPF_TRACE_FEXIT_MULTI: u32 = 60;
-/// Both, with a session between them.
+/// `BPF_TRACE_FSESSION_MULTI`: entries and returns, with a session between them.
 pub(super) const BPF_TRACE_FSESSION_MULTI: u32 = 61;
 
 /// One tracing-multi link for many functions of one BTF (`struct { __aligned_u64 ids, cookies; __u32 cnt; }
