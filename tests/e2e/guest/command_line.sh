@@ -13,13 +13,16 @@ datagrams() {
 	settle
 }
 
+exit_to() {
+	echo "$2" >"$1"
+}
+
 # piped NAME READER ARGS...: runs ipft ARGS | READER in the background, as $PIPE, until it traces. READER is a shell
 # command; its exit code goes to NAME.reader.
 piped() {
 	local name=$1 reader=$2
 	shift 2
 	{
-		exit_to() { echo "$2" >"$1"; }
 		ipft "$@" 2>"$name.err" && exit_to "$name.exit" 0 || exit_to "$name.exit" $?
 	} | {
 		sh -c "$reader" >"$name.out" && exit_to "$name.reader" 0 || exit_to "$name.reader" $?

@@ -130,6 +130,8 @@ pub struct Summary {
 pub struct Skipped {
     /// Its name.
     pub name: String,
+    /// Its module.
+    pub module: String,
     /// Why.
     pub reason: String,
 }

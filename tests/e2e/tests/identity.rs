@@ -1,7 +1,7 @@
 //! A packet has one identity for as long as it lives, and no two packets have the same, although the kernel gives the
 //! next packet the memory of the last.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Event, Kind, Recording, entries};
@@ -34,30 +34,64 @@ fn left(kernel: Kernel) -> &'static Left {
     })
 }
 
+/// The trace. The kernel does not run a program that an interrupt has caught running, and counts that; a flood lives
+/// with one such loss now and then. For any other what follows would prove nothing.
 fn recording(kernel: Kernel, name: &str) -> Recording {
     let left = left(kernel);
     assert_eq!(left.exit(name), 0);
     let recording = Recording::read(&left.path(&format!("{name}.out"))).unwrap();
-    // With a loss, what follows would prove nothing.
-    assert!(recording.lost.is_empty(), "{:?}", recording.lost);
+    let lost = recording.summary.lost;
+    assert!(
+        lost == recording.lost("recursion") && lost * 1000 <= recording.summary.events,
+        "{:?} of {} events",
+        recording.lost,
+        recording.summary.events
+    );
     recording
 }
 
-fn ten_thousand_packets_have_ten_thousand_identities(kernel: Kernel) {
-    let recording = recording(kernel, "flood");
-    let packets = recording.packets();
-    for (packet, events) in &packets {
-        for once in ["ip_send_skb", "ip_rcv", "udp_rcv", "skb_release_data"] {
-            assert_eq!(entries(events, once), 1, "{once} of {packet:#x}: {events:#?}");
+/// Which of the functions a packet did not enter. To enter one twice fails: that is two packets.
+fn not_entered(packet: u64, events: &[&Event], functions: &[&'static str]) -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    for function in functions {
+        match entries(events, function) {
+            0 => missing.push(*function),
+            1 => {}
+            more => panic!("{packet:#x} entered {function} {more} times: {events:#?}"),
         }
     }
-    assert_eq!(packets.len(), 10_000);
-    assert_eq!(recording.summary.packets, 10_000);
-    // They lived in the same few places.
-    let mut places: BTreeMap<Option<u64>, usize> = BTreeMap::new();
-    for events in packets.values() {
-        *places.entry(events[0].skb).or_default() += 1;
+    missing
+}
+
+/// All that were sent were received, each with an identity of its own. New kernels put the end of a packet off until
+/// some more have come together, so the trace sees the ends of a few that were sent before it began, and misses a few.
+fn check_datagrams(recording: &Recording, count: usize) -> BTreeSet<Option<u64>> {
+    let (mut journeys, mut ended, mut lacking, mut places) = (0, 0, 0, BTreeSet::new());
+    for (packet, events) in recording.packets() {
+        let missing = not_entered(packet, &events, &["ip_send_skb", "ip_rcv", "udp_rcv"]);
+        let end = not_entered(packet, &events, &["skb_release_data"]);
+        if missing.len() == 3 {
+            assert!(end.is_empty(), "{packet:#x} is a part of another packet: {events:#?}");
+            continue;
+        }
+        journeys += 1;
+        lacking += missing.len() as u64;
+        ended += usize::from(end.is_empty());
+        places.insert(events[0].skb);
     }
+    assert!(
+        lacking <= recording.summary.lost,
+        "{lacking} events are missing, {} were lost",
+        recording.summary.lost
+    );
+    assert_eq!(journeys, count);
+    assert!(ended * 2 > count, "only {ended} of {count} were seen to end");
+    places
+}
+
+fn ten_thousand_packets_have_ten_thousand_identities(kernel: Kernel) {
+    // They lived in the same few places.
+    let places = check_datagrams(&recording(kernel, "flood"), 10_000);
     assert!(places.len() < 10_000, "no sk_buff was used twice, so nothing was shown");
 }
 
@@ -70,31 +104,22 @@ fn first_free(events: &[&Event]) -> Option<usize> {
 /// What holds for each packet that goes from one end of the pair to the other: one life, of which nothing is seen after
 /// its end, and one journey.
 fn check_lives(recording: &Recording) {
-    let mut ended = 0;
+    let (mut ended, mut lacking) = (0, 0);
     for (packet, events) in recording.packets() {
-        for once in [
-            "ip_send_skb",
-            "__ip_queue_xmit",
-            "ip_output",
-            "ip_rcv",
-            "tcp_v4_rcv",
-            "udp_rcv",
-        ] {
-            assert!(entries(&events, once) <= 1, "{once} of {packet:#x}: {events:#?}");
-        }
-        if entries(&events, "ip_rcv") == 1 {
-            assert_eq!(
-                entries(&events, "ip_output"),
-                1,
-                "{packet:#x} has another identity on the sender's side: {events:#?}"
-            );
-        }
+        not_entered(packet, &events, &["ip_send_skb", "__ip_queue_xmit", "tcp_v4_rcv", "udp_rcv"]);
+        let on_the_way = not_entered(packet, &events, &["ip_output", "ip_rcv"]);
+        // Received, and never sent: its sender's side has another identity.
+        lacking += u64::from(on_the_way == ["ip_output"]);
         if let Some(free) = first_free(&events) {
             ended += 1;
             let later = events[free + 1..].iter().find(|event| event.kind == Kind::Entry);
             assert!(later.is_none(), "{packet:#x} was freed, then {later:?}");
         }
     }
+    assert!(
+        lacking <= recording.summary.lost,
+        "{lacking} packets were not seen to be sent"
+    );
     let packets = recording.packets().len();
     assert!(
         ended * 10 > packets,
@@ -105,9 +130,7 @@ fn check_lives(recording: &Recording) {
 fn nothing_is_seen_of_a_datagram_after_its_end(kernel: Kernel) {
     let recording = recording(kernel, "datagrams");
     check_lives(&recording);
-    let packets = recording.packets();
-    assert_eq!(packets.len(), 200);
-    assert!(packets.values().all(|events| entries(events, "udp_rcv") == 1));
+    check_datagrams(&recording, 200);
 }
 
 fn clones_and_merged_packets_have_identities_of_their_own(kernel: Kernel) {

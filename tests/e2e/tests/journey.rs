@@ -45,6 +45,11 @@ fn missing(kernel: Kernel) -> &'static [&'static str] {
     }
 }
 
+/// Whether a backend sees functions of modules. Attaching by BTF needs the modules' BTF, which 5.10 does not have.
+fn sees_modules(kernel: Kernel, run: &str) -> bool {
+    kernel != Kernel::V5_10 || !run.starts_with("ftrace")
+}
+
 fn working(kernel: Kernel) -> impl Iterator<Item = &'static str> {
     let names = BACKENDS.iter().map(|(name, _)| *name);
     names.filter(move |name| !missing(kernel).contains(name))
@@ -103,6 +108,11 @@ fn recordings(kernel: Kernel, faults: &mut Faults) -> Vec<(String, Recording)> {
 fn a_ping_takes_its_known_path(kernel: Kernel) {
     let mut faults = Faults::default();
     for (run, recording) in recordings(kernel, &mut faults) {
+        let visible = |path: &[&'static str]| -> Vec<&str> {
+            let all = path.iter().copied();
+            all.filter(|step| sees_modules(kernel, &run) || !step.contains(':'))
+                .collect()
+        };
         let packets = recording.packets();
         let with = |function| {
             let mut found = packets.values().filter(move |events| entries(events, function) > 0);
@@ -126,7 +136,7 @@ fn a_ping_takes_its_known_path(kernel: Kernel) {
                     "icmp_echo",
                     "skb_release_data",
                 ];
-                faults.check(&run, follows(request, &path));
+                faults.check(&run, follows(request, &visible(&path)));
             }
             found => faults.0.push(format!("{run}: not one echo request but {found:?}")),
         }
@@ -146,7 +156,7 @@ fn a_ping_takes_its_known_path(kernel: Kernel) {
                     "icmp_rcv",
                     "ping_rcv",
                 ];
-                faults.check(&run, follows(reply, &path));
+                faults.check(&run, follows(reply, &visible(&path)));
             }
             found => faults.0.push(format!("{run}: not one echo reply but {found:?}")),
         }
@@ -197,15 +207,16 @@ fn nothing_is_lost_or_skipped_unseen(kernel: Kernel) {
         faults.expect(&run, recording.lost.is_empty(), || {
             format!("lost: {:?}", recording.lost)
         });
-        // Those that cannot be attached by any backend are no part of the table.
-        let table = recording.trace.functions.len() as u64;
-        let attached = recording.summary.attached;
-        faults.expect(&run, attached <= table && attached * 100 >= table * 95, || {
-            format!(
-                "{attached} of {table} functions attached: {:?}",
-                recording.summary.skipped
-            )
+        // Some functions no backend can attach: they take the packet on the stack, say. They are few.
+        let skipped = recording.summary.skipped.iter();
+        let skipped: Vec<_> = skipped
+            .filter(|skipped| skipped.module == "vmlinux" || sees_modules(kernel, &run))
+            .collect();
+        let table = recording.trace.functions.len();
+        faults.expect(&run, skipped.len() * 20 <= table, || {
+            format!("of {table} functions were skipped: {skipped:?}")
         });
+        faults.expect(&run, recording.summary.attached > 0, || "nothing was attached".into());
         faults.expect(&run, left(kernel).exit(&run) == 0, || {
             format!("exit code {}", left(kernel).exit(&run))
         });
