@@ -214,8 +214,24 @@ fn objection(function: &Candidate) -> Option<&'static str> {
         Some("several functions bear the name, and BTF cannot say which is meant; a kprobe backend sees them")
     } else if function.btf_id == 0 {
         Some("BTF does not describe it; a kprobe backend sees it")
+    } else if !function.trampoline {
+        Some("trampolines do not take its prototype; a kprobe backend sees it")
     } else {
         None
+    }
+}
+
+/// The error of a backend whose programs the kernel does not load. A kernel that lacks the mechanism says little more
+/// than "invalid argument".
+fn unsupported(backend: &'static str, needs: &str, error: ProbeError) -> ProbeError {
+    match error {
+        ProbeError::Libbpf { source, .. } if source.kind() != io::ErrorKind::PermissionDenied => {
+            ProbeError::Unsupported {
+                backend,
+                reason: format!("it needs {needs} ({source})"),
+            }
+        }
+        other => other,
     }
 }
 
@@ -235,10 +251,7 @@ fn nothing_attached(backend: &'static str, request: &Request<'_>, skipped: &[Ski
 /// Closing a perf kprobe or a trampoline waits for a grace period of RCU; threads share theirs.
 fn close_in_parallel(descriptors: Vec<OwnedFd>) {
     const THREADS: usize = 32;
-    if descriptors.len() < THREADS {
-        return;
-    }
-    let chunk = descriptors.len().div_ceil(THREADS);
+    let chunk = descriptors.len().div_ceil(THREADS).max(1);
     let mut rest = descriptors;
     std::thread::scope(|scope| {
         while !rest.is_empty() {
@@ -261,8 +274,9 @@ pub trait Backend: Sync {
     fn suits(&self, tracer: Tracer) -> bool;
 }
 
-/// All backends, the one with the lowest price per packet and the shortest start first.
-pub static BACKENDS: [&dyn Backend; 5] = [&FentryMulti, &KprobeSession, &KprobeMulti, &Ftrace, &Kprobe];
+/// All backends, in the order in which they are tried: the lowest price per packet first, but for `ftrace`, which
+/// would make the start and the end of a trace minutes long where a kprobe backend takes one.
+pub static BACKENDS: [&dyn Backend; 5] = [&FentryMulti, &KprobeSession, &KprobeMulti, &Kprobe, &Ftrace];
 
 /// The backend of this name.
 pub fn backend(name: &str) -> Option<&'static dyn Backend> {
