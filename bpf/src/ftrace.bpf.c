@@ -31,15 +31,15 @@ static __always_inline __u64 frame_of(__u64 *ctx)
 	return frame;
 }
 
-static __always_inline int finish(__u64 *ctx, __u64 skb, __u32 mark, enum role role)
+static __always_inline int finish(__u64 *ctx, __u64 skb, enum pointer pointer, __u32 mark, enum role role)
 {
 	if (!mark_matches(mark)) {
 		if (role == RELEASE || role == FREE)
-			forget(skb, role);
+			forget(skb, pointer, role);
 		return 0;
 	}
 	__u64 function = this_function();
-	__u64 packet = enter(ctx, skb, function, role);
+	__u64 packet = enter(ctx, skb, pointer, function, role);
 	if (packet && config.remember_calls)
 		open_call(frame_of(ctx), packet, function);
 	return 0;
@@ -50,20 +50,23 @@ static __always_inline int finish(__u64 *ctx, __u64 skb, __u32 mark, enum role r
 	int name(__u64 *ctx)                                                    \
 	{                                                                       \
 		struct sk_buff *skb = (void *)ctx[position];                    \
-		return finish(ctx, (__u64)skb, skb->mark, role);                \
+		return finish(ctx, (__u64)skb, TYPED, skb->mark, role);                \
 	}
 
-#define DOUBLE(name, position)                                                            \
-	SEC("?fentry")                                                                     \
-	int name(__u64 *ctx)                                                              \
-	{                                                                                 \
-		struct sk_buff *skb = 0;                                                  \
-		__u32 mark = 0;                                                           \
-		bpf_probe_read_kernel(&skb, sizeof(skb), (void *)ctx[position]);          \
-		if ((__s64)skb >= 0 || (__u64)skb & 7)                                    \
-			return 0;                                                         \
-		bpf_probe_read_kernel(&mark, sizeof(mark), &skb->mark);                   \
-		return finish(ctx, (__u64)skb, mark, ORDINARY);                           \
+/* Old verifiers refuse to load a pointer to a pointer from the context (btf_ctx_access), so it is read as memory. */
+#define DOUBLE(name, position)                                                   \
+	SEC("?fentry")                                                           \
+	int name(__u64 *ctx)                                                     \
+	{                                                                        \
+		void *where = 0;                                                 \
+		struct sk_buff *skb = 0;                                         \
+		__u32 mark = 0;                                                  \
+		bpf_probe_read_kernel(&where, sizeof(where), &ctx[position]);    \
+		bpf_probe_read_kernel(&skb, sizeof(skb), where);                 \
+		if ((__s64)skb >= 0 || (__u64)skb & 7)                           \
+			return 0;                                                \
+		bpf_probe_read_kernel(&mark, sizeof(mark), &skb->mark);          \
+		return finish(ctx, (__u64)skb, NUMBER, mark, ORDINARY);                  \
 	}
 
 POINTER(pointer_0, 0, ORDINARY)
@@ -87,7 +90,7 @@ POINTER(free_0, 0, FREE)
 	SEC("?fentry")                                 \
 	int name(__u64 *ctx)                          \
 	{                                             \
-		forget(ctx[position], role);          \
+		forget(ctx[position], TYPED, role);          \
 		return 0;                             \
 	}
 
@@ -98,6 +101,6 @@ SILENT(silent_free_0, 0, FREE)
 SEC("?fexit")
 int function_return(__u64 *ctx)
 {
-	close_call(ctx, frame_of(ctx));
+	close_call(ctx, frame_of(ctx), this_function());
 	return 0;
 }

@@ -44,6 +44,9 @@ ALL_PROGRAMS
 SEC("?kretprobe")
 int function_return(struct pt_regs *ctx)
 {
-	close_call(ctx, PT_REGS_SP(ctx) - sizeof(long));
+	/* Without a cookie nothing tells which function it is: the instruction pointer is the caller's. */
+	__u64 function = config.function_source == IPFT_FROM_REGS ? ~0ull : this_function(ctx);
+
+	close_call(ctx, PT_REGS_SP(ctx) - sizeof(long), function);
 	return 0;
 }

@@ -57,17 +57,28 @@ struct {
 	__type(value, struct packet);
 } packets SEC(".maps");
 
-/* A traced call that has not returned, by its frame: the address of its return address, which no other open call has. */
+/*
+ * Traced calls that have not returned, by their frame: the address of their return address. Calls that run at the same
+ * time have different ones, but for tail calls: a function that ends by jumping to another hands its frame on, and
+ * when that returns, both do, the inner one first.
+ */
+#define TAIL_CALLS 6
+
 struct call {
 	__u64 packet;
 	__u64 function;
+};
+
+struct frame {
+	__u64 depth; /* how many of the calls are open */
+	struct call calls[TAIL_CALLS];
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, __u64);
-	__type(value, struct call);
+	__type(value, struct frame);
 } calls SEC(".maps");
 
 /*
@@ -84,10 +95,27 @@ enum {
 	WAKE_EVERY = 1024, /* events of a CPU between two wake-ups of the reader, which also looks by itself */
 };
 
+/* What the verifier takes the address of an sk_buff for. */
+enum pointer {
+	NUMBER,
+	TYPED,
+};
+
 static __always_inline __u32 slot_of(__u64 address)
 {
 	/* Frames and sk_buffs are aligned to 8 and spread over a page at least. */
 	return (__u32)((address >> 3) ^ (address >> 17)) & (FILTER_SIZE - 1);
+}
+
+/*
+ * Verifiers allow no arithmetic on a typed pointer but the difference to another pointer, which hashes as well. To be
+ * asked before the pointer has served as a map's key: it may be a number after that.
+ */
+static __always_inline __u32 slot_of_packet(__u64 skb, enum pointer pointer)
+{
+	if (pointer == TYPED)
+		asm volatile("%0 -= %1" : "+r"(skb) : "r"(live_packets));
+	return slot_of(skb);
 }
 
 static __always_inline struct ipft_cpu *this_cpu(void)
@@ -111,8 +139,9 @@ enum role {
 };
 
 /* The packet that lives at `skb`, made if there is none. 0: the table is full. */
-static __always_inline __u64 identify(__u64 skb, __u64 now, enum role role)
+static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now, enum role role)
 {
+	__u32 slot = slot_of_packet(skb, pointer);
 	struct packet *packet = bpf_map_lookup_elem(&packets, &skb);
 	__u64 id;
 
@@ -125,7 +154,7 @@ static __always_inline __u64 identify(__u64 skb, __u64 now, enum role role)
 		if (role == RELEASE)
 			packet->dying = 1;
 		if (role == FREE && !bpf_map_delete_elem(&packets, &skb))
-			__sync_fetch_and_add(&live_packets[slot_of(skb)], -1);
+			__sync_fetch_and_add(&live_packets[slot], -1);
 		return id;
 	}
 
@@ -136,7 +165,7 @@ static __always_inline __u64 identify(__u64 skb, __u64 now, enum role role)
 	if (role == FREE)
 		return fresh.id;
 	if (!bpf_map_update_elem(&packets, &skb, &fresh, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&live_packets[slot_of(skb)], 1);
+		__sync_fetch_and_add(&live_packets[slot], 1);
 		return fresh.id;
 	}
 	/* Full, or another CPU was first: packets in a shared sk_buff. */
@@ -148,13 +177,15 @@ static __always_inline __u64 identify(__u64 skb, __u64 now, enum role role)
 }
 
 /* A packet that does not match (any more) is released or freed: it loses its identity if it had one. */
-static __always_inline void forget(__u64 skb, enum role role)
+static __always_inline void forget(__u64 skb, enum pointer pointer, enum role role)
 {
-	if (!live_packets[slot_of(skb)])
+	__u32 slot = slot_of_packet(skb, pointer);
+
+	if (!live_packets[slot])
 		return;
 	if (role == FREE) {
 		if (!bpf_map_delete_elem(&packets, &skb))
-			__sync_fetch_and_add(&live_packets[slot_of(skb)], -1);
+			__sync_fetch_and_add(&live_packets[slot], -1);
 	} else {
 		struct packet *packet = bpf_map_lookup_elem(&packets, &skb);
 		if (packet)
@@ -202,10 +233,10 @@ static __always_inline int emit(void *ctx, __u64 packet, __u64 skb, __u64 now, _
 }
 
 /* The entry of a function with a packet that matches. The packet's identity, or 0 if the event is lost. */
-static __always_inline __u64 enter(void *ctx, __u64 skb, __u64 function, enum role role)
+static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, __u64 function, enum role role)
 {
 	__u64 now = bpf_ktime_get_ns();
-	__u64 packet = identify(skb, now, role);
+	__u64 packet = identify(skb, pointer, now, role);
 
 	if (!packet || !emit(ctx, packet, skb, now, function, 0))
 		return 0;
@@ -213,39 +244,52 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, __u64 function, enum ro
 }
 
 /* Remembers a traced call, so that exactly its return is traced. */
-static __always_inline void open_call(__u64 frame, __u64 packet, __u64 function)
+static __always_inline void open_call(__u64 address, __u64 packet, __u64 function)
 {
-	struct call call = {
-		.packet = packet,
-		.function = function,
-	};
+	struct frame *frame = bpf_map_lookup_elem(&calls, &address);
 
-	if (!bpf_map_update_elem(&calls, &frame, &call, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&live_calls[slot_of(frame)], 1);
+	if (!frame) {
+		struct frame fresh = {
+			.depth = 1,
+			.calls[0] = { .packet = packet, .function = function },
+		};
+		if (bpf_map_update_elem(&calls, &address, &fresh, BPF_NOEXIST))
+			__sync_fetch_and_add(&this_cpu()->calls_full, 1);
+		else
+			__sync_fetch_and_add(&live_calls[slot_of(address)], 1);
 		return;
 	}
-	/* An entry is there: the return of the call that had this frame before was missed. */
-	struct call *stale = bpf_map_lookup_elem(&calls, &frame);
-	if (stale) {
-		*stale = call;
-		__sync_fetch_and_add(&this_cpu()->calls_missed, 1);
-	} else {
-		__sync_fetch_and_add(&this_cpu()->calls_full, 1);
+	__u64 depth = frame->depth;
+	if (depth >= TAIL_CALLS) {
+		/* No function jumps on that often: returns of this frame were missed. */
+		__sync_fetch_and_add(&this_cpu()->calls_missed, depth);
+		depth = 0;
 	}
+	frame->calls[depth].packet = packet;
+	frame->calls[depth].function = function;
+	frame->depth = depth + 1;
 }
 
-/* The return from the call with this frame, if that call was traced. */
-static __always_inline void close_call(void *ctx, __u64 frame)
+/* The return from a call with this frame, if that call was traced. A `function` of ~0 stands for any. */
+static __always_inline void close_call(void *ctx, __u64 address, __u64 function)
 {
-	if (!live_calls[slot_of(frame)])
+	if (!live_calls[slot_of(address)])
 		return;
-	struct call *call = bpf_map_lookup_elem(&calls, &frame);
-	if (!call)
+	struct frame *frame = bpf_map_lookup_elem(&calls, &address);
+	if (!frame)
 		return;
-	__u64 packet = call->packet, function = call->function;
-	if (!bpf_map_delete_elem(&calls, &frame))
-		__sync_fetch_and_add(&live_calls[slot_of(frame)], -1);
-	emit(ctx, packet, 0, bpf_ktime_get_ns(), function, IPFT_RETURN);
+	__u64 depth = frame->depth - 1;
+	if (depth >= TAIL_CALLS)
+		return;
+	struct call call = frame->calls[depth];
+	/* The return of another packet's call, at a frame whose own return was missed. */
+	if (function != ~0ull && call.function != function)
+		return;
+	if (depth)
+		frame->depth = depth;
+	else if (!bpf_map_delete_elem(&calls, &address))
+		__sync_fetch_and_add(&live_calls[slot_of(address)], -1);
+	emit(ctx, call.packet, 0, bpf_ktime_get_ns(), call.function, IPFT_RETURN);
 }
 
 char LICENSE[] SEC("license") = "GPL";

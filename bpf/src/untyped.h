@@ -78,12 +78,12 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 
 	if (!mark_matches(mark_of(skb))) {
 		if (role == RELEASE || role == FREE)
-			forget(skb, role);
+			forget(skb, NUMBER, role);
 		return UNTRACED;
 	}
 
 	__u64 function = this_function(ctx);
-	__u64 packet = enter(ctx, skb, function, role);
+	__u64 packet = enter(ctx, skb, NUMBER, function, role);
 	if (!packet)
 		return UNTRACED;
 	if (config.session)
@@ -106,7 +106,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 	SEC(SECTION)                                                             \
 	int name(CONTEXT *ctx)                                                   \
 	{                                                                        \
-		forget(ARGUMENT(position), role);                                \
+		forget(ARGUMENT(position), NUMBER, role);                                \
 		return UNTRACED;                                           \
 	}
 

@@ -1,10 +1,9 @@
 //! The `kprobe` backend: one perf event per function. It works on every kernel with kprobes, and is the only one on
 //! kernels without FPROBE that sees functions with a compiler suffix.
 //!
-//! Where it can, it puts the probe behind the instruction that ftrace patches, not on it. A probe on it is armed
-//! through ftrace, which walks all of its tens of thousands of records for every single probe (`kernel/trace/ftrace.c`,
-//! `ftrace_hash_rec_update_modify`); a probe behind it is one patched instruction, which the kernel turns into a jump
-//! by itself later. The arguments are still in their registers there.
+//! Both arming and disarming walk all of ftrace's records (`kernel/trace/ftrace.c`, `__ftrace_hash_rec_update`), some
+//! 10 million instructions a probe, and disarming waits for a grace period under `event_mutex`: this backend starts
+//! and stops slowly, and threads cannot help.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,19 +24,11 @@ pub struct Kprobe;
 
 const NAME: &str = "kprobe";
 
-/// Bytes from a function's start (or its ftrace location) to the first instruction behind ftrace's: a five-byte nop,
-/// after four bytes of `endbr64` in kernels with IBT. An offset inside an instruction is refused by the kernel.
-#[cfg(target_arch = "x86_64")]
-const OFFSETS: [u64; 3] = [5, 9, 0];
-#[cfg(not(target_arch = "x86_64"))]
-const OFFSETS: [u64; 1] = [0];
-
 /// What came of one function.
 enum Outcome {
     Attached {
         event: OwnedFd,
         link: Option<OwnedFd>,
-        address: u64,
         exit: Option<(OwnedFd, Option<OwnedFd>)>,
     },
     Refused(io::Error),
@@ -126,12 +117,7 @@ impl Backend for Kprobe {
         for (index, outcome) in outcomes.into_iter().enumerate() {
             let (function, _) = &all[index];
             match outcome {
-                Outcome::Attached {
-                    event,
-                    link,
-                    address,
-                    exit,
-                } => {
+                Outcome::Attached { event, link, exit } => {
                     events.push(event);
                     links.extend(link);
                     if let Some((event, link)) = exit {
@@ -140,7 +126,7 @@ impl Backend for Kprobe {
                     }
                     if index < request.functions.len() {
                         attached += 1;
-                        addresses.push((address, index as u32));
+                        addresses.push((function.address, index as u32));
                     }
                 }
                 Outcome::Refused(error) => skipped.push(skip(function, describe(&error))),
@@ -206,51 +192,23 @@ fn attach_one(
     return_program: Option<BorrowedFd<'_>>,
     cookie: Option<u64>,
 ) -> Outcome {
-    let target = |offset| {
-        if function.address == 0 {
-            KprobeTarget::Symbol(&function.name, offset)
-        } else {
-            KprobeTarget::Address(function.address + offset)
-        }
+    let target = match function.address {
+        0 => KprobeTarget::Symbol(&function.name),
+        address => KprobeTarget::Address(address),
     };
-    let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
-    for offset in OFFSETS {
-        let event = match syscall::open_kprobe(pmu, target(offset), false) {
-            Ok(event) => event,
-            Err(error) => {
-                refusal = error;
-                continue;
-            }
-        };
-        let connected = connect(program, &event, cookie);
-        let exit = match return_program {
-            None => None,
-            Some(program) => {
-                // A kretprobe must be on the entry, and by name the kernel finds that itself.
-                let at = if function.ambiguous {
-                    target(0)
-                } else {
-                    KprobeTarget::Symbol(&function.name, 0)
-                };
-                let exit = syscall::open_kprobe(pmu, at, true)
-                    .and_then(|event| connect(program, &event, cookie).map(|link| (event, link)));
-                match exit {
-                    Ok(exit) => Some(exit),
-                    Err(error) => return Outcome::Refused(error),
-                }
-            }
-        };
-        return match connected {
-            Ok(link) => Outcome::Attached {
-                event,
-                link,
-                address: function.address + offset,
-                exit,
-            },
-            Err(error) => Outcome::Refused(error),
-        };
+    let open = |program, is_return| {
+        let event = syscall::open_kprobe(pmu, target, is_return)?;
+        let link = connect(program, &event, cookie)?;
+        Ok((event, link))
+    };
+    let exit = match return_program.map(|program| open(program, true)).transpose() {
+        Ok(exit) => exit,
+        Err(error) => return Outcome::Refused(error),
+    };
+    match open(program, false) {
+        Ok((event, link)) => Outcome::Attached { event, link, exit },
+        Err(error) => Outcome::Refused(error),
     }
-    Outcome::Refused(refusal)
 }
 
 fn connect(program: BorrowedFd<'_>, event: &OwnedFd, cookie: Option<u64>) -> io::Result<Option<OwnedFd>> {

@@ -23,8 +23,8 @@ fn owned(result: i32) -> io::Result<OwnedFd> {
 /// Where a kprobe goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum KprobeTarget<'a> {
-    /// Bytes behind a symbol.
-    Symbol(&'a str, u64),
+    /// A symbol.
+    Symbol(&'a str),
     /// An address in kernel text.
     Address(u64),
 }
@@ -33,7 +33,7 @@ pub(super) enum KprobeTarget<'a> {
 /// `/sys/bus/event_source/devices/kprobe/type`.
 pub(super) fn open_kprobe(pmu: u32, target: KprobeTarget<'_>, is_return: bool) -> io::Result<OwnedFd> {
     let name = match target {
-        KprobeTarget::Symbol(name, _) => Some(CString::new(name)?),
+        KprobeTarget::Symbol(name) => Some(CString::new(name)?),
         KprobeTarget::Address(_) => None,
     };
     // SAFETY: all-zero is a valid perf_event_attr, which is plain data.
@@ -44,9 +44,8 @@ pub(super) fn open_kprobe(pmu: u32, target: KprobeTarget<'_>, is_return: bool) -
     attr.config = is_return.into();
     // The unions hold kprobe_func and probe_offset, or a null pointer and kprobe_addr (perf_event_open(2)).
     match target {
-        KprobeTarget::Symbol(_, offset) => {
+        KprobeTarget::Symbol(_) => {
             attr.__bindgen_anon_3.config1 = name.as_ref().map_or(0, |name| name.as_ptr() as u64);
-            attr.__bindgen_anon_4.config2 = offset;
         }
         KprobeTarget::Address(address) => attr.__bindgen_anon_4.config2 = address,
     }
@@ -213,11 +212,9 @@ pub(super) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     owned(unsafe { libbpf_sys::bpf_raw_tracepoint_open(std::ptr::null(), program.as_raw_fd()) })
 }
 
-/// `BPF_TRACE_FENTRY_MULTI` and its companions, from 7.x's `include/uapi/linux/bpf.h`; libbpf does not know them yet.
+/// `BPF_TRACE_FENTRY_MULTI`, from 7.x's `include/uapi/linux/bpf.h`; libbpf does not know them yet.
 pub(super) const BPF_TRACE_FENTRY_MULTI: u32 = 59;
-/// Returns.
-pub(super) const BPF_TRACE_FEXIT_MULTI: u32 = 60;
-/// Both, with a session between them.
+/// `BPF_TRACE_FSESSION_MULTI`: entries and returns, with a session between them.
 pub(super) const BPF_TRACE_FSESSION_MULTI: u32 = 61;
 
 /// One tracing-multi link for many functions of one BTF (`struct { __aligned_u64 ids, cookies; __u32 cnt; }
