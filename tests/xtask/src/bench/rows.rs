@@ -104,7 +104,7 @@ const OLD_6_18: Old = Old {
     name: "6.18 kprobe-multi",
     unmarked: 32_100.0,
     marked: 141_600.0,
-    path: 58.0,
+    path: 59.0,
     ready: 3.2,
 };
 const OLD_6_1: Old = Old {
@@ -118,7 +118,7 @@ const OLD_5_10: Old = Old {
     name: "kprobe",
     unmarked: 25_300.0,
     marked: 83_600.0,
-    path: 58.0,
+    path: 56.0,
     ready: 45.4,
 };
 
