@@ -74,7 +74,7 @@ pub(crate) fn attach(mechanism: Mechanism, functions: &[Candidate]) -> Result<At
     Ok(attached)
 }
 
-/// Of a session's entry: 1 leaves the return alone, which is what a program does with a packet that nobody asked for.
+/// Of a kprobe session's entry: 1 leaves the return alone, as a program does for a packet that nobody asked for.
 const NO_RETURN_WANTED: i32 = 1;
 
 /// What 7.x calls these in `enum bpf_attach_type`.
@@ -200,11 +200,8 @@ fn fentry_multi(functions: &[Candidate], attach_type: u32) -> Result<Attached> {
                 None => continue,
             },
         };
-        let mut load = tracing(attach_type, 0, module);
-        if attach_type == BPF_TRACE_FSESSION_MULTI {
-            load.returns = NO_RETURN_WANTED;
-        }
-        let program = bpf::load(load).context("load a program")?;
+        // A session through trampolines cannot leave returns out: its programs return 0, whatever they see.
+        let program = bpf::load(tracing(attach_type, 0, module)).context("load a program")?;
         let ids: Vec<u32> = group.iter().map(|function| function.btf_id).collect();
         link(&mut attached, &ids, &mut |ids| {
             bpf::link_tracing_multi(program.as_fd(), attach_type, ids)
