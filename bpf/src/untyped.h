@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * For programs that serve many functions at once and so get arguments without a type: how they read the mark, tell a
- * packet from rubbish, and use a session. The .bpf.c files define this_function(), frame_of() and UNTRACED before this.
+ * packet from rubbish, and use a session. The .bpf.c files define this_function(), frame_of(), UNTRACED (what a program
+ * returns for a call that is not traced), CONTEXT, SECTION and ARGUMENT(position) before this. They are compiled
+ * twice: with SESSION 1, one program serves entry and return.
  *
  * There is one program for each place where the packet can be: which argument (0 to 5, the registers of the calling
  * convention) and what the argument is. The place is known when a function is attached, so a program that had to look
@@ -32,17 +34,22 @@ static __always_inline __u64 *session_cookie(void *ctx)
 	return bpf_session_cookie();
 }
 
-static __always_inline __u32 mark_of(__u64 skb)
+/* For kernels without the cast (before 6.2). A function of its own keeps its stack out of the fast path. */
+static __noinline __u32 mark_read(__u64 skb)
 {
+	struct sk_buff *untyped = (void *)skb;
 	__u32 mark = 0;
 
-	if (bpf_ksym_exists(bpf_rdonly_cast)) {
-		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
-		return typed->mark;
-	}
-	struct sk_buff *untyped = (void *)skb;
 	bpf_probe_read_kernel(&mark, sizeof(mark), &untyped->mark);
 	return mark;
+}
+
+static __always_inline __u32 mark_of(__u64 skb)
+{
+	if (!bpf_ksym_exists(bpf_rdonly_cast))
+		return mark_read(skb);
+	struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
+	return typed->mark;
 }
 
 enum argument {
@@ -57,16 +64,50 @@ static __always_inline int session_return(void *ctx)
 	__u64 packet = *session_cookie(ctx);
 
 	if (packet)
-		emit(ctx, packet, 0, bpf_ktime_get_ns(), this_function(ctx), IPFT_RETURN);
+		leave(ctx, packet, this_function(ctx));
 	return 0;
 }
 
-/* The includer defines UNTRACED: what a program returns for a call that is not traced. */
+static __always_inline int trace(void *ctx, __u64 skb, enum role role)
+{
+	__u64 function = this_function(ctx);
+	__u64 packet = enter(ctx, skb, NUMBER, function, role);
+
+	if (!packet)
+		return UNTRACED;
+	if (SESSION)
+		*session_cookie(ctx) = packet;
+	else if (config.remember_calls)
+		open_call(frame_of(ctx), packet, function);
+	return 0;
+}
+
+/* Functions of their own, so that a packet that does not match pays for no register that they save. */
+static __noinline int trace_ordinary(void *ctx, __u64 skb)
+{
+	return trace(ctx, skb, ORDINARY);
+}
+
+static __noinline int trace_teardown(void *ctx, __u64 skb)
+{
+	return trace(ctx, skb, TEARDOWN);
+}
+
+static __noinline int trace_release(void *ctx, __u64 skb)
+{
+	return trace(ctx, skb, RELEASE);
+}
+
+static __noinline int trace_free(void *ctx, __u64 skb)
+{
+	return trace(ctx, skb, FREE);
+}
+
 static __always_inline int probe(void *ctx, __u64 value, enum argument argument, enum role role)
 {
 	__u64 skb = value;
 
-	if (config.session && session_is_return(ctx))
+	if (SESSION && session_is_return(ctx))
 		return session_return(ctx);
 	if (argument == DOUBLE_POINTER) {
 		skb = 0;
@@ -82,18 +123,20 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 		return UNTRACED;
 	}
 
-	__u64 function = this_function(ctx);
-	__u64 packet = enter(ctx, skb, NUMBER, function, role);
-	if (!packet)
-		return UNTRACED;
-	if (config.session)
-		*session_cookie(ctx) = packet;
-	else if (config.remember_calls)
-		open_call(frame_of(ctx), packet, function);
-	return 0;
+	switch (role) {
+	case ORDINARY:
+		return trace_ordinary(ctx, skb);
+	case TEARDOWN:
+		return trace_teardown(ctx, skb);
+	case RELEASE:
+		return trace_release(ctx, skb);
+	case FREE:
+		return trace_free(ctx, skb);
+	}
+	return UNTRACED;
 }
 
-/* Stamps out the programs. The includer defines SECTION and ARGUMENT(position). */
+/* Stamps out the programs. */
 #define ENTRY(name, position, argument, role)                                    \
 	SEC(SECTION)                                                             \
 	int name(CONTEXT *ctx)                                                   \

@@ -41,7 +41,6 @@ impl Backend for FentryMulti {
             mask: request.mask,
             use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
             remember_calls: false,
-            session,
             function_source: FunctionSource::Cookie,
         };
         let attach_type = if session {
@@ -89,7 +88,12 @@ impl Backend for FentryMulti {
                 ..Selected::plain(*name)
             })
             .collect();
-        let programs = Programs::load(ipft_bpf::FENTRY_MULTI, config, request.buffer, &selected)?;
+        let object = if session {
+            ipft_bpf::FENTRY_SESSION
+        } else {
+            ipft_bpf::FENTRY_MULTI
+        };
+        let programs = Programs::load(object, config, request.buffer, &selected)?;
 
         let modules = syscall::module_btfs();
         let mut own_programs = Vec::new();

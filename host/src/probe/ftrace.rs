@@ -46,7 +46,6 @@ impl Backend for Ftrace {
             mask: request.mask,
             use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
             remember_calls: returns,
-            session: false,
             function_source: FunctionSource::Cookie,
         };
         let mut skipped = Vec::new();

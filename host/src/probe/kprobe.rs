@@ -61,7 +61,6 @@ impl Backend for Kprobe {
             mask: request.mask,
             use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
             remember_calls: returns,
-            session: false,
             function_source: source,
         };
 

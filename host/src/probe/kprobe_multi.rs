@@ -66,7 +66,6 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
         mask: request.mask,
         use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
         remember_calls: returns && kind != MultiKind::Session,
-        session: kind == MultiKind::Session,
         function_source: FunctionSource::FuncIp,
     };
     let attach_type = match kind {
@@ -90,7 +89,12 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
             ..Selected::plain(RETURN_PROGRAM)
         });
     }
-    let programs = Programs::load(ipft_bpf::KPROBE, config, request.buffer, &selected)?;
+    let object = if kind == MultiKind::Session {
+        ipft_bpf::KPROBE_SESSION
+    } else {
+        ipft_bpf::KPROBE
+    };
+    let programs = Programs::load(object, config, request.buffer, &selected)?;
 
     let mut linker = Linker {
         backend,

@@ -235,10 +235,7 @@ fn nothing_attached(backend: &'static str, request: &Request<'_>, skipped: &[Ski
 /// Closing a perf kprobe or a trampoline waits for a grace period of RCU; threads share theirs.
 fn close_in_parallel(descriptors: Vec<OwnedFd>) {
     const THREADS: usize = 32;
-    if descriptors.len() < THREADS {
-        return;
-    }
-    let chunk = descriptors.len().div_ceil(THREADS);
+    let chunk = descriptors.len().div_ceil(THREADS).max(1);
     let mut rest = descriptors;
     std::thread::scope(|scope| {
         while !rest.is_empty() {

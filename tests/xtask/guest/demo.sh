@@ -5,13 +5,18 @@ set -euo pipefail
 . "$1"
 cd "$2"
 
+say() { printf 'xtask:   %s\n' "$*" >&2; }
+
+say "building the network: client - router (NAT) - server"
 network_nat
 for tracer in function function_graph; do
-	echo "ipft -m $MARK -t $tracer: attaching" >&2
+	say "ipft -m $MARK -t $tracer: attaching"
 	start_ipft "$tracer" -m "$MARK" -t "$tracer"
-	echo "ipft -m $MARK -t $tracer: ping and TCP from client through router to server" >&2
-	ip netns exec client ping -n -q -c 1 -W 5 10.1.0.2 >&2
+	say "$(grep attached "$tracer.err" || :)"
+	say "ping and TCP, from client through router to server"
+	ip netns exec client ping -n -q -c 1 -W 5 10.1.0.2 >/dev/null
 	tcp_exchange client server 10.1.0.2 8000
+	say "stopping ipft"
 	stop_ipft
 	mv "$tracer.out" "$tracer.txt"
 	mv "$tracer.err" "$tracer.messages"

@@ -2,7 +2,8 @@
 //!
 //! A thing is a folder, `NAME-KEY`; the key is a hash of all that decides its content, so a changed recipe is a new
 //! folder. It is built under a temporary name and renamed when it is complete: an interrupted run leaves nothing that
-//! a later one could take for finished. A lock file lets one process build while others wait for it.
+//! a later one could take for finished. The temporary name is the process's own, since the programs that a killed
+//! process had started may go on writing for a while. A lock file lets one process build while others wait for it.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -38,8 +39,8 @@ pub fn folder(
     if finished.is_dir() {
         return Ok(finished);
     }
-    remove_older(parent, name)?;
-    let unfinished = parent.join(format!("{name}-unfinished"));
+    remove_older(parent, name);
+    let unfinished = parent.join(format!("{name}-unfinished-{}", std::process::id()));
     fs::create_dir(&unfinished).with_context(|| format!("make the folder {}", unfinished.display()))?;
     let built = build(&step, &unfinished);
     if built.is_err() {
@@ -51,19 +52,61 @@ pub fn folder(
     Ok(finished)
 }
 
-/// Removes what an older recipe or an interrupted run left: `NAME-KEY` and `NAME-unfinished`.
-fn remove_older(parent: &Path, name: &str) -> Result<()> {
-    for entry in fs::read_dir(parent).with_context(|| format!("read {}", parent.display()))? {
-        let entry = entry.with_context(|| format!("read {}", parent.display()))?;
+/// Removes what an older recipe or an interrupted run left: `NAME-KEY` and `NAME-unfinished-PROCESS`. Best effort: what
+/// is still being written to goes the next time.
+fn remove_older(parent: &Path, name: &str) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let file_name = entry.file_name();
         let rest = file_name
             .to_str()
             .and_then(|text| text.strip_prefix(name))
             .and_then(|rest| rest.strip_prefix('-'));
         let is_key = |rest: &str| rest.len() == 16 && rest.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if rest.is_some_and(|rest| rest == "unfinished" || is_key(rest)) {
-            fs::remove_dir_all(entry.path()).with_context(|| format!("remove {}", entry.path().display()))?;
+        if rest.is_some_and(|rest| rest.starts_with("unfinished-") || is_key(rest)) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+    use crate::progress::step;
+
+    fn names(parent: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(parent)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.ends_with(".lock"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn write(folder: &Path, text: &str) -> Result<()> {
+        Ok(fs::write(folder.join("content"), text)?)
+    }
+
+    #[test]
+    fn a_thing_is_built_once_for_each_recipe_and_only_whole() {
+        let parent = std::env::temp_dir().join(format!("xtask-cache-{}", std::process::id()));
+        let begin = || step("test");
+        let first = folder(&parent, "thing", 1, begin, |_, to| write(to, "one")).unwrap();
+        let again = folder(&parent, "thing", 1, begin, |_, _| bail!("built twice")).unwrap();
+        assert_eq!(first, again);
+        // An interrupted run's folder, a thing with a longer name, and a build that fails half-way.
+        fs::create_dir(parent.join("thing-unfinished-1")).unwrap();
+        folder(&parent, "thing-b", 1, begin, |_, to| write(to, "other")).unwrap();
+        let failed = folder(&parent, "thing", 2, begin, |_, to| {
+            write(to, "half")?;
+            bail!("no more")
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no more");
+        let second = folder(&parent, "thing", 2, begin, |_, to| write(to, "two")).unwrap();
+        assert_eq!(fs::read_to_string(second.join("content")).unwrap(), "two");
+        assert_eq!(names(&parent).len(), 2, "{:?}", names(&parent));
+        fs::remove_dir_all(parent).unwrap();
+    }
 }

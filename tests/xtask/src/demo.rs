@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::kernel::Kernel;
-use crate::progress::step;
 use crate::vm::Guest;
 use crate::{build, packages, workspace};
 
@@ -55,6 +54,12 @@ fn why_not_here(ipft: &Path) -> Result<Option<String>> {
     if answer.status.success() {
         return Ok(None);
     }
+    ensure!(
+        answer.status.code() == Some(1),
+        "`ipft doctor` failed: {}\n{}",
+        answer.status,
+        String::from_utf8_lossy(&answer.stderr)
+    );
     let words = [answer.stdout, answer.stderr].map(|text| String::from_utf8_lossy(&text).trim_end().to_owned());
     let mut reason = words.join("\n").trim().to_owned();
     if reason.is_empty() {
@@ -95,7 +100,8 @@ fn trace_here(ipft: &Path, folder: &Path) -> Result<()> {
         .args(["sh", "-c", r#"mount -t tmpfs tmpfs /run && exec bash "$@""#, "sh"])
         .args([&script, &library, folder])
         .env("PATH", format!("{}:/usr/sbin:/sbin:{path}", bin.display()));
-    step("trace").run(command)?;
+    let status = command.status().with_context(|| format!("run {program}"))?;
+    ensure!(status.success(), "the demo failed ({status})");
     for file in [library, script] {
         fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
     }
@@ -103,23 +109,12 @@ fn trace_here(ipft: &Path, folder: &Path) -> Result<()> {
 }
 
 fn trace_in_guest(kernel: Kernel, ipft: &Path, folder: &Path) -> Result<()> {
-    let step = step(format!("trace in a guest with Linux {}", kernel.series()));
-    step.detail("booting");
     let script = folder.join("demo.sh");
     fs::write(&script, SCRIPT).with_context(|| format!("write {}", script.display()))?;
-    let output =
-        Guest::new(kernel)
-            .ipft(ipft)
-            .file(&script)
-            .out(folder)
-            .run(["bash", "demo.sh", "/guest/lib.sh", "/out"])?;
+    let guest = Guest::new(kernel).ipft(ipft).file(&script).out(folder);
+    let code = guest.pass_through(["bash", "demo.sh", "/guest/lib.sh", "/out"])?;
     fs::remove_file(&script).with_context(|| format!("remove {}", script.display()))?;
-    ensure!(
-        output.status == 0,
-        "the demo failed in the guest (exit code {}):\n{}",
-        output.status,
-        output.stderr.trim_end()
-    );
+    ensure!(code == 0, "the demo failed in the guest (exit code {code})");
     Ok(())
 }
 

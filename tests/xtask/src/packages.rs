@@ -24,6 +24,8 @@ pub const GUEST: &[&str] = &[
     "qemu-system-x86",
     "seabios",
     "mmdebstrap",
+    // mmdebstrap needs it where it is not root.
+    "uidmap",
     "debian-archive-keyring",
     "kmod",
     "xz-utils",
