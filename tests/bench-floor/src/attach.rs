@@ -89,9 +89,6 @@ const KPROBE: Load<'static> = Load {
     module: None,
 };
 
-/// Where ipft puts its kprobes: behind ftrace's nop, with `endbr64` before it or without, and only then on the entry.
-const OFFSETS: [u64; 3] = [5, 9, 0];
-
 fn kprobe(functions: &[Candidate]) -> Result<Attached> {
     let path = "/sys/bus/event_source/devices/kprobe/type";
     let pmu = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
@@ -99,10 +96,7 @@ fn kprobe(functions: &[Candidate]) -> Result<Attached> {
     let program = bpf::load(KPROBE).context("load a program")?;
     let mut attached = Attached::default();
     for function in functions {
-        let places = OFFSETS.into_iter().map(|offset| function.address + offset);
-        let event = places
-            .map(|place| bpf::attach_kprobe(pmu, place, program.as_fd()))
-            .find_map(io::Result::ok);
+        let event = bpf::attach_kprobe(pmu, function.address, program.as_fd()).ok();
         attached.functions += usize::from(event.is_some());
         attached.descriptors.extend(event);
     }
