@@ -149,6 +149,15 @@ enum role {
 	FREE,	  /* the memory is given back: the last that is seen of the packet */
 };
 
+/* A new identity. */
+static __always_inline __u64 new_packet(__u64 now)
+{
+	__u32 cpu = bpf_get_smp_processor_id() & (MAX_CPUS - 1);
+
+	__sync_fetch_and_add(&cpus[cpu].packets, 1);
+	return now << 10 | cpu;
+}
+
 /* The packet that lives at `skb`, made if there is none. 0: the table is full. */
 static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now, enum role role)
 {
@@ -157,7 +166,7 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 
 	if (packet) {
 		if (role == ORDINARY && packet->dying) {
-			packet->id = now << 10 | (bpf_get_smp_processor_id() & (MAX_CPUS - 1));
+			packet->id = new_packet(now);
 			packet->dying = 0;
 		}
 		__u64 id = packet->id;
@@ -171,7 +180,7 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 	}
 
 	struct packet fresh = {
-		.id = now << 10 | (bpf_get_smp_processor_id() & (MAX_CPUS - 1)),
+		.id = new_packet(now),
 		.dying = role == RELEASE,
 	};
 	if (role == FREE)

@@ -47,7 +47,7 @@ struct ipft_cpu {
 	__u64 calls_missed;  /* returns that never came: their frame was entered again */
 	__u64 last_packet;   /* identity of the packet that was seen last, see probe.h */
 	__u64 last_check;    /* what tells whether last_packet is still the packet at an address */
-	__u64 spare;
+	__u64 packets;	     /* identities given on this CPU */
 };
 
 _Static_assert(sizeof(struct ipft_event) == 40, "wire");

@@ -42,7 +42,9 @@ pub struct Cpu {
     pub calls_full: u64,
     /// Returns that never came.
     pub calls_missed: u64,
-    internal: [u64; 3],
+    internal: [u64; 2],
+    /// Identities given on this CPU.
+    pub packets: u64,
 }
 
 /// `struct ipft_config`.
@@ -130,7 +132,8 @@ impl Cpu {
             packets_full: word(bytes, 16),
             calls_full: word(bytes, 24),
             calls_missed: word(bytes, 32),
-            internal: [0; 3],
+            internal: [0; 2],
+            packets: word(bytes, 56),
         })
     }
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::cli::{self, BackendName, Options};
-use crate::event::{
-    Batch, Event, EventKind, Function, Loss, LossKind, OpenCalls, Schema, SkippedFunction, Summary, Trace, Tracer,
-};
+use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, Schema, SkippedFunction, Summary, Trace, Tracer};
 use crate::kernel::{self, Candidate, Root, checks};
 use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
 use crate::probe_server::ProbeServer;
@@ -112,6 +110,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         mark: options.mark,
         mask: options.mask,
     };
+    let mut reader = Reader::new(&attachment, &buffer, &trace)?;
     let mut sinks = sinks(options);
     if sinks.start(&trace) == Flow::Stop {
         bail!("nobody reads the output");
@@ -119,13 +118,12 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let _server = server.map(ProbeServer::serve).transpose()?;
     eprintln!("Trace ready!");
 
-    let mut reader = Reader::new(&attachment, &buffer, &trace)?;
     let result = reader.run(&signals, &mut sinks);
     let mut losses = attachment.losses();
     losses.extend(reader.losses());
     let summary = Summary {
         events: reader.events,
-        packets: reader.packets,
+        packets: attachment.packets(),
         losses,
         attached: attachment.attached,
         skipped: functions.skipped.iter().chain(&attachment.skipped).cloned().collect(),
@@ -246,12 +244,11 @@ struct Reader<'a> {
     calls: Option<OpenCalls>,
     batch: Batch,
     events: u64,
-    packets: u64,
 }
 
 impl<'a> Reader<'a> {
     fn new(attachment: &'a Attachment, buffer: &Buffer, trace: &Trace) -> anyhow::Result<Self> {
-        let map = attachment.buffer_map().context("the BPF object has no buffer")?;
+        let map = attachment.buffer_map(buffer).context("the BPF object has no buffer")?;
         let source: Box<dyn Source + 'a> = match *buffer {
             Buffer::Ring { bytes } => Box::new(RingBuffer::new(map, bytes)?),
             Buffer::Perf {
@@ -279,7 +276,6 @@ impl<'a> Reader<'a> {
             calls: (trace.tracer == Tracer::FunctionGraph).then(OpenCalls::default),
             batch: Batch::default(),
             events: 0,
-            packets: 0,
         })
     }
 
@@ -317,12 +313,6 @@ impl<'a> Reader<'a> {
             calls.pair(&mut self.batch.events);
         }
         self.events += self.batch.events.len() as u64;
-        self.packets += self
-            .batch
-            .events
-            .iter()
-            .filter(|event| is_first_of_its_packet(event))
-            .count() as u64;
         sinks.events(&self.batch)
     }
 
@@ -337,11 +327,6 @@ impl<'a> Reader<'a> {
         }
         losses
     }
-}
-
-/// A packet's identity is made of the time and the CPU of its first event (`bpf/src/probe.h`).
-fn is_first_of_its_packet(event: &Event) -> bool {
-    event.kind == EventKind::Entry && event.packet >> 10 == event.timestamp & (u64::MAX >> 10)
 }
 
 /// `uname -r`.

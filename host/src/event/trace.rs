@@ -121,7 +121,7 @@ pub struct SkippedFunction {
 pub struct Summary {
     /// Events delivered to the sinks.
     pub events: u64,
-    /// Distinct packets among them.
+    /// Packets that were given an identity, also those all of whose events were lost.
     pub packets: u64,
     /// Events lost, by way and CPU; empty if none was.
     pub losses: Vec<Loss>,

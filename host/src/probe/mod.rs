@@ -186,8 +186,13 @@ pub struct Attachment {
 
 impl Attachment {
     /// The map that events come out of.
-    pub fn buffer_map(&self) -> Option<BorrowedFd<'_>> {
-        self.programs.map("ring").or_else(|| self.programs.map("perf"))
+    pub fn buffer_map(&self, buffer: &Buffer) -> Option<BorrowedFd<'_>> {
+        self.programs.map(if buffer.is_perf() { "perf" } else { "ring" })
+    }
+
+    /// Packets that were given an identity so far.
+    pub fn packets(&self) -> u64 {
+        self.programs.cpus().iter().map(|cpu| cpu.packets).sum()
     }
 
     /// What was lost so far in the kernel, but for what a perf buffer counts itself.
