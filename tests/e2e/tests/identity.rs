@@ -106,7 +106,11 @@ fn first_free(events: &[&Event]) -> Option<usize> {
 fn check_lives(recording: &Recording) {
     let (mut ended, mut lacking) = (0, 0);
     for (packet, events) in recording.packets() {
-        not_entered(packet, &events, &["ip_send_skb", "__ip_queue_xmit", "tcp_v4_rcv", "udp_rcv"]);
+        not_entered(
+            packet,
+            &events,
+            &["ip_send_skb", "__ip_queue_xmit", "tcp_v4_rcv", "udp_rcv"],
+        );
         let on_the_way = not_entered(packet, &events, &["ip_output", "ip_rcv"]);
         // Received, and never sent: its sender's side has another identity.
         lacking += u64::from(on_the_way == ["ip_output"]);
