@@ -106,10 +106,6 @@ static __always_inline __u64 check_of(__u64 packet, __u64 skb)
 	return packet ^ skb ^ *(volatile __u64 *)&epoch * 0x9e3779b97f4a7c15ull;
 }
 
-enum {
-	WAKE_EVERY = 1024, /* events of a CPU between two wake-ups of the reader, which also looks by itself */
-};
-
 /* What the verifier takes the address of an sk_buff for. */
 enum pointer {
 	NUMBER,
@@ -267,7 +263,7 @@ static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor
 	event->function = function;
 	event->cpu_and_kind = processor | kind;
 	event->thread = bpf_get_current_pid_tgid();
-	bpf_ringbuf_submit(event, ++cpu->emitted % WAKE_EVERY ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
+	bpf_ringbuf_submit(event, ++cpu->emitted & config.wake_mask ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
 	return 1;
 }
 

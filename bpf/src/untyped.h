@@ -44,14 +44,6 @@ static __noinline __u32 mark_read(__u64 skb)
 	return mark;
 }
 
-static __always_inline __u32 mark_of(__u64 skb)
-{
-	if (!bpf_ksym_exists(bpf_rdonly_cast))
-		return mark_read(skb);
-	struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
-	return typed->mark;
-}
-
 enum argument {
 	POINTER,	/* struct sk_buff * */
 	DOUBLE_POINTER, /* struct sk_buff ** */
@@ -68,10 +60,10 @@ static __always_inline int session_return(void *ctx)
 	return 0;
 }
 
-static __always_inline int trace(void *ctx, __u64 skb, enum role role)
+static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enum role role)
 {
 	__u64 function = this_function(ctx);
-	__u64 packet = enter(ctx, skb, NUMBER, function, role);
+	__u64 packet = enter(ctx, skb, pointer, function, role);
 
 	if (!packet)
 		return UNTRACED;
@@ -86,25 +78,39 @@ static __always_inline int trace(void *ctx, __u64 skb, enum role role)
 }
 
 /* Functions of their own, so that a packet that does not match pays for no register that they save. */
-static __noinline int trace_ordinary(void *ctx, __u64 skb)
-{
-	return trace(ctx, skb, ORDINARY);
-}
+#define TRACE(name, pointer, role)                                \
+	static __noinline int name(void *ctx, __u64 skb)          \
+	{                                                         \
+		return trace(ctx, skb, pointer, role);            \
+	}
 
-static __noinline int trace_teardown(void *ctx, __u64 skb)
-{
-	return trace(ctx, skb, TEARDOWN);
-}
+TRACE(trace_ordinary, NUMBER, ORDINARY)
+TRACE(trace_teardown, NUMBER, TEARDOWN)
+TRACE(trace_release, NUMBER, RELEASE)
+TRACE(trace_free, NUMBER, FREE)
+TRACE(trace_typed_ordinary, TYPED, ORDINARY)
+TRACE(trace_typed_teardown, TYPED, TEARDOWN)
+TRACE(trace_typed_release, TYPED, RELEASE)
+TRACE(trace_typed_free, TYPED, FREE)
 
-static __noinline int trace_release(void *ctx, __u64 skb)
-{
-	return trace(ctx, skb, RELEASE);
-}
-
-static __noinline int trace_free(void *ctx, __u64 skb)
-{
-	return trace(ctx, skb, FREE);
-}
+#define JUDGE(prefix, mark, skb, pointer)                                 \
+	do {                                                              \
+		if (!mark_matches(mark)) {                                \
+			if (role == RELEASE || role == FREE)              \
+				forget((__u64)(skb), pointer, role);      \
+			return UNTRACED;                                  \
+		}                                                         \
+		switch (role) {                                           \
+		case ORDINARY:                                            \
+			return prefix##_ordinary(ctx, (__u64)(skb));      \
+		case TEARDOWN:                                            \
+			return prefix##_teardown(ctx, (__u64)(skb));      \
+		case RELEASE:                                             \
+			return prefix##_release(ctx, (__u64)(skb));       \
+		case FREE:                                                \
+			return prefix##_free(ctx, (__u64)(skb));          \
+		}                                                         \
+	} while (0)
 
 static __always_inline int probe(void *ctx, __u64 value, enum argument argument, enum role role)
 {
@@ -120,21 +126,13 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 	if (argument != POINTER && ((__s64)skb >= 0 || skb & 7))
 		return UNTRACED;
 
-	if (!mark_matches(mark_of(skb))) {
-		if (role == RELEASE || role == FREE)
-			forget(skb, NUMBER, role);
-		return UNTRACED;
-	}
+	if (bpf_ksym_exists(bpf_rdonly_cast)) {
+		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
 
-	switch (role) {
-	case ORDINARY:
-		return trace_ordinary(ctx, skb);
-	case TEARDOWN:
-		return trace_teardown(ctx, skb);
-	case RELEASE:
-		return trace_release(ctx, skb);
-	case FREE:
-		return trace_free(ctx, skb);
+		/* The result goes on, so that the argument needs no register that outlives the call. */
+		JUDGE(trace_typed, typed->mark, typed, TYPED);
+	} else {
+		JUDGE(trace, mark_read(skb), skb, NUMBER);
 	}
 	return UNTRACED;
 }

@@ -29,6 +29,7 @@ struct ipft_config {
 	__u8 remember_calls;  /* remember each traced call, for its return */
 	__u8 function_source; /* enum ipft_function_source */
 	__u8 padding;
+	__u32 wake_mask;      /* 2^n - 1: a CPU wakes the reader every 2^n events */
 };
 
 enum ipft_function_source {
@@ -56,7 +57,7 @@ _Static_assert(__builtin_offsetof(struct ipft_event, function) == 24, "wire");
 _Static_assert(__builtin_offsetof(struct ipft_event, cpu_and_kind) == 32, "wire");
 _Static_assert(__builtin_offsetof(struct ipft_event, thread) == 36, "wire");
 _Static_assert(sizeof(struct ipft_cpu) == 64, "wire");
-_Static_assert(sizeof(struct ipft_config) == 12, "wire");
+_Static_assert(sizeof(struct ipft_config) == 16, "wire");
 _Static_assert(__builtin_offsetof(struct ipft_config, function_source) == 10, "wire");
 
 #endif

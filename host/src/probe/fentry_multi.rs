@@ -11,9 +11,7 @@ use ipft_bpf::wire::{Config, FunctionSource};
 
 use super::programs::{Programs, Selected, program_name};
 use super::syscall::{self, TracingProgram};
-use super::{
-    Attachment, Backend, Buffer, FunctionIds, ProbeError, Request, nothing_attached, objection, skip, unsupported,
-};
+use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, objection, skip, unsupported};
 use crate::event::{SkippedFunction, Tracer};
 use crate::kernel::Candidate;
 
@@ -41,7 +39,8 @@ impl Backend for FentryMulti {
         let config = Config {
             mark: request.mark,
             mask: request.mask,
-            use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
+            use_perf_buffer: request.buffer.is_perf(),
+            wake_mask: request.buffer.wake_mask(),
             remember_calls: session,
             function_source: FunctionSource::Cookie,
         };

@@ -11,7 +11,7 @@ use ipft_bpf::wire::{Config, FunctionSource};
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, MultiKind};
-use super::{Attachment, Backend, Buffer, FunctionIds, ProbeError, Request, nothing_attached, skip, unsupported};
+use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip, unsupported};
 use crate::event::{SkippedFunction, Tracer};
 use crate::kernel::Candidate;
 
@@ -64,7 +64,8 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
     let config = Config {
         mark: request.mark,
         mask: request.mask,
-        use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
+        use_perf_buffer: request.buffer.is_perf(),
+        wake_mask: request.buffer.wake_mask(),
         remember_calls: returns,
         function_source: FunctionSource::FuncIp,
     };

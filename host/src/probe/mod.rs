@@ -108,6 +108,22 @@ pub enum Buffer {
     },
 }
 
+impl Buffer {
+    fn is_perf(&self) -> bool {
+        matches!(self, Buffer::Perf { .. })
+    }
+
+    /// After how many events of a CPU, less one, the reader of a ring buffer is woken: when an eighth of it is full.
+    /// A large ring waits for the reader to look by itself, which it does every few milliseconds.
+    fn wake_mask(&self) -> u32 {
+        const RECORD: u32 = ipft_bpf::wire::EVENT_SIZE as u32 + 8;
+        match *self {
+            Buffer::Ring { bytes } => ((bytes / 8 / RECORD).max(1).next_power_of_two() / 2).clamp(1, 8192) - 1,
+            Buffer::Perf { .. } => 0,
+        }
+    }
+}
+
 /// What is to be traced.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {

@@ -30,7 +30,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     compile.args(["test", "--workspace", "--no-run"]);
     step("build the tests").run(compile)?;
     let mut cargo = workspace::cargo();
-    cargo.args(["test", "--workspace"]).args(arguments);
+    cargo.args(["test", "--workspace", "--no-fail-fast"]).args(arguments);
     let status = cargo.status().context("run cargo test")?;
     if !status.success() {
         bail!("tests failed ({status})");
