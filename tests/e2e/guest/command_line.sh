@@ -22,6 +22,7 @@ exit_to() {
 piped() {
 	local name=$1 reader=$2
 	shift 2
+	note "$name"
 	{
 		ipft "$@" 2>"$name.err" && exit_to "$name.exit" 0 || exit_to "$name.exit" $?
 	} | {

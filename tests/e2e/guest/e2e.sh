@@ -34,14 +34,21 @@ nothing_more_attached() {
 # left_behind NAME: writes what is attached that was not when the script began to NAME.left, which is empty if all is
 # well. The kernel frees some of it later than it detaches it.
 left_behind() {
+	note "what is left of $1"
 	wait_until 30 nothing_more_attached || :
 	cp /tmp/attached.diff "$1.left"
+}
+
+# note WORDS...: says what the script is at, for people who wonder what takes so long.
+note() {
+	echo "[$SECONDS s] $*" >&2
 }
 
 # exit_of NAME COMMAND...: runs a command, stdout in NAME.out, stderr in NAME.err, and its exit code in NAME.exit.
 exit_of() {
 	local name=$1 code=0
 	shift
+	note "$name"
 	"$@" >"$name.out" 2>"$name.err" || code=$?
 	echo "$code" >"$name.exit"
 }
@@ -49,6 +56,7 @@ exit_of() {
 # end_ipft NAME: ends what start_ipft started; its exit code goes to NAME.exit.
 end_ipft() {
 	local code=0
+	note "ending $1"
 	stop_ipft || code=$?
 	echo "$code" >"$1.exit"
 }

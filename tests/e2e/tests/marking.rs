@@ -15,8 +15,8 @@ use xtask::workspace;
 const SENT: [&str; 2] = ["ip_finish_output2", "ip6_finish_output2"];
 const RECEIVED: [&str; 2] = ["ip_local_deliver", "ip6_input"];
 
-/// The driver's, of all that leaves: marks set on egress come after the others.
-const SENT_ANY: &str = "veth_xmit";
+/// Of all that is handed to the driver: marks set on egress come after the others.
+const SENT_ANY: &str = "dev_hard_start_xmit";
 
 const KERNELS: [Kernel; 2] = [Kernel::V5_10, Kernel::V6_12];
 
