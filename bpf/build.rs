@@ -7,7 +7,14 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 3] = ["kprobe", "ftrace", "fentry_multi"];
+/// Object, source, and whether its programs are sessions.
+const PROGRAMS: [(&str, &str, bool); 5] = [
+    ("kprobe", "kprobe", false),
+    ("kprobe_session", "kprobe", true),
+    ("ftrace", "ftrace", false),
+    ("fentry_multi", "fentry_multi", false),
+    ("fentry_session", "fentry_multi", true),
+];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -23,16 +30,17 @@ fn main() {
         other => panic!("ipft-bpf: no calling convention is known for {other}"),
     };
 
-    for program in PROGRAMS {
-        let object = out.join(format!("{program}.bpf.o"));
+    for (object, source, session) in PROGRAMS {
+        let object = out.join(format!("{object}.bpf.o"));
         let mut command = Command::new(&clang);
         command
             .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-c"])
             .arg(format!("-D__TARGET_ARCH_{target_arch}"))
+            .arg(format!("-DSESSION={}", u8::from(session)))
             .arg("-I")
             .arg(&libbpf)
             .arg(format!("-I/usr/include/{arch}-linux-gnu"))
-            .arg(Path::new("src").join(format!("{program}.bpf.c")))
+            .arg(Path::new("src").join(format!("{source}.bpf.c")))
             .arg("-o")
             .arg(&object);
         match command.status() {

@@ -30,10 +30,10 @@ static __always_inline __u64 argument_of(__u64 *ctx, __u32 position)
 
 /* A tracing program may return nothing but 0. */
 #define UNTRACED 0
-#include "untyped.h"
-
 #define CONTEXT __u64
 #define SECTION "?tracing_multi"
 #define ARGUMENT(position) argument_of(ctx, position)
+
+#include "untyped.h"
 
 ALL_PROGRAMS

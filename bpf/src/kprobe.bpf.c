@@ -25,9 +25,7 @@ static __always_inline __u64 frame_of(struct pt_regs *ctx)
 }
 
 /* In a session, 1 tells the kernel to leave the return of this call alone. */
-#define UNTRACED config.session
-#include "untyped.h"
-
+#define UNTRACED SESSION
 #define CONTEXT struct pt_regs
 #define SECTION "?kprobe"
 #define PARAMETER_0 PT_REGS_PARM1(ctx)
@@ -37,6 +35,8 @@ static __always_inline __u64 frame_of(struct pt_regs *ctx)
 #define PARAMETER_4 PT_REGS_PARM5(ctx)
 #define PARAMETER_5 PT_REGS_PARM6(ctx)
 #define ARGUMENT(position) PARAMETER_##position
+
+#include "untyped.h"
 
 ALL_PROGRAMS
 

@@ -6,13 +6,19 @@
 
 pub mod wire;
 
-/// The programs of the kprobe, kprobe-multi and kprobe-session backends.
+/// The programs of the kprobe-session backend.
+pub static KPROBE_SESSION: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kprobe_session.bpf.o"))).0;
+
+/// The programs of the kprobe and kprobe-multi backends.
 pub static KPROBE: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kprobe.bpf.o"))).0;
 
 /// The templates of the ftrace backend.
 pub static FTRACE: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/ftrace.bpf.o"))).0;
 
-/// The programs of the fentry-multi backend.
+/// The programs of the fentry-multi backend for entries and returns.
+pub static FENTRY_SESSION: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/fentry_session.bpf.o"))).0;
+
+/// The programs of the fentry-multi backend for entries.
 pub static FENTRY_MULTI: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/fentry_multi.bpf.o"))).0;
 
 /// ELF readers want their input aligned as the structs in it are.

@@ -91,9 +91,20 @@ __u32 live_calls[FILTER_SIZE];
 /* In a map of its own, which user space reads whole. */
 struct ipft_cpu cpus[MAX_CPUS] SEC(".bss.cpus");
 
-enum {
-	WAKE_EVERY = 1024, /* events of a CPU between two wake-ups of the reader, which also looks by itself */
-};
+/*
+ * Grows whenever an identity ends, on whichever CPU. Most events of a CPU are of the packet of the event before, so a
+ * CPU remembers that packet and needs no lookup while no identity has ended.
+ *
+ * What is remembered is two words, and a program may be interrupted by another one between them. So the second word
+ * holds the identity too, mixed with the address and the epoch: words of different packets do not fit together.
+ */
+__u64 epoch;
+
+static __always_inline __u64 check_of(__u64 packet, __u64 skb)
+{
+	/* Odd, so that every epoch changes other bits than the address does. */
+	return packet ^ skb ^ *(volatile __u64 *)&epoch * 0x9e3779b97f4a7c15ull;
+}
 
 /* What the verifier takes the address of an sk_buff for. */
 enum pointer {
@@ -143,18 +154,19 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 {
 	__u32 slot = slot_of_packet(skb, pointer);
 	struct packet *packet = bpf_map_lookup_elem(&packets, &skb);
-	__u64 id;
 
 	if (packet) {
 		if (role == ORDINARY && packet->dying) {
 			packet->id = now << 10 | (bpf_get_smp_processor_id() & (MAX_CPUS - 1));
 			packet->dying = 0;
 		}
-		id = packet->id;
+		__u64 id = packet->id;
 		if (role == RELEASE)
 			packet->dying = 1;
 		if (role == FREE && !bpf_map_delete_elem(&packets, &skb))
 			__sync_fetch_and_add(&live_packets[slot], -1);
+		if (role == RELEASE || role == FREE)
+			__sync_fetch_and_add(&epoch, 1);
 		return id;
 	}
 
@@ -176,6 +188,30 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 	return 0;
 }
 
+/* The same, from memory if this CPU saw the packet last. */
+static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enum pointer pointer, __u64 now,
+					    enum role role)
+{
+	__u64 packet = *(volatile __u64 *)&cpu->last_packet;
+	__u64 address = 0;
+
+	/* As a number, which a typed pointer is not: see slot_of_packet. */
+	if (pointer == TYPED) {
+		address = skb;
+		asm volatile("%0 -= %1" : "+r"(address) : "r"(live_packets));
+	} else {
+		address = skb;
+	}
+	if (role == ORDINARY && packet && *(volatile __u64 *)&cpu->last_check == check_of(packet, address))
+		return packet;
+	packet = identify(skb, pointer, now, role);
+	if (role == ORDINARY) {
+		*(volatile __u64 *)&cpu->last_packet = packet;
+		*(volatile __u64 *)&cpu->last_check = check_of(packet, address);
+	}
+	return packet;
+}
+
 /* A packet that does not match (any more) is released or freed: it loses its identity if it had one. */
 static __always_inline void forget(__u64 skb, enum pointer pointer, enum role role)
 {
@@ -191,14 +227,13 @@ static __always_inline void forget(__u64 skb, enum pointer pointer, enum role ro
 		if (packet)
 			packet->dying = 1;
 	}
+	__sync_fetch_and_add(&epoch, 1);
 }
 
 /* 1 if the event is on its way to user space; 0 if it is lost, and counted. */
-static __always_inline int emit(void *ctx, __u64 packet, __u64 skb, __u64 now, __u64 function, __u32 kind)
+static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor, __u64 packet, __u64 skb, __u64 now,
+				__u64 function, __u32 kind)
 {
-	__u32 processor = bpf_get_smp_processor_id();
-	struct ipft_cpu *cpu = &cpus[processor & (MAX_CPUS - 1)];
-
 	if (config.use_perf_buffer) {
 		struct ipft_event event = {
 			.packet = packet,
@@ -228,19 +263,29 @@ static __always_inline int emit(void *ctx, __u64 packet, __u64 skb, __u64 now, _
 	event->function = function;
 	event->cpu_and_kind = processor | kind;
 	event->thread = bpf_get_current_pid_tgid();
-	bpf_ringbuf_submit(event, ++cpu->emitted % WAKE_EVERY ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
+	bpf_ringbuf_submit(event, ++cpu->emitted & config.wake_mask ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
 	return 1;
 }
 
 /* The entry of a function with a packet that matches. The packet's identity, or 0 if the event is lost. */
 static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, __u64 function, enum role role)
 {
+	__u32 processor = bpf_get_smp_processor_id();
+	struct ipft_cpu *cpu = &cpus[processor & (MAX_CPUS - 1)];
 	__u64 now = bpf_ktime_get_ns();
-	__u64 packet = identify(skb, pointer, now, role);
+	__u64 packet = identify_again(cpu, skb, pointer, now, role);
 
-	if (!packet || !emit(ctx, packet, skb, now, function, 0))
+	if (!packet || !emit(ctx, cpu, processor, packet, skb, now, function, 0))
 		return 0;
 	return packet;
+}
+
+/* A return of a call that was traced. */
+static __always_inline void leave(void *ctx, __u64 packet, __u64 function)
+{
+	__u32 processor = bpf_get_smp_processor_id();
+
+	emit(ctx, &cpus[processor & (MAX_CPUS - 1)], processor, packet, 0, bpf_ktime_get_ns(), function, IPFT_RETURN);
 }
 
 /* Remembers a traced call, so that exactly its return is traced. */
@@ -289,7 +334,7 @@ static __always_inline void close_call(void *ctx, __u64 address, __u64 function)
 		frame->depth = depth;
 	else if (!bpf_map_delete_elem(&calls, &address))
 		__sync_fetch_and_add(&live_calls[slot_of(address)], -1);
-	emit(ctx, call.packet, 0, bpf_ktime_get_ns(), call.function, IPFT_RETURN);
+	leave(ctx, call.packet, call.function);
 }
 
 char LICENSE[] SEC("license") = "GPL";

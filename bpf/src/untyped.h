@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * For programs that serve many functions at once and so get arguments without a type: how they read the mark, tell a
- * packet from rubbish, and use a session. The .bpf.c files define this_function(), frame_of() and UNTRACED before this.
+ * packet from rubbish, and use a session. The .bpf.c files define this_function(), frame_of(), UNTRACED (what a program
+ * returns for a call that is not traced), CONTEXT, SECTION and ARGUMENT(position) before this. They are compiled
+ * twice: with SESSION 1, one program serves entry and return.
  *
  * There is one program for each place where the packet can be: which argument (0 to 5, the registers of the calling
  * convention) and what the argument is. The place is known when a function is attached, so a program that had to look
@@ -32,15 +34,12 @@ static __always_inline __u64 *session_cookie(void *ctx)
 	return bpf_session_cookie();
 }
 
-static __always_inline __u32 mark_of(__u64 skb)
+/* For kernels without the cast (before 6.2). A function of its own keeps its stack out of the fast path. */
+static __noinline __u32 mark_read(__u64 skb)
 {
+	struct sk_buff *untyped = (void *)skb;
 	__u32 mark = 0;
 
-	if (bpf_ksym_exists(bpf_rdonly_cast)) {
-		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
-		return typed->mark;
-	}
-	struct sk_buff *untyped = (void *)skb;
 	bpf_probe_read_kernel(&mark, sizeof(mark), &untyped->mark);
 	return mark;
 }
@@ -57,16 +56,67 @@ static __always_inline int session_return(void *ctx)
 	__u64 packet = *session_cookie(ctx);
 
 	if (packet)
-		emit(ctx, packet, 0, bpf_ktime_get_ns(), this_function(ctx), IPFT_RETURN);
+		leave(ctx, packet, this_function(ctx));
 	return 0;
 }
 
-/* The includer defines UNTRACED: what a program returns for a call that is not traced. */
+static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enum role role)
+{
+	__u64 function = this_function(ctx);
+	__u64 packet = enter(ctx, skb, pointer, function, role);
+
+	if (!packet)
+		return UNTRACED;
+	/* A session whose returns nobody wants is an entry probe. */
+	if (SESSION && !config.remember_calls)
+		return UNTRACED;
+	if (SESSION)
+		*session_cookie(ctx) = packet;
+	else if (config.remember_calls)
+		open_call(frame_of(ctx), packet, function);
+	return 0;
+}
+
+/* Functions of their own, so that a packet that does not match pays for no register that they save. */
+#define TRACE(name, pointer, role)                                \
+	static __noinline int name(void *ctx, __u64 skb)          \
+	{                                                         \
+		return trace(ctx, skb, pointer, role);            \
+	}
+
+TRACE(trace_ordinary, NUMBER, ORDINARY)
+TRACE(trace_teardown, NUMBER, TEARDOWN)
+TRACE(trace_release, NUMBER, RELEASE)
+TRACE(trace_free, NUMBER, FREE)
+TRACE(trace_typed_ordinary, TYPED, ORDINARY)
+TRACE(trace_typed_teardown, TYPED, TEARDOWN)
+TRACE(trace_typed_release, TYPED, RELEASE)
+TRACE(trace_typed_free, TYPED, FREE)
+
+#define JUDGE(prefix, mark, skb, pointer)                                 \
+	do {                                                              \
+		if (!mark_matches(mark)) {                                \
+			if (role == RELEASE || role == FREE)              \
+				forget((__u64)(skb), pointer, role);      \
+			return UNTRACED;                                  \
+		}                                                         \
+		switch (role) {                                           \
+		case ORDINARY:                                            \
+			return prefix##_ordinary(ctx, (__u64)(skb));      \
+		case TEARDOWN:                                            \
+			return prefix##_teardown(ctx, (__u64)(skb));      \
+		case RELEASE:                                             \
+			return prefix##_release(ctx, (__u64)(skb));       \
+		case FREE:                                                \
+			return prefix##_free(ctx, (__u64)(skb));          \
+		}                                                         \
+	} while (0)
+
 static __always_inline int probe(void *ctx, __u64 value, enum argument argument, enum role role)
 {
 	__u64 skb = value;
 
-	if (config.session && session_is_return(ctx))
+	if (SESSION && session_is_return(ctx))
 		return session_return(ctx);
 	if (argument == DOUBLE_POINTER) {
 		skb = 0;
@@ -76,24 +126,18 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 	if (argument != POINTER && ((__s64)skb >= 0 || skb & 7))
 		return UNTRACED;
 
-	if (!mark_matches(mark_of(skb))) {
-		if (role == RELEASE || role == FREE)
-			forget(skb, NUMBER, role);
-		return UNTRACED;
-	}
+	if (bpf_ksym_exists(bpf_rdonly_cast)) {
+		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
 
-	__u64 function = this_function(ctx);
-	__u64 packet = enter(ctx, skb, NUMBER, function, role);
-	if (!packet)
-		return UNTRACED;
-	if (config.session)
-		*session_cookie(ctx) = packet;
-	else if (config.remember_calls)
-		open_call(frame_of(ctx), packet, function);
-	return 0;
+		/* The result goes on, so that the argument needs no register that outlives the call. */
+		JUDGE(trace_typed, typed->mark, typed, TYPED);
+	} else {
+		JUDGE(trace, mark_read(skb), skb, NUMBER);
+	}
+	return UNTRACED;
 }
 
-/* Stamps out the programs. The includer defines SECTION and ARGUMENT(position). */
+/* Stamps out the programs. */
 #define ENTRY(name, position, argument, role)                                    \
 	SEC(SECTION)                                                             \
 	int name(CONTEXT *ctx)                                                   \

@@ -26,9 +26,10 @@ struct ipft_config {
 	__u32 mark; /* the mark a packet must carry, already masked */
 	__u32 mask;
 	__u8 use_perf_buffer;
-	__u8 remember_calls;  /* remember each traced call, for the return program */
-	__u8 session;	      /* kprobe-session: one program for entry and return, with a word of memory */
+	__u8 remember_calls;  /* remember each traced call, for its return */
 	__u8 function_source; /* enum ipft_function_source */
+	__u8 padding;
+	__u32 wake_mask;      /* 2^n - 1: a CPU wakes the reader every 2^n events */
 };
 
 enum ipft_function_source {
@@ -44,7 +45,9 @@ struct ipft_cpu {
 	__u64 packets_full;  /* events of packets that found no room in the table of packets */
 	__u64 calls_full;    /* returns that are not traced because the table of open calls was full */
 	__u64 calls_missed;  /* returns that never came: their frame was entered again */
-	__u64 spare[3];
+	__u64 last_packet;   /* identity of the packet that was seen last, see probe.h */
+	__u64 last_check;    /* what tells whether last_packet is still the packet at an address */
+	__u64 spare;
 };
 
 _Static_assert(sizeof(struct ipft_event) == 40, "wire");
@@ -54,7 +57,7 @@ _Static_assert(__builtin_offsetof(struct ipft_event, function) == 24, "wire");
 _Static_assert(__builtin_offsetof(struct ipft_event, cpu_and_kind) == 32, "wire");
 _Static_assert(__builtin_offsetof(struct ipft_event, thread) == 36, "wire");
 _Static_assert(sizeof(struct ipft_cpu) == 64, "wire");
-_Static_assert(sizeof(struct ipft_config) == 12, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_config, function_source) == 11, "wire");
+_Static_assert(sizeof(struct ipft_config) == 16, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_config, function_source) == 10, "wire");
 
 #endif

@@ -42,7 +42,7 @@ pub struct Cpu {
     pub calls_full: u64,
     /// Returns that never came.
     pub calls_missed: u64,
-    spare: [u64; 3],
+    internal: [u64; 3],
 }
 
 /// `struct ipft_config`.
@@ -56,8 +56,8 @@ pub struct Config {
     pub use_perf_buffer: bool,
     /// Each traced call is remembered for the return program.
     pub remember_calls: bool,
-    /// The programs are attached as kprobe sessions.
-    pub session: bool,
+    /// A CPU wakes the reader every so many events, less one: all bits below a power of two.
+    pub wake_mask: u32,
     /// How a program knows the function it runs in.
     pub function_source: FunctionSource,
 }
@@ -76,14 +76,14 @@ pub enum FunctionSource {
 
 impl Config {
     /// The bytes of `.rodata`.
-    pub fn to_bytes(self) -> [u8; 12] {
-        let mut bytes = [0; 12];
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&self.mark.to_ne_bytes());
         bytes[4..8].copy_from_slice(&self.mask.to_ne_bytes());
         bytes[8] = self.use_perf_buffer.into();
         bytes[9] = self.remember_calls.into();
-        bytes[10] = self.session.into();
-        bytes[11] = self.function_source as u8;
+        bytes[10] = self.function_source as u8;
+        bytes[12..].copy_from_slice(&self.wake_mask.to_ne_bytes());
         bytes
     }
 }
@@ -130,7 +130,7 @@ impl Cpu {
             packets_full: word(bytes, 16),
             calls_full: word(bytes, 24),
             calls_missed: word(bytes, 32),
-            spare: [0; 3],
+            internal: [0; 3],
         })
     }
 }

@@ -10,6 +10,7 @@
 //! together and the binary only wires.
 
 pub mod cli;
+pub mod doctor;
 pub mod event;
 pub mod kernel;
 pub mod probe;

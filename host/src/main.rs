@@ -4,6 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use ipft::cli::{self, Command};
+use ipft::doctor;
+use ipft::kernel::Root;
 use ipft::session::{self, Outcome};
 
 fn main() -> ExitCode {
@@ -19,21 +21,41 @@ fn main() -> ExitCode {
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let result = match command {
-        Command::Trace(options) => session::trace(&options, shown),
-        Command::List(options) => session::list(&options).map(|()| Outcome::Done),
-        Command::Doctor => unreachable!(),
-        Command::Print(text) => std::io::stdout()
-            .write_all(&text)
-            .map(|()| Outcome::Done)
-            .map_err(Into::into),
-    };
-    match result {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::SinkFailed) => ExitCode::FAILURE,
+    match run(command, shown) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ipft: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Does what was asked for. `false` if that went wrong in a way that has been told already.
+fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match command {
+        Command::Trace(options) => {
+            drop(stdout);
+            Ok(session::trace(&options, command_line)? == Outcome::Done)
+        }
+        Command::List(options) => {
+            session::list(&options, &mut stdout)?;
+            Ok(true)
+        }
+        Command::Doctor => Ok(doctor::examine(&Root::system(), &mut stdout)?),
+        Command::Print(text) => {
+            stdout.write_all(&text)?;
+            stdout.flush()?;
+            Ok(true)
+        }
+    }
+}
+
+/// `ipft -l | head` ends when `head` does, and that is no failure.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -10,7 +10,7 @@ use crate::cli::{self, BackendName, Options};
 use crate::event::{
     Batch, Event, EventKind, Function, Loss, LossKind, OpenCalls, Schema, SkippedFunction, Summary, Trace, Tracer,
 };
-use crate::kernel::{self, Candidate, Root};
+use crate::kernel::{self, Candidate, Root, checks};
 use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
 use crate::probe_server::ProbeServer;
 use crate::signals::Signals;
@@ -38,6 +38,10 @@ struct Functions {
     wanted: Vec<Candidate>,
     silent: Vec<Candidate>,
     skipped: Vec<SkippedFunction>,
+    /// Modules without types, with the reason.
+    missing: Vec<kernel::MissingModule>,
+    /// Where it was learnt what can be traced.
+    source: &'static str,
 }
 
 fn find_functions(root: &Root, filter: &cli::Filter) -> anyhow::Result<Functions> {
@@ -63,12 +67,21 @@ fn find_functions(root: &Root, filter: &cli::Filter) -> anyhow::Result<Functions
         wanted,
         silent: rest.into_iter().filter(identity::is_needed).collect(),
         skipped,
+        missing: found.missing,
+        source: found.source,
     })
 }
 
 /// Traces until a signal, or until the reader of stdout goes away.
 pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Outcome> {
     let root = Root::system();
+    if let Some(failure) = checks::first_failure(&root) {
+        bail!(
+            "{}{}",
+            failure.found,
+            failure.remedy.map(|remedy| format!("\n{remedy}")).unwrap_or_default()
+        );
+    }
     if options.set_rlimit {
         raise_limits();
     }
@@ -118,9 +131,12 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         skipped: functions.skipped.iter().chain(&attachment.skipped).cloned().collect(),
     };
     drop(reader);
-    attachment.detach();
     sinks.finish(&summary);
     report_losses(&summary);
+    if attachment.attached > 0 && options.verbose {
+        eprintln!("Detaching from {} functions", attachment.attached);
+    }
+    attachment.detach();
     result?;
     Ok(if sinks.failures().next().is_none() {
         Outcome::Done
@@ -172,6 +188,10 @@ fn attach(backend: Option<BackendName>, request: &Request<'_>) -> anyhow::Result
 fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bool) {
     let skipped = functions.skipped.len() + attachment.skipped.len();
     if verbose {
+        eprintln!("Functions found in: {}", functions.source);
+        for module in &functions.missing {
+            eprintln!("Module {} is not traced: {}", module.name, module.reason);
+        }
         eprintln!("Backend: {}", attachment.backend);
         eprintln!("Functions: {} attached, {skipped} skipped", attachment.attached);
         for skipped in functions.skipped.iter().chain(&attachment.skipped) {
@@ -371,11 +391,13 @@ fn raise_limits() {
 }
 
 /// Lists the functions that can be traced.
-pub fn list(options: &cli::ListOptions) -> anyhow::Result<()> {
+pub fn list(options: &cli::ListOptions, out: &mut impl Write) -> anyhow::Result<()> {
     let root = Root::system();
     let functions = find_functions(&root, &options.filter)?;
     eprintln!("{}", kernel::LIST_HEADER);
-    kernel::write_list(&mut io::BufWriter::new(io::stdout().lock()), &functions.wanted)?;
+    let mut out = io::BufWriter::new(out);
+    kernel::write_list(&mut out, &functions.wanted)?;
+    out.flush()?;
     if options.verbose {
         let mut stderr = io::stderr().lock();
         for skipped in &functions.skipped {

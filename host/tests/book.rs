@@ -44,7 +44,8 @@ fn links(prose: &str) -> Vec<&str> {
 fn anchors(text: &str) -> BTreeSet<String> {
     prose(text)
         .lines()
-        .filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim()))
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim())
         .map(|heading| {
             heading
                 .chars()

@@ -16,6 +16,7 @@ use super::text::KernelText;
 use super::wanted::{Wanted, plain_name};
 use super::{Root, tracefs};
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
 
 /// A symbol that is a wanted function.
@@ -63,10 +64,11 @@ impl Hits<'_> {
         }
         if let Ok(path) = tracefs::file(root, "available_filter_functions_addrs") {
             let mut hidden = false;
-            symbols::read_filter_functions(&path, true, |symbol| {
-                hidden |= self.add(symbol) == Some(0);
-            })
-            .map_err(|source| KernelError::read(path, source))?;
+            File::open(&path)
+                .and_then(|file| {
+                    symbols::read_filter_functions(file, true, |symbol| hidden |= self.add(symbol) == Some(0))
+                })
+                .map_err(|source| KernelError::read(path, source))?;
             if !hidden {
                 self.resolve_names();
                 return Ok("available_filter_functions_addrs");
@@ -77,10 +79,13 @@ impl Hits<'_> {
             io::ErrorKind::NotFound => KernelError::NoTracefs,
             _ => KernelError::read(path, source),
         })?;
-        symbols::read_filter_functions(&path, false, |symbol| {
-            self.add(symbol);
-        })
-        .map_err(|source| KernelError::read(path, source))?;
+        File::open(&path)
+            .and_then(|file| {
+                symbols::read_filter_functions(file, false, |symbol| {
+                    self.add(symbol);
+                })
+            })
+            .map_err(|source| KernelError::read(path, source))?;
         let listed = std::mem::take(&mut self.list);
         if !self.read_kallsyms(root) {
             self.list = listed;
@@ -99,9 +104,9 @@ impl Hits<'_> {
     fn read_kallsyms(&mut self, root: &Root) -> bool {
         self.list.clear();
         let mut hidden = false;
-        let read = symbols::read_kallsyms(&root.path("/proc/kallsyms"), |symbol| {
+        let read = File::open(root.path("/proc/kallsyms")).and_then(|file| {
             // Addresses are shown to those who may see them, all or none.
-            hidden |= self.add(symbol) == Some(0);
+            symbols::read_kallsyms(file, |symbol| hidden |= self.add(symbol) == Some(0))
         });
         if read.is_err() || hidden {
             self.list.clear();

@@ -6,6 +6,8 @@
 use super::Root;
 use super::lines::{for_each_line, hexadecimal};
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
 
 /// The forbidden functions.
 #[derive(Debug, Default)]
@@ -19,8 +21,15 @@ pub(super) struct Blacklist {
 impl Blacklist {
     /// Reads it, or an empty one if there is none to read.
     pub(super) fn read(root: &Root) -> Self {
+        match File::open(root.path("/sys/kernel/debug/kprobes/blacklist")) {
+            Ok(file) => Self::parse(file),
+            Err(_) => Blacklist::default(),
+        }
+    }
+
+    fn parse(source: impl Read) -> Self {
         let mut list = Blacklist::default();
-        let read = for_each_line(&root.path("/sys/kernel/debug/kprobes/blacklist"), |line| {
+        let read = for_each_line(source, |line| {
             let Some((start, rest)) = hexadecimal(line) else { return };
             let Some((end, rest)) = rest.strip_prefix(b"-").and_then(hexadecimal) else {
                 return;
@@ -54,5 +63,39 @@ impl Blacklist {
             .checked_sub(1)
             .and_then(|last| self.ranges.get(last))
             .is_some_and(|(_, end)| address < *end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_any_range_is_forbidden_even_where_ranges_nest() {
+        let list = Blacklist::parse(
+            &b"0x0000000000001000-0x0000000000002000\tsection\n\
+               0x0000000000001100-0x0000000000001110\tinner\n\
+               0x0000000000003000-0x0000000000003010\tlater\n\
+               rubbish\n"[..],
+        );
+        for (address, forbidden) in [
+            (0xfff, false),
+            (0x1000, true),
+            (0x1105, true),
+            (0x1200, true),
+            (0x2000, false),
+            (0x300f, true),
+            (0x3010, false),
+        ] {
+            assert_eq!(list.contains(address, "any"), forbidden, "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn where_addresses_are_hidden_names_are_forbidden() {
+        let list = Blacklist::parse(&b"0x0000000000000000-0x0000000000000000\tdo_int3\n"[..]);
+        assert!(list.contains(0, "do_int3"));
+        assert!(list.contains(0xffff_ffff_8100_0000, "do_int3"));
+        assert!(!list.contains(0, "ip_rcv"));
     }
 }

@@ -71,6 +71,7 @@ pub fn find_functions(root: &Root) -> Result<Found, KernelError> {
                 unsure: hit.suffixed || hit.ambiguous || function.without_btf,
                 btf_id: function.btf_id,
                 arguments: function.packet.arguments,
+                trampoline: function.packet.trampoline,
                 ambiguous: hit.ambiguous,
             }),
             Err(reason) => found.skipped.push(Skipped {

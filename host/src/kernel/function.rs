@@ -36,6 +36,8 @@ pub struct Candidate {
     pub btf_id: u32,
     /// Number of arguments in the prototype; 0 if it is not known (no BTF).
     pub arguments: u8,
+    /// Whether BPF trampolines take functions of this prototype.
+    pub trampoline: bool,
     /// Several symbols bear this name: it can be attached by address only.
     pub ambiguous: bool,
 }

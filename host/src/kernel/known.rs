@@ -40,6 +40,7 @@ impl KnownFunctions {
             let packet = Packet {
                 argument,
                 arguments: 0,
+                trampoline: false,
                 position: Ok(position.parse().ok()?),
             };
             Some((name, packet))

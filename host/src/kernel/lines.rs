@@ -3,16 +3,13 @@
 //! `/proc/kallsyms` has 200,000 lines and start-up has milliseconds: a line is lent from the buffer that it was read
 //! into, and nothing is copied but the piece of a line that a read cut off.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 
 /// No line of these files is nearly as long; one that is longer than this makes the file unreadable.
 const BUFFER: usize = 64 << 10;
 
-/// Hands every line of a file to `each`, without its newline.
-pub(super) fn for_each_line(path: &Path, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut file = File::open(path)?;
+/// Hands every line to `each`, without its newline.
+pub(super) fn for_each_line(mut source: impl Read, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut held = 0;
     loop {
@@ -20,7 +17,7 @@ pub(super) fn for_each_line(path: &Path, mut each: impl FnMut(&[u8])) -> io::Res
         if free.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of more than 64 KiB"));
         }
-        let read = match file.read(free) {
+        let read = match source.read(free) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),

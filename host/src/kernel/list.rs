@@ -74,6 +74,7 @@ mod tests {
             unsure: false,
             btf_id: 1,
             arguments: 2,
+            trampoline: true,
             ambiguous: false,
         }
     }

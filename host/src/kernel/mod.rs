@@ -6,6 +6,7 @@
 mod attachable;
 mod blacklist;
 pub mod btf;
+pub mod checks;
 mod error;
 mod find;
 mod function;
@@ -14,6 +15,10 @@ mod lines;
 mod list;
 mod prototype;
 mod symbols;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tracefs;
 mod wanted;

@@ -104,6 +104,7 @@ impl PacketTypes {
         Some(Packet {
             argument,
             arguments: u8::try_from(arguments).unwrap_or(u8::MAX),
+            trampoline: suits_trampoline(btf, &prototype),
             position: register(btf, &prototype, index),
         })
     }
@@ -114,8 +115,20 @@ impl PacketTypes {
 pub(super) struct Packet {
     pub(super) argument: PacketArgument,
     pub(super) arguments: u8,
+    /// Whether BPF trampolines take the prototype.
+    pub(super) trampoline: bool,
     /// The argument register, from 0.
     pub(super) position: Result<u8, SkipReason>,
+}
+
+/// Whether a BPF trampoline can be made for a prototype: `btf_distill_func_proto` in `kernel/bpf/btf.c` refuses
+/// variable arguments, more than `MAX_BPF_FUNC_ARGS`, and a struct as result.
+fn suits_trampoline(btf: &Btf, prototype: &Type) -> bool {
+    const MAX_BPF_FUNC_ARGS: usize = 12;
+    let count = prototype.parameters().count();
+    let variable = prototype.parameters().any(|each| each.type_id == 0);
+    let result = btf.peel(prototype.target()).map(|result| result.kind());
+    !variable && count <= MAX_BPF_FUNC_ARGS && !matches!(result, Some(Kind::Struct | Kind::Union))
 }
 
 /// Argument registers for integers and pointers: rdi, rsi, rdx, rcx, r8, r9.
@@ -219,4 +232,163 @@ fn fields(btf: &Btf, composite: &Type, base: u64, budget: &mut u32) -> Fields {
         }
     }
     Fields::Aligned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::BtfBuilder;
+    use super::*;
+
+    /// The register of a packet that comes after arguments of these types, and before nothing.
+    fn register_after(build: impl Fn(&mut BtfBuilder) -> (u32, Vec<u32>)) -> Result<u8, SkipReason> {
+        let mut b = BtfBuilder::new();
+        let packet = b.composite(Kind::Struct, "sk_buff", 8, &[]);
+        let pointer = b.pointer(packet);
+        let (returns, mut parameters) = build(&mut b);
+        parameters.push(pointer);
+        let id = b.function("f", returns, &parameters);
+        let data = b.build();
+        let btf = Btf::parse(&data).unwrap();
+        let function = btf.get(id).unwrap();
+        PacketTypes::new(&btf).find(&btf, &function).unwrap().position
+    }
+
+    #[test]
+    fn integers_and_pointers_take_a_register_each() {
+        assert_eq!(register_after(|_| (0, vec![])), Ok(0));
+        assert_eq!(
+            register_after(|b| {
+                let char = b.int("char", 1);
+                let long = b.int("long", 8);
+                let pointer = b.pointer(0);
+                let colour = b.add(Kind::Enum, "colour", false, 0, 4, &[]);
+                (long, vec![char, long, pointer, colour, long])
+            }),
+            Ok(5)
+        );
+    }
+
+    #[test]
+    fn a_seventh_argument_is_on_the_stack() {
+        assert_eq!(
+            register_after(|b| {
+                let int = b.int("int", 4);
+                (0, vec![int; 6])
+            }),
+            Err(SkipReason::OnStack)
+        );
+    }
+
+    #[test]
+    fn a_small_struct_takes_one_register_or_two_and_a_large_one_none() {
+        let after = |bytes: u32| {
+            register_after(move |b| {
+                let int = b.int("int", 4);
+                (0, vec![b.composite(Kind::Struct, "s", bytes, &[("a", int, 0)])])
+            })
+        };
+        assert_eq!(after(0), Ok(0));
+        assert_eq!(after(4), Ok(1));
+        assert_eq!(after(8), Ok(1));
+        assert_eq!(after(12), Ok(2));
+        assert_eq!(after(16), Ok(2));
+        assert_eq!(after(24), Ok(0));
+    }
+
+    #[test]
+    fn a_struct_with_a_misaligned_field_goes_to_the_stack() {
+        assert_eq!(
+            register_after(|b| {
+                let char = b.int("char", 1);
+                let int = b.int("int", 4);
+                let inner = b.composite(Kind::Struct, "inner", 4, &[("n", int, 0)]);
+                (
+                    0,
+                    vec![b.composite(Kind::Struct, "packed", 5, &[("c", char, 0), ("i", inner, 8)])],
+                )
+            }),
+            Ok(0)
+        );
+    }
+
+    #[test]
+    fn a_wide_integer_takes_two_registers_and_is_never_split() {
+        let wide = |before: usize| {
+            register_after(move |b| {
+                let long = b.int("long", 8);
+                let wide = b.int("__int128", 16);
+                let mut parameters = vec![long; before];
+                parameters.push(wide);
+                (0, parameters)
+            })
+        };
+        assert_eq!(wide(0), Ok(2));
+        assert_eq!(wide(3), Ok(5));
+        assert_eq!(wide(4), Err(SkipReason::OnStack));
+        // The one register that is left is the packet's.
+        assert_eq!(wide(5), Ok(5));
+    }
+
+    #[test]
+    fn a_large_struct_that_is_returned_takes_the_first_register() {
+        assert_eq!(
+            register_after(|b| {
+                let long = b.int("long", 8);
+                (b.composite(Kind::Struct, "big", 24, &[("a", long, 0)]), vec![])
+            }),
+            Ok(1)
+        );
+        assert_eq!(
+            register_after(|b| {
+                let long = b.int("long", 8);
+                (b.composite(Kind::Struct, "pair", 16, &[("a", long, 0)]), vec![])
+            }),
+            Ok(0)
+        );
+    }
+
+    #[test]
+    fn after_a_floating_point_number_nobody_knows() {
+        assert_eq!(
+            register_after(|b| (0, vec![b.add(Kind::Float, "double", false, 0, 8, &[])])),
+            Err(SkipReason::UnknownRegisters)
+        );
+    }
+
+    #[test]
+    fn a_struct_that_claims_to_nest_without_end_is_given_up() {
+        assert_eq!(
+            register_after(|b| {
+                // Each level holds the next one twice: 2^30 fields.
+                let mut level = b.composite(Kind::Struct, "s", 8, &[]);
+                for _ in 0..30 {
+                    level = b.composite(Kind::Struct, "s", 8, &[("a", level, 0), ("b", level, 0)]);
+                }
+                (0, vec![level])
+            }),
+            Err(SkipReason::UnknownRegisters)
+        );
+    }
+
+    #[test]
+    fn a_plain_pointer_is_preferred_to_a_double_pointer_before_it() {
+        let mut b = BtfBuilder::new();
+        let packet = b.refer(Kind::Forward, "sk_buff", 0);
+        let pointer = b.pointer(packet);
+        let double = b.pointer(pointer);
+        let both = b.function("both", 0, &[double, pointer]);
+        let only = b.function("only", 0, &[double]);
+        let data = b.build();
+        let btf = Btf::parse(&data).unwrap();
+        let mut types = PacketTypes::new(&btf);
+        let mut find = |id| types.find(&btf, &btf.get(id).unwrap()).unwrap();
+        assert_eq!(
+            (find(both).position, find(both).argument),
+            (Ok(1), PacketArgument::Pointer)
+        );
+        assert_eq!(
+            (find(only).position, find(only).argument),
+            (Ok(0), PacketArgument::DoublePointer)
+        );
+    }
 }

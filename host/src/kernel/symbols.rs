@@ -4,8 +4,7 @@
 //! as few of them as it can; what is here only turns lines into [`Symbol`]s.
 
 use super::lines::{for_each_line, hexadecimal};
-use std::io;
-use std::path::Path;
+use std::io::{self, Read};
 
 /// One function as a file names it. The text comes from the kernel and from whoever loads modules: it is no UTF-8
 /// that one could rely on.
@@ -65,8 +64,8 @@ fn filter_line(line: &[u8], with_address: bool) -> Option<Symbol<'_>> {
 }
 
 /// Reads the functions in `/proc/kallsyms`.
-pub(super) fn read_kallsyms(path: &Path, mut each: impl FnMut(Symbol)) -> io::Result<()> {
-    for_each_line(path, |line| {
+pub(super) fn read_kallsyms(source: impl Read, mut each: impl FnMut(Symbol)) -> io::Result<()> {
+    for_each_line(source, |line| {
         if let Some(symbol) = kallsyms_line(line) {
             each(symbol);
         }
@@ -74,10 +73,135 @@ pub(super) fn read_kallsyms(path: &Path, mut each: impl FnMut(Symbol)) -> io::Re
 }
 
 /// Reads `available_filter_functions`, or its sister with addresses.
-pub(super) fn read_filter_functions(path: &Path, with_address: bool, mut each: impl FnMut(Symbol)) -> io::Result<()> {
-    for_each_line(path, |line| {
+pub(super) fn read_filter_functions(
+    source: impl Read,
+    with_address: bool,
+    mut each: impl FnMut(Symbol),
+) -> io::Result<()> {
+    for_each_line(source, |line| {
         if let Some(symbol) = filter_line(line, with_address) {
             each(symbol);
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Random;
+    use super::*;
+
+    fn kallsyms(text: &[u8]) -> Vec<(String, String, u64)> {
+        let mut all = Vec::new();
+        read_kallsyms(text, |symbol| {
+            all.push((
+                String::from_utf8_lossy(symbol.name).into_owned(),
+                String::from_utf8_lossy(symbol.module).into_owned(),
+                symbol.address(),
+            ));
+        })
+        .unwrap();
+        all
+    }
+
+    #[test]
+    fn of_all_symbols_only_functions_are_read() {
+        let text = b"0000000000000000 A fixed_percpu_data\n\
+            ffffffff94b66e90 T ip_rcv\n\
+            ffffffff94b66ea0 d ip_rcv_data\n\
+            ffffffffc04e9b20 t tcf_mirred_act\t[act_mirred]\n\
+            ffffffff94b66eb0 W weak_one";
+        let expect = |name: &str, module: &str, address| (name.to_owned(), module.to_owned(), address);
+        assert_eq!(
+            kallsyms(text),
+            [
+                expect("ip_rcv", "", 0xffff_ffff_94b6_6e90),
+                expect("tcf_mirred_act", "act_mirred", 0xffff_ffff_c04e_9b20),
+                expect("weak_one", "", 0xffff_ffff_94b6_6eb0),
+            ]
+        );
+    }
+
+    #[test]
+    fn both_lists_of_traceable_functions_are_read() {
+        let read = |text: &[u8], with_address| {
+            let mut all = Vec::new();
+            read_filter_functions(text, with_address, |symbol| {
+                all.push((symbol.name.to_vec(), symbol.module.to_vec(), symbol.address()));
+            })
+            .unwrap();
+            all
+        };
+        assert_eq!(
+            read(b"ip_rcv\nveth_xmit [veth]\n", false),
+            [
+                (b"ip_rcv".to_vec(), vec![], 0),
+                (b"veth_xmit".to_vec(), b"veth".to_vec(), 0)
+            ]
+        );
+        assert_eq!(
+            read(b"ffffffff9f602014 ip_rcv\n0xffffffffc0000010 veth_xmit [veth]\n", true),
+            [
+                (b"ip_rcv".to_vec(), vec![], 0xffff_ffff_9f60_2014),
+                (b"veth_xmit".to_vec(), b"veth".to_vec(), 0xffff_ffff_c000_0010)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_that_reads_cut_in_two_is_whole_again() {
+        /// Gives a few bytes at a time, as files of the kernel give a page.
+        struct Slow<'a>(&'a [u8]);
+        impl Read for Slow<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let len = 7.min(self.0.len()).min(buffer.len());
+                buffer[..len].copy_from_slice(&self.0[..len]);
+                self.0 = &self.0[len..];
+                Ok(len)
+            }
+        }
+        let text: String = (0..100).map(|number| format!("function_{number}\n")).collect();
+        let mut names = Vec::new();
+        read_filter_functions(Slow(text.as_bytes()), false, |symbol| names.push(symbol.name.to_vec())).unwrap();
+        let expected: Vec<Vec<u8>> = (0..100)
+            .map(|number| format!("function_{number}").into_bytes())
+            .collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_line_without_end_is_an_error_and_not_a_gigabyte() {
+        let error = read_filter_functions(io::repeat(b'x'), false, |_| {}).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_not_make_the_readers_panic() {
+        let pieces: [&[u8]; 12] = [
+            b"ffffffff94b66e90",
+            b" ",
+            b"t",
+            b"T",
+            b"\n",
+            b"[",
+            b"]",
+            b"\t",
+            b"0x",
+            b"name",
+            b"\xff",
+            b"",
+        ];
+        let mut random = Random(2);
+        for _ in 0..5_000 {
+            let text: Vec<u8> = (0..random.below(30))
+                .flat_map(|_| pieces[random.below(pieces.len())].to_vec())
+                .collect();
+            kallsyms(&text);
+            for with_address in [false, true] {
+                read_filter_functions(&text[..], with_address, |symbol| {
+                    symbol.address();
+                })
+                .unwrap();
+            }
+        }
+    }
 }

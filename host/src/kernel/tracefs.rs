@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 /// Where tracefs is mounted: of its own, or by an access through debugfs.
-const MOUNT_POINTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+pub(super) const MOUNT_POINTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// The path of a file in tracefs, wherever that is mounted.
 ///

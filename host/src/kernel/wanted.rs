@@ -150,9 +150,14 @@ impl Wanted {
     /// Whether this symbol's name, with whatever suffix, is worth to be looked up.
     #[inline]
     pub(super) fn may_contain(&self, symbol: &[u8]) -> bool {
-        symbol
-            .first_chunk::<BEGINNING>()
-            .is_none_or(|beginning| self.beginnings.may_contain(u64::from_ne_bytes(*beginning)))
+        match symbol.first_chunk::<BEGINNING>() {
+            Some(beginning) => {
+                self.beginnings.may_contain(u64::from_ne_bytes(*beginning))
+                    // Of a name of one letter, even the suffix's number is among the first bytes.
+                    || beginning[1] == b'.'
+            }
+            None => true,
+        }
     }
 
     /// The wanted functions of this name, in whatever module.
@@ -196,4 +201,97 @@ pub(super) fn plain_name(symbol: &[u8]) -> Option<(&[u8], bool)> {
         matches!(part, b"isra" | b"constprop" | b"llvm") || (!part.is_empty() && part.iter().all(u8::is_ascii_digit))
     });
     (whole && !name.is_empty()).then_some((name, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::function::PacketArgument;
+    use super::super::testing::BtfBuilder;
+    use super::*;
+
+    const FIRST: Packet = Packet {
+        argument: PacketArgument::Pointer,
+        arguments: 1,
+        trampoline: true,
+        position: Ok(0),
+    };
+
+    #[test]
+    fn only_suffixes_of_whole_functions_are_cut() {
+        let plain = |symbol: &'static str| {
+            plain_name(symbol.as_bytes()).map(|(name, cut)| (std::str::from_utf8(name).unwrap(), cut))
+        };
+        assert_eq!(plain("ip_rcv"), Some(("ip_rcv", false)));
+        assert_eq!(plain("ip_rcv.isra.0"), Some(("ip_rcv", true)));
+        assert_eq!(plain("ip_rcv.constprop.0.isra.12"), Some(("ip_rcv", true)));
+        assert_eq!(plain("ip_rcv.llvm.1234567890"), Some(("ip_rcv", true)));
+        for piece in [
+            "ip_rcv.part.0",
+            "ip_rcv.cold",
+            "ip_rcv.isra.0.cold",
+            "ip_rcv.part.0.isra.0",
+            "ip_rcv.",
+            ".isra.0",
+        ] {
+            assert_eq!(plain(piece), None, "{piece}");
+        }
+    }
+
+    #[test]
+    fn short_names_are_found_with_and_without_suffix() {
+        let mut wanted = Wanted::new();
+        for name in ["a", "ip_rcv", "exactly8", "much_longer_than_that"] {
+            wanted.add(name, 0, FIRST, 1, false);
+            assert!(wanted.may_contain(name.as_bytes()), "{name}");
+            for suffix in [".isra.0", ".constprop.0", ".llvm.5"] {
+                assert!(
+                    wanted.may_contain(format!("{name}{suffix}").as_bytes()),
+                    "{name}{suffix}"
+                );
+            }
+            assert_eq!(wanted.of_name(name.as_bytes()).count(), 1);
+        }
+        assert_eq!(wanted.of_name(b"ip_rc").count(), 0);
+        assert_eq!(wanted.of_name(b"\xff\xfe").count(), 0);
+    }
+
+    #[test]
+    fn one_name_in_two_modules_is_two_functions() {
+        let mut wanted = Wanted::new();
+        wanted.add("init", 1, FIRST, 10, false);
+        wanted.add("init", 2, FIRST, 20, false);
+        wanted.add("init", 2, FIRST, 21, false);
+        let mut modules: Vec<_> = wanted
+            .of_name(b"init")
+            .map(|(_, each)| (each.module, each.btf_id))
+            .collect();
+        modules.sort_unstable();
+        assert_eq!(modules, [(1, 10), (2, 20)]);
+    }
+
+    #[test]
+    fn a_name_whose_functions_differ_is_in_conflict() {
+        let mut b = BtfBuilder::new();
+        let packet = b.composite(super::super::btf::Kind::Struct, "sk_buff", 8, &[]);
+        let pointer = b.pointer(packet);
+        let int = b.int("int", 4);
+        let twice = b.string("twice");
+        let same = b.string("same");
+        for (name, parameters) in [
+            (twice, vec![int]),
+            (twice, vec![pointer]),
+            (same, vec![pointer]),
+            (same, vec![pointer]),
+        ] {
+            let id = b.function("", 0, &parameters);
+            b.rename(id, name);
+        }
+        let data = b.build();
+        let btf = Btf::parse(&data).unwrap();
+        let mut wanted = Wanted::new();
+        wanted.add_btf(&btf, 0, &mut PacketTypes::new(&btf));
+        let conflicting = |name: &[u8]| wanted.of_name(name).next().unwrap().1.conflicting;
+        assert!(conflicting(b"twice"));
+        assert!(!conflicting(b"same"));
+    }
 }

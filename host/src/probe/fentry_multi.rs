@@ -11,7 +11,7 @@ use ipft_bpf::wire::{Config, FunctionSource};
 
 use super::programs::{Programs, Selected, program_name};
 use super::syscall::{self, TracingProgram};
-use super::{Attachment, Backend, Buffer, FunctionIds, ProbeError, Request, nothing_attached, objection, skip};
+use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, objection, skip, unsupported};
 use crate::event::{SkippedFunction, Tracer};
 use crate::kernel::Candidate;
 
@@ -39,9 +39,9 @@ impl Backend for FentryMulti {
         let config = Config {
             mark: request.mark,
             mask: request.mask,
-            use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
-            remember_calls: false,
-            session,
+            use_perf_buffer: request.buffer.is_perf(),
+            wake_mask: request.buffer.wake_mask(),
+            remember_calls: session,
             function_source: FunctionSource::Cookie,
         };
         let attach_type = if session {
@@ -89,7 +89,13 @@ impl Backend for FentryMulti {
                 ..Selected::plain(*name)
             })
             .collect();
-        let programs = Programs::load(ipft_bpf::FENTRY_MULTI, config, request.buffer, &selected)?;
+        let object = if session {
+            ipft_bpf::FENTRY_SESSION
+        } else {
+            ipft_bpf::FENTRY_MULTI
+        };
+        let programs = Programs::load(object, config, request.buffer, &selected)
+            .map_err(|error| unsupported(NAME, "tracing-multi links (Linux 7.x)", error))?;
 
         let modules = syscall::module_btfs();
         let mut own_programs = Vec::new();

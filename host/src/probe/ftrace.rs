@@ -13,7 +13,7 @@ use libbpf_sys::bpf_insn;
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, TracingProgram};
-use super::{Attachment, Backend, Buffer, FunctionIds, ProbeError, Request, nothing_attached, objection, skip};
+use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, objection, skip};
 use crate::event::Tracer;
 use crate::kernel::Candidate;
 
@@ -44,9 +44,9 @@ impl Backend for Ftrace {
         let config = Config {
             mark: request.mark,
             mask: request.mask,
-            use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
+            use_perf_buffer: request.buffer.is_perf(),
+            wake_mask: request.buffer.wake_mask(),
             remember_calls: returns,
-            session: false,
             function_source: FunctionSource::Cookie,
         };
         let mut skipped = Vec::new();

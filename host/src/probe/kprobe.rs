@@ -14,7 +14,7 @@ use ipft_bpf::wire::{Config, FunctionSource};
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, KprobeTarget};
-use super::{Attachment, Backend, Buffer, FunctionIds, ProbeError, Request, nothing_attached, skip};
+use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip};
 use crate::event::Tracer;
 use crate::kernel::Candidate;
 
@@ -59,9 +59,9 @@ impl Backend for Kprobe {
         let config = Config {
             mark: request.mark,
             mask: request.mask,
-            use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
+            use_perf_buffer: request.buffer.is_perf(),
+            wake_mask: request.buffer.wake_mask(),
             remember_calls: returns,
-            session: false,
             function_source: source,
         };
 

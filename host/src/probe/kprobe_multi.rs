@@ -11,7 +11,7 @@ use ipft_bpf::wire::{Config, FunctionSource};
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, MultiKind};
-use super::{Attachment, Backend, Buffer, FunctionIds, ProbeError, Request, nothing_attached, skip};
+use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip, unsupported};
 use crate::event::{SkippedFunction, Tracer};
 use crate::kernel::Candidate;
 
@@ -64,9 +64,9 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
     let config = Config {
         mark: request.mark,
         mask: request.mask,
-        use_perf_buffer: matches!(request.buffer, Buffer::Perf { .. }),
-        remember_calls: returns && kind != MultiKind::Session,
-        session: kind == MultiKind::Session,
+        use_perf_buffer: request.buffer.is_perf(),
+        wake_mask: request.buffer.wake_mask(),
+        remember_calls: returns,
         function_source: FunctionSource::FuncIp,
     };
     let attach_type = match kind {
@@ -90,7 +90,17 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
             ..Selected::plain(RETURN_PROGRAM)
         });
     }
-    let programs = Programs::load(ipft_bpf::KPROBE, config, request.buffer, &selected)?;
+    let object = if kind == MultiKind::Session {
+        ipft_bpf::KPROBE_SESSION
+    } else {
+        ipft_bpf::KPROBE
+    };
+    let needs = match kind {
+        MultiKind::Session => "kprobe sessions (Linux 6.10 and CONFIG_FPROBE)",
+        MultiKind::Entry | MultiKind::Return => "kprobe-multi links (Linux 5.18 and CONFIG_FPROBE)",
+    };
+    let programs = Programs::load(object, config, request.buffer, &selected)
+        .map_err(|error| unsupported(backend, needs, error))?;
 
     let mut linker = Linker {
         backend,

@@ -108,6 +108,22 @@ pub enum Buffer {
     },
 }
 
+impl Buffer {
+    fn is_perf(&self) -> bool {
+        matches!(self, Buffer::Perf { .. })
+    }
+
+    /// After how many events of a CPU, less one, the reader of a ring buffer is woken: when an eighth of it is full.
+    /// A large ring waits for the reader to look by itself, which it does every few milliseconds.
+    fn wake_mask(&self) -> u32 {
+        const RECORD: u32 = ipft_bpf::wire::EVENT_SIZE as u32 + 8;
+        match *self {
+            Buffer::Ring { bytes } => ((bytes / 8 / RECORD).max(1).next_power_of_two() / 2).clamp(1, 8192) - 1,
+            Buffer::Perf { .. } => 0,
+        }
+    }
+}
+
 /// What is to be traced.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -214,8 +230,24 @@ fn objection(function: &Candidate) -> Option<&'static str> {
         Some("several functions bear the name, and BTF cannot say which is meant; a kprobe backend sees them")
     } else if function.btf_id == 0 {
         Some("BTF does not describe it; a kprobe backend sees it")
+    } else if !function.trampoline {
+        Some("trampolines do not take its prototype; a kprobe backend sees it")
     } else {
         None
+    }
+}
+
+/// The error of a backend whose programs the kernel does not load. A kernel that lacks the mechanism says little more
+/// than "invalid argument".
+fn unsupported(backend: &'static str, needs: &str, error: ProbeError) -> ProbeError {
+    match error {
+        ProbeError::Libbpf { source, .. } if source.kind() != io::ErrorKind::PermissionDenied => {
+            ProbeError::Unsupported {
+                backend,
+                reason: format!("it needs {needs} ({source})"),
+            }
+        }
+        other => other,
     }
 }
 
@@ -235,10 +267,7 @@ fn nothing_attached(backend: &'static str, request: &Request<'_>, skipped: &[Ski
 /// Closing a perf kprobe or a trampoline waits for a grace period of RCU; threads share theirs.
 fn close_in_parallel(descriptors: Vec<OwnedFd>) {
     const THREADS: usize = 32;
-    if descriptors.len() < THREADS {
-        return;
-    }
-    let chunk = descriptors.len().div_ceil(THREADS);
+    let chunk = descriptors.len().div_ceil(THREADS).max(1);
     let mut rest = descriptors;
     std::thread::scope(|scope| {
         while !rest.is_empty() {
@@ -261,8 +290,9 @@ pub trait Backend: Sync {
     fn suits(&self, tracer: Tracer) -> bool;
 }
 
-/// All backends, the one with the lowest price per packet and the shortest start first.
-pub static BACKENDS: [&dyn Backend; 5] = [&FentryMulti, &KprobeSession, &KprobeMulti, &Ftrace, &Kprobe];
+/// All backends, in the order in which they are tried: the lowest price per packet first, but for `ftrace`, which
+/// would make the start and the end of a trace minutes long where a kprobe backend takes one.
+pub static BACKENDS: [&dyn Backend; 5] = [&FentryMulti, &KprobeSession, &KprobeMulti, &Kprobe, &Ftrace];
 
 /// The backend of this name.
 pub fn backend(name: &str) -> Option<&'static dyn Backend> {

@@ -133,7 +133,9 @@ impl Programs {
                 (name, _) if name.ends_with(".rodata") => map.set_initial_value(&config.to_bytes()),
                 ("ring", Buffer::Ring { bytes }) => map.set_max_entries(*bytes),
                 ("ring", Buffer::Perf { .. }) | ("perf", Buffer::Ring { .. }) => map.set_autocreate(false),
-                ("calls", _) if !config.remember_calls => map.set_max_entries(1),
+                ("calls", _) if !selected.iter().any(|program| program.name == RETURN_PROGRAM) => {
+                    map.set_max_entries(1)
+                }
                 _ => Ok(()),
             };
             result.map_err(failed("cannot configure a BPF map"))?;

@@ -25,3 +25,14 @@ pub fn release() -> Result<PathBuf> {
     *built = Some(path.clone());
     Ok(path)
 }
+
+/// The path of the benchmark's program that attaches programs which do nothing, built if it is not up to date.
+pub fn bench_floor() -> Result<PathBuf> {
+    packages::install(&[packages::BUILD])?;
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--release", "--package", "bench-floor"]);
+    step("build bench-floor").run(cargo)?;
+    let path = workspace::target().join("release/bench-floor");
+    ensure!(path.is_file(), "cargo built no {}", path.display());
+    Ok(path)
+}

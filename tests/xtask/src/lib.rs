@@ -7,6 +7,7 @@
 //! It depends on next to nothing, so that the first `cargo xtask` of a fresh checkout answers within seconds.
 
 pub mod apt;
+pub mod bench;
 pub mod build;
 pub mod cache;
 pub mod cpio;

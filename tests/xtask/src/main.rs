@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use xtask::kernel::Kernel;
 use xtask::vm::{Guest, Unfinished};
-use xtask::{demo, dist, test};
+use xtask::{bench, demo, dist, test};
 
 const HELP: &str = "\
 The project's own commands.
@@ -15,6 +15,8 @@ The project's own commands.
   cargo xtask test [ARGS]     run every test; ARGS go to `cargo test`
   cargo xtask vm [OPTIONS] [--] COMMAND [ARGS]
                               run a command in a guest, on a real kernel, with ipft in PATH
+  cargo xtask bench kernel [OPTIONS]
+                              count the instructions that tracing adds to a packet, on real kernels
   cargo xtask dist            build ipft as one static file, and check what it needs
   cargo xtask setup           only install, fetch and build what the others need
 
@@ -29,6 +31,13 @@ Options of vm:
   --icount                          count instructions: 1 ns of guest time is one instruction
   --smp N                           number of CPUs (2; with --icount 1)
   --memory MIB                      memory (2048)
+
+Options of bench kernel, which measures every row of its table unless told otherwise:
+  --kernel 5.10|6.1|6.12|6.18|7.2   only rows of this kernel
+  --backend NAME                    only rows of this backend
+  --tracer function|function_graph  only rows of this tracer
+  --without-floor                   do not measure programs that do nothing, too
+  --markdown FILE                   also write the table to a file, as the book has it
 
 stdout, stderr and the exit code of vm are those of the command; 125 means that the guest did not finish.
 Scripts find functions that build networks in /guest/lib.sh, and udpflood in PATH.
@@ -65,6 +74,7 @@ fn main() -> ExitCode {
     }
     let done = match command.as_str() {
         "test" => test::run(&rest),
+        "bench" => bench::run(&rest),
         "demo" | "dist" | "setup" if !rest.is_empty() => {
             eprintln!("xtask: {command} takes no arguments, and got: {}", rest.join(" "));
             return ExitCode::from(2);

@@ -7,6 +7,8 @@
 //!
 //! The format is described in the kernel's `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h`.
 
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use types::{

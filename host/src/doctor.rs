@@ -1,0 +1,105 @@
+//! `ipft doctor`: says what works on this machine, and what would fix the rest.
+//!
+//! The checks are those that a trace makes before it starts; each backend is tried for real, on one function.
+
+use std::io::{self, Write};
+
+use crate::event::Tracer;
+use crate::kernel::checks::{self, Status};
+use crate::kernel::{self, Root};
+use crate::probe::{self, BACKENDS, Buffer, Request};
+
+/// Writes the report. Returns whether packets can be traced on this machine.
+pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
+    let checks = checks::run(root);
+    for check in &checks {
+        line(out, check.status, check.name, &check.found)?;
+        if let Some(remedy) = &check.remedy {
+            writeln!(out, "       {remedy}")?;
+        }
+    }
+    writeln!(out)?;
+    if let Some(failure) = checks.iter().find(|check| check.status == Status::Failure) {
+        writeln!(out, "Packets cannot be traced here: {}.", failure.found)?;
+        return Ok(false);
+    }
+    let found = match kernel::find_functions(root) {
+        Ok(found) => found,
+        Err(error) => {
+            line(out, Status::Failure, "functions", &error.to_string())?;
+            return Ok(false);
+        }
+    };
+    let count = format!("{} take a packet and can be traced", found.candidates.len());
+    line(out, Status::Ok, "functions", &count)?;
+    for module in &found.missing {
+        line(out, Status::Warning, &module.name, &module.reason.to_string())?;
+    }
+
+    let (buffer, name) = if probe::has_ring_buffer() {
+        (Buffer::Ring { bytes: 4096 }, "BPF ring buffer")
+    } else {
+        (
+            Buffer::Perf {
+                pages: 8,
+                sample_period: 1,
+                wakeup_events: 1,
+            },
+            "perf buffer (BPF ring buffers came with 5.8)",
+        )
+    };
+    line(out, Status::Ok, "buffer", name)?;
+
+    let mut works = false;
+    for backend in BACKENDS {
+        let trial = |tracer| {
+            let request = Request {
+                root,
+                functions: &found.candidates,
+                silent: &[],
+                tracer,
+                mark: 1,
+                mask: u32::MAX,
+                buffer: &buffer,
+            };
+            probe::try_out(backend, &request)
+        };
+        match (trial(Tracer::Function), trial(Tracer::FunctionGraph)) {
+            (Ok(()), Ok(())) => {
+                works = true;
+                line(out, Status::Ok, backend.name(), backend.description())?;
+            }
+            (Ok(()), Err(error)) => {
+                works = true;
+                line(
+                    out,
+                    Status::Warning,
+                    backend.name(),
+                    &format!("entries only: {}", first_line(&error)),
+                )?;
+            }
+            (Err(error), _) => line(out, Status::Warning, backend.name(), &first_line(&error))?,
+        }
+    }
+    writeln!(out)?;
+    if works {
+        writeln!(out, "Packets can be traced here.")?;
+    } else {
+        writeln!(out, "Packets cannot be traced here: no backend works.")?;
+    }
+    Ok(works)
+}
+
+fn line(out: &mut impl Write, status: Status, name: &str, found: &str) -> io::Result<()> {
+    let mark = match status {
+        Status::Ok => "ok",
+        Status::Warning => "--",
+        Status::Failure => "FAIL",
+    };
+    writeln!(out, "{mark:>4}  {name}: {found}")
+}
+
+/// The verifier's log has its place in the message of a trace that failed.
+fn first_line(error: &probe::ProbeError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}

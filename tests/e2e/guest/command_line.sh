@@ -1,0 +1,136 @@
+# What ipft says and how it ends, whatever it is asked. One function is traced where any would do, so that it is quick.
+#
+# Leaves NAME.out, .err and .exit of each run.
+
+network_pair
+ip netns exec b udpflood receive 9000 >/dev/null &
+receiver=$!
+ONE='^ip_send_skb$'
+
+# datagrams COUNT: with mark 1.
+datagrams() {
+	ip netns exec a udpflood send 10.0.0.2 9000 "$1" 64 1 >/dev/null
+	settle
+}
+
+exit_to() {
+	echo "$2" >"$1"
+}
+
+# piped NAME READER ARGS...: runs ipft ARGS | READER in the background, as $PIPE, until it traces. READER is a shell
+# command; its exit code goes to NAME.reader.
+piped() {
+	local name=$1 reader=$2
+	shift 2
+	{
+		ipft "$@" 2>"$name.err" && exit_to "$name.exit" 0 || exit_to "$name.exit" $?
+	} | {
+		sh -c "$reader" >"$name.out" && exit_to "$name.reader" 0 || exit_to "$name.reader" $?
+	} &
+	PIPE=$!
+	wait_until 180 grep -q 'Trace ready!' "$name.err"
+}
+
+# ipft_ends SECONDS
+ipft_ends() {
+	wait_until "$1" sh -c '! pgrep -x ipft >/dev/null'
+}
+
+# Wrong usage.
+exit_of mark-zero ipft -m 0
+exit_of mark-banana ipft -m banana
+exit_of mark-wide ipft -m 0x100000000
+exit_of mark-missing ipft -o json
+exit_of mask-zero ipft -m 1 --mask 0
+exit_of mask-disjoint ipft -m 1 --mask 2
+exit_of backend-nonsense ipft -m 1 -b nonsense
+exit_of tracer-nonsense ipft -m 1 -t nonsense
+exit_of output-nonsense ipft -m 1 -o nonsense
+exit_of regex-broken ipft -m 1 -r '('
+exit_of ring-odd ipft -m 1 --ring-size 5000
+exit_of unknown-option ipft -m 1 --nonsense
+exit_of no-function ipft -m 1 -r '^no_function_has_this_name$'
+
+# A plain user, and root on a machine that works.
+as_nobody() {
+	setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all "$@"
+}
+exit_of nobody-trace as_nobody ipft -m 1
+exit_of nobody-doctor as_nobody ipft doctor
+exit_of nobody-usage as_nobody ipft -m 0
+exit_of root-doctor ipft doctor
+
+# Readers.
+piped jq 'exec jq -c .' -m 1 -r "$ONE" -o json
+datagrams 3
+pkill -INT -x ipft
+wait "$PIPE"
+for output in json jsonl; do
+	piped "head-$output" 'exec head -n 1' -m 1 -r "$ONE" -o "$output"
+	datagrams 3
+	datagrams 3
+	ipft_ends 30 || pkill -KILL -x ipft
+	wait "$PIPE"
+done
+piped head-aggregate 'exec head -n 1' -m 1 -r "$ONE"
+datagrams 3000
+pkill -INT -x ipft
+ipft_ends 30 || pkill -KILL -x ipft
+wait "$PIPE"
+
+# Signals.
+for signal in INT TERM HUP; do
+	start_ipft "signal-$signal" -m 1 -r "$ONE"
+	datagrams 1
+	kill "-$signal" "$IPFT_PID"
+	exit_of "wait-$signal" wait "$IPFT_PID"
+done
+# Nobody reads what the first signal makes it print.
+piped twice 'echo $$ >/tmp/sleeper; exec sleep 1000' -m 1 -r "$ONE"
+datagrams 3000
+pkill -INT -x ipft
+sleep 2
+pgrep -x ipft >twice.alive || :
+pkill -INT -x ipft
+ipft_ends 30 || pkill -KILL -x ipft
+kill "$(cat /tmp/sleeper)"
+wait "$PIPE"
+
+# The probe server. All functions, so that attaching takes a moment.
+ipft -m 1 --enable-probe-server -o jsonl >probe.out 2>probe.err &
+IPFT_PID=$!
+refused=0
+until nc -z 127.0.0.1 13720; do
+	refused=$((refused + 1))
+	kill -0 "$IPFT_PID"
+done
+datagrams 3
+echo "$refused" >probe.refused
+ss -Hltn >probe.listening
+end_ipft probe
+exit_of probe-after nc -z 127.0.0.1 13720
+start_ipft probe-address -m 1 -r "$ONE" --enable-probe-server --probe-server-address 0.0.0.0 --probe-server-port 13721
+ss -Hltn >probe-address.listening
+end_ipft probe-address
+start_ipft probe-none -m 1 -r "$ONE"
+ss -Hltn >probe-none.listening
+end_ipft probe-none
+left_behind all
+
+# A kernel that does not offer what is needed.
+mkdir /tmp/empty
+mount --bind /tmp/empty /sys/kernel/btf
+exit_of no-btf ipft -m 1 -r "$ONE"
+exit_of no-btf-doctor ipft doctor
+umount /sys/kernel/btf
+grep -E ' (debugfs|tracefs) ' /proc/mounts | cut -d' ' -f2 | sort -r | xargs -n 1 umount -l
+exit_of no-tracefs ipft -m 1 -r "$ONE"
+exit_of no-tracefs-doctor ipft doctor
+mount -t tracefs tracefs /sys/kernel/tracing
+# There is no way back from here.
+mountpoint -q /sys/kernel/security || mount -t securityfs securityfs /sys/kernel/security
+echo confidentiality >/sys/kernel/security/lockdown
+exit_of lockdown ipft -m 1 -r "$ONE"
+exit_of lockdown-doctor ipft doctor
+
+kill "$receiver"

@@ -1,0 +1,62 @@
+# Shell functions for the scripts of the end-to-end tests, on top of the guest's own library. The working directory is
+# /out: what is written there is looked at after the guest has ended.
+
+# mark_arrivals NAMESPACE DEVICE: marks what arrives before anything looks at it, so that __netif_receive_skb_core and
+# ip_rcv belong to the picture. (Crossing into another namespace cleared the mark.)
+mark_arrivals() {
+	tc -n "$1" qdisc add dev "$2" clsact
+	tc -n "$1" filter add dev "$2" ingress matchall action skbedit mark "$MARK"
+}
+
+# whole_network_nat: the network of network_nat, with nothing of the way unmarked but a packet's making.
+whole_network_nat() {
+	network_nat
+	mark_arrivals client vc
+	mark_arrivals router rc
+	mark_arrivals router rs
+	mark_arrivals server vs
+}
+
+# attached: what the kernel has attached: BPF programs, links and maps, kprobes, functions that ftrace calls out of.
+attached() {
+	bpftool -j prog list | jq -r '.[] | "program \(.id) \(.type) \(.name)"'
+	bpftool -j link list | jq -r '.[] | "link \(.id) \(.type)"'
+	bpftool -j map list | jq -r '.[] | "map \(.id) \(.type) \(.name)"'
+	sed 's/^/kprobe /' /sys/kernel/debug/kprobes/list
+	sed 's/^/function /' /sys/kernel/tracing/enabled_functions
+}
+
+nothing_more_attached() {
+	attached >/tmp/attached.now
+	diff -u /tmp/attached.before /tmp/attached.now >/tmp/attached.diff
+}
+
+# left_behind NAME: writes what is attached that was not when the script began to NAME.left, which is empty if all is
+# well. The kernel frees some of it later than it detaches it.
+left_behind() {
+	wait_until 30 nothing_more_attached || :
+	cp /tmp/attached.diff "$1.left"
+}
+
+# exit_of NAME COMMAND...: runs a command, stdout in NAME.out, stderr in NAME.err, and its exit code in NAME.exit.
+exit_of() {
+	local name=$1 code=0
+	shift
+	"$@" >"$name.out" 2>"$name.err" || code=$?
+	echo "$code" >"$name.exit"
+}
+
+# end_ipft NAME: ends what start_ipft started; its exit code goes to NAME.exit.
+end_ipft() {
+	local code=0
+	stop_ipft || code=$?
+	echo "$code" >"$1.exit"
+}
+
+# settle: until what was sent has arrived and been freed, delayed TCP acknowledgements among it.
+settle() {
+	sleep 0.3
+}
+
+mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+attached >/tmp/attached.before

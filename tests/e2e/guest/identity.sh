@@ -1,0 +1,52 @@
+# Packets one after another, which reuse each other's memory.
+#
+#   LIFE       a regular expression for functions that every packet enters once
+#   EVERYTHING one for all functions that the kernel can be made to trace in reasonable time
+#
+# Leaves JSON lines: flood.out of 10,000 datagrams with LIFE, and with EVERYTHING datagrams.out of 200 and tcp.out of
+# a transfer over TCP, GRO on the receiving side where veth has it.
+
+network_pair
+mark_namespace a b
+mark_arrivals a va
+mark_arrivals b vb
+for end in a/va b/vb; do
+	ip netns exec "${end%/*}" ethtool -K "${end#*/}" gro on || echo "no GRO on ${end#*/}"
+done
+ip netns exec b udpflood receive 9000 >received &
+receiver=$!
+wait_until 10 sh -c 'ip netns exec b ss -Hlun sport = :9000 | grep -q .'
+
+# datagrams COUNT: the socket's mark is there from the packet's making.
+datagrams() {
+	ip netns exec a udpflood send 10.0.0.2 9000 "$1" 64 "$MARK"
+	settle
+}
+
+transfer() {
+	local listener
+	ip netns exec b nc -l -n 8000 | sha256sum >transferred &
+	listener=$!
+	wait_until 10 sh -c 'ip netns exec b ss -Hltn sport = :8000 | grep -q .'
+	head -c 1000000 /dev/urandom >/tmp/data
+	ip netns exec a nc -N -n -w 10 10.0.0.2 8000 </tmp/data
+	wait "$listener"
+	[ "$(cat transferred)" = "$(sha256sum </tmp/data)" ]
+	settle
+}
+
+datagrams 10
+start_ipft flood -m "$MARK" -o jsonl -r "$LIFE"
+datagrams 10000
+end_ipft flood
+
+start_ipft datagrams -m "$MARK" -o jsonl -r "$EVERYTHING"
+datagrams 200
+end_ipft datagrams
+
+start_ipft tcp -m "$MARK" -o jsonl -r "$EVERYTHING"
+transfer
+end_ipft tcp
+
+kill "$receiver"
+wait "$receiver"

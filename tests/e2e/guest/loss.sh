@@ -1,0 +1,33 @@
+# Floods of a known size, through buffers that hold them and buffers that do not.
+#
+#   FUNCTIONS   a regular expression for functions that a datagram enters once each, on the CPU that sends it
+#   FLOOD_0, FLOOD_1   datagrams that CPU 0 and CPU 1 send
+#
+# Leaves JSON lines of each: NAME.out, .err, .exit.
+
+network_pair
+# Nothing comes back, and nothing is seen of what arrives, as the mark is cleared on the way.
+ip netns exec b iptables -t raw -A PREROUTING -j DROP
+
+flood() {
+	local first
+	taskset -c 0 ip netns exec a udpflood send 10.0.0.2 9000 "$FLOOD_0" 64 "$MARK" &
+	first=$!
+	taskset -c 1 ip netns exec a udpflood send 10.0.0.2 9000 "$FLOOD_1" 64 "$MARK"
+	wait "$first"
+}
+
+# trace NAME ARGS...
+trace() {
+	local name=$1
+	shift
+	start_ipft "$name" -m "$MARK" -r "$FUNCTIONS" -o jsonl "$@"
+	flood
+	end_ipft "$name"
+}
+
+trace large
+trace small-ring --ring-size 4K
+trace large-perf --perf-page-count 1024
+trace small-perf --perf-page-count 1
+trace small-ring-graph --ring-size 4K -t function_graph

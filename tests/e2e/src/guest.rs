@@ -1,0 +1,93 @@
+//! Runs a script in a guest and keeps what it leaves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use xtask::kernel::Kernel;
+use xtask::vm::Guest;
+use xtask::workspace;
+
+/// Shell functions for the scripts of the tests.
+const LIBRARY: &str = include_str!("../guest/e2e.sh");
+
+/// What a script left in `/out`. It stays in the target folder, for people to look at after a test has failed.
+#[derive(Debug)]
+pub struct Left {
+    folder: PathBuf,
+}
+
+/// Boots a guest with this kernel and runs a script in it, in bash, with `e2e.sh` sourced and `/out` as the working
+/// directory; a command that fails ends it. `name` is the folder's name: no two scripts share one. The script finds
+/// `files` in `$WORK`.
+pub fn run(name: &str, kernel: Kernel, files: &[&Path], script: &str) -> Result<Left> {
+    let folder = workspace::target().join("e2e").join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("remove the older {}", folder.display()))?;
+    }
+    let guest = Guest::new(kernel).out(&folder).timeout(Duration::from_secs(1200));
+    let guest = files.iter().fold(guest, |guest, file| guest.file(file));
+    let output = guest.run_script(&format!("WORK=$PWD\ncd /out\n{LIBRARY}\n{script}"))?;
+    let said = format!("{}\n{}", output.stdout, output.stderr);
+    fs::write(folder.join("script.log"), &said).context("keep what the script said")?;
+    ensure!(
+        output.status == 0,
+        "the script {name} failed on {} with {}; what it left is in {}\n{}",
+        kernel.series(),
+        output.status,
+        folder.display(),
+        said.trim()
+    );
+    Ok(Left { folder })
+}
+
+impl Left {
+    /// The path of a file that the script left.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Whether the script left such a file.
+    pub fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// The text of a file that the script left. A file that is not there or not UTF-8 fails the test.
+    pub fn text(&self, name: &str) -> String {
+        let path = self.path(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
+    }
+
+    /// The exit code that the script wrote into `NAME.exit`.
+    pub fn exit(&self, name: &str) -> i32 {
+        let text = self.text(&format!("{name}.exit"));
+        text.trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}.exit holds '{text}'"))
+    }
+}
+
+/// One run of a script for several tests: the first of them boots the guest.
+#[derive(Debug)]
+pub struct Shared(OnceLock<Result<Left, String>>);
+
+impl Shared {
+    /// A run that nobody has asked for yet.
+    pub const fn new() -> Shared {
+        Shared(OnceLock::new())
+    }
+
+    /// What the script left. Where it did not run to its end, every test that wants to see it fails.
+    pub fn left(&self, run: impl FnOnce() -> Result<Left>) -> &Left {
+        let left = self.0.get_or_init(|| run().map_err(|error| format!("{error:#}")));
+        left.as_ref().unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Shared::new()
+    }
+}

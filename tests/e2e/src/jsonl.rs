@@ -1,0 +1,330 @@
+//! Reads `-o jsonl` as `docs/jsonl.schema.json` describes it, and knows what holds for every trace.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Deserializer, de};
+
+/// A whole trace.
+#[derive(Debug)]
+pub struct Recording {
+    /// The first line.
+    pub trace: Trace,
+    /// The events, in the order of the file.
+    pub events: Vec<Event>,
+    /// The losses.
+    pub lost: Vec<Lost>,
+    /// The last line.
+    pub summary: Summary,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Line {
+    Trace(Trace),
+    Event(Event),
+    Lost(Lost),
+    Summary(Summary),
+}
+
+/// What is known before the first event.
+#[derive(Debug, Deserialize)]
+pub struct Trace {
+    /// The kernel's release.
+    pub kernel: String,
+    /// `function` or `function_graph`.
+    pub tracer: String,
+    /// How the functions were attached.
+    pub backend: String,
+    /// The functions, in the order that `function_index` counts.
+    pub functions: Vec<Function>,
+}
+
+/// A traced function.
+#[derive(Debug, Deserialize)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// Its module.
+    pub module: String,
+}
+
+/// Entry or return.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The function was entered.
+    Entry,
+    /// It returned.
+    Return,
+}
+
+/// A function was entered with a packet, or returned.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Event {
+    /// The packet's identity.
+    #[serde(deserialize_with = "hex")]
+    pub packet: u64,
+    /// The sk_buff's address, unless it is a return whose entry was lost.
+    #[serde(deserialize_with = "hex_or_null")]
+    pub skb: Option<u64>,
+    /// Nanoseconds.
+    pub timestamp: u64,
+    /// Where.
+    pub cpu: u32,
+    /// The current thread, 0 in an idle task.
+    pub thread: u32,
+    /// The function's name.
+    pub function: String,
+    /// The function's module.
+    pub module: String,
+    /// The function's index in the trace.
+    pub function_index: u32,
+    /// Entry or return.
+    pub kind: Kind,
+    /// In a return: nanoseconds since the entry, if that is known.
+    #[serde(default)]
+    pub duration: Option<u64>,
+}
+
+/// Within which the calls of a packet nest: a thread, or, where idle tasks (0) are interrupted, a CPU.
+pub type Context = (u32, Option<u32>);
+
+impl Event {
+    /// The context that the function was called in.
+    pub fn context(&self) -> Context {
+        (self.thread, (self.thread == 0).then_some(self.cpu))
+    }
+}
+
+/// Events that are missing.
+#[derive(Debug, Deserialize)]
+pub struct Lost {
+    /// In which way.
+    pub kind: String,
+    /// Where, if the kernel counts it per CPU.
+    pub cpu: Option<u32>,
+    /// How many.
+    pub count: u64,
+}
+
+/// The end of a trace.
+#[derive(Debug, Deserialize)]
+pub struct Summary {
+    /// Events in the trace.
+    pub events: u64,
+    /// Packets in the trace.
+    pub packets: u64,
+    /// Events that are missing.
+    pub lost: u64,
+    /// Functions that were attached.
+    pub attached: u64,
+    /// Functions that were not.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A function that could not be attached.
+#[derive(Debug, Deserialize)]
+pub struct Skipped {
+    /// Its name.
+    pub name: String,
+    /// Its module.
+    pub module: String,
+    /// Why.
+    pub reason: String,
+}
+
+fn parse_hex<E: de::Error>(text: &str) -> Result<u64, E> {
+    let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 16);
+    digits
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| E::custom(format!("'{text}' is not 0x and 16 hexadecimal digits")))
+}
+
+fn hex<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    parse_hex(&String::deserialize(from)?)
+}
+
+fn hex_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    Option::<String>::deserialize(from)?
+        .map(|text| parse_hex(&text))
+        .transpose()
+}
+
+impl Recording {
+    /// Reads a trace that ended in order.
+    pub fn read(path: &Path) -> Result<Recording> {
+        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        Recording::parse(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Recording> {
+        ensure!(text.ends_with('\n'), "the last line is not finished");
+        let (mut trace, mut events, mut lost, mut summary) = (None, Vec::new(), Vec::new(), None);
+        for (line, number) in text.lines().zip(1..) {
+            let parsed: Line = serde_json::from_str(line).with_context(|| format!("line {number}: {line}"))?;
+            ensure!(summary.is_none(), "line {number} comes after the summary");
+            ensure!(
+                trace.is_some() || matches!(parsed, Line::Trace(_)),
+                "line {number} comes before the trace"
+            );
+            match parsed {
+                Line::Trace(_) if trace.is_some() => bail!("line {number} is a second trace"),
+                Line::Trace(first) => trace = Some(first),
+                Line::Event(_) if !lost.is_empty() => bail!("line {number}: an event after the losses"),
+                Line::Event(event) => events.push(event),
+                Line::Lost(loss) => lost.push(loss),
+                Line::Summary(last) => summary = Some(last),
+            }
+        }
+        let recording = Recording {
+            trace: trace.context("there is no line")?,
+            events,
+            lost,
+            summary: summary.context("there is no summary")?,
+        };
+        recording.check()?;
+        Ok(recording)
+    }
+
+    /// What holds for every trace: the summary adds up, functions are those of the table, a packet has one sk_buff, and
+    /// its events in one context come in the order of time. (Those of two CPUs may overtake each other on their way.)
+    fn check(&self) -> Result<()> {
+        let summary = &self.summary;
+        ensure!(
+            summary.events == self.events.len() as u64,
+            "the summary counts {} events, there are {}",
+            summary.events,
+            self.events.len()
+        );
+        let lost: u64 = self.lost.iter().map(|lost| lost.count).sum();
+        ensure!(
+            summary.lost == lost,
+            "the summary counts {} lost, the lost lines {lost}",
+            summary.lost
+        );
+        let packets = self.packets();
+        ensure!(
+            summary.packets == packets.len() as u64,
+            "the summary counts {} packets, there are {}",
+            summary.packets,
+            packets.len()
+        );
+        for event in &self.events {
+            let function = self.trace.functions.get(event.function_index as usize);
+            ensure!(
+                function.is_some_and(|known| known.name == event.function && known.module == event.module),
+                "the function of {event:?} is not that of its index, {function:?}"
+            );
+            ensure!(
+                event.skb.is_some() || (event.kind == Kind::Return && event.duration.is_none()),
+                "{event:?} has no sk_buff"
+            );
+        }
+        for events in packets.values() {
+            let mut last: BTreeMap<Context, &Event> = BTreeMap::new();
+            for &event in events {
+                if let Some(before) = last.insert(event.context(), event) {
+                    ensure!(
+                        before.timestamp <= event.timestamp,
+                        "time runs backwards:\n{before:?}\n{event:?}"
+                    );
+                }
+            }
+            let mut known = events.iter().filter_map(|event| event.skb);
+            let first = known.next();
+            ensure!(
+                known.all(|skb| Some(skb) == first),
+                "a packet has several sk_buffs: {:?}",
+                events[0]
+            );
+        }
+        Ok(())
+    }
+
+    /// The events of each packet, in their order.
+    pub fn packets(&self) -> BTreeMap<u64, Vec<&Event>> {
+        let mut packets: BTreeMap<u64, Vec<&Event>> = BTreeMap::new();
+        for event in &self.events {
+            packets.entry(event.packet).or_default().push(event);
+        }
+        packets
+    }
+
+    /// How many events were lost in this way.
+    pub fn lost(&self, kind: &str) -> u64 {
+        let losses = self.lost.iter().filter(|lost| lost.kind == kind);
+        losses.map(|lost| lost.count).sum()
+    }
+}
+
+/// How often a packet enters a function.
+pub fn entries(packet: &[&Event], function: &str) -> usize {
+    let entries = packet.iter().filter(|event| event.kind == Kind::Entry);
+    entries.filter(|event| event.function == function).count()
+}
+
+/// Enters functions in this order, perhaps with others between them. Names are `function` or `module:function`. The
+/// error says how far the packet got.
+pub fn follows(packet: &[&Event], path: &[&str]) -> Result<()> {
+    let mut entries = packet.iter().filter(|event| event.kind == Kind::Entry);
+    for (at, step) in path.iter().enumerate() {
+        let (module, function) = step.split_once(':').unwrap_or(("vmlinux", step));
+        ensure!(
+            entries.any(|event| event.function == function && event.module == module),
+            "after {:?} the packet does not come to {module}:{function}",
+            &path[..at]
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = r#"{"type":"trace","kernel":"6","tracer":"function","backend":"b","functions":[{"name":"f","module":"vmlinux"}]}"#;
+    const EVENT: &str = r#"{"type":"event","packet":"0x0000000000000001","skb":"0xffff000000000000","timestamp":5,"cpu":0,"thread":0,"function":"f","module":"vmlinux","function_index":0,"kind":"entry"}"#;
+    const SUMMARY: &str = r#"{"type":"summary","events":1,"packets":1,"lost":0,"attached":1,"skipped":[]}"#;
+
+    fn error(lines: &[&str]) -> String {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        format!("{:#}", Recording::parse(&text).unwrap_err())
+    }
+
+    #[test]
+    fn a_trace_in_order_is_read() {
+        let text = format!("{TRACE}\n{EVENT}\n{SUMMARY}\n");
+        let recording = Recording::parse(&text).unwrap();
+        assert_eq!(recording.packets()[&1].len(), 1);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        assert!(error(&[TRACE, EVENT]).contains("no summary"));
+        assert!(error(&[EVENT, SUMMARY]).contains("before the trace"));
+        assert!(error(&[TRACE, SUMMARY]).contains("counts 1 events"));
+        assert!(error(&[TRACE, EVENT, SUMMARY, EVENT]).contains("after the summary"));
+        let two = SUMMARY.replace("\"events\":1", "\"events\":2");
+        let earlier = EVENT.replace(":5", ":4");
+        assert!(error(&[TRACE, EVENT, &earlier, &two]).contains("time runs backwards"));
+        let other = EVENT.replace("0xffff0", "0xffff1");
+        assert!(error(&[TRACE, EVENT, &other, &two]).contains("several sk_buffs"));
+        let unknown = EVENT.replace("\"function\":\"f\"", "\"function\":\"g\"");
+        assert!(error(&[TRACE, &unknown, SUMMARY]).contains("not that of its index"));
+        let lost = r#"{"type":"lost","kind":"buffer-full","cpu":0,"count":3}"#;
+        assert!(error(&[TRACE, EVENT, lost, SUMMARY]).contains("the lost lines 3"));
+    }
+
+    #[test]
+    fn a_path_is_followed_in_its_order_only() {
+        let text = format!("{TRACE}\n{EVENT}\n{SUMMARY}\n");
+        let recording = Recording::parse(&text).unwrap();
+        let packet = &recording.packets()[&1];
+        follows(packet, &["f"]).unwrap();
+        follows(packet, &["f", "f"]).unwrap_err();
+        follows(packet, &["other:f"]).unwrap_err();
+    }
+}

@@ -1,0 +1,138 @@
+//! What does not fit into a buffer is counted: seen events and counted losses are the events that were made, on every
+//! CPU.
+
+use std::collections::BTreeMap;
+
+use ipft_e2e::guest::{self, Left, Shared};
+use ipft_e2e::jsonl::{Kind, Recording};
+use xtask::kernel::Kernel;
+
+/// Functions that a datagram enters once each while it is sent.
+const FUNCTIONS: [&str; 4] = ["ip_send_skb", "ip_output", "ip_finish_output2", "dev_hard_start_xmit"];
+
+/// Datagrams that each CPU sends.
+const FLOODS: [u64; 2] = [3000, 2000];
+
+/// A ring buffer with the perf kprobes of old kernels, and with the newest backend.
+const KERNELS: [Kernel; 2] = [Kernel::V5_10, Kernel::V6_12];
+
+fn left(kernel: Kernel) -> &'static Left {
+    static RUNS: [Shared; 2] = [const { Shared::new() }; 2];
+    let run = KERNELS.iter().position(|each| *each == kernel);
+    RUNS[run.expect("one of the kernels")].left(|| {
+        let script = format!(
+            "FUNCTIONS='^({})$'\nFLOOD_0={}\nFLOOD_1={}\n{}",
+            FUNCTIONS.join("|"),
+            FLOODS[0],
+            FLOODS[1],
+            include_str!("../guest/loss.sh")
+        );
+        guest::run(&format!("loss-{}", kernel.series()), kernel, &[], &script)
+    })
+}
+
+fn recording(kernel: Kernel, name: &str) -> Recording {
+    assert_eq!(left(kernel).exit(name), 0);
+    Recording::read(&left(kernel).path(&format!("{name}.out"))).unwrap()
+}
+
+/// The entries that each CPU made.
+fn made() -> BTreeMap<u32, u64> {
+    let calls = FLOODS.map(|datagrams| datagrams * FUNCTIONS.len() as u64);
+    (0..).zip(calls).collect()
+}
+
+/// The sum of seen events and losses per CPU. A loss that is not told per CPU fails.
+fn seen_and_lost(recording: &Recording, kind: Kind) -> BTreeMap<u32, u64> {
+    let mut sums = BTreeMap::new();
+    for event in recording.events.iter().filter(|event| event.kind == kind) {
+        *sums.entry(event.cpu).or_default() += 1;
+    }
+    for lost in &recording.lost {
+        assert_eq!(lost.kind, "buffer-full");
+        *sums.entry(lost.cpu.expect("the CPU of the loss")).or_default() += lost.count;
+    }
+    sums
+}
+
+/// stderr reports the losses of the trace: their sum, and each.
+fn check_report(report: &str, recording: &Recording) {
+    let lost = recording.summary.lost;
+    if lost == 0 {
+        assert!(!report.contains("Lost"), "{report}");
+        return;
+    }
+    assert!(report.contains(&format!("Lost {lost} events:\n")), "{report}");
+    for loss in &recording.lost {
+        let cpu = loss.cpu.expect("the CPU of the loss");
+        let line = format!("  {} on CPU {cpu}: ", loss.count);
+        assert!(
+            report.lines().any(|each| each.starts_with(&line)),
+            "no '{line}' in {report}"
+        );
+    }
+    assert!(report.contains("--ring-size"), "it does not say what to try: {report}");
+}
+
+fn a_buffer_that_is_large_enough_loses_nothing(kernel: Kernel) {
+    for name in ["large", "large-perf"] {
+        let recording = recording(kernel, name);
+        assert!(recording.lost.is_empty(), "{name}: {:?}", recording.lost);
+        assert_eq!(seen_and_lost(&recording, Kind::Entry), made(), "{name}");
+        check_report(&left(kernel).text(&format!("{name}.err")), &recording);
+    }
+}
+
+fn a_full_ring_buffer_counts_what_it_loses(kernel: Kernel) {
+    check_small(kernel, "small-ring");
+}
+
+fn a_full_perf_buffer_counts_what_it_loses(kernel: Kernel) {
+    check_small(kernel, "small-perf");
+}
+
+fn check_small(kernel: Kernel, name: &str) {
+    let recording = recording(kernel, name);
+    assert!(recording.summary.lost > 0, "nothing was lost, so nothing was shown");
+    assert_eq!(seen_and_lost(&recording, Kind::Entry), made());
+    check_report(&left(kernel).text(&format!("{name}.err")), &recording);
+}
+
+/// A call whose entry is lost has no return. So each call is either seen to return, or has lost one of its ends.
+fn a_call_loses_one_of_its_ends_or_none(kernel: Kernel) {
+    let recording = recording(kernel, "small-ring-graph");
+    assert!(recording.summary.lost > 0, "nothing was lost, so nothing was shown");
+    let sums = seen_and_lost(&recording, Kind::Return);
+    assert_eq!(sums, made());
+    let unpaired = recording
+        .events
+        .iter()
+        .find(|event| event.kind == Kind::Return && event.duration.is_none());
+    assert!(unpaired.is_none(), "its entry was lost, and yet: {unpaired:?}");
+    check_report(&left(kernel).text("small-ring-graph.err"), &recording);
+}
+
+macro_rules! on_each_kernel {
+    ($($property:ident),+ $(,)?) => {
+        $(mod $property {
+            use xtask::kernel::Kernel;
+
+            #[test]
+            fn on_5_10() {
+                super::$property(Kernel::V5_10);
+            }
+
+            #[test]
+            fn on_6_12() {
+                super::$property(Kernel::V6_12);
+            }
+        })+
+    };
+}
+
+on_each_kernel!(
+    a_buffer_that_is_large_enough_loses_nothing,
+    a_call_loses_one_of_its_ends_or_none,
+    a_full_perf_buffer_counts_what_it_loses,
+    a_full_ring_buffer_counts_what_it_loses,
+);

@@ -1,0 +1,217 @@
+//! The recipes of the book's page on marking do what the page says, on an old kernel and on a new one: `ipft` sees what
+//! they mark. The page's own comment tells the convention.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ipft_e2e::guest::{self, Left, Shared};
+use ipft_e2e::jsonl::{Kind, Recording};
+use xtask::kernel::Kernel;
+use xtask::workspace;
+
+/// Functions that only packets of one family and direction enter, late on the way out and early on the way in.
+const SENT: [&str; 2] = ["ip_finish_output2", "ip6_finish_output2"];
+const RECEIVED: [&str; 2] = ["ip_local_deliver", "ip6_input"];
+
+/// The driver's, of all that leaves: marks set on egress come after the others.
+const SENT_ANY: &str = "veth_xmit";
+
+const KERNELS: [Kernel; 2] = [Kernel::V5_10, Kernel::V6_12];
+
+/// A block of the page: what its fence says, and its text.
+struct Block {
+    tags: Vec<String>,
+    text: String,
+}
+
+impl Block {
+    fn has(&self, tag: &str) -> bool {
+        self.tags.iter().any(|each| each == tag)
+    }
+}
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/marking.md");
+    fs::read_to_string(path).unwrap()
+}
+
+fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for line in page.lines() {
+        let Some(fence) = line.strip_prefix("```") else {
+            if let Some(block) = &mut open {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            continue;
+        };
+        if let Some(block) = open.take() {
+            blocks.push(block);
+        } else {
+            open = Some(Block {
+                tags: fence.split(',').map(str::to_owned).collect(),
+                text: String::new(),
+            });
+        }
+    }
+    assert!(open.is_none(), "the last block of the page is not closed");
+    blocks
+}
+
+fn recipes(page: &str) -> Vec<Block> {
+    let mut blocks = blocks(page);
+    blocks.retain(|block| block.has("sh") && block.has("guest"));
+    blocks
+}
+
+/// Writes the recipes into a folder, and compiles what they attach as the page says.
+fn write_recipes(folder: &Path) {
+    let page = page();
+    if folder.exists() {
+        fs::remove_dir_all(folder).unwrap();
+    }
+    fs::create_dir_all(folder).unwrap();
+    for (recipe, number) in recipes(&page).iter().zip(1..) {
+        fs::write(folder.join(format!("{number:02}.sh")), &recipe.text).unwrap();
+    }
+    for block in blocks(&page) {
+        let Some(name) = block.tags.iter().find_map(|tag| tag.strip_prefix("file=")) else {
+            continue;
+        };
+        fs::write(folder.join(name), &block.text).unwrap();
+        let command = page
+            .split('`')
+            .find(|text| text.starts_with("clang ") && text.contains(name));
+        let command = command.unwrap_or_else(|| panic!("the page does not say how to compile {name}"));
+        let compiled = Command::new("sh")
+            .args(["-ec", command])
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&compiled.stderr);
+        assert!(compiled.status.success(), "{command}: {said}");
+    }
+}
+
+fn left(kernel: Kernel) -> &'static Left {
+    static RUNS: [Shared; 2] = [const { Shared::new() }; 2];
+    let run = KERNELS.iter().position(|each| *each == kernel);
+    RUNS[run.expect("one of the kernels")].left(|| {
+        let name = format!("marking-{}", kernel.series());
+        let folder: PathBuf = workspace::target().join("e2e-files").join(&name).join("recipes");
+        write_recipes(&folder);
+        let functions = [&SENT[..], &RECEIVED[..], &[SENT_ANY]].concat().join("|");
+        let script = format!("FUNCTIONS='^({functions})$'\n{}", include_str!("../guest/marking.sh"));
+        guest::run(&name, kernel, &[&folder], &script)
+    })
+}
+
+/// When a recipe was used, in nanoseconds of uptime, and how many IPv4 packets came in then.
+struct Window {
+    start: u64,
+    end: u64,
+    received: usize,
+}
+
+fn window(kernel: Kernel, recipe: usize) -> Window {
+    let windows = left(kernel).text("windows");
+    let line = windows.lines().nth(recipe).expect("the recipe was run");
+    let [name, start, end, received] = line.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("windows: {line}");
+    };
+    assert_eq!(name, format!("{:02}", recipe + 1));
+    let nanoseconds = |seconds: &str| (seconds.parse::<f64>().unwrap() * 1e9) as u64;
+    Window {
+        start: nanoseconds(start),
+        end: nanoseconds(end),
+        received: received.parse().unwrap(),
+    }
+}
+
+/// What a recipe did, against what its fence says. The error says what is wrong.
+fn check(kernel: Kernel, number: usize, recipe: &Block, traces: &[Recording; 2]) -> Result<(), String> {
+    let left = left(kernel);
+    let name = format!("{:02}", number + 1);
+    let (code, said) = (left.exit(&name), left.text(&format!("{name}.err")));
+    if code != 0 {
+        return Err(format!("it failed with {code}: {said}"));
+    }
+    // Some recipes set one bit; the others must set the whole mark.
+    let one_bit = recipe.text.contains("0x10000000");
+    let window = window(kernel, number);
+    let packets = |function: &str| -> BTreeSet<u64> {
+        let events = traces[usize::from(one_bit)].events.iter();
+        events
+            .filter(|event| event.kind == Kind::Entry && event.function == function)
+            .filter(|event| (window.start..=window.end).contains(&event.timestamp))
+            .map(|event| event.packet)
+            .collect()
+    };
+    let both = |functions: [&str; 2]| functions.map(packets);
+    let directions = [
+        ("sent", both(SENT), packets(SENT_ANY)),
+        ("received", both(RECEIVED), BTreeSet::new()),
+    ];
+    for (direction, [ipv4, ipv6], any) in directions {
+        let seen = format!("{} IPv4, {} IPv6, {} late", ipv4.len(), ipv6.len(), any.len());
+        let marked = if recipe.has("ipv4") {
+            !ipv4.is_empty()
+        } else if recipe.has("ipv6") {
+            !ipv6.is_empty()
+        } else {
+            !(ipv4.is_empty() && ipv6.is_empty() && any.is_empty())
+        };
+        if marked != recipe.has(direction) {
+            return Err(format!("{direction}: {seen}"));
+        }
+        if recipe.has("sampled") && recipe.has(direction) && ipv4.len() >= window.received {
+            return Err(format!(
+                "{direction}: {seen} of {}, which is no sample",
+                window.received
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn every_recipe_marks_what_the_page_says(kernel: Kernel) {
+    let traces = ["mark", "bit"].map(|name| {
+        let recording = Recording::read(&left(kernel).path(&format!("{name}.out"))).unwrap();
+        assert!(recording.lost.is_empty(), "{:?}", recording.lost);
+        recording
+    });
+    let page = page();
+    let recipes = recipes(&page);
+    assert!(recipes.len() >= 20, "{} recipes", recipes.len());
+    let wrong: Vec<String> = recipes
+        .iter()
+        .enumerate()
+        .filter_map(|(number, recipe)| {
+            let wrong = check(kernel, number, recipe, &traces).err()?;
+            Some(format!("[{}] {}{wrong}\n", recipe.tags.join(","), recipe.text))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_recipe_marks_what_the_page_says_on_5_10() {
+    every_recipe_marks_what_the_page_says(Kernel::V5_10);
+}
+
+#[test]
+fn every_recipe_marks_what_the_page_says_on_6_12() {
+    every_recipe_marks_what_the_page_says(Kernel::V6_12);
+}
+
+#[test]
+fn a_recipe_in_a_page_is_found_with_its_tags() {
+    let page = "text\n```sh,guest,sent\none\ntwo\n```\n```c,file=x.bpf.c\nint x;\n```\n```sh\nnot run\n```\n";
+    let found = recipes(page);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].text, "one\ntwo\n");
+    assert!(found[0].has("sent") && !found[0].has("received"));
+}

@@ -1,0 +1,173 @@
+//! The figures of one row, from what the guest printed: lines of a name and numbers (`guest/bench.sh`).
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+
+/// What one row's guest measured. An instruction takes a nanosecond in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figures {
+    /// Functions that ipft attached to.
+    pub(super) attached: f64,
+    /// How often they are entered while a packet is sent and delivered.
+    pub(super) path: f64,
+    /// Instructions per packet that nobody traces, for comparison.
+    pub(super) untraced: f64,
+    /// Instructions that tracing adds to a packet that does not carry the mark.
+    pub(super) unmarked: f64,
+    /// Instructions that it adds to one that does. One CPU does everything, so what ipft does meanwhile with the events
+    /// is part of it.
+    pub(super) marked: f64,
+    /// The kernel's part of that: measured while ipft does not run.
+    pub(super) marked_in_kernel: f64,
+    /// Seconds from the start until it is ready.
+    pub(super) ready: f64,
+    /// Seconds from SIGINT to the end, with all events printed.
+    pub(super) stop: f64,
+    /// Events of marked packets that were shown and that were lost, and how many there were of each packet.
+    pub(super) seen: f64,
+    pub(super) lost: f64,
+    pub(super) events_per_packet: f64,
+    /// Seconds for `ipft -l`.
+    pub(super) list: f64,
+    /// Programs that do nothing, if they were measured.
+    pub(super) floor: Option<Floor>,
+}
+
+/// What programs that do nothing cost, attached in the same way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Floor {
+    pub(super) attached: f64,
+    pub(super) path: f64,
+    pub(super) unmarked: f64,
+    pub(super) ready: f64,
+    pub(super) stop: f64,
+}
+
+impl Figures {
+    pub(super) fn lost_percent(&self) -> f64 {
+        100.0 * self.lost / (self.seen + self.lost).max(1.0)
+    }
+}
+
+/// Lines by their name, each with its numbers.
+struct Lines<'a>(HashMap<&'a str, Vec<Vec<f64>>>);
+
+impl<'a> Lines<'a> {
+    fn parse(text: &'a str) -> Result<Lines<'a>> {
+        let mut lines: HashMap<&str, Vec<Vec<f64>>> = HashMap::new();
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            let name = words.next().unwrap_or_default();
+            let numbers: Result<Vec<f64>, _> = words.map(str::parse).collect();
+            let numbers = numbers.with_context(|| format!("the guest printed '{line}', which is not a figure"))?;
+            lines.entry(name).or_default().push(numbers);
+        }
+        Ok(Lines(lines))
+    }
+
+    /// The median over the lines of this name of what `of` makes of their numbers.
+    fn median(&self, name: &str, of: impl Fn(&[f64]) -> Option<f64>) -> Result<f64> {
+        let lines = self.0.get(name).map_or(&[][..], Vec::as_slice);
+        let values: Option<Vec<f64>> = lines.iter().map(|numbers| of(numbers)).collect();
+        let mut values = values.unwrap_or_default();
+        values.sort_by(f64::total_cmp);
+        values
+            .get(values.len() / 2)
+            .copied()
+            .with_context(|| format!("the guest printed no figure '{name}'"))
+    }
+
+    fn number(&self, name: &str) -> Result<f64> {
+        self.median(name, |numbers| numbers.first().copied())
+    }
+
+    fn seconds(&self, name: &str) -> Result<f64> {
+        Ok(self.number(name)? / 1e6)
+    }
+
+    /// Of a line with a count of packets and a sum over them.
+    fn per_packet(&self, name: &str) -> Result<f64> {
+        self.median(name, |numbers| match *numbers {
+            [packets, sum] if packets > 0.0 => Some(sum / packets),
+            _ => None,
+        })
+    }
+}
+
+/// Reads what the guest printed.
+pub(super) fn parse(text: &str) -> Result<Figures> {
+    let lines = Lines::parse(text)?;
+    let untraced = lines.per_packet("untraced")?;
+    let untraced_marked = lines.per_packet("untraced-marked")?;
+    let (seen, lost) = (lines.number("seen")?, lines.number("lost")?);
+    let floor = if lines.0.contains_key("floor") {
+        Some(Floor {
+            attached: lines.number("floor-attached")?,
+            path: lines.per_packet("floor-path")?,
+            unmarked: lines.per_packet("floor")? - untraced,
+            ready: lines.seconds("floor-ready")?,
+            stop: lines.seconds("floor-stop")?,
+        })
+    } else {
+        None
+    };
+    Ok(Figures {
+        attached: lines.number("attached")?,
+        path: lines.per_packet("path")?,
+        untraced,
+        unmarked: lines.per_packet("unmarked")? - untraced,
+        marked: lines.per_packet("marked")? - untraced_marked,
+        marked_in_kernel: lines.per_packet("unread")? - untraced_marked,
+        ready: lines.seconds("ready")?,
+        stop: lines.seconds("stop")?,
+        seen,
+        lost,
+        events_per_packet: (seen + lost) / lines.number("marked-packets")?,
+        list: lines.seconds("list")?,
+        floor,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = "\
+untraced 1000 8200000\nuntraced 1000 8100000\nuntraced 1000 9900000
+untraced-marked 1000 8700000
+list 460000
+ready 770000\nunmarked 1000 26200000\npath 500 29500
+marked 3000 172000000\nmarked 3000 170100000\nmarked 3000 180000000
+unread 500 22700000\nstop 2300000\nmarked-packets 9010\nseen 450000\nlost 500\nattached 1944\n";
+
+    #[test]
+    fn figures_are_medians_per_packet_less_what_an_untraced_packet_costs() {
+        let figures = parse(PRINTED).unwrap();
+        assert_eq!(figures.untraced, 8200.0);
+        assert_eq!(figures.unmarked, 18_000.0);
+        assert_eq!(figures.marked.round(), 48_633.0);
+        assert_eq!(figures.marked_in_kernel, 36_700.0);
+        assert_eq!(figures.path, 59.0);
+        assert_eq!(figures.events_per_packet, 50.0);
+        assert_eq!(figures.stop, 2.3);
+        assert!(figures.floor.is_none());
+    }
+
+    #[test]
+    fn the_floor_is_read_when_it_was_measured() {
+        let printed = format!(
+            "{PRINTED}floor 1000 24000000\nfloor-attached 1944\nfloor-path 500 29500\nfloor-ready 480000\nfloor-stop 50000\n"
+        );
+        let floor = parse(&printed).unwrap().floor.unwrap();
+        assert_eq!((floor.unmarked, floor.ready), (15_800.0, 0.48));
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_or_no_number_is_an_error_that_names_it() {
+        let error = parse(&PRINTED.replace("ready", "later")).unwrap_err().to_string();
+        assert!(error.contains("'ready'"), "{error}");
+        let error = parse(&PRINTED.replace("seen 450000", "seen many")).unwrap_err();
+        assert!(format!("{error:#}").contains("'seen many'"), "{error:#}");
+    }
+}
