@@ -61,7 +61,7 @@ fn why_not_here(ipft: &Path) -> Result<Option<String>> {
         String::from_utf8_lossy(&answer.stderr)
     );
     let words = [answer.stdout, answer.stderr].map(|text| String::from_utf8_lossy(&text).trim_end().to_owned());
-    let mut reason = words.join("\n").trim().to_owned();
+    let mut reason = words.join("\n").trim_matches('\n').to_owned();
     if reason.is_empty() {
         reason = format!("(nothing: {})", answer.status);
     }

@@ -7,16 +7,21 @@ use anyhow::{Context, Result, bail};
 
 use crate::progress::{output_of, step};
 
-/// To build ipft.
+/// To build ipft. From autoconf on it is for the libelf that libbpf-sys brings: Debian's own static libelf cannot be linked
+/// any more (13's refers to functions that are in none of its archives).
 pub const BUILD: &[&str] = &[
     "clang",
     "llvm",
-    "libelf-dev",
-    "zlib1g-dev",
     "pkg-config",
     "make",
     "gcc",
     "libc6-dev",
+    "autoconf",
+    "automake",
+    "autopoint",
+    "bison",
+    "flex",
+    "gawk",
 ];
 
 /// To make guests and boot them.

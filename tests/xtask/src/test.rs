@@ -1,17 +1,27 @@
 //! `cargo xtask test`: set-up, then every test there is.
 
+use std::thread;
+
 use anyhow::{Context, Result, bail};
 
 use crate::kernel::Kernel;
 use crate::progress::step;
 use crate::{build, packages, root, tools, workspace};
 
-/// Installs, fetches and builds all that any command here needs.
+/// Installs, fetches and builds all that any command here needs, apart from ipft.
 pub fn set_up() -> Result<()> {
+    install()?;
+    fetch()
+}
+
+fn install() -> Result<()> {
     packages::install(&[packages::BUILD, packages::GUEST, packages::TEST])?;
-    packages::add_wasm_target()?;
+    packages::add_wasm_target()
+}
+
+fn fetch() -> Result<()> {
     tools::archive()?;
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let root = scope.spawn(root::image);
         Kernel::fetch(&Kernel::ALL)?;
         root.join()
@@ -23,9 +33,16 @@ pub fn set_up() -> Result<()> {
 
 /// Runs all tests of the workspace, with these arguments for `cargo test`.
 pub fn run(arguments: &[String]) -> Result<()> {
-    set_up()?;
-    // The tests in guests use it; here its progress can be seen.
-    build::release()?;
+    install()?;
+    // The tests in guests use the release build; here its progress can be seen. It does not wait for the network.
+    thread::scope(|scope| {
+        let fetched = scope.spawn(fetch);
+        build::release()?;
+        fetched
+            .join()
+            .ok()
+            .context("the thread that fetched kernels panicked")?
+    })?;
     let mut compile = workspace::cargo();
     compile.args(["test", "--workspace", "--no-run"]);
     step("build the tests").run(compile)?;

@@ -186,16 +186,19 @@ impl Guest {
     }
 
     fn boot<A: AsRef<str>>(&self, argv: impl IntoIterator<Item = A>) -> Result<Run> {
-        packages::install(&[packages::GUEST])?;
-        let ipft = self.ipft.clone().map_or_else(build::release, Ok)?;
-        let (kernel, root, tools) = thread::scope(|scope| {
+        packages::install(&[packages::BUILD, packages::GUEST])?;
+        // At the same time: the first time, compiling waits for the processor and fetching for the network.
+        let (ipft, kernel, root, tools) = thread::scope(|scope| {
+            let ipft = scope.spawn(|| self.ipft.clone().map_or_else(build::release, Ok));
             let kernel = scope.spawn(|| self.kernel.images());
             let root = scope.spawn(root::image);
             let tools = tools::archive();
-            let joined = "the thread that built images panicked";
+            let panicked = "a thread that prepares the guest panicked";
+            let (ipft, kernel, root) = (ipft.join().ok(), kernel.join().ok(), root.join().ok());
             anyhow::Ok((
-                kernel.join().ok().context(joined)??,
-                root.join().ok().context(joined)??,
+                ipft.context(panicked)??,
+                kernel.context(panicked)??,
+                root.context(panicked)??,
                 tools?,
             ))
         })?;
