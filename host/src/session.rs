@@ -75,7 +75,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let root = Root::system();
     if let Some(failure) = checks::first_failure(&root) {
         bail!(
-            "{}{}",
+            "{}{}\n'ipft doctor' examines the rest",
             failure.found,
             failure.remedy.map(|remedy| format!("\n{remedy}")).unwrap_or_default()
         );

@@ -37,6 +37,13 @@ ipft_ends() {
 	wait_until "$1" sh -c '! pgrep -x ipft >/dev/null'
 }
 
+# soon COMMAND...: what should refuse to run. If it traces instead, it is ended, which is another exit code.
+soon() {
+	"$@" &
+	wait_until 60 sh -c "! kill -0 $! 2>/dev/null" || kill -KILL "$!"
+	wait "$!"
+}
+
 # Wrong usage.
 exit_of mark-zero ipft -m 0
 exit_of mark-banana ipft -m banana
@@ -56,7 +63,7 @@ exit_of no-function ipft -m 1 -r '^no_function_has_this_name$'
 as_nobody() {
 	setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all "$@"
 }
-exit_of nobody-trace as_nobody ipft -m 1
+exit_of nobody-trace soon as_nobody ipft -m 1
 exit_of nobody-doctor as_nobody ipft doctor
 exit_of nobody-usage as_nobody ipft -m 0
 exit_of root-doctor ipft doctor
@@ -121,17 +128,17 @@ left_behind all
 # A kernel that does not offer what is needed.
 mkdir /tmp/empty
 mount --bind /tmp/empty /sys/kernel/btf
-exit_of no-btf ipft -m 1 -r "$ONE"
+exit_of no-btf soon ipft -m 1 -r "$ONE"
 exit_of no-btf-doctor ipft doctor
 umount /sys/kernel/btf
 grep -E ' (debugfs|tracefs) ' /proc/mounts | cut -d' ' -f2 | sort -r | xargs -n 1 umount -l
-exit_of no-tracefs ipft -m 1 -r "$ONE"
+exit_of no-tracefs soon ipft -m 1 -r "$ONE"
 exit_of no-tracefs-doctor ipft doctor
 mount -t tracefs tracefs /sys/kernel/tracing
 # There is no way back from here.
 mountpoint -q /sys/kernel/security || mount -t securityfs securityfs /sys/kernel/security
 echo confidentiality >/sys/kernel/security/lockdown
-exit_of lockdown ipft -m 1 -r "$ONE"
+exit_of lockdown soon ipft -m 1 -r "$ONE"
 exit_of lockdown-doctor ipft doctor
 
 kill "$receiver"

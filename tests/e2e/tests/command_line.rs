@@ -38,8 +38,8 @@ fn says(run: &str, message: &str, words: &[&str]) {
 #[test]
 fn wrong_usage_is_told_with_the_options_name_and_what_it_takes() {
     for (run, words) in [
-        ("mark-zero", &["--mark", "'0'", "0x1", "0xffffffff"][..]),
-        ("mark-banana", &["--mark", "'banana'", "0x1", "0xffffffff"]),
+        ("mark-zero", &["--mark", "'0'", "1 to 0xffffffff"][..]),
+        ("mark-banana", &["--mark", "'banana'", "1 to 0xffffffff"]),
         ("mark-wide", &["--mark", "0x100000000", "0xffffffff"]),
         ("mark-missing", &["-m 0x", "-l"]),
         ("mask-zero", &["--mask", "'0'"]),
