@@ -40,7 +40,7 @@ static __always_inline int finish(__u64 *ctx, __u64 skb, enum pointer pointer, _
 	}
 	__u64 function = this_function();
 	__u64 packet = enter(ctx, skb, pointer, function, role);
-	if (packet && config.remember_calls)
+	if (packet && ipft_config.remember_calls)
 		open_call(frame_of(ctx), packet, function);
 	return 0;
 }

@@ -68,11 +68,11 @@ static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enu
 	if (!packet)
 		return UNTRACED;
 	/* A session whose returns nobody wants is an entry probe. */
-	if (SESSION && !config.remember_calls)
+	if (SESSION && !ipft_config.remember_calls)
 		return UNTRACED;
 	if (SESSION)
 		*session_cookie(ctx) = packet;
-	else if (config.remember_calls)
+	else if (ipft_config.remember_calls)
 		open_call(frame_of(ctx), packet, function);
 	return 0;
 }
