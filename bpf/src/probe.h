@@ -252,9 +252,9 @@ static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor
 			.cpu_and_kind = processor | kind,
 			.thread = bpf_get_current_pid_tgid(),
 		};
-		/* A full perf buffer counts what it loses itself, in PERF_RECORD_LOST; the error is ours to count only if
-		 * no buffer is there. */
-		if (bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, &event, sizeof(event)) == -2 /* ENOENT */) {
+		/* PERF_RECORD_LOST tells only of losses that a later event of the CPU follows, so the error is counted: the
+		 * helper passes it on since 5.1 (kernel/events/core.c, perf_event_output). */
+		if (bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, &event, sizeof(event))) {
 			__sync_fetch_and_add(&cpu->buffer_full, 1);
 			return 0;
 		}

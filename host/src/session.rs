@@ -317,7 +317,7 @@ impl<'a> Reader<'a> {
     }
 
     fn losses(&self) -> Vec<Loss> {
-        let mut losses = self.source.losses();
+        let mut losses = Vec::new();
         if self.decoder.undecodable() > 0 {
             losses.push(Loss {
                 kind: LossKind::Undecodable,

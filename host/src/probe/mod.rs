@@ -195,7 +195,7 @@ impl Attachment {
         self.programs.cpus().iter().map(|cpu| cpu.packets).sum()
     }
 
-    /// What was lost so far in the kernel, but for what a perf buffer counts itself.
+    /// What was lost so far in the kernel.
     pub fn losses(&self) -> Vec<Loss> {
         loss::count(self)
     }
