@@ -42,7 +42,7 @@ ALL_PROGRAMS
 
 /* The return of any function. The return address has been popped, so the frame lies one word below. */
 SEC("?kretprobe")
-int function_return(struct pt_regs *ctx)
+int ipft_function_return(struct pt_regs *ctx)
 {
 	/* Without a cookie nothing tells which function it is: the instruction pointer is the caller's. */
 	__u64 function = ipft_config.function_source == IPFT_FROM_REGS ? ~0ull : this_function(ctx);

@@ -21,7 +21,7 @@ struct sk_buff {
 	__u32 mark;
 } __attribute__((preserve_access_index));
 
-const volatile struct ipft_config ipft_config = {};
+const volatile struct ipft_config ipft_config SEC(".rodata.ipft") = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -239,40 +239,89 @@ static __always_inline void forget(__u64 skb, enum pointer pointer, enum role ro
 	__sync_fetch_and_add(&ipft_epoch, 1);
 }
 
-/* 1 if the event is on its way to user space; 0 if it is lost, and counted. */
+#if EXTENSION
+/*
+ * The user's, linked in by host/src/probe/link.rs: fills the payload and returns 0, or returns anything else to drop the
+ * event. It takes a struct sk_buff *, which is declared void * here because the linker compares declarations.
+ */
+extern int module(void *ctx, void *skb, void *data) __hidden;
+#define PAYLOAD IPFT_PAYLOAD
+#else
+#define PAYLOAD 0
+#endif
+
+/* What is sent for an entry; a return has no payload. */
+struct record {
+	struct ipft_event event;
+	__u8 payload[PAYLOAD];
+};
+
+/* Lets the extension fill the payload. Whether the event is wanted. `skb` is a number: extensions may calculate with it. */
+static __always_inline int describe(void *ctx, __u64 skb, struct record *record)
+{
+#if EXTENSION
+	return !module(ctx, (void *)skb, record->payload);
+#else
+	return 1;
+#endif
+}
+
+/* 1 if the event is on its way to user space; 0 if it is not wanted, or lost and counted. */
 static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor, __u64 packet, __u64 skb, __u64 now,
 				__u64 function, __u32 kind)
 {
+	int entry = !(kind & IPFT_RETURN);
+	__u64 size = entry ? sizeof(struct record) : sizeof(struct ipft_event);
+
 	if (ipft_config.use_perf_buffer) {
-		struct ipft_event event = {
-			.packet = packet,
-			.skb = skb,
-			.timestamp = now,
-			.function = function,
-			.cpu_and_kind = processor | kind,
-			.thread = bpf_get_current_pid_tgid(),
+		struct record record = {
+			.event = {
+				.packet = packet,
+				.skb = skb,
+				.timestamp = now,
+				.function = function,
+				.cpu_and_kind = processor | kind,
+				.thread = bpf_get_current_pid_tgid(),
+			},
 		};
-		/* A full perf buffer counts what it loses itself, in PERF_RECORD_LOST; the error is ours to count only if
-		 * no buffer is there. */
-		if (bpf_perf_event_output(ctx, &ipft_perf, BPF_F_CURRENT_CPU, &event, sizeof(event)) == -2 /* ENOENT */) {
+		if (EXTENSION && entry) {
+			__u64 number = 0;
+
+			/* On the stack a typed pointer stays one. */
+			bpf_probe_read_kernel(&number, sizeof(number), &record.event.skb);
+			if (!describe(ctx, number, &record))
+				return 0;
+		}
+		/* PERF_RECORD_LOST tells only of losses that a later event of the CPU follows, so the error is counted: the
+		 * helper passes it on since 5.1 (kernel/events/core.c, perf_event_output). */
+		if (bpf_perf_event_output(ctx, &ipft_perf, BPF_F_CURRENT_CPU, &record, size)) {
 			__sync_fetch_and_add(&cpu->buffer_full, 1);
 			return 0;
 		}
 		return 1;
 	}
 
-	struct ipft_event *event = bpf_ringbuf_reserve(&ipft_ring, sizeof(*event), 0);
-	if (!event) {
+	struct record *record = bpf_ringbuf_reserve(&ipft_ring, size, 0);
+	if (!record) {
 		__sync_fetch_and_add(&cpu->buffer_full, 1);
 		return 0;
 	}
+	struct ipft_event *event = &record->event;
 	event->packet = packet;
 	event->skb = skb;
 	event->timestamp = now;
 	event->function = function;
 	event->cpu_and_kind = processor | kind;
 	event->thread = bpf_get_current_pid_tgid();
-	bpf_ringbuf_submit(event, ++cpu->emitted & ipft_config.wake_mask ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
+	if (EXTENSION && entry) {
+		__builtin_memset(record->payload, 0, sizeof(record->payload));
+		/* What is read back from memory is a number. */
+		if (!describe(ctx, *(volatile __u64 *)&event->skb, record)) {
+			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+			return 0;
+		}
+	}
+	bpf_ringbuf_submit(record, ++cpu->emitted & ipft_config.wake_mask ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
 	return 1;
 }
 
@@ -346,6 +395,8 @@ static __always_inline void close_call(void *ctx, __u64 address, __u64 function)
 	leave(ctx, call.packet, call.function);
 }
 
+#if !EXTENSION
 char LICENSE[] SEC("license") = "GPL";
+#endif
 
 #endif

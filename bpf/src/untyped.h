@@ -140,7 +140,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 /* Stamps out the programs. */
 #define ENTRY(name, position, argument, role)                                    \
 	SEC(SECTION)                                                             \
-	int name(CONTEXT *ctx)                                                   \
+	int ipft_##name(CONTEXT *ctx)                                                   \
 	{                                                                        \
 		return probe(ctx, ARGUMENT(position), argument, role);           \
 	}
@@ -148,7 +148,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 /* Functions that identity needs although the user did not ask to see them. */
 #define SILENT(name, position, role)                                             \
 	SEC(SECTION)                                                             \
-	int name(CONTEXT *ctx)                                                   \
+	int ipft_##name(CONTEXT *ctx)                                                   \
 	{                                                                        \
 		forget(ARGUMENT(position), NUMBER, role);                                \
 		return UNTRACED;                                           \

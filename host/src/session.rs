@@ -86,6 +86,18 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let signals = Signals::install().context("cannot listen for signals")?;
     let server = options.probe_server.map(ProbeServer::bind).transpose()?;
     let functions = find_functions(&root, &options.filter)?;
+    let extension = match &options.extension {
+        Some(cli::ExtensionFile::Object(p)) => Some(std::fs::read(p)?),
+        Some(cli::ExtensionFile::Source(p)) => {
+            use std::os::fd::AsFd;
+            Some(crate::extension::compile::compile(
+                p,
+                &crate::extension::compile::Compiler::from_environment()?,
+                signals.fd().as_fd(),
+            )?)
+        }
+        _ => None,
+    };
     let buffer = buffer(options);
     let request = Request {
         root: &root,
@@ -95,6 +107,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         mark: options.mark,
         mask: options.mask,
         buffer: &buffer,
+        extension: extension.as_deref(),
     };
     let attachment = attach(options.backend, &request)?;
     report_attachment(&attachment, &functions, options.verbose);
@@ -317,7 +330,7 @@ impl<'a> Reader<'a> {
     }
 
     fn losses(&self) -> Vec<Loss> {
-        let mut losses = self.source.losses();
+        let mut losses = Vec::new();
         if self.decoder.undecodable() > 0 {
             losses.push(Loss {
                 kind: LossKind::Undecodable,

@@ -2,7 +2,7 @@
 //!
 //! ftrace's own list, `available_filter_functions`, looks every function of the kernel up by name, which takes a
 //! third of a second of instructions where a listing may take half. The same answer stands in the kernel's code: a
-//! function that was compiled for ftrace begins with a 5-byte NOP, or with a call while somebody traces it
+//! function that was compiled for ftrace begins with a 5-byte NOP, or with a call or a jump while somebody traces it
 //! (arch/x86/kernel/ftrace.c). `/proc/kcore` shows that code to root, as an ELF core file.
 //!
 //! This is x86-64 only, and only a short cut: who cannot open `/proc/kcore` reads the list.
@@ -88,10 +88,10 @@ impl KernelText {
             .checked_add(address - segment.start)
             .ok_or(broken("a segment beyond the end of the file"))?;
         self.file.read_exact_at(&mut code, offset)?;
-        Ok(is_nop(field(&code, 0)) || is_call(field(&code, 0)) || {
+        Ok(is_nop(field(&code, 0)) || is_traced(field(&code, 0)) || {
             // Behind the mark of a target of indirect calls.
             let mark = u32::from_le_bytes(field(&code, 0));
-            is_nop(field(&code, 4)) || (ENDBR.contains(&mark) && is_call(field(&code, 4)))
+            is_nop(field(&code, 4)) || (ENDBR.contains(&mark) && is_traced(field(&code, 4)))
         })
     }
 }
@@ -105,7 +105,9 @@ fn is_nop(code: [u8; 5]) -> bool {
     matches!(code, [0x0f | 0xcc, 0x1f, 0x44, 0, 0] | [0x66, 0x66, 0x66, 0x66, 0x90])
 }
 
-/// Whether somebody traces the function right now, by a call with a relative address.
-fn is_call(code: [u8; 5]) -> bool {
-    code[0] == 0xe8
+/// Whether somebody traces the function right now: by a call with a relative address, or by a jump, as BPF trampolines
+/// that return for the function do from 6.19 on (include/linux/bpf.h, `bpf_trampoline_use_jmp`). A function that
+/// just begins so is taken for one that is traced; the backend skips it when the kernel refuses it.
+fn is_traced(code: [u8; 5]) -> bool {
+    matches!(code[0], 0xe8 | 0xe9)
 }

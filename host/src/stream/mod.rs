@@ -11,7 +11,7 @@ mod ring;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use crate::event::{Batch, Loss};
+use crate::event::Batch;
 
 pub use decode::{AddressTable, Decoder, FunctionIds};
 pub use perf::{PerfBuffer, PerfOptions};
@@ -51,6 +51,4 @@ pub trait Source {
     /// Appends the events of the records that are there to `batch`, up to [`BATCH`] of them. Returns whether there
     /// may be more.
     fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError>;
-    /// What this buffer itself counted as lost.
-    fn losses(&self) -> Vec<Loss>;
 }

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::{Decoder, Source, StreamError, ring};
-use crate::event::{Batch, Loss, LossKind};
+use crate::event::Batch;
 
 /// The perf buffer, in the terms of perf_event_open(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,6 @@ pub struct PerfOptions {
 struct Inbox {
     /// Records, one after the other, each behind its length.
     records: Vec<u8>,
-    /// Events lost, by CPU.
-    lost: Vec<(u32, u64)>,
 }
 
 /// The reader of a perf buffer.
@@ -45,47 +43,35 @@ pub struct PerfBuffer<'a> {
 /// Called by libbpf for each record of a ring: the raw perf event.
 unsafe extern "C" fn on_event(
     context: *mut c_void,
-    cpu: i32,
+    _cpu: i32,
     event: *mut libbpf_sys::perf_event_header,
 ) -> libbpf_sys::bpf_perf_event_ret {
     // SAFETY: `context` is the inbox that `new` gave to libbpf, borrowed by nobody else while rings are drained.
     let inbox = unsafe { &mut *context.cast::<Inbox>() };
     // SAFETY: libbpf hands over a complete event: a header, and `size` bytes in all.
     let bytes = unsafe { std::slice::from_raw_parts(event.cast::<u8>(), (*event).size.into()) };
-    inbox.take(cpu as u32, bytes);
+    inbox.take(bytes);
     libbpf_sys::LIBBPF_PERF_EVENT_CONT
 }
 
 impl Inbox {
     /// Takes a `perf_event_header { u32 type; u16 misc; u16 size }` and what follows it.
-    fn take(&mut self, cpu: u32, event: &[u8]) {
+    fn take(&mut self, event: &[u8]) {
         let Some((header, body)) = event.split_at_checked(8) else {
             return;
         };
-        match u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) {
-            libbpf_sys::PERF_RECORD_SAMPLE => {
-                // PERF_SAMPLE_RAW: `u32 size; char data[size]`.
-                let Some((size, data)) = body.split_at_checked(4) else {
-                    return;
-                };
-                let size = u32::from_ne_bytes([size[0], size[1], size[2], size[3]]) as usize;
-                let data = &data[..size.min(data.len())];
-                self.records.extend_from_slice(&(data.len() as u32).to_ne_bytes());
-                self.records.extend_from_slice(data);
-            }
-            libbpf_sys::PERF_RECORD_LOST => {
-                // `u64 id; u64 lost`.
-                let Some(lost) = body.get(8..16).and_then(|bytes| bytes.try_into().ok()) else {
-                    return;
-                };
-                let lost = u64::from_ne_bytes(lost);
-                match self.lost.iter_mut().find(|(known, _)| *known == cpu) {
-                    Some((_, count)) => *count += lost,
-                    None => self.lost.push((cpu, lost)),
-                }
-            }
-            _ => {}
+        // PERF_RECORD_LOST is nothing new: the programs count what finds no room.
+        if u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) != libbpf_sys::PERF_RECORD_SAMPLE {
+            return;
         }
+        // PERF_SAMPLE_RAW: `u32 size; char data[size]`.
+        let Some((size, data)) = body.split_at_checked(4) else {
+            return;
+        };
+        let size = u32::from_ne_bytes([size[0], size[1], size[2], size[3]]) as usize;
+        let data = &data[..size.min(data.len())];
+        self.records.extend_from_slice(&(data.len() as u32).to_ne_bytes());
+        self.records.extend_from_slice(data);
     }
 }
 
@@ -160,18 +146,6 @@ impl Source for PerfBuffer<'_> {
         batch.events.sort_by_key(|event| event.timestamp);
         Ok(false)
     }
-
-    fn losses(&self) -> Vec<Loss> {
-        self.inbox
-            .lost
-            .iter()
-            .map(|&(cpu, count)| Loss {
-                kind: LossKind::BufferFull,
-                cpu: Some(cpu),
-                count,
-            })
-            .collect()
-    }
 }
 
 #[cfg(test)]
@@ -187,23 +161,18 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_kept_and_losses_add_up_per_cpu() {
+    fn samples_are_kept_and_nothing_else_is() {
         let mut inbox = Inbox::default();
-        inbox.take(0, &event(libbpf_sys::PERF_RECORD_SAMPLE, &[3, 0, 0, 0, 1, 2, 3, 0]));
-        for lost in [5u64, 7] {
-            let body: Vec<u8> = [1u64, lost].iter().flat_map(|word| word.to_ne_bytes()).collect();
-            inbox.take(2, &event(libbpf_sys::PERF_RECORD_LOST, &body));
-        }
+        inbox.take(&event(libbpf_sys::PERF_RECORD_SAMPLE, &[3, 0, 0, 0, 1, 2, 3, 0]));
+        inbox.take(&event(libbpf_sys::PERF_RECORD_LOST, &[1; 16]));
         assert_eq!(inbox.records, [3, 0, 0, 0, 1, 2, 3]);
-        assert_eq!(inbox.lost, [(2, 12)]);
     }
 
     #[test]
     fn a_truncated_perf_event_is_ignored() {
         let mut inbox = Inbox::default();
-        inbox.take(0, &[1, 2, 3]);
-        inbox.take(0, &event(libbpf_sys::PERF_RECORD_SAMPLE, &[1]));
-        inbox.take(0, &event(libbpf_sys::PERF_RECORD_LOST, &[1; 9]));
-        assert!(inbox.records.is_empty() && inbox.lost.is_empty());
+        inbox.take(&[1, 2, 3]);
+        inbox.take(&event(libbpf_sys::PERF_RECORD_SAMPLE, &[1]));
+        assert!(inbox.records.is_empty());
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{BATCH, Decoder, Source, StreamError};
-use crate::event::{Batch, Loss};
+use crate::event::Batch;
 
 /// `BPF_RINGBUF_BUSY_BIT`: the record is being written.
 const BUSY: u32 = 1 << 31;
@@ -131,10 +131,6 @@ impl Source for RingBuffer<'_> {
         }
         self.consumer.position().store(position, Ordering::Release);
         Ok(batch.events.len() >= BATCH)
-    }
-
-    fn losses(&self) -> Vec<Loss> {
-        Vec::new()
     }
 }
 
