@@ -164,6 +164,7 @@ impl Source {
             name: ["len", "gso_size", "gso_segs", "hash"][index as usize % 4].to_owned(),
             offset: 4 * index,
             size: 4,
+            bits: None,
             kind: FieldType::Unsigned,
             format: FieldFormat::Plain,
         });

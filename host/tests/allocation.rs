@@ -68,6 +68,7 @@ fn trace() -> Trace {
         name: name.to_owned(),
         offset,
         size,
+        bits: None,
         kind,
         format,
     };

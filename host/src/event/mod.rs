@@ -9,7 +9,7 @@ mod schema;
 mod trace;
 
 pub use calls::{MAX_DEPTH, OpenCalls, Pairing};
-pub use schema::{EnumMember, Field, FieldFormat, FieldType, Schema};
+pub use schema::{Bits, EnumMember, Field, FieldFormat, FieldType, Schema};
 pub use trace::{Function, Loss, LossKind, SkippedFunction, Summary, Trace, Tracer};
 
 /// Whether an event is a function's entry or its return.

@@ -27,6 +27,7 @@ pub use error::KernelError;
 pub use find::{Found, MissingModule, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
 pub use list::{HEADER as LIST_HEADER, write_list};
+pub use symbols::read_symbols;
 
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::SinkError;
 use super::text::*;
-use crate::event::{EnumMember, Field, FieldFormat, FieldType, Schema};
+use crate::event::{Bits, EnumMember, Field, FieldFormat, FieldType, Schema};
 
 /// What the fields of an event look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,10 @@ enum How {
     Bool,
     Text,
     Bytes,
-    Enum { members: Vec<Name>, signed: bool },
+    Enum {
+        members: Vec<Name>,
+        signed: bool,
+    },
     Flags(Vec<Name>),
     Ipv4,
     Ipv6,
@@ -57,6 +60,12 @@ enum How {
     BigEndian,
     Ktime,
     Symbol(Vec<Name>),
+    /// Some bits of the bytes; written as any number of eight bytes is, once they are cut out.
+    Bits {
+        bits: Bits,
+        signed: bool,
+        how: Box<How>,
+    },
 }
 
 /// A member of an enum or a symbol, with its name escaped.
@@ -132,7 +141,15 @@ impl Compiled {
                 Err(reason)
             }
         };
-        let integer = |how| need(1..=8, how, "it must be an integer of at most 8 bytes");
+        // Only bit-fields may touch nine bytes.
+        let width = match field.bits {
+            Some(bits) => u32::from(bits.width),
+            None => field.size.saturating_mul(8),
+        };
+        let integer = |how| match width {
+            1..=64 => Ok(how),
+            _ => Err("it must be an integer of at most 8 bytes"),
+        };
         let how = match &field.format {
             FieldFormat::Plain => match field.kind {
                 FieldType::Unsigned => integer(How::Unsigned)?,
@@ -145,11 +162,16 @@ impl Compiled {
             FieldFormat::Hex if matches!(field.kind, FieldType::Bytes | FieldType::Char) => How::Bytes,
             FieldFormat::Hex => integer(How::Hex)?,
             FieldFormat::Enum(members) => integer(How::Enum {
-                members: names(members, field.size, style),
+                members: names(
+                    members,
+                    width,
+                    field.kind == FieldType::Signed && field.bits.is_some(),
+                    style,
+                ),
                 signed: field.kind == FieldType::Signed,
             })?,
             FieldFormat::Flags(members) => {
-                let mut members = names(members, field.size, style);
+                let mut members = names(members, width, false, style);
                 // A member that is zero names the absence of flags, which has a spelling of its own.
                 members.retain(|member| member.value != 0);
                 integer(How::Flags(members))?
@@ -164,8 +186,12 @@ impl Compiled {
                 if !symbols.is_sorted_by_key(|symbol| symbol.value) {
                     return Err("its symbols are not sorted by address");
                 }
-                integer(How::Symbol(names(symbols, 8, style)))?
+                integer(How::Symbol(names(symbols, 64, false, style)))?
             }
+        };
+        let how = match field.bits {
+            Some(bits) => How::cut(field, bits, how)?,
+            None => how,
         };
         let mut label = Vec::new();
         match style {
@@ -198,14 +224,43 @@ impl Compiled {
     fn push(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
         match &self.how {
             How::Unsigned => push_unsigned(out, unsigned(bytes)),
-            _ => self.push_other(out, bytes, style),
+            other => other.push(out, bytes, style),
         }
     }
+}
 
-    /// Writes a value that is not the most frequent kind.
-    fn push_other(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
+impl How {
+    /// As this, of some bits of the field.
+    fn cut(field: &Field, bits: Bits, how: How) -> Result<How, &'static str> {
+        let end = u32::from(bits.offset) + u32::from(bits.width);
+        if !(1..=64).contains(&bits.width) || bits.offset >= 8 || end > 8 * field.size || field.size > 9 {
+            return Err("its bits lie outside its bytes");
+        }
+        let signed = match how {
+            How::Signed | How::Enum { signed: true, .. } => true,
+            How::Unsigned | How::Hex | How::Bool | How::Enum { .. } | How::Flags(_) => false,
+            _ => return Err("only a number can be a bit-field"),
+        };
+        Ok(How::Bits {
+            bits,
+            signed,
+            how: Box::new(how),
+        })
+    }
+
+    /// Writes the value.
+    fn push(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
         let typed = style == Style::JsonTyped;
-        match &self.how {
+        match self {
+            How::Bits { bits, signed, how } => {
+                let value = cut(bytes, *bits);
+                let unused = 64 - u32::from(bits.width);
+                let value = match signed {
+                    true => ((value << unused) as i64 >> unused) as u64,
+                    false => value,
+                };
+                how.push(out, &value.to_ne_bytes(), style);
+            }
             How::Unsigned => push_unsigned(out, unsigned(bytes)),
             How::Signed => push_signed(out, signed(bytes)),
             How::Bool => out.extend_from_slice(if bytes.iter().any(|byte| *byte != 0) {
@@ -251,11 +306,13 @@ impl Compiled {
     }
 }
 
-/// The members with names escaped and values cut to the field's width, as the field's own value will be.
-fn names(members: &[EnumMember], size: u32, style: Style) -> Vec<Name> {
-    let mask = match size {
-        0..8 => (1 << (8 * size)) - 1,
-        _ => u64::MAX,
+/// The members with names escaped and values cut to the field's width in bits, and then sign-extended if it is a signed
+/// bit-field: as the field's own value will be.
+fn names(members: &[EnumMember], width: u32, extend: bool, style: Style) -> Vec<Name> {
+    let unused = 64 - width.clamp(1, 64);
+    let cut = |value: u64| match extend {
+        true => ((value << unused) as i64 >> unused) as u64,
+        false => value << unused >> unused,
     };
     let name = |member: &EnumMember| {
         let mut text = Vec::with_capacity(member.name.len());
@@ -264,7 +321,7 @@ fn names(members: &[EnumMember], size: u32, style: Style) -> Vec<Name> {
             Style::JsonText | Style::JsonTyped => push_json_escaped(&mut text, &member.name),
         }
         Name {
-            value: member.value & mask,
+            value: cut(member.value),
             text,
         }
     };
@@ -295,6 +352,18 @@ fn unsigned(bytes: &[u8]) -> u64 {
 fn signed(bytes: &[u8]) -> i64 {
     let unused = 64 - 8 * bytes.len().clamp(1, 8);
     (unsigned(bytes) as i64) << unused >> unused
+}
+
+/// A bit-field, not sign-extended.
+fn cut(bytes: &[u8], bits: Bits) -> u64 {
+    let byte = |value: u128, byte: &u8| value << 8 | u128::from(*byte);
+    let (value, shift) = if cfg!(target_endian = "little") {
+        (bytes.iter().rev().fold(0, byte), u32::from(bits.offset))
+    } else {
+        let behind = 8 * bytes.len() as u32 - u32::from(bits.offset) - u32::from(bits.width);
+        (bytes.iter().fold(0, byte), behind)
+    };
+    (value >> shift) as u64 & u64::MAX >> (64 - u32::from(bits.width))
 }
 
 /// Puts quotes around what `push` writes, if they are wanted.
@@ -367,18 +436,21 @@ fn push_seconds(out: &mut Vec<u8>, nanoseconds: i64) {
     push_nine_digits(out, (nanoseconds % 1_000_000_000) as u32);
 }
 
+/// Nothing that has a name is larger: an address farther from the last name before it is in nothing that has one.
+const FARTHEST: u64 = 16 << 20;
+
 /// `kfree_skb+0x12`: the last symbol that begins at or before the address.
 fn push_symbol(out: &mut Vec<u8>, symbols: &[Name], address: u64) {
     let after = symbols.partition_point(|symbol| symbol.value <= address);
     match after.checked_sub(1).map(|index| &symbols[index]) {
-        Some(symbol) => {
+        Some(symbol) if address - symbol.value <= FARTHEST => {
             out.extend_from_slice(&symbol.text);
             if address != symbol.value {
                 out.push(b'+');
                 push_hex(out, address - symbol.value);
             }
         }
-        None => push_hex(out, address),
+        _ => push_hex(out, address),
     }
 }
 
@@ -484,7 +556,8 @@ mod tests {
         };
         let members = names(
             &[member("ZERO", 0), member("A", 1), member("B", 2), member("AB", 3)],
-            4,
+            32,
+            false,
             Style::Text,
         );
         let members: Vec<Name> = members.into_iter().filter(|member| member.value != 0).collect();

@@ -161,6 +161,13 @@ fn push_field(out: &mut Vec<u8>, field: &Field) {
     push_json_string(out, &field.name);
     push_number(out, "offset", u64::from(field.offset));
     push_number(out, "size", u64::from(field.size));
+    if let Some(bits) = field.bits {
+        push_key(out, "bits");
+        out.extend_from_slice(b"{\"offset\":");
+        push_unsigned(out, u64::from(bits.offset));
+        push_number(out, "width", u64::from(bits.width));
+        out.push(b'}');
+    }
     push_string(out, "type", field.kind.name());
     push_string(out, "format", field.format.name());
     // The symbols of the format of that name are the kernel's, some hundred thousand, and no part of the schema.

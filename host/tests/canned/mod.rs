@@ -1,6 +1,7 @@
 //! Traces made by hand, small enough to be read, for the tests of the sinks.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ipft::event::*;
@@ -295,6 +296,7 @@ pub(crate) fn field(name: &str, offset: u32, size: u32, kind: FieldType, format:
         name: name.to_owned(),
         offset,
         size,
+        bits: None,
         kind,
         format,
     }
@@ -426,6 +428,22 @@ pub(crate) fn draw<S: Sink>(canned: &Canned, sink: impl FnOnce(Shared) -> S) -> 
     }
     sink.finish(&canned.summary).expect("the sink finishes");
     output.text()
+}
+
+/// Compares with the golden file of this name.
+pub(crate) fn golden(name: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, actual).expect("the golden file can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if let Some((number, (expected, actual))) = (1..)
+        .zip(expected.lines().zip(actual.lines()))
+        .find(|(_, (expected, actual))| expected != actual)
+    {
+        panic!("{name}, line {number}:\nexpected {expected}\n     got {actual}");
+    }
+    assert_eq!(expected, actual, "{name}");
 }
 
 /// A writer whose content can be read by the one who gave it away.

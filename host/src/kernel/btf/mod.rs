@@ -190,12 +190,18 @@ impl<'a> Btf<'a> {
 
     /// The string at an offset, the base's included; empty if there is none.
     pub fn string(&self, offset: u32) -> &str {
-        let Some(own) = offset.checked_sub(self.first_string) else {
-            return self.base.map_or("", |base| base.string(offset));
-        };
-        let tail = self.strings.get(own as usize..).unwrap_or("");
+        let tail = self.string_tail(offset);
         let end = tail.bytes().position(|byte| byte == 0).unwrap_or(tail.len());
         &tail[..end]
+    }
+
+    /// All strings from an offset on. To compare with it takes no longer than the other text is, however long the
+    /// string itself.
+    fn string_tail(&self, offset: u32) -> &str {
+        match offset.checked_sub(self.first_string) {
+            Some(own) => self.strings.get(own as usize..).unwrap_or(""),
+            None => self.base.map_or("", |base| base.string_tail(offset)),
+        }
     }
 
     /// The type below typedefs, `const`, `volatile`, `restrict` and type tags. `None` for `void`, for an id that does
