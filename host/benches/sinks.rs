@@ -178,6 +178,7 @@ impl Source {
                 schema: Schema {
                     size: 4 * fields.len() as u32,
                     fields,
+                    ..Schema::default()
                 },
                 clock_offset: 0,
                 command_line: vec!["ipft".to_owned()],

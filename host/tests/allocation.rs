@@ -93,6 +93,7 @@ fn trace() -> Trace {
                 field("text", 8, 8, FieldType::Char, FieldFormat::Plain),
                 field("time", 8, 8, FieldType::Signed, FieldFormat::Ktime),
             ],
+            ..Schema::default()
         },
         clock_offset: 0,
         command_line: Vec::new(),

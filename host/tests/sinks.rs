@@ -225,6 +225,7 @@ fn a_schema_that_cannot_be_is_refused_with_the_fields_name() {
         script.trace.schema = Schema {
             size: 64,
             fields: vec![canned::field("bad\x1b", offset, size, kind, format)],
+            ..Schema::default()
         };
         let mut sink = Jsonl::new(Vec::new());
         let message = sink.start(&script.trace).expect_err("it is refused").to_string();

@@ -8,10 +8,22 @@ use std::sync::Arc;
 /// The fields of every payload of a trace, in the order in which they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
-    /// Bytes of payload per event; 0 without fields.
+    /// Bytes of payload per event; 0 without fields, and if payloads are tagged.
     pub size: u32,
-    /// The fields.
+    /// The fields; none if payloads are tagged.
     pub fields: Vec<Field>,
+    /// Who says what the bytes are.
+    pub encoding: Encoding,
+}
+
+/// How a trace's payloads are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// Each has the fields of the schema, at their offsets.
+    #[default]
+    Fixed,
+    /// Each lists its own [values](super::Values).
+    Tagged,
 }
 
 /// One named value in the payload.

@@ -277,6 +277,7 @@ impl<'b> Reader<'b> {
             schema: Schema {
                 size,
                 fields: Vec::new(),
+                ..Schema::default()
             },
             name: String::new(),
             members: 0,

@@ -7,8 +7,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::SinkError;
+use super::tagged::Tagged;
 use super::text::*;
-use crate::event::{Bits, EnumMember, Field, FieldFormat, FieldType, Schema};
+use crate::event::{Bits, Encoding, EnumMember, Field, FieldFormat, FieldType, Schema};
 
 /// What the fields of an event look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) struct Fields {
     style: Style,
     fields: Vec<Compiled>,
     size: usize,
+    /// If payloads list their own values.
+    tagged: Option<Tagged>,
 }
 
 /// One field, ready to be written.
@@ -90,18 +93,30 @@ impl Fields {
             style,
             fields,
             size: schema.size as usize,
+            tagged: (schema.encoding == Encoding::Tagged).then(|| Tagged::new(style)),
         })
+    }
+
+    /// Takes the names that a batch brings, before any of its payloads.
+    #[inline]
+    pub(super) fn learn(&mut self, names: &[String]) {
+        if let Some(tagged) = &mut self.tagged {
+            tagged.learn(names);
+        }
     }
 
     /// Whether there is nothing to show in any payload.
     pub(super) fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+        self.fields.is_empty() && self.tagged.is_none()
     }
 
     /// Appends what the payload holds; nothing if it is empty.
     #[inline]
     pub(super) fn push(&self, out: &mut Vec<u8>, payload: &[u8]) {
         if self.fields.is_empty() || payload.len() != self.size {
+            if let Some(tagged) = &self.tagged {
+                tagged.push(out, payload);
+            }
             return;
         }
         match self.style {

@@ -15,7 +15,9 @@ use super::fields::{Fields, Style};
 use super::output::Output;
 use super::text::*;
 use super::{Sink, SinkError};
-use crate::event::{Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace};
+use crate::event::{
+    Batch, Encoding, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace,
+};
 
 /// The version of the format, in the `trace` line.
 pub const VERSION: u32 = 1;
@@ -87,6 +89,7 @@ impl<W: Write> Sink for Jsonl<W> {
     }
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.fields.learn(&batch.names);
         for event in &batch.events {
             self.push_beginning(event);
             let out = &mut self.output.buffer;
@@ -141,6 +144,10 @@ fn push_trace(out: &mut Vec<u8>, trace: &Trace) {
     push_unsigned(out, u64::from(trace.schema.size));
     push_key(out, "fields");
     push_list(out, &trace.schema.fields, push_field);
+    if trace.schema.encoding == Encoding::Tagged {
+        push_key(out, "tagged");
+        out.extend_from_slice(b"true");
+    }
     out.extend_from_slice(b"}}\n");
 }
 

@@ -184,6 +184,7 @@ fn hostile() -> Canned {
             field("\x1b]0;title\x07", 0, 4, FieldType::Unsigned, FieldFormat::Plain),
             field("te\"xt", 4, 4, FieldType::Char, FieldFormat::Plain),
         ],
+        ..Schema::default()
     };
     let payload = |text: &[u8; 4]| [7_u32.to_ne_bytes(), *text].concat();
     script.at(3_000_000_100).payload(payload(b"\x1b[0m")).enter(u64::MAX, 0);
