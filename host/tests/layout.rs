@@ -9,11 +9,18 @@ mod extension;
 use std::fmt::Write;
 
 use canned::{Script, draw, golden};
-use extension::{clang, event, fixture};
+use extension::{clang, fixture};
 use ipft::event::*;
 use ipft::extension::layout::{self, LayoutError, MemberProblem};
 use ipft::extension::object;
 use ipft::sink::*;
+
+/// The object of a struct with these members, behind the header that all sources have.
+fn event(members: &str) -> Vec<u8> {
+    clang(&format!(
+        "#include \"header.h\"\nstruct event {{ {members} }} __ipft_event_struct;"
+    ))
+}
 
 fn read(bytes: &[u8]) -> Result<Schema, LayoutError> {
     let checked = object::check(bytes).unwrap_or_else(|error| panic!("{error}"));

@@ -16,6 +16,9 @@
 //!
 //! The types may come from anybody: nesting, members, names and fields are all bounded.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use thiserror::Error;
@@ -297,7 +300,7 @@ impl<'b> Reader<'b> {
             })?;
             let bits = match member.bits {
                 Some(width) => u64::from(width),
-                None => 8 * self.btf.size_of(member.type_id).unwrap_or_default(),
+                None => self.bits_of(member.type_id),
             };
             let from = u64::from(member.bit_offset);
             if from.checked_add(bits).is_none_or(|end| end > size) {
@@ -310,6 +313,15 @@ impl<'b> Reader<'b> {
             self.name.truncate(outer);
         }
         Ok(())
+    }
+
+    /// Bits that a member of this type takes; 0 for types that cannot be read, which are refused when they are.
+    fn bits_of(&self, type_id: u32) -> u64 {
+        // Old compilers describe a bit-field by a type of its own that has fewer bits than bytes.
+        match self.btf.peel(type_id).and_then(|found| found.int()) {
+            Some(int) => u64::from(int.bit_offset) + u64::from(int.bits),
+            None => self.btf.size_of(type_id).unwrap_or_default().saturating_mul(8),
+        }
     }
 
     fn is_composite(&self, type_id: u32) -> bool {
@@ -390,10 +402,12 @@ impl<'b> Reader<'b> {
 
     /// Reads an array, as one field if its elements belong together.
     fn array(&mut self, array: Type<'b>, start: u64, tag: Option<Tag<'b>>, depth: u32) -> Result<(), Stop> {
-        let total = self.btf.size_of(array.id()).unwrap_or_default();
-        let Some(info) = array.array().filter(|_| total > 0) else {
-            return Ok(());
+        let (Some(info), Some(total)) = (array.array(), self.btf.size_of(array.id())) else {
+            return Err(MemberProblem::Type("an array of no size").into());
         };
+        if total == 0 {
+            return Ok(());
+        }
         let bytes = total / u64::from(info.count);
         let element = self.btf.peel(info.element).and_then(|element| basic(&element));
         let whole = match (element, tag, tag.and_then(Tag::bytes)) {
@@ -442,7 +456,6 @@ impl<'b> Reader<'b> {
         if !matches!(bytes, 1 | 2 | 4 | 8) {
             return Err(MemberProblem::IntegerSize(bytes).into());
         }
-        // Old compilers describe a bit-field by a type of its own that has fewer bits than bytes.
         let start = start + u64::from(info.bit_offset);
         let width = u64::from(width.unwrap_or(info.bits));
         if width == 0 || width > 8 * u64::from(bytes) {

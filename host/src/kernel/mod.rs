@@ -16,7 +16,7 @@ mod list;
 mod prototype;
 mod symbols;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -15,13 +15,6 @@ pub(crate) fn fixture(name: &str) -> Vec<u8> {
     clang(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-/// The object of a struct with these members, behind the header that all sources have.
-pub(crate) fn event(members: &str) -> Vec<u8> {
-    clang(&format!(
-        "#include \"header.h\"\nstruct event {{ {members} }} __ipft_event_struct;"
-    ))
-}
-
 /// The object of a source.
 pub(crate) fn clang(source: &str) -> Vec<u8> {
     clang_with(source, &["-target", "bpf", "-O2", "-g", "-c"])
