@@ -25,6 +25,7 @@ pub(crate) fn all() -> Vec<Canned> {
         lossy(),
         hostile(),
         fields(),
+        tagged(),
     ]
 }
 
@@ -292,6 +293,52 @@ fn fields() -> Canned {
     script.can("fields")
 }
 
+/// Payloads that list their own fields: other ones in each event, names that come late, and bytes that are no list.
+fn tagged() -> Canned {
+    let payload = |values: &[(u32, Value<'_>)]| {
+        let mut bytes = Vec::new();
+        for (name, value) in values {
+            value.push(&mut bytes, *name);
+        }
+        bytes
+    };
+    let mut script = Script::new(
+        Tracer::FunctionGraph,
+        &[("ip_rcv", "vmlinux"), ("kfree_skb_reason", "vmlinux")],
+    );
+    script.trace.schema.encoding = Encoding::Tagged;
+    script.names = ["len", "gso_type"].map(str::to_owned).to_vec();
+    let common = [(1, Value::Text(b"tcpv4|dodgy")), (0, Value::Integer(2688))];
+    script.at(5_000_000_000).payload(payload(&common)).enter(1, 0);
+    script.at(5_000_000_100).payload(payload(&[])).enter(1, 1);
+    script.at(5_000_000_200).leave(1, 1);
+    script.end_batch();
+    script.names.push("new\x1b\"".to_owned());
+    let hostile = [
+        (0, Value::Integer(-1)),
+        (2, Value::Text(b"\x1b[2J\"\\\xff\n")),
+        (3, Value::Integer(i64::MAX)),
+    ];
+    script.at(5_000_000_300).payload(payload(&hostile)).enter(2, 0);
+    let floats = [
+        (0, Value::Float(0.1 + 0.2)),
+        (1, Value::Float(3.0)),
+        (2, Value::Float(f64::NAN)),
+        (2, Value::Float(f64::NEG_INFINITY)),
+        (0, Value::Float(-1.5e300)),
+    ];
+    script.at(5_000_000_400).payload(payload(&floats)).enter(2, 1);
+    // Cut in the middle of the second value, and a type that there is not.
+    let cut = payload(&common);
+    script
+        .at(5_000_000_500)
+        .payload(cut[..cut.len() - 1].to_vec())
+        .enter(2, 1);
+    script.at(5_000_000_600).payload(vec![0, 0, 0, 0, 99, 1, 2]).leave(2, 1);
+    script.at(5_000_000_700).payload(Vec::new()).leave(2, 0);
+    script.can("tagged")
+}
+
 pub(crate) fn field(name: &str, offset: u32, size: u32, kind: FieldType, format: FieldFormat) -> Field {
     Field {
         name: name.to_owned(),
@@ -308,6 +355,8 @@ pub(crate) struct Script {
     pub(crate) trace: Trace,
     pub(crate) summary: Summary,
     batches: Vec<Batch>,
+    /// Of tagged fields; what is added later is in later batches only.
+    names: Vec<String>,
     timestamp: u64,
     cpu: u32,
     thread: u32,
@@ -339,6 +388,7 @@ impl Script {
                 ..Summary::default()
             },
             batches: vec![Batch::default()],
+            names: Vec::new(),
             timestamp: 0,
             cpu: 0,
             thread: 0,
@@ -380,6 +430,7 @@ impl Script {
 
     fn event(&mut self, kind: EventKind, packet: u64, function: u32) {
         let batch = self.batches.last_mut().expect("there is always one");
+        batch.names.clone_from(&self.names);
         let skb = match kind {
             EventKind::Entry => 0xffff_8da1_f50b_0000 | (packet & 0xff) << 8,
             EventKind::Return => 0,

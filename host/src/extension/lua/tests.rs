@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 
 use super::super::decode::DATA;
@@ -492,4 +494,198 @@ fn a_compiled_script_is_taken_as_it_always_was() {
     event(EventKind::Entry, &[0; DATA], &mut batch);
     script.decode(&mut batch);
     assert_eq!(fields(&batch), [["n=7"]]);
+}
+
+/// A descriptor that is readable from the start: the trace was asked to stop already.
+fn stopped() -> Option<OwnedFd> {
+    Some(rustix::event::eventfd(1, rustix::event::EventfdFlags::CLOEXEC).unwrap())
+}
+
+#[test]
+fn a_decoder_that_does_not_end_is_interrupted_once_the_trace_is_to_stop() {
+    for (test, body) in [
+        ("loop", "while true do end"),
+        ("pcall", "while true do pcall(function() while true do end end) end"),
+        ("call", "local function f() return f() end f()"),
+    ] {
+        let folder = Folder::new(test);
+        let text = format!(
+            "api_version = 1
+             function decode(data) if data:byte(1) == 1 then\n{body}\nend return {{fine = 1}} end
+             function fini() for index = 1, 1000 do end end"
+        );
+        let told = Told::default();
+        let tell: Tell = Box::new({
+            let told = told.clone();
+            move |message| told.borrow_mut().push(message.to_owned())
+        });
+        let mut script = Script::load(&folder.script(&text), Print::Stdout, stopped(), tell).unwrap();
+        let mut batch = Batch::default();
+        for first in [0, 1, 0] {
+            event(EventKind::Entry, &[first; DATA], &mut batch);
+        }
+        script.decode(&mut batch);
+        // It is not called again: the next event would take as long.
+        assert_eq!(fields(&batch), [vec!["fine=1"], vec![], vec![]]);
+        let told = plain(&folder, &told.borrow()[0]);
+        let (_, failure) = told.split_once("where it fails: ").unwrap();
+        assert!(
+            failure.starts_with("DIR/s.lua:3: interrupted: the call did not end\nstack traceback:\n\tDIR/s.lua:3: in "),
+            "{failure}"
+        );
+        let report = script.finish();
+        assert_eq!((report.failed, report.messages.len()), (2, 1), "{report:?}");
+    }
+}
+
+#[test]
+fn a_script_that_does_not_end_before_the_trace_is_interrupted_too() {
+    for (place, text) in [
+        ("its main part", "while true do end"),
+        ("init()", "api_version = 1; function init()\nwhile true do end end"),
+        ("emit()", "api_version = 1; function emit()\nrepeat until false end"),
+    ] {
+        let folder = Folder::new("before");
+        let script = Script::load(&folder.script(text), Print::Stdout, stopped(), Box::new(|_| ()));
+        let message = plain(&folder, &script.unwrap_err().to_string());
+        let (head, rest) = message.split_once(" failed in ").unwrap();
+        assert_eq!(head, "the script DIR/s.lua");
+        assert!(rest.starts_with(&format!("{place}: DIR/s.lua:")), "{message}");
+        assert!(
+            rest.contains("interrupted: the call did not end\nstack traceback:"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_call_that_ends_is_not_interrupted_even_if_it_had_to_wait() {
+    let folder = Folder::new("drain");
+    // It waits for longer than the patience of the watch, and then executes fewer instructions than it may.
+    let text = "api_version = 1
+        function decode(data)
+          if data:byte(1) == 1 then os.execute('sleep 1') end
+          local sum = 0 for index = 1, 50000 do sum = sum + 1 end return {sum = sum}
+        end";
+    let mut script = Script::load(&folder.script(text), Print::Stdout, stopped(), Box::new(|_| ())).unwrap();
+    let mut batch = Batch::default();
+    for index in 0..200 {
+        event(EventKind::Entry, &[u8::from(index == 10); DATA], &mut batch);
+    }
+    script.decode(&mut batch);
+    assert!(fields(&batch).iter().all(|fields| fields == &["sum=50000"]));
+    assert_eq!(script.finish(), Report::default());
+}
+
+/// Set in a copy of the test program that plays ipft.
+const CHILD: &str = "IPFT_LUA_TEST_CHILD";
+
+/// Runs the named test again in a process of its own, where it finds [`CHILD`] set to this.
+fn child(test: &str, value: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "--test-threads=1"])
+        .arg(format!("extension::lua::tests::{test}"))
+        .env(CHILD, value)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn what_a_script_prints_is_in_order_with_our_output_or_on_stderr() {
+    const SCRIPT: &str = "api_version = 1
+        print('lua loads', nil, 1.0)
+        function init() io.write('lua ', 'writes\\n') end
+        function decode() print('lua decodes') end
+        function fini() io.stdout:write('lua ends\\n') end";
+    if let Ok(print) = std::env::var(CHILD) {
+        let print = if print == "stdout" {
+            Print::Stdout
+        } else {
+            Print::Stderr
+        };
+        let say = |line: &str| {
+            let mut stdout = std::io::stdout();
+            writeln!(stdout, "{line}").and_then(|()| stdout.flush()).unwrap();
+        };
+        // The test framework has begun a line.
+        say("");
+        let folder = Folder::new("print");
+        let mut script = Script::load(&folder.script(SCRIPT), print, None, Box::new(|_| ())).unwrap();
+        say("rust one");
+        let mut batch = Batch::default();
+        event(EventKind::Entry, &[0; DATA], &mut batch);
+        script.decode(&mut batch);
+        say("rust two");
+        script.finish();
+        say("rust three");
+        return;
+    }
+    let ours = |text: &str| -> Vec<String> {
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("lua") || line.starts_with("rust"));
+        lines.map(str::to_owned).collect()
+    };
+    for (print, stdout, stderr) in [
+        (
+            "stdout",
+            &[
+                "lua loads\tnil\t1.0",
+                "lua writes",
+                "rust one",
+                "lua decodes",
+                "rust two",
+                "lua ends",
+                "rust three",
+            ][..],
+            &[][..],
+        ),
+        (
+            "stderr",
+            &["rust one", "rust two", "rust three"],
+            &["lua loads\tnil\t1.0", "lua writes", "lua decodes", "lua ends"],
+        ),
+    ] {
+        let child = child("what_a_script_prints_is_in_order_with_our_output_or_on_stderr", print);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(ours(&String::from_utf8(output.stdout).unwrap()), stdout);
+        assert_eq!(ours(&String::from_utf8(output.stderr).unwrap()), stderr);
+    }
+}
+
+#[test]
+fn control_c_ends_a_decoder_that_does_not_end() {
+    if std::env::var_os(CHILD).is_some() {
+        let signals = crate::signals::Signals::install().unwrap();
+        let stop = signals.fd().try_clone_to_owned().unwrap();
+        let folder = Folder::new("signal");
+        let text = "api_version = 1
+            function decode() print('\\nlooping') io.stdout:flush() while true do end end";
+        let tell: Tell = Box::new(|message| println!("told: {message}"));
+        let mut script = Script::load(&folder.script(text), Print::Stdout, Some(stop), tell).unwrap();
+        let mut batch = Batch::default();
+        event(EventKind::Entry, &[0; DATA], &mut batch);
+        script.decode(&mut batch);
+        println!(
+            "stopped: {} {}",
+            signals.stop_requested(),
+            script.finish().messages.len()
+        );
+        return;
+    }
+    let mut child = child("control_c_ends_a_decoder_that_does_not_end", "1");
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert!(lines.any(|line| line == "looping"));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    assert!(lines.any(|line| line.starts_with("told: ") && line.ends_with("interrupted: the call did not end")));
+    assert!(lines.any(|line| line == "stopped: true 1"));
+    let mut rest = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success(), "{rest}");
 }

@@ -2,8 +2,9 @@
 //!
 //! While all is well this costs two stores a call: a hook that counts instructions would slow every one of them. A
 //! thread waits for the request. If a call is still the same one some time later, the thread sends a signal to the
-//! thread that runs Lua, and the signal's handler sets a hook, which raises an error at the next instruction. Lua's own
-//! interpreter does the same at Ctrl-C; `lua_sethook` is made to be called in a handler (`ldebug.c` says under what
+//! thread that runs Lua, and the signal's handler sets a hook, which raises an error if the call then goes on for as many
+//! instructions as no useful call has. So a call that was only kept from running is safe. Lua's own interpreter sets its
+//! hook at Ctrl-C in the same way; `lua_sethook` is made to be called in a handler (`ldebug.c` says under what
 //! assumptions), but not by another thread.
 //!
 //! What a coroutine runs has hooks of its own and is not reached, and neither is a C function that waits. A second
@@ -20,8 +21,11 @@ use std::time::Duration;
 use mlua::ffi;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// How long a call may go on after the request.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a call may go on after the request until its instructions are counted.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How many it may execute from then on: about as many as take another such time.
+const INSTRUCTIONS: c_int = 10_000_000;
 
 /// Watches the calls into one Lua state.
 #[derive(Debug)]
@@ -84,8 +88,7 @@ impl Watch {
         self.calls.step();
     }
 
-    /// It has ended. True if it was interrupted: the hook is still set, so that no `pcall` in the script survives it,
-    /// and must be removed.
+    /// It has ended. True if its instructions were counted: the hook is still set, and must be removed.
     #[inline]
     #[must_use]
     pub(super) fn end(&self) -> bool {
@@ -153,12 +156,13 @@ impl Calls {
     fn interrupt(&self) {
         // The handler may run in another thread, for a signal from elsewhere, or come after the call.
         let number = self.number.load(Ordering::Relaxed);
-        if this_thread() != self.thread || number % 2 == 0 || self.overdue.load(Ordering::Acquire) != number {
+        if this_thread() != self.thread || number.is_multiple_of(2) || self.overdue.load(Ordering::Acquire) != number {
             return;
         }
         // SAFETY: this is the thread that runs the state, and setting a hook is allowed at any point of a call.
         unsafe {
-            ffi::lua_sethook(self.state.load(Ordering::Relaxed), Some(raise), ffi::LUA_MASKCOUNT, 1);
+            let state = self.state.load(Ordering::Relaxed);
+            ffi::lua_sethook(state, Some(raise), ffi::LUA_MASKCOUNT, INSTRUCTIONS);
         }
     }
 }
@@ -168,6 +172,8 @@ unsafe extern "C-unwind" fn raise(state: *mut ffi::lua_State, _: *mut ffi::lua_D
     // SAFETY: Lua calls its hook with a live state that has room for some values. The error leaves this function by a
     // jump, which passes no value that would have to be dropped.
     unsafe {
+        // Again at every instruction until the call has ended: a loop around a `pcall` ends, too.
+        ffi::lua_sethook(state, Some(raise), ffi::LUA_MASKCOUNT, 1);
         ffi::luaL_where(state, 0);
         ffi::lua_pushstring(state, c"interrupted: the call did not end".as_ptr());
         ffi::lua_concat(state, 2);
