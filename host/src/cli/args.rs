@@ -312,7 +312,8 @@ fn extension(text: OsString) -> Result<ExtensionFile, String> {
         Some("o") => Ok(ExtensionFile::Object(path)),
         Some("lua") => Ok(ExtensionFile::Script(path)),
         _ => Err(
-            "its name says not what it is; accepted: FILE.c (C source), FILE.o (BPF object), FILE.lua (script)".into(),
+            "its name does not say what it is; accepted: FILE.c (C source), FILE.o (BPF object), FILE.lua (script)"
+                .into(),
         ),
     }
 }

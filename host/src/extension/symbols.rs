@@ -45,6 +45,7 @@ mod tests {
         Schema {
             size: 8,
             fields: formats.iter().map(field).collect(),
+            ..Schema::default()
         }
     }
 
