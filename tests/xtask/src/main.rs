@@ -17,6 +17,8 @@ The project's own commands.
                               run a command in a guest, on a real kernel, with ipft in PATH
   cargo xtask bench kernel [OPTIONS]
                               count the instructions that tracing adds to a packet, on real kernels
+  cargo xtask bench extension [--kernel VERSION]
+                              count those that an empty extension adds to an event, and time decoding
   cargo xtask dist            build ipft as one static file, and check what it needs
   cargo xtask setup           only install, fetch and build what the others need
 
