@@ -5,6 +5,7 @@
 mod canned;
 
 use std::io::{Error, ErrorKind, Write};
+use std::path::Path;
 
 use canned::{Canned, Script, draw, golden};
 use ipft::event::*;
