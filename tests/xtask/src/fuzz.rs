@@ -149,6 +149,7 @@ fn seed(step: &Step, source: &Path, seeds: &Path) -> Result<()> {
 fn fuzz(program: &Path, target: &str, seeds: &Path, seconds: u32) -> Result<()> {
     let corpus = made(folder().join("corpus").join(target))?;
     let artifacts = made(folder().join("artifacts").join(target))?;
+    let temporary = made(folder().join("tmp"))?;
     let step = step(format!("fuzz {target} for {seconds} s"));
     let output = Command::new(program)
         .args([&corpus, &seeds.join(target)])
@@ -158,9 +159,12 @@ fn fuzz(program: &Path, target: &str, seeds: &Path, seconds: u32) -> Result<()> 
         .arg(format!("-rss_limit_mb={MEMORY}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args(["-verbosity=0", "-print_final_stats=1"])
+        // A target that ends as fuzzers do cannot clean up behind itself.
+        .env("TMPDIR", &temporary)
         .output()
         .with_context(|| format!("run {}", program.display()))?;
     drop(step);
+    fs::remove_dir_all(&temporary).with_context(|| format!("remove {}", temporary.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         bail!(
