@@ -63,7 +63,16 @@ pub(super) fn run(kernel: Option<Kernel>) -> Result<()> {
 
     for scenario in SCENARIOS {
         let bench = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["bench", "--quiet", "--package", "ipft", "--bench", "sinks", "--", scenario])
+            .args([
+                "bench",
+                "--quiet",
+                "--package",
+                "ipft",
+                "--bench",
+                "sinks",
+                "--",
+                scenario,
+            ])
             .status()
             .context("run cargo bench")?;
         ensure!(bench.success(), "the bench of {scenario} failed: {bench}");
@@ -116,7 +125,8 @@ mod tests {
 
     #[test]
     fn figures_with_losses_are_none() {
-        let text = "plain 1 1\nplain-events 1 1\nplain-lost 1 1\nextended 1 1\nextended-events 1 1\nextended-lost 1 0\n";
+        let text =
+            "plain 1 1\nplain-events 1 1\nplain-lost 1 1\nextended 1 1\nextended-events 1 1\nextended-lost 1 0\n";
         assert!(figures(text).is_err());
     }
 }
