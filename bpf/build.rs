@@ -1,11 +1,14 @@
-//! Compiles the CO-RE programs with clang, so that plain `cargo build` does it all.
+//! Compiles the CO-RE programs with clang, so that plain `cargo build` does it all, and gathers the headers that
+//! extensions in C are compiled with.
 //!
 //! The headers come from two places: `bpf/bpf_helpers.h` and its companions from libbpf (through `libbpf-sys`, which
 //! names its include folder), `linux/bpf.h` and `linux/ptrace.h` from the system's kernel headers.
 
 use std::env;
+use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Object, source, and whether its programs are sessions.
 const PROGRAMS: [(&str, &str, bool); 5] = [
@@ -16,40 +19,101 @@ const PROGRAMS: [(&str, &str, bool); 5] = [
     ("fentry_session", "fentry_multi", true),
 ];
 
-fn main() {
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let libbpf = env::var_os("DEP_BPF_INCLUDE").expect("libbpf-sys names its include folder");
-    let clang = env::var_os("CLANG").unwrap_or_else(|| "clang".into());
-    println!("cargo:rerun-if-env-changed=CLANG");
-    println!("cargo:rerun-if-changed=src");
+/// clang, as all of the programs are compiled.
+struct Compiler {
+    clang: PathBuf,
+    arguments: Vec<String>,
+}
 
-    let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets the target's architecture");
-    let target_arch = match arch.as_str() {
-        "x86_64" => "x86",
-        "aarch64" => "arm64",
-        other => panic!("ipft-bpf: no calling convention is known for {other}"),
-    };
+impl Compiler {
+    fn new() -> Self {
+        let libbpf = env::var("DEP_BPF_INCLUDE").expect("libbpf-sys names its include folder");
+        let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets the target's architecture");
+        let target_arch = match arch.as_str() {
+            "x86_64" => "x86",
+            "aarch64" => "arm64",
+            other => panic!("ipft-bpf: no calling convention is known for {other}"),
+        };
+        let mut arguments: Vec<String> = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror"]
+            .map(String::from)
+            .into();
+        arguments.push(format!("-D__TARGET_ARCH_{target_arch}"));
+        arguments.push(format!("-I{libbpf}"));
+        arguments.push(format!("-I/usr/include/{arch}-linux-gnu"));
+        Compiler {
+            clang: env::var_os("CLANG").unwrap_or_else(|| "clang".into()).into(),
+            arguments,
+        }
+    }
 
-    for (object, source, session) in PROGRAMS {
-        let object = out.join(format!("{object}.bpf.o"));
-        let mut command = Command::new(&clang);
-        command
-            .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-c"])
-            .arg(format!("-D__TARGET_ARCH_{target_arch}"))
-            .arg(format!("-DSESSION={}", u8::from(session)))
-            .arg("-I")
-            .arg(&libbpf)
-            .arg(format!("-I/usr/include/{arch}-linux-gnu"))
-            .arg(Path::new("src").join(format!("{source}.bpf.c")))
-            .arg("-o")
-            .arg(&object);
-        match command.status() {
-            Ok(status) if status.success() => {}
-            Ok(status) => panic!("ipft-bpf: {command:?} failed: {status}"),
+    fn run(&self, arguments: &[String]) -> Output {
+        let mut command = Command::new(&self.clang);
+        command.args(&self.arguments).args(arguments);
+        match command.output() {
+            Ok(output) if output.status.success() => output,
+            Ok(output) => panic!(
+                "ipft-bpf: {command:?} failed: {}\n{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            ),
             Err(error) => panic!(
                 "ipft-bpf: cannot run {}: {error}; install clang (Debian: apt-get install clang) or name it in CLANG",
-                clang.to_string_lossy()
+                self.clang.display()
             ),
         }
     }
+
+    fn compile(&self, source: &str, object: &Path, defines: &[String]) {
+        let source = format!("src/{source}.bpf.c");
+        let mut arguments = vec!["-c".into(), source, "-o".into(), object.display().to_string()];
+        arguments.extend_from_slice(defines);
+        self.run(&arguments);
+    }
+
+    /// Every file that `src/headers.h` includes, but for the compiler's own.
+    fn headers(&self) -> Vec<PathBuf> {
+        let output = self.run(&["-M".into(), "src/headers.h".into()]);
+        // A make rule: `headers.o: src/headers.h FILE... \`.
+        let rule = String::from_utf8(output.stdout).expect("paths of headers are text");
+        rule.split_whitespace()
+            .filter(|word| word.starts_with('/') && !word.contains("/lib/clang/"))
+            .map(PathBuf::from)
+            .collect()
+    }
+}
+
+/// How an `#include` names the header.
+fn include_name(header: &Path) -> String {
+    let path = header.to_str().expect("paths of headers are text");
+    let parts = ["/linux-gnu/", "-linux-gnu/", "/usr/include/", "/include/"];
+    let name = parts
+        .iter()
+        .find_map(|part| path.split_once(part).map(|(_, name)| name));
+    name.unwrap_or_else(|| panic!("ipft-bpf: {path} is in no include folder"))
+        .to_owned()
+}
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    println!("cargo:rerun-if-env-changed=CLANG");
+    println!("cargo:rerun-if-changed=src");
+
+    let compiler = Compiler::new();
+    for (object, source, session) in PROGRAMS {
+        for (suffix, extension) in [("bpf.o", 0), ("extension.bpf.o", 1)] {
+            let defines = [
+                format!("-DSESSION={}", u8::from(session)),
+                format!("-DEXTENSION={extension}"),
+            ];
+            compiler.compile(source, &out.join(format!("{object}.{suffix}")), &defines);
+        }
+    }
+    compiler.compile("license", &out.join("license.bpf.o"), &[]);
+
+    let mut list = String::from("&[\n");
+    for header in compiler.headers() {
+        writeln!(list, "({:?}, include_str!({header:?})),", include_name(&header)).expect("a String takes all");
+    }
+    list.push(']');
+    fs::write(out.join("headers.rs"), list).expect("OUT_DIR is writable");
 }

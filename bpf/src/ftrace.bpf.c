@@ -40,14 +40,14 @@ static __always_inline int finish(__u64 *ctx, __u64 skb, enum pointer pointer, _
 	}
 	__u64 function = this_function();
 	__u64 packet = enter(ctx, skb, pointer, function, role);
-	if (packet && config.remember_calls)
+	if (packet && ipft_config.remember_calls)
 		open_call(frame_of(ctx), packet, function);
 	return 0;
 }
 
 #define POINTER(name, position, role)                                           \
 	SEC("?fentry")                                                           \
-	int name(__u64 *ctx)                                                    \
+	int ipft_##name(__u64 *ctx)                                                    \
 	{                                                                       \
 		struct sk_buff *skb = (void *)ctx[position];                    \
 		return finish(ctx, (__u64)skb, TYPED, skb->mark, role);                \
@@ -56,7 +56,7 @@ static __always_inline int finish(__u64 *ctx, __u64 skb, enum pointer pointer, _
 /* Old verifiers refuse to load a pointer to a pointer from the context (btf_ctx_access), so it is read as memory. */
 #define DOUBLE(name, position)                                                   \
 	SEC("?fentry")                                                           \
-	int name(__u64 *ctx)                                                     \
+	int ipft_##name(__u64 *ctx)                                                     \
 	{                                                                        \
 		void *where = 0;                                                 \
 		struct sk_buff *skb = 0;                                         \
@@ -88,7 +88,7 @@ POINTER(free_0, 0, FREE)
 
 #define SILENT(name, position, role)                  \
 	SEC("?fentry")                                 \
-	int name(__u64 *ctx)                          \
+	int ipft_##name(__u64 *ctx)                          \
 	{                                             \
 		forget(ctx[position], TYPED, role);          \
 		return 0;                             \
@@ -99,7 +99,7 @@ SILENT(silent_release_1, 1, RELEASE)
 SILENT(silent_free_0, 0, FREE)
 
 SEC("?fexit")
-int function_return(__u64 *ctx)
+int ipft_function_return(__u64 *ctx)
 {
 	close_call(ctx, frame_of(ctx), this_function());
 	return 0;

@@ -9,9 +9,9 @@
 
 static __always_inline __u64 this_function(struct pt_regs *ctx)
 {
-	if (config.function_source == IPFT_FROM_COOKIE)
+	if (ipft_config.function_source == IPFT_FROM_COOKIE)
 		return bpf_get_attach_cookie(ctx);
-	if (config.function_source == IPFT_FROM_FUNC_IP)
+	if (ipft_config.function_source == IPFT_FROM_FUNC_IP)
 		return bpf_get_func_ip(ctx);
 	/* All kinds of kprobes show the address behind the one-byte breakpoint, even where none was hit
 	 * (arch/x86/kernel/kprobes/ftrace.c, opt.c). */
@@ -42,10 +42,10 @@ ALL_PROGRAMS
 
 /* The return of any function. The return address has been popped, so the frame lies one word below. */
 SEC("?kretprobe")
-int function_return(struct pt_regs *ctx)
+int ipft_function_return(struct pt_regs *ctx)
 {
 	/* Without a cookie nothing tells which function it is: the instruction pointer is the caller's. */
-	__u64 function = config.function_source == IPFT_FROM_REGS ? ~0ull : this_function(ctx);
+	__u64 function = ipft_config.function_source == IPFT_FROM_REGS ? ~0ull : this_function(ctx);
 
 	close_call(ctx, PT_REGS_SP(ctx) - sizeof(long), function);
 	return 0;

@@ -6,20 +6,51 @@
 
 pub mod wire;
 
+/// The programs of a backend, twice.
+#[derive(Debug)]
+pub struct Object {
+    /// As they are.
+    pub plain: &'static [u8],
+    /// To be linked with an object that defines `module`, the function of an extension.
+    pub extensible: &'static [u8],
+}
+
+macro_rules! built {
+    ($file:expr) => {
+        &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $file))).0
+    };
+}
+
+macro_rules! object {
+    ($name:literal) => {
+        Object {
+            plain: built!(concat!($name, ".bpf.o")),
+            extensible: built!(concat!($name, ".extension.bpf.o")),
+        }
+    };
+}
+
 /// The programs of the kprobe-session backend.
-pub static KPROBE_SESSION: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kprobe_session.bpf.o"))).0;
+pub static KPROBE_SESSION: Object = object!("kprobe_session");
 
 /// The programs of the kprobe and kprobe-multi backends.
-pub static KPROBE: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kprobe.bpf.o"))).0;
+pub static KPROBE: Object = object!("kprobe");
 
 /// The templates of the ftrace backend.
-pub static FTRACE: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/ftrace.bpf.o"))).0;
+pub static FTRACE: Object = object!("ftrace");
 
 /// The programs of the fentry-multi backend for entries and returns.
-pub static FENTRY_SESSION: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/fentry_session.bpf.o"))).0;
+pub static FENTRY_SESSION: Object = object!("fentry_session");
 
 /// The programs of the fentry-multi backend for entries.
-pub static FENTRY_MULTI: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/fentry_multi.bpf.o"))).0;
+pub static FENTRY_MULTI: Object = object!("fentry_multi");
+
+/// The licence of programs whose extension does not say its own. The `extensible` objects have none.
+pub static LICENSE: &[u8] = built!("license.bpf.o");
+
+/// What an extension in C may include: the name in the `#include`, and the text. They are the headers of libbpf and of
+/// the kernel's user-space interface that this crate was built with.
+pub static HEADERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/headers.rs"));
 
 /// ELF readers want their input aligned as the structs in it are.
 #[repr(C, align(8))]

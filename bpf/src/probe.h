@@ -21,18 +21,18 @@ struct sk_buff {
 	__u32 mark;
 } __attribute__((preserve_access_index));
 
-const volatile struct ipft_config config = {};
+const volatile struct ipft_config ipft_config SEC(".rodata.ipft") = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
-} ring SEC(".maps");
+} ipft_ring SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
-} perf SEC(".maps");
+} ipft_perf SEC(".maps");
 
 /*
  * Identity. The kernel reuses the memory of an sk_buff at once, so its address names a packet only while it lives.
@@ -55,7 +55,7 @@ struct {
 	__uint(max_entries, 65536);
 	__type(key, __u64);
 	__type(value, struct packet);
-} packets SEC(".maps");
+} ipft_packets SEC(".maps");
 
 /*
  * Traced calls that have not returned, by their frame: the address of their return address. Calls that run at the same
@@ -79,17 +79,17 @@ struct {
 	__uint(max_entries, 65536);
 	__type(key, __u64);
 	__type(value, struct frame);
-} calls SEC(".maps");
+} ipft_calls SEC(".maps");
 
 /*
  * How many entries of a table hash to a slot: a program that runs for every packet asks here before it pays for a
  * lookup. Kept in step with the tables by atomic additions, so a zero is certain.
  */
-__u32 live_packets[FILTER_SIZE];
-__u32 live_calls[FILTER_SIZE];
+__u32 ipft_live_packets[FILTER_SIZE];
+__u32 ipft_live_calls[FILTER_SIZE];
 
 /* In a map of its own, which user space reads whole. */
-struct ipft_cpu cpus[MAX_CPUS] SEC(".bss.cpus");
+struct ipft_cpu ipft_cpus[MAX_CPUS] SEC(".bss.cpus");
 
 /*
  * Grows whenever an identity ends, on whichever CPU. Most events of a CPU are of the packet of the event before, so a
@@ -98,12 +98,12 @@ struct ipft_cpu cpus[MAX_CPUS] SEC(".bss.cpus");
  * What is remembered is two words, and a program may be interrupted by another one between them. So the second word
  * holds the identity too, mixed with the address and the epoch: words of different packets do not fit together.
  */
-__u64 epoch;
+__u64 ipft_epoch;
 
 static __always_inline __u64 check_of(__u64 packet, __u64 skb)
 {
 	/* Odd, so that every epoch changes other bits than the address does. */
-	return packet ^ skb ^ *(volatile __u64 *)&epoch * 0x9e3779b97f4a7c15ull;
+	return packet ^ skb ^ *(volatile __u64 *)&ipft_epoch * 0x9e3779b97f4a7c15ull;
 }
 
 /* What the verifier takes the address of an sk_buff for. */
@@ -125,20 +125,20 @@ static __always_inline __u32 slot_of(__u64 address)
 static __always_inline __u32 slot_of_packet(__u64 skb, enum pointer pointer)
 {
 	if (pointer == TYPED)
-		asm volatile("%0 -= %1" : "+r"(skb) : "r"(live_packets));
+		asm volatile("%0 -= %1" : "+r"(skb) : "r"(ipft_live_packets));
 	return slot_of(skb);
 }
 
 static __always_inline struct ipft_cpu *this_cpu(void)
 {
-	return &cpus[bpf_get_smp_processor_id() & (MAX_CPUS - 1)];
+	return &ipft_cpus[bpf_get_smp_processor_id() & (MAX_CPUS - 1)];
 }
 
 static __always_inline int mark_matches(__u32 mark)
 {
-	if (config.mask != ~0u)
-		mark &= config.mask;
-	return mark == config.mark;
+	if (ipft_config.mask != ~0u)
+		mark &= ipft_config.mask;
+	return mark == ipft_config.mark;
 }
 
 /* Where a packet stands in its life when a function sees it. */
@@ -154,7 +154,7 @@ static __always_inline __u64 new_packet(__u64 now)
 {
 	__u32 cpu = bpf_get_smp_processor_id() & (MAX_CPUS - 1);
 
-	__sync_fetch_and_add(&cpus[cpu].packets, 1);
+	__sync_fetch_and_add(&ipft_cpus[cpu].packets, 1);
 	return now << 10 | cpu;
 }
 
@@ -162,7 +162,7 @@ static __always_inline __u64 new_packet(__u64 now)
 static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now, enum role role)
 {
 	__u32 slot = slot_of_packet(skb, pointer);
-	struct packet *packet = bpf_map_lookup_elem(&packets, &skb);
+	struct packet *packet = bpf_map_lookup_elem(&ipft_packets, &skb);
 
 	if (packet) {
 		if (role == ORDINARY && packet->dying) {
@@ -172,10 +172,10 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 		__u64 id = packet->id;
 		if (role == RELEASE)
 			packet->dying = 1;
-		if (role == FREE && !bpf_map_delete_elem(&packets, &skb))
-			__sync_fetch_and_add(&live_packets[slot], -1);
+		if (role == FREE && !bpf_map_delete_elem(&ipft_packets, &skb))
+			__sync_fetch_and_add(&ipft_live_packets[slot], -1);
 		if (role == RELEASE || role == FREE)
-			__sync_fetch_and_add(&epoch, 1);
+			__sync_fetch_and_add(&ipft_epoch, 1);
 		return id;
 	}
 
@@ -185,12 +185,12 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 	};
 	if (role == FREE)
 		return fresh.id;
-	if (!bpf_map_update_elem(&packets, &skb, &fresh, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&live_packets[slot], 1);
+	if (!bpf_map_update_elem(&ipft_packets, &skb, &fresh, BPF_NOEXIST)) {
+		__sync_fetch_and_add(&ipft_live_packets[slot], 1);
 		return fresh.id;
 	}
 	/* Full, or another CPU was first: packets in a shared sk_buff. */
-	packet = bpf_map_lookup_elem(&packets, &skb);
+	packet = bpf_map_lookup_elem(&ipft_packets, &skb);
 	if (packet)
 		return packet->id;
 	__sync_fetch_and_add(&this_cpu()->packets_full, 1);
@@ -207,7 +207,7 @@ static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enu
 	/* As a number, which a typed pointer is not: see slot_of_packet. */
 	if (pointer == TYPED) {
 		address = skb;
-		asm volatile("%0 -= %1" : "+r"(address) : "r"(live_packets));
+		asm volatile("%0 -= %1" : "+r"(address) : "r"(ipft_live_packets));
 	} else {
 		address = skb;
 	}
@@ -226,53 +226,102 @@ static __always_inline void forget(__u64 skb, enum pointer pointer, enum role ro
 {
 	__u32 slot = slot_of_packet(skb, pointer);
 
-	if (!live_packets[slot])
+	if (!ipft_live_packets[slot])
 		return;
 	if (role == FREE) {
-		if (!bpf_map_delete_elem(&packets, &skb))
-			__sync_fetch_and_add(&live_packets[slot], -1);
+		if (!bpf_map_delete_elem(&ipft_packets, &skb))
+			__sync_fetch_and_add(&ipft_live_packets[slot], -1);
 	} else {
-		struct packet *packet = bpf_map_lookup_elem(&packets, &skb);
+		struct packet *packet = bpf_map_lookup_elem(&ipft_packets, &skb);
 		if (packet)
 			packet->dying = 1;
 	}
-	__sync_fetch_and_add(&epoch, 1);
+	__sync_fetch_and_add(&ipft_epoch, 1);
 }
 
-/* 1 if the event is on its way to user space; 0 if it is lost, and counted. */
+#if EXTENSION
+/*
+ * The user's, linked in by host/src/probe/link.rs: fills the payload and returns 0, or returns anything else to drop the
+ * event. It takes a struct sk_buff *, which is declared void * here because the linker compares declarations.
+ */
+extern int module(void *ctx, void *skb, void *data) __hidden;
+#define PAYLOAD IPFT_PAYLOAD
+#else
+#define PAYLOAD 0
+#endif
+
+/* What is sent for an entry; a return has no payload. */
+struct record {
+	struct ipft_event event;
+	__u8 payload[PAYLOAD];
+};
+
+/* Lets the extension fill the payload. Whether the event is wanted. `skb` is a number: extensions may calculate with it. */
+static __always_inline int describe(void *ctx, __u64 skb, struct record *record)
+{
+#if EXTENSION
+	return !module(ctx, (void *)skb, record->payload);
+#else
+	return 1;
+#endif
+}
+
+/* 1 if the event is on its way to user space; 0 if it is not wanted, or lost and counted. */
 static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor, __u64 packet, __u64 skb, __u64 now,
 				__u64 function, __u32 kind)
 {
-	if (config.use_perf_buffer) {
-		struct ipft_event event = {
-			.packet = packet,
-			.skb = skb,
-			.timestamp = now,
-			.function = function,
-			.cpu_and_kind = processor | kind,
-			.thread = bpf_get_current_pid_tgid(),
+	int entry = !(kind & IPFT_RETURN);
+	__u64 size = entry ? sizeof(struct record) : sizeof(struct ipft_event);
+
+	if (ipft_config.use_perf_buffer) {
+		struct record record = {
+			.event = {
+				.packet = packet,
+				.skb = skb,
+				.timestamp = now,
+				.function = function,
+				.cpu_and_kind = processor | kind,
+				.thread = bpf_get_current_pid_tgid(),
+			},
 		};
+		if (EXTENSION && entry) {
+			__u64 number = 0;
+
+			/* On the stack a typed pointer stays one. */
+			bpf_probe_read_kernel(&number, sizeof(number), &record.event.skb);
+			if (!describe(ctx, number, &record))
+				return 0;
+		}
 		/* PERF_RECORD_LOST tells only of losses that a later event of the CPU follows, so the error is counted: the
 		 * helper passes it on since 5.1 (kernel/events/core.c, perf_event_output). */
-		if (bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, &event, sizeof(event))) {
+		if (bpf_perf_event_output(ctx, &ipft_perf, BPF_F_CURRENT_CPU, &record, size)) {
 			__sync_fetch_and_add(&cpu->buffer_full, 1);
 			return 0;
 		}
 		return 1;
 	}
 
-	struct ipft_event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
-	if (!event) {
+	struct record *record = bpf_ringbuf_reserve(&ipft_ring, size, 0);
+	if (!record) {
 		__sync_fetch_and_add(&cpu->buffer_full, 1);
 		return 0;
 	}
+	struct ipft_event *event = &record->event;
 	event->packet = packet;
 	event->skb = skb;
 	event->timestamp = now;
 	event->function = function;
 	event->cpu_and_kind = processor | kind;
 	event->thread = bpf_get_current_pid_tgid();
-	bpf_ringbuf_submit(event, ++cpu->emitted & config.wake_mask ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
+	if (EXTENSION && entry) {
+		__builtin_memset(record->payload, 0, sizeof(record->payload));
+		/* What is read back from memory is a number. */
+		if (!describe(ctx, *(volatile __u64 *)&event->skb, record)) {
+			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+			return 0;
+		}
+	}
+	bpf_ringbuf_submit(record, ++cpu->emitted & ipft_config.wake_mask ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
 	return 1;
 }
 
@@ -280,7 +329,7 @@ static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor
 static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, __u64 function, enum role role)
 {
 	__u32 processor = bpf_get_smp_processor_id();
-	struct ipft_cpu *cpu = &cpus[processor & (MAX_CPUS - 1)];
+	struct ipft_cpu *cpu = &ipft_cpus[processor & (MAX_CPUS - 1)];
 	__u64 now = bpf_ktime_get_ns();
 	__u64 packet = identify_again(cpu, skb, pointer, now, role);
 
@@ -294,23 +343,23 @@ static __always_inline void leave(void *ctx, __u64 packet, __u64 function)
 {
 	__u32 processor = bpf_get_smp_processor_id();
 
-	emit(ctx, &cpus[processor & (MAX_CPUS - 1)], processor, packet, 0, bpf_ktime_get_ns(), function, IPFT_RETURN);
+	emit(ctx, &ipft_cpus[processor & (MAX_CPUS - 1)], processor, packet, 0, bpf_ktime_get_ns(), function, IPFT_RETURN);
 }
 
 /* Remembers a traced call, so that exactly its return is traced. */
 static __always_inline void open_call(__u64 address, __u64 packet, __u64 function)
 {
-	struct frame *frame = bpf_map_lookup_elem(&calls, &address);
+	struct frame *frame = bpf_map_lookup_elem(&ipft_calls, &address);
 
 	if (!frame) {
 		struct frame fresh = {
 			.depth = 1,
 			.calls[0] = { .packet = packet, .function = function },
 		};
-		if (bpf_map_update_elem(&calls, &address, &fresh, BPF_NOEXIST))
+		if (bpf_map_update_elem(&ipft_calls, &address, &fresh, BPF_NOEXIST))
 			__sync_fetch_and_add(&this_cpu()->calls_full, 1);
 		else
-			__sync_fetch_and_add(&live_calls[slot_of(address)], 1);
+			__sync_fetch_and_add(&ipft_live_calls[slot_of(address)], 1);
 		return;
 	}
 	__u64 depth = frame->depth;
@@ -327,9 +376,9 @@ static __always_inline void open_call(__u64 address, __u64 packet, __u64 functio
 /* The return from a call with this frame, if that call was traced. A `function` of ~0 stands for any. */
 static __always_inline void close_call(void *ctx, __u64 address, __u64 function)
 {
-	if (!live_calls[slot_of(address)])
+	if (!ipft_live_calls[slot_of(address)])
 		return;
-	struct frame *frame = bpf_map_lookup_elem(&calls, &address);
+	struct frame *frame = bpf_map_lookup_elem(&ipft_calls, &address);
 	if (!frame)
 		return;
 	__u64 depth = frame->depth - 1;
@@ -341,11 +390,13 @@ static __always_inline void close_call(void *ctx, __u64 address, __u64 function)
 		return;
 	if (depth)
 		frame->depth = depth;
-	else if (!bpf_map_delete_elem(&calls, &address))
-		__sync_fetch_and_add(&live_calls[slot_of(address)], -1);
+	else if (!bpf_map_delete_elem(&ipft_calls, &address))
+		__sync_fetch_and_add(&ipft_live_calls[slot_of(address)], -1);
 	leave(ctx, call.packet, call.function);
 }
 
+#if !EXTENSION
 char LICENSE[] SEC("license") = "GPL";
+#endif
 
 #endif

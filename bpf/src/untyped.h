@@ -68,11 +68,11 @@ static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enu
 	if (!packet)
 		return UNTRACED;
 	/* A session whose returns nobody wants is an entry probe. */
-	if (SESSION && !config.remember_calls)
+	if (SESSION && !ipft_config.remember_calls)
 		return UNTRACED;
 	if (SESSION)
 		*session_cookie(ctx) = packet;
-	else if (config.remember_calls)
+	else if (ipft_config.remember_calls)
 		open_call(frame_of(ctx), packet, function);
 	return 0;
 }
@@ -140,7 +140,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 /* Stamps out the programs. */
 #define ENTRY(name, position, argument, role)                                    \
 	SEC(SECTION)                                                             \
-	int name(CONTEXT *ctx)                                                   \
+	int ipft_##name(CONTEXT *ctx)                                                   \
 	{                                                                        \
 		return probe(ctx, ARGUMENT(position), argument, role);           \
 	}
@@ -148,7 +148,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 /* Functions that identity needs although the user did not ask to see them. */
 #define SILENT(name, position, role)                                             \
 	SEC(SECTION)                                                             \
-	int name(CONTEXT *ctx)                                                   \
+	int ipft_##name(CONTEXT *ctx)                                                   \
 	{                                                                        \
 		forget(ARGUMENT(position), NUMBER, role);                                \
 		return UNTRACED;                                           \

@@ -18,9 +18,11 @@ struct ipft_event {
 	__u32 thread;	    /* kernel's id of the current thread */
 };
 
+#define IPFT_PAYLOAD 64 /* bytes that follow the event of an entry when there is an extension: its `data` */
+
 /*
- * Configuration, the whole of .rodata. The verifier knows the value of a frozen .rodata and drops the branches that
- * are not taken, so no field costs an instruction at run time.
+ * Configuration, the whole of .rodata.ipft: .rodata is shared with the extension that is linked in. The verifier knows
+ * the value of a frozen .rodata and drops the branches that are not taken, so no field costs an instruction at run time.
  */
 struct ipft_config {
 	__u32 mark; /* the mark a packet must carry, already masked */

@@ -28,6 +28,9 @@ pub struct Event {
 /// Bytes of an event without payload.
 pub const EVENT_SIZE: usize = size_of::<Event>();
 
+/// Bytes that follow the event of an entry when there is an extension (`IPFT_PAYLOAD`).
+pub const PAYLOAD_SIZE: usize = 64;
+
 /// `struct ipft_cpu`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -77,7 +80,7 @@ pub enum FunctionSource {
 }
 
 impl Config {
-    /// The bytes of `.rodata`.
+    /// The bytes of `.rodata.ipft`.
     pub fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&self.mark.to_ne_bytes());

@@ -164,6 +164,7 @@ impl Source {
             name: ["len", "gso_size", "gso_segs", "hash"][index as usize % 4].to_owned(),
             offset: 4 * index,
             size: 4,
+            bits: None,
             kind: FieldType::Unsigned,
             format: FieldFormat::Plain,
         });
@@ -177,6 +178,7 @@ impl Source {
                 schema: Schema {
                     size: 4 * fields.len() as u32,
                     fields,
+                    ..Schema::default()
                 },
                 clock_offset: 0,
                 command_line: vec!["ipft".to_owned()],

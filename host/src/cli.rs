@@ -10,6 +10,7 @@ mod number;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 use regex::Regex;
@@ -27,6 +28,8 @@ pub enum Command {
     Trace(Options),
     /// List the functions that can be traced (`-l`).
     List(ListOptions),
+    /// Print what the author of an extension starts from (`--gen`).
+    Generate(Generate),
     /// Check what works on this machine (`ipft doctor`).
     Doctor,
     /// Print this to stdout and succeed: help, version, completions, the manual page.
@@ -46,6 +49,8 @@ pub struct Options {
     pub output: Output,
     /// Which of the functions are wanted.
     pub filter: Filter,
+    /// What more is wanted of each packet.
+    pub extension: Option<ExtensionFile>,
     /// The attach mechanism to use; `None` leaves the choice to what works.
     pub backend: Option<BackendName>,
     /// The buffers between the kernel and us.
@@ -56,6 +61,26 @@ pub struct Options {
     pub probe_server: Option<SocketAddr>,
     /// Say what is done, and which functions were skipped and why.
     pub verbose: bool,
+}
+
+/// A file that says what more is wanted of each packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExtensionFile {
+    /// C source, to be compiled.
+    Source(PathBuf),
+    /// A BPF object.
+    Object(PathBuf),
+    /// A Lua script.
+    Script(PathBuf),
+}
+
+/// What to print for the author of an extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generate {
+    /// A complete extension.
+    Skeleton,
+    /// The macros alone.
+    Header,
 }
 
 /// What to list.
@@ -192,7 +217,7 @@ impl UsageError {
 pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Command, UsageError> {
     use clap::error::ErrorKind;
 
-    let matches = match args::command().try_get_matches_from(words) {
+    let matches = match Args::command().try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) => {
             return match error.kind() {
@@ -204,7 +229,6 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
             };
         }
     };
-    args::refuse_later(&matches)?;
     let mut args = Args::from_arg_matches(&matches).map_err(|error| UsageError::from_clap(&error))?;
     match args.command.take() {
         Some(Subcommand::Doctor) => Ok(Command::Doctor),

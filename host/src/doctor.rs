@@ -61,6 +61,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
                 mark: 1,
                 mask: u32::MAX,
                 buffer: &buffer,
+                extension: None,
             };
             probe::try_out(backend, &request)
         };

@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod doctor;
 pub mod event;
+pub mod extension;
 pub mod kernel;
 pub mod probe;
 pub mod probe_server;

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use ipft::cli::{self, Command};
+use ipft::cli::{self, Command, Generate};
 use ipft::doctor;
+use ipft::extension::generate;
 use ipft::kernel::Root;
 use ipft::session::{self, Outcome};
 
@@ -45,6 +46,14 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
             Ok(true)
         }
         Command::Doctor => Ok(doctor::examine(&Root::system(), &mut stdout)?),
+        Command::Generate(what) => {
+            match what {
+                Generate::Skeleton => stdout.write_all(generate::skeleton().as_bytes())?,
+                Generate::Header => stdout.write_all(generate::HEADER.as_bytes())?,
+            }
+            stdout.flush()?;
+            Ok(true)
+        }
         Command::Print(text) => {
             stdout.write_all(&text)?;
             stdout.flush()?;

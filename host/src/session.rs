@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::cli::{self, BackendName, Options};
-use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, Schema, SkippedFunction, Summary, Trace, Tracer};
+use crate::cli::{self, BackendName, ExtensionFile, Options};
+use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, SkippedFunction, Summary, Trace, Tracer};
+use crate::extension::Extension;
+use crate::extension::lua::Print;
 use crate::kernel::{self, Candidate, Root, checks};
 use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
 use crate::probe_server::ProbeServer;
@@ -85,6 +87,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     }
     let signals = Signals::install().context("cannot listen for signals")?;
     let server = options.probe_server.map(ProbeServer::bind).transpose()?;
+    let mut extension = extension(options, &root, &signals)?;
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options);
     let request = Request {
@@ -95,22 +98,23 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         mark: options.mark,
         mask: options.mask,
         buffer: &buffer,
+        extension: extension.object(),
     };
-    let attachment = attach(options.backend, &request)?;
+    let attachment = attach(options.backend, &request, options.verbose)?;
     report_attachment(&attachment, &functions, options.verbose);
 
     let trace = Trace {
         tracer: options.tracer,
         backend: attachment.backend.to_owned(),
         functions: functions.wanted.iter().map(function).collect(),
-        schema: Schema::default(),
+        schema: extension.schema().clone(),
         clock_offset: clock_offset(),
         command_line,
         kernel_release: kernel_release(),
         mark: options.mark,
         mask: options.mask,
     };
-    let mut reader = Reader::new(&attachment, &buffer, &trace)?;
+    let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
     let mut sinks = sinks(options);
     if sinks.start(&trace) == Flow::Stop {
         bail!("nobody reads the output");
@@ -130,6 +134,9 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     };
     drop(reader);
     sinks.finish(&summary);
+    for message in extension.finish().messages {
+        eprintln!("ipft: {message}");
+    }
     report_losses(&summary);
     if attachment.attached > 0 && options.verbose {
         eprintln!("Detaching from {} functions", attachment.attached);
@@ -166,12 +173,65 @@ fn buffer(options: &Options) -> Buffer {
     }
 }
 
-fn attach(backend: Option<BackendName>, request: &Request<'_>) -> anyhow::Result<Attachment> {
+fn extension(options: &Options, root: &Root, signals: &Signals) -> anyhow::Result<Extension> {
+    let print = match options.output {
+        cli::Output::Aggregate => Print::Stdout,
+        cli::Output::Json | cli::Output::Jsonl => Print::Stderr,
+    };
+    Ok(match &options.extension {
+        None => Extension::default(),
+        Some(ExtensionFile::Source(path)) => Extension::from_source(path, root, signals.fd())?,
+        Some(ExtensionFile::Object(path)) => Extension::from_object(path, root)?,
+        Some(ExtensionFile::Script(path)) => {
+            let tell = Box::new(|message: &str| eprintln!("ipft: {message}"));
+            Extension::from_script(path, print, signals.fd(), tell)?
+        }
+    })
+}
+
+/// Lines of the verifier's log that are shown without `-v`: its last words say what it minds.
+const VERIFIER_LINES: usize = 12;
+
+/// What the verifier said of an extension, out of all that libbpf said.
+fn refusal(log: &str, verbose: bool) -> String {
+    let log = log.split_once("-- BEGIN PROG LOAD LOG --").map_or(log, |(_, log)| log);
+    let log = log.split_once("-- END PROG LOAD LOG --").map_or(log, |(log, _)| log);
+    let lines: Vec<&str> = log.trim().lines().collect();
+    let first = if verbose {
+        0
+    } else {
+        lines.len().saturating_sub(VERIFIER_LINES)
+    };
+    let more = match first {
+        0 => String::new(),
+        left_out => format!("({left_out} lines before; -v shows them)\n"),
+    };
+    format!("{more}{}", lines[first..].join("\n"))
+}
+
+fn attach(backend: Option<BackendName>, request: &Request<'_>, verbose: bool) -> anyhow::Result<Attachment> {
+    let refused = |log: &str| {
+        anyhow::anyhow!(
+            "the kernel did not accept the extension's code; its verifier says:\n{}",
+            refusal(log, verbose)
+        )
+    };
     if let Some(name) = backend {
         let backend = probe::backend(name.name()).context("the backend is not built in")?;
-        return Ok(backend.attach(request)?);
+        return backend.attach(request).map_err(|error| match error {
+            ProbeError::Extension { log } => refused(&log),
+            other => other.into(),
+        });
     }
     probe::attach_with_any(request).map_err(|failures| {
+        // The extension is the cause, whatever else does not work: without it, a backend does.
+        for (_, error) in &failures {
+            match error {
+                ProbeError::Extension { log } => return refused(log),
+                ProbeError::Link(_) => return anyhow::anyhow!("{error}"),
+                _ => {}
+            }
+        }
         let reasons: Vec<String> = failures
             .iter()
             .map(|(name, error): &(_, ProbeError)| format!("  {name}: {error}"))
@@ -241,13 +301,19 @@ fn sinks(options: &Options) -> Sinks {
 struct Reader<'a> {
     source: Box<dyn Source + 'a>,
     decoder: Decoder,
+    extension: &'a mut Extension,
     calls: Option<OpenCalls>,
     batch: Batch,
     events: u64,
 }
 
 impl<'a> Reader<'a> {
-    fn new(attachment: &'a Attachment, buffer: &Buffer, trace: &Trace) -> anyhow::Result<Self> {
+    fn new(
+        attachment: &'a Attachment,
+        buffer: &Buffer,
+        trace: &Trace,
+        extension: &'a mut Extension,
+    ) -> anyhow::Result<Self> {
         let map = attachment.buffer_map(buffer).context("the BPF object has no buffer")?;
         let source: Box<dyn Source + 'a> = match *buffer {
             Buffer::Ring { bytes } => Box::new(RingBuffer::new(map, bytes)?),
@@ -272,7 +338,8 @@ impl<'a> Reader<'a> {
         };
         Ok(Reader {
             source,
-            decoder: Decoder::new(functions, trace.schema.size as usize),
+            decoder: Decoder::new(functions, extension.payload_size()),
+            extension,
             calls: (trace.tracer == Tracer::FunctionGraph).then(OpenCalls::default),
             batch: Batch::default(),
             events: 0,
@@ -311,6 +378,9 @@ impl<'a> Reader<'a> {
         }
         if let Some(calls) = &mut self.calls {
             calls.pair(&mut self.batch.events);
+        }
+        if let Some(decoder) = self.extension.decoder() {
+            decoder.decode(&mut self.batch);
         }
         self.events += self.batch.events.len() as u64;
         sinks.events(&self.batch)

@@ -68,6 +68,7 @@ fn trace() -> Trace {
         name: name.to_owned(),
         offset,
         size,
+        bits: None,
         kind,
         format,
     };
@@ -92,6 +93,7 @@ fn trace() -> Trace {
                 field("text", 8, 8, FieldType::Char, FieldFormat::Plain),
                 field("time", 8, 8, FieldType::Signed, FieldFormat::Ktime),
             ],
+            ..Schema::default()
         },
         clock_offset: 0,
         command_line: Vec::new(),
@@ -99,6 +101,35 @@ fn trace() -> Trace {
         mark: 1,
         mask: 1,
     }
+}
+
+/// As [`trace`], of events that list their own fields.
+fn tagged() -> Trace {
+    Trace {
+        schema: Schema {
+            encoding: Encoding::Tagged,
+            ..Schema::default()
+        },
+        ..trace()
+    }
+}
+
+/// Puts values of every type in place of the batch's payloads, longer ones in every other event.
+fn tag(batch: &mut Batch) -> &Batch {
+    if batch.names.is_empty() {
+        batch.names = ["len", "ratio", "text"].map(str::to_owned).to_vec();
+    }
+    batch.payload.clear();
+    for (index, event) in batch.events.iter_mut().enumerate() {
+        event.payload_offset = batch.payload.len() as u32;
+        Value::Integer(index as i64).push(&mut batch.payload, 0);
+        if index % 2 == 0 {
+            Value::Float(index as f64 / 3.0).push(&mut batch.payload, 1);
+            Value::Text(b"text\x1b\"\xff").push(&mut batch.payload, 2);
+        }
+        event.payload_len = batch.payload.len() as u32 - event.payload_offset;
+    }
+    batch
 }
 
 /// The batch with this number: calls with a return each, a new packet every 32 events.
@@ -168,6 +199,29 @@ fn nothing_is_allocated_per_event() {
     aggregate.finish(&Summary::default()).unwrap();
     let printing = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert!(printing < 100, "printing: {printing}");
+    drop(aggregate);
+
+    let mut json = Json::new(Nowhere);
+    json.start(&tagged()).unwrap();
+    let tagged_json = |batch: &mut Batch| json.events(tag(batch)).unwrap();
+    assert_eq!(count(tagged_json, BATCHES), 0, "json, tagged");
+
+    let mut jsonl = Jsonl::new(Nowhere);
+    jsonl.start(&tagged()).unwrap();
+    let tagged_jsonl = |batch: &mut Batch| jsonl.events(tag(batch)).unwrap();
+    assert_eq!(count(tagged_jsonl, BATCHES), 0, "jsonl, tagged");
+
+    // As before, with a fourth vector in every chunk. The payloads get the room that those before them took, which is
+    // given back as far as it was too much.
+    let mut aggregate = Aggregate::new(Nowhere);
+    aggregate.start(&tagged()).unwrap();
+    let collecting = count(|batch| aggregate.events(tag(batch)).unwrap(), BATCHES);
+    assert!((64..110).contains(&collecting), "collecting, tagged: {collecting}");
+
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    aggregate.finish(&Summary::default()).unwrap();
+    let printing = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(printing < 100, "printing, tagged: {printing}");
     drop(aggregate);
 
     // Just after the table of packets has doubled, which it does when seven eighths of a power of two are in it.

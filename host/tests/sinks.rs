@@ -7,33 +7,17 @@ mod canned;
 use std::io::{Error, ErrorKind, Write};
 use std::path::Path;
 
-use canned::{Canned, Script, draw};
+use canned::{Canned, Script, draw, golden};
 use ipft::event::*;
 use ipft::sink::*;
 use serde_json::Value;
 
-/// Compares with the golden file of this name.
-fn assert_golden(name: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, actual).expect("the golden file can be written");
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    if let Some((number, (expected, actual))) = (1..)
-        .zip(expected.lines().zip(actual.lines()))
-        .find(|(_, (expected, actual))| expected != actual)
-    {
-        panic!("{name}, line {number}:\nexpected {expected}\n     got {actual}");
-    }
-    assert_eq!(expected, actual, "{name}");
-}
-
 #[test]
 fn every_sink_draws_every_trace_as_its_golden_file_shows() {
     for canned in canned::all() {
-        assert_golden(&format!("{}.txt", canned.name), &draw(&canned, Aggregate::new));
-        assert_golden(&format!("{}.json", canned.name), &draw(&canned, Json::new));
-        assert_golden(&format!("{}.jsonl", canned.name), &draw(&canned, Jsonl::new));
+        golden(&format!("{}.txt", canned.name), &draw(&canned, Aggregate::new));
+        golden(&format!("{}.json", canned.name), &draw(&canned, Json::new));
+        golden(&format!("{}.jsonl", canned.name), &draw(&canned, Jsonl::new));
     }
 }
 
@@ -242,6 +226,7 @@ fn a_schema_that_cannot_be_is_refused_with_the_fields_name() {
         script.trace.schema = Schema {
             size: 64,
             fields: vec![canned::field("bad\x1b", offset, size, kind, format)],
+            ..Schema::default()
         };
         let mut sink = Jsonl::new(Vec::new());
         let message = sink.start(&script.trace).expect_err("it is refused").to_string();

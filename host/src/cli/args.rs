@@ -1,15 +1,20 @@
 //! The definitions that help, completions and the manual page come from, and the checks that need more than one of
 //! them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
-use clap::{Arg, ArgMatches, CommandFactory, Parser, ValueEnum};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Parser, ValueEnum};
 use regex::Regex;
 
 use super::number::{self, Show};
-use super::{BackendName, Buffers, Command, Filter, ListOptions, Options, Output, PerfBuffer, UsageError};
+use super::{
+    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
+    UsageError,
+};
 use crate::event::Tracer;
 
 /// Marks and masks that can match a packet.
@@ -49,6 +54,9 @@ Examples:
   Mark all that comes from one host:
       iptables -t raw -A PREROUTING -s 192.0.2.1 -j MARK --set-mark 0xdeadbeef
 
+  What segmentation offload does to the packets, as gso.c says:
+      ipft -m 0xdeadbeef -e gso.c
+
   For a program to read:
       ipft -m 0xdeadbeef -o jsonl | jq .
 
@@ -75,7 +83,7 @@ Exit status:
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP,
     term_width = 80,
-    override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft doctor | completions SHELL | man",
+    override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft doctor | completions SHELL | man",
     disable_help_subcommand = true,
     subcommand_help_heading = "Subcommands",
     // As getopt_long(3) did: the last of several wins, and a long option may be abbreviated.
@@ -121,6 +129,22 @@ pub(super) struct Args {
     /// List the functions that can be traced
     #[arg(short, long, help_heading = WHAT)]
     list: bool,
+
+    /// Show more of each packet: C source, a BPF object, or a Lua script
+    ///
+    /// FILE.c is compiled with $CC (clang) and $CFLAGS, FILE.o is such a file compiled
+    /// already, FILE.lua is a script of API version 1. It runs at each function a
+    /// matching packet enters and fills up to 64 bytes that become fields of the event.
+    #[arg(short, long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(extension), help_heading = WHAT)]
+    extension: Option<ExtensionFile>,
+
+    /// The same as -e with a Lua script, whatever its name
+    #[arg(short, long, value_name = "FILE", conflicts_with = "extension", help_heading = WHAT)]
+    script: Option<PathBuf>,
+
+    /// Print what the author of an extension starts from
+    #[arg(long, value_name = "WHAT", help_heading = WHAT)]
+    r#gen: Option<GenerateArg>,
 
     /// How to write the result
     #[arg(short, long, value_name = "OUTPUT", default_value = "aggregate", help_heading = HOW)]
@@ -246,6 +270,14 @@ enum TracerArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum GenerateArg {
+    /// An extension in C that compiles and runs as it is
+    BpfModuleSkeleton,
+    /// The header with the macros that describe an event
+    BpfModuleHeader,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum OutputArg {
     /// Per packet, sorted by time, when the trace ends
     Aggregate,
@@ -271,6 +303,19 @@ enum BackendArg {
 
 fn mark(text: &str) -> Result<u32, String> {
     number::parse(text, MARKS, Show::Hex).map(|number| number as u32)
+}
+
+fn extension(text: OsString) -> Result<ExtensionFile, String> {
+    let path = PathBuf::from(text);
+    match path.extension().and_then(OsStr::to_str) {
+        Some("c") => Ok(ExtensionFile::Source(path)),
+        Some("o") => Ok(ExtensionFile::Object(path)),
+        Some("lua") => Ok(ExtensionFile::Script(path)),
+        _ => Err(
+            "its name does not say what it is; accepted: FILE.c (C source), FILE.o (BPF object), FILE.lua (script)"
+                .into(),
+        ),
+    }
 }
 
 fn port(text: &str) -> Result<u16, String> {
@@ -339,6 +384,12 @@ impl Args {
             BackendArg::Ftrace => BackendName::Ftrace,
             BackendArg::FentryMulti => BackendName::FentryMulti,
         });
+        if let Some(what) = self.r#gen {
+            return Ok(Command::Generate(match what {
+                GenerateArg::BpfModuleSkeleton => Generate::Skeleton,
+                GenerateArg::BpfModuleHeader => Generate::Header,
+            }));
+        }
         if self.list {
             return Ok(Command::List(ListOptions {
                 filter,
@@ -373,6 +424,7 @@ impl Args {
                 OutputArg::Jsonl => Output::Jsonl,
             },
             filter,
+            extension: self.extension.or(self.script.map(ExtensionFile::Script)),
             backend,
             buffers: Buffers {
                 ring_size: self.ring_size,
@@ -389,38 +441,5 @@ impl Args {
                 .then(|| SocketAddr::new(self.probe_server_address, self.probe_server_port)),
             verbose: self.verbose,
         }))
-    }
-}
-
-/// Flags of ipftrace2 that this version knows and does not carry out: name, short name, and what they ask for. They are
-/// no part of [`Args`], so neither help nor completions offer them.
-const LATER: [(&str, Option<char>, &str); 3] = [
-    ("script", Some('s'), "Lua scripts"),
-    ("extension", Some('e'), "extensions"),
-    ("gen", None, "generated extension skeletons"),
-];
-
-/// What is parsed: the definitions, and the flags that are refused.
-pub(super) fn command() -> clap::Command {
-    LATER.into_iter().fold(Args::command(), |command, (name, short, _)| {
-        let value = clap::value_parser!(OsString);
-        let arg = Arg::new(name).long(name).value_parser(value).hide(true);
-        command.arg(match short {
-            Some(short) => arg.short(short),
-            None => arg,
-        })
-    })
-}
-
-/// Refuses what this version does not carry out: to ignore it would show less than was asked for.
-pub(super) fn refuse_later(matches: &ArgMatches) -> Result<(), UsageError> {
-    match LATER.into_iter().find(|(name, ..)| matches.contains_id(name)) {
-        Some((name, short, what)) => {
-            let short = short.map(|short| format!("-{short}/")).unwrap_or_default();
-            Err(UsageError::new(format!(
-                "{short}--{name}: {what} are not in this version yet"
-            )))
-        }
-        None => Ok(()),
     }
 }

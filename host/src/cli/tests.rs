@@ -203,7 +203,7 @@ fn subcommands_need_no_mark() {
             script.contains("perf-page-count") && script.contains("kprobe-session"),
             "{shell}"
         );
-        assert!(!script.contains("extension"), "{shell} offers what is refused");
+        assert!(script.contains("bpf-module-skeleton"), "{shell}");
     }
 }
 
@@ -276,9 +276,10 @@ fn wrong_usage_names_the_option_and_the_accepted_values() {
             "localhost",
         ],
         &["-m", "1", "--probe-server-address", "127.0.0.1"],
-        &["-m", "1", "-s", "script.lua"],
-        &["-m", "1", "-e", "extension.c"],
-        &["--gen", "bpf-module-skeleton"],
+        &["-m", "1", "-e", "extension"],
+        &["-m", "1", "-e", "extension.so"],
+        &["-m", "1", "-e", "extension.c", "-s", "script.lua"],
+        &["--gen", "nonsense"],
         &["-m", "1", "--nonsense"],
         &["-m", "1", "-z"],
         &["0xdeadbeef"],
@@ -309,6 +310,39 @@ fn wrong_usage_names_the_option_and_the_accepted_values() {
         );
     }
     assert_golden("tests/golden/cli-wrong-usage.txt", &text);
+}
+
+#[test]
+fn an_extension_is_what_its_name_says_and_a_script_is_lua_whatever_its_name() {
+    let file = |words: &[&str]| match parse(&[&["-m", "1"], words].concat()) {
+        Ok(Command::Trace(options)) => options.extension,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(file(&[]), None);
+    assert_eq!(file(&["-e", "a.c"]), Some(ExtensionFile::Source("a.c".into())));
+    assert_eq!(
+        file(&["-e", "b/a.bpf.o"]),
+        Some(ExtensionFile::Object("b/a.bpf.o".into()))
+    );
+    assert_eq!(
+        file(&["--extension", "a.lua"]),
+        Some(ExtensionFile::Script("a.lua".into()))
+    );
+    assert_eq!(file(&["-s", "a.lua"]), Some(ExtensionFile::Script("a.lua".into())));
+    assert_eq!(file(&["--script", "a"]), Some(ExtensionFile::Script("a".into())));
+}
+
+#[test]
+fn what_an_author_starts_from_needs_no_mark() {
+    for (word, wanted) in [
+        ("bpf-module-skeleton", Generate::Skeleton),
+        ("bpf-module-header", Generate::Header),
+    ] {
+        match parse(&["--gen", word]) {
+            Ok(Command::Generate(what)) => assert_eq!(what, wanted),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

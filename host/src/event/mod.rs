@@ -7,10 +7,12 @@
 mod calls;
 mod schema;
 mod trace;
+mod value;
 
 pub use calls::{MAX_DEPTH, OpenCalls, Pairing};
-pub use schema::{EnumMember, Field, FieldFormat, FieldType, Schema};
+pub use schema::{Bits, Encoding, EnumMember, Field, FieldFormat, FieldType, Schema};
 pub use trace::{Function, Loss, LossKind, SkippedFunction, Summary, Trace, Tracer};
+pub use value::{MAX_TAGGED, Value, Values};
 
 /// Whether an event is a function's entry or its return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +52,7 @@ pub struct Event {
     pub thread: u32,
     /// First byte of the event's payload in [`Batch::payload`].
     pub payload_offset: u32,
-    /// Length of the payload: 0, or [`Schema::size`].
+    /// Length of the payload: 0 or [`Schema::size`], or any up to [`MAX_TAGGED`] if it is [`Encoding::Tagged`].
     pub payload_len: u32,
     /// Room for later fields: a published record cannot grow.
     pub spare: u64,
@@ -100,10 +102,12 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// Payload bytes of all of them; each event names its range.
     pub payload: Vec<u8>,
+    /// The names of tagged values. There is one list for the whole trace, and names are only ever added at its end.
+    pub names: Vec<String>,
 }
 
 impl Batch {
-    /// The payload of one of this batch's events: empty, or [`Schema::size`] bytes.
+    /// The payload of one of this batch's events, as [`Event::payload_len`] says; empty if it is out of range.
     pub fn payload_of(&self, event: &Event) -> &[u8] {
         let start = event.payload_offset as usize;
         self.payload
@@ -111,7 +115,7 @@ impl Batch {
             .unwrap_or_default()
     }
 
-    /// Forgets the events and keeps the memory.
+    /// Forgets the events, and keeps the memory and the names.
     pub fn clear(&mut self) {
         self.events.clear();
         self.payload.clear();

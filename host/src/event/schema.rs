@@ -8,10 +8,22 @@ use std::sync::Arc;
 /// The fields of every payload of a trace, in the order in which they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
-    /// Bytes of payload per event; 0 without fields.
+    /// Bytes of payload per event; 0 without fields, and if payloads are tagged.
     pub size: u32,
-    /// The fields.
+    /// The fields; none if payloads are tagged.
     pub fields: Vec<Field>,
+    /// Who says what the bytes are.
+    pub encoding: Encoding,
+}
+
+/// How a trace's payloads are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// Each has the fields of the schema, at their offsets.
+    #[default]
+    Fixed,
+    /// Each lists its own [values](super::Values).
+    Tagged,
 }
 
 /// One named value in the payload.
@@ -21,12 +33,24 @@ pub struct Field {
     pub name: String,
     /// Bytes from the start of the payload.
     pub offset: u32,
-    /// Bytes.
+    /// Bytes. Of a bit-field: those that it touches, at most 9.
     pub size: u32,
+    /// Where in these bytes a bit-field is; `None` if the value fills them.
+    pub bits: Option<Bits>,
     /// What the bytes hold.
     pub kind: FieldType,
     /// How people want to read it.
     pub format: FieldFormat,
+}
+
+/// Where a bit-field is within the bytes of its field, which are read as one number in the machine's byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits {
+    /// Bits from the least significant one on little-endian machines, from the most significant one on others: as in
+    /// BTF. Less than 8.
+    pub offset: u8,
+    /// How many bits, 1 to 64.
+    pub width: u8,
 }
 
 /// What a field's bytes hold, in the machine's byte order.

@@ -16,7 +16,7 @@ mod list;
 mod prototype;
 mod symbols;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -27,6 +27,7 @@ pub use error::KernelError;
 pub use find::{Found, MissingModule, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
 pub use list::{HEADER as LIST_HEADER, write_list};
+pub use symbols::read_symbols;
 
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,8 @@
 //! as few of them as it can; what is here only turns lines into [`Symbol`]s.
 
 use super::lines::{for_each_line, hexadecimal};
+use super::{KernelError, Root};
+use std::fs::File;
 use std::io::{self, Read};
 
 /// One function as a file names it. The text comes from the kernel and from whoever loads modules: it is no UTF-8
@@ -70,6 +72,33 @@ pub(super) fn read_kallsyms(source: impl Read, mut each: impl FnMut(Symbol)) -> 
             each(symbol);
         }
     })
+}
+
+/// Kernel addresses are the upper half of all.
+const KERNEL_HALF: u64 = 1 << 63;
+
+/// All that the kernel gives an address, functions and data, sorted by address. Of several names of one address the
+/// first counts, as it does in the kernel's own messages. Empty where the kernel hides addresses.
+pub fn read_symbols(root: &Root) -> Result<Vec<(u64, String)>, KernelError> {
+    let path = root.path("/proc/kallsyms");
+    let mut all = Vec::new();
+    File::open(&path)
+        .and_then(|file| {
+            for_each_line(file, |line| {
+                let Some((address, [b' ', kind, b' ', rest @ ..])) = hexadecimal(line) else {
+                    return;
+                };
+                // Absolute symbols, and offsets into the memory of a CPU, are no addresses.
+                if address >= KERNEL_HALF && !matches!(kind, b'a' | b'A') {
+                    let (name, _) = name_and_module(rest);
+                    all.push((address, String::from_utf8_lossy(name).into_owned()));
+                }
+            })
+        })
+        .map_err(|error| KernelError::read(path, error))?;
+    all.sort_by_key(|(address, _)| *address);
+    all.dedup_by_key(|(address, _)| *address);
+    Ok(all)
 }
 
 /// Reads `available_filter_functions`, or its sister with addresses.

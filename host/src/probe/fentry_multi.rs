@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use ipft_bpf::wire::{Config, FunctionSource};
+use ipft_bpf::wire::FunctionSource;
 
 use super::programs::{Programs, Selected, program_name};
 use super::syscall::{self, TracingProgram};
@@ -36,14 +36,7 @@ impl Backend for FentryMulti {
 
     fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError> {
         let session = request.tracer == Tracer::FunctionGraph;
-        let config = Config {
-            mark: request.mark,
-            mask: request.mask,
-            use_perf_buffer: request.buffer.is_perf(),
-            wake_mask: request.buffer.wake_mask(),
-            remember_calls: session,
-            function_source: FunctionSource::Cookie,
-        };
+        let config = request.config(FunctionSource::Cookie);
         let attach_type = if session {
             syscall::BPF_TRACE_FSESSION_MULTI
         } else {
@@ -90,11 +83,11 @@ impl Backend for FentryMulti {
             })
             .collect();
         let object = if session {
-            ipft_bpf::FENTRY_SESSION
+            &ipft_bpf::FENTRY_SESSION
         } else {
-            ipft_bpf::FENTRY_MULTI
+            &ipft_bpf::FENTRY_MULTI
         };
-        let programs = Programs::load(object, config, request.buffer, &selected)
+        let programs = Programs::load(object, config, request, &selected)
             .map_err(|error| unsupported(NAME, "tracing-multi links (Linux 7.x)", error))?;
 
         let modules = syscall::module_btfs();
@@ -130,7 +123,7 @@ impl Backend for FentryMulti {
                     None => linker.skip_all(group, "its module has no BTF that the kernel knows"),
                 }
             };
-            if !group.program.starts_with("silent") {
+            if !group.program.starts_with("ipft_silent") {
                 attached += done;
             }
         }

@@ -41,14 +41,7 @@ impl Backend for Ftrace {
 
     fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError> {
         let returns = request.tracer == Tracer::FunctionGraph;
-        let config = Config {
-            mark: request.mark,
-            mask: request.mask,
-            use_perf_buffer: request.buffer.is_perf(),
-            wake_mask: request.buffer.wake_mask(),
-            remember_calls: returns,
-            function_source: FunctionSource::Cookie,
-        };
+        let config = request.config(FunctionSource::Cookie);
         let mut skipped = Vec::new();
         let mut wanted: Vec<(&Candidate, String, Option<u32>)> = Vec::new();
         let named = request
@@ -161,7 +154,7 @@ fn templates(
                 ..Selected::plain(RETURN_PROGRAM)
             });
         }
-        result = Programs::load(ipft_bpf::FTRACE, config, request.buffer, &selected);
+        result = Programs::load(&ipft_bpf::FTRACE, config, request, &selected);
         if result.is_ok() {
             break;
         }

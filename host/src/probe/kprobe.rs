@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ipft_bpf::wire::{Config, FunctionSource};
+use ipft_bpf::wire::FunctionSource;
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, KprobeTarget};
@@ -56,14 +56,7 @@ impl Backend for Kprobe {
         } else {
             FunctionSource::Regs
         };
-        let config = Config {
-            mark: request.mark,
-            mask: request.mask,
-            use_perf_buffer: request.buffer.is_perf(),
-            wake_mask: request.buffer.wake_mask(),
-            remember_calls: returns,
-            function_source: source,
-        };
+        let config = request.config(source);
 
         let all: Vec<(&Candidate, String)> = request
             .functions
@@ -83,7 +76,7 @@ impl Backend for Kprobe {
         if returns {
             selected.push(Selected::plain(RETURN_PROGRAM));
         }
-        let programs = Programs::load(ipft_bpf::KPROBE, config, request.buffer, &selected)?;
+        let programs = Programs::load(&ipft_bpf::KPROBE, config, request, &selected)?;
 
         let by_name: Vec<(&str, BorrowedFd<'_>)> = names
             .iter()

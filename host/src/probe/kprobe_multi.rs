@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use ipft_bpf::wire::{Config, FunctionSource};
+use ipft_bpf::wire::FunctionSource;
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, MultiKind};
@@ -61,14 +61,7 @@ impl Backend for KprobeSession {
 
 fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Result<Attachment, ProbeError> {
     let returns = request.tracer == Tracer::FunctionGraph;
-    let config = Config {
-        mark: request.mark,
-        mask: request.mask,
-        use_perf_buffer: request.buffer.is_perf(),
-        wake_mask: request.buffer.wake_mask(),
-        remember_calls: returns,
-        function_source: FunctionSource::FuncIp,
-    };
+    let config = request.config(FunctionSource::FuncIp);
     let attach_type = match kind {
         MultiKind::Session => libbpf_sys::BPF_TRACE_KPROBE_SESSION,
         MultiKind::Entry | MultiKind::Return => libbpf_sys::BPF_TRACE_KPROBE_MULTI,
@@ -91,16 +84,16 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
         });
     }
     let object = if kind == MultiKind::Session {
-        ipft_bpf::KPROBE_SESSION
+        &ipft_bpf::KPROBE_SESSION
     } else {
-        ipft_bpf::KPROBE
+        &ipft_bpf::KPROBE
     };
     let needs = match kind {
         MultiKind::Session => "kprobe sessions (Linux 6.10 and CONFIG_FPROBE)",
         MultiKind::Entry | MultiKind::Return => "kprobe-multi links (Linux 5.18 and CONFIG_FPROBE)",
     };
-    let programs = Programs::load(object, config, request.buffer, &selected)
-        .map_err(|error| unsupported(backend, needs, error))?;
+    let programs =
+        Programs::load(object, config, request, &selected).map_err(|error| unsupported(backend, needs, error))?;
 
     let mut linker = Linker {
         backend,
@@ -112,7 +105,7 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
     let mut entered = Vec::new();
     for (name, functions) in &groups {
         let done = linker.link(programs.program(name)?, functions, kind)?;
-        if !name.starts_with("silent") {
+        if !name.starts_with("ipft_silent") {
             attached += done.len();
             entered.extend(done);
         }

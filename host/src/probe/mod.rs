@@ -8,12 +8,15 @@ mod ftrace;
 pub mod identity;
 mod kprobe;
 mod kprobe_multi;
+mod link;
 mod loss;
 mod programs;
 mod syscall;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+
+use ipft_bpf::wire::{Config, FunctionSource};
 
 use crate::event::{Loss, SkippedFunction, Tracer};
 use crate::kernel::{Candidate, Root};
@@ -59,6 +62,15 @@ pub enum ProbeError {
         function: String,
         /// Why not.
         reason: String,
+    },
+    /// The extension does not fit ours: libbpf's words.
+    #[error("the extension cannot be linked: {0}")]
+    Link(String),
+    /// The kernel loads our programs, and does not with the extension linked in.
+    #[error("the kernel did not accept the extension's code")]
+    Extension {
+        /// What the verifier said, whole.
+        log: String,
     },
     /// The tracer needs more than the backend can.
     #[error("no function that takes a packet is left to trace")]
@@ -115,10 +127,12 @@ impl Buffer {
 
     /// After how many events of a CPU, less one, the reader of a ring buffer is woken: when an eighth of it is full.
     /// A large ring waits for the reader to look by itself, which it does every few milliseconds.
-    fn wake_mask(&self) -> u32 {
-        const RECORD: u32 = ipft_bpf::wire::EVENT_SIZE as u32 + 8;
+    fn wake_mask(&self, payload: usize) -> u32 {
+        /// Of the ring buffer, before each record.
+        const HEADER: usize = 8;
+        let record = (ipft_bpf::wire::EVENT_SIZE + payload + HEADER) as u32;
         match *self {
-            Buffer::Ring { bytes } => ((bytes / 8 / RECORD).max(1).next_power_of_two() / 2).clamp(1, 8192) - 1,
+            Buffer::Ring { bytes } => ((bytes / 8 / record).max(1).next_power_of_two() / 2).clamp(1, 8192) - 1,
             Buffer::Perf { .. } => 0,
         }
     }
@@ -141,6 +155,30 @@ pub struct Request<'a> {
     pub mask: u32,
     /// Where events go.
     pub buffer: &'a Buffer,
+    /// An object whose `module` fills the payload of each entry.
+    pub extension: Option<&'a [u8]>,
+}
+
+impl Request<'_> {
+    /// Bytes that follow the event in the record of an entry.
+    pub fn payload_size(&self) -> usize {
+        match self.extension {
+            Some(_) => ipft_bpf::wire::PAYLOAD_SIZE,
+            None => 0,
+        }
+    }
+
+    /// The programs' configuration.
+    fn config(&self, function_source: FunctionSource) -> Config {
+        Config {
+            mark: self.mark,
+            mask: self.mask,
+            use_perf_buffer: self.buffer.is_perf(),
+            wake_mask: self.buffer.wake_mask(self.payload_size()),
+            remember_calls: self.tracer == Tracer::FunctionGraph,
+            function_source,
+        }
+    }
 }
 
 /// What the events of an attachment carry as their function.
@@ -187,7 +225,8 @@ pub struct Attachment {
 impl Attachment {
     /// The map that events come out of.
     pub fn buffer_map(&self, buffer: &Buffer) -> Option<BorrowedFd<'_>> {
-        self.programs.map(if buffer.is_perf() { "perf" } else { "ring" })
+        self.programs
+            .map(if buffer.is_perf() { "ipft_perf" } else { "ipft_ring" })
     }
 
     /// Packets that were given an identity so far.

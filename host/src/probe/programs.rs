@@ -11,7 +11,7 @@ use ipft_bpf::wire::{Config, Cpu};
 use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, ProgramType};
 
 use super::identity::{self, Role};
-use super::{Buffer, ProbeError};
+use super::{Buffer, ProbeError, Request, link};
 use crate::kernel::{Candidate, PacketArgument};
 
 /// The name of the program that serves a function. `silent` is for a function that the user did not ask for.
@@ -27,11 +27,11 @@ pub(super) fn program_name(function: &Candidate, silent: bool) -> String {
         (Role::Ordinary, _, true, PacketArgument::Pointer) => "unsure",
         (Role::Ordinary, _, false, PacketArgument::Pointer) => "pointer",
     };
-    format!("{kind}_{}", function.position)
+    format!("ipft_{kind}_{}", function.position)
 }
 
 /// The program that serves every function's return.
-pub(super) const RETURN_PROGRAM: &str = "function_return";
+pub(super) const RETURN_PROGRAM: &str = "ipft_function_return";
 
 /// How one program is to be loaded.
 #[derive(Clone, Debug)]
@@ -70,6 +70,12 @@ fn listen(_level: PrintLevel, text: String) {
     said.push(text);
 }
 
+/// From here on, what libbpf says can be asked for.
+pub(super) fn listen_to_libbpf() {
+    libbpf_rs::set_print(Some((PrintLevel::Warn, listen)));
+    libbpf_said();
+}
+
 /// Takes what libbpf has said.
 pub(super) fn libbpf_said() -> String {
     let mut said = LIBBPF_SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -85,15 +91,32 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Opens an object, configures it, and loads the selected programs and the maps they use.
+    /// Opens an object, with the extension linked in if there is one, configures it, and loads the selected programs
+    /// and the maps they use.
     pub(super) fn load(
-        bytes: &[u8],
+        object: &ipft_bpf::Object,
         config: Config,
-        buffer: &Buffer,
+        request: &Request<'_>,
         selected: &[Selected],
     ) -> Result<Self, ProbeError> {
-        libbpf_rs::set_print(Some((PrintLevel::Warn, listen)));
-        libbpf_said();
+        let Some(extension) = request.extension else {
+            return Programs::load_bytes(object.plain, config, request.buffer, selected);
+        };
+        let linked = link::link(object, extension)?;
+        Programs::load_bytes(&linked, config, request.buffer, selected).map_err(|error| {
+            // Whose fault it is shows without the extension.
+            match (
+                error,
+                Programs::load_bytes(object.plain, config, request.buffer, selected),
+            ) {
+                (ProbeError::Libbpf { log, .. }, Ok(_)) => ProbeError::Extension { log },
+                (error, _) => error,
+            }
+        })
+    }
+
+    fn load_bytes(bytes: &[u8], config: Config, buffer: &Buffer, selected: &[Selected]) -> Result<Self, ProbeError> {
+        listen_to_libbpf();
         let failed = |what: &'static str| move |error: libbpf_rs::Error| ProbeError::libbpf(what, &error);
 
         let mut open = ObjectBuilder::default()
@@ -130,10 +153,10 @@ impl Programs {
         for mut map in open.maps_mut() {
             let name = map.name().to_string_lossy().into_owned();
             let result = match (name.as_str(), buffer) {
-                (name, _) if name.ends_with(".rodata") => map.set_initial_value(&config.to_bytes()),
-                ("ring", Buffer::Ring { bytes }) => map.set_max_entries(*bytes),
-                ("ring", Buffer::Perf { .. }) | ("perf", Buffer::Ring { .. }) => map.set_autocreate(false),
-                ("calls", _) if !selected.iter().any(|program| program.name == RETURN_PROGRAM) => {
+                (".rodata.ipft", _) => map.set_initial_value(&config.to_bytes()),
+                ("ipft_ring", Buffer::Ring { bytes }) => map.set_max_entries(*bytes),
+                ("ipft_ring", Buffer::Perf { .. }) | ("ipft_perf", Buffer::Ring { .. }) => map.set_autocreate(false),
+                ("ipft_calls", _) if !selected.iter().any(|program| program.name == RETURN_PROGRAM) => {
                     map.set_max_entries(1)
                 }
                 _ => Ok(()),
@@ -175,7 +198,7 @@ impl Programs {
             .collect()
     }
 
-    /// The map that events come out of: `ring` or `perf`.
+    /// The map that events come out of: `ipft_ring` or `ipft_perf`.
     pub(super) fn map(&self, name: &str) -> Option<BorrowedFd<'_>> {
         self.object.maps().find(|map| map.name() == name).map(|map| {
             // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.

@@ -125,11 +125,12 @@ impl<W: Write> Sink for Aggregate<W> {
         self.fields = Fields::new(&trace.schema, Style::Text)?;
         self.functions.clone_from(&trace.functions);
         self.graph = trace.tracer == Tracer::FunctionGraph;
-        self.journal = Journal::new(self.graph, trace.schema.size as usize);
+        self.journal = Journal::new(self.graph, &trace.schema);
         Ok(())
     }
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.fields.learn(&batch.names);
         for event in &batch.events {
             if !self.journal.push(event, batch.payload_of(event)) {
                 return Err(SinkError::Full { limit: LIMIT as u64 });

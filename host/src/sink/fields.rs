@@ -7,8 +7,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::SinkError;
+use super::tagged::Tagged;
 use super::text::*;
-use crate::event::{EnumMember, Field, FieldFormat, FieldType, Schema};
+use crate::event::{Bits, Encoding, EnumMember, Field, FieldFormat, FieldType, Schema};
 
 /// What the fields of an event look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) struct Fields {
     style: Style,
     fields: Vec<Compiled>,
     size: usize,
+    /// If payloads list their own values.
+    tagged: Option<Tagged>,
 }
 
 /// One field, ready to be written.
@@ -49,7 +52,10 @@ enum How {
     Bool,
     Text,
     Bytes,
-    Enum { members: Vec<Name>, signed: bool },
+    Enum {
+        members: Vec<Name>,
+        signed: bool,
+    },
     Flags(Vec<Name>),
     Ipv4,
     Ipv6,
@@ -57,6 +63,12 @@ enum How {
     BigEndian,
     Ktime,
     Symbol(Vec<Name>),
+    /// Some bits of the bytes; written as any number of eight bytes is, once they are cut out.
+    Bits {
+        bits: Bits,
+        signed: bool,
+        how: Box<How>,
+    },
 }
 
 /// A member of an enum or a symbol, with its name escaped.
@@ -81,18 +93,30 @@ impl Fields {
             style,
             fields,
             size: schema.size as usize,
+            tagged: (schema.encoding == Encoding::Tagged).then(|| Tagged::new(style)),
         })
+    }
+
+    /// Takes the names that a batch brings, before any of its payloads.
+    #[inline]
+    pub(super) fn learn(&mut self, names: &[String]) {
+        if let Some(tagged) = &mut self.tagged {
+            tagged.learn(names);
+        }
     }
 
     /// Whether there is nothing to show in any payload.
     pub(super) fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+        self.fields.is_empty() && self.tagged.is_none()
     }
 
     /// Appends what the payload holds; nothing if it is empty.
     #[inline]
     pub(super) fn push(&self, out: &mut Vec<u8>, payload: &[u8]) {
         if self.fields.is_empty() || payload.len() != self.size {
+            if let Some(tagged) = &self.tagged {
+                tagged.push(out, payload);
+            }
             return;
         }
         match self.style {
@@ -132,7 +156,15 @@ impl Compiled {
                 Err(reason)
             }
         };
-        let integer = |how| need(1..=8, how, "it must be an integer of at most 8 bytes");
+        // Only bit-fields may touch nine bytes.
+        let width = match field.bits {
+            Some(bits) => u32::from(bits.width),
+            None => field.size.saturating_mul(8),
+        };
+        let integer = |how| match width {
+            1..=64 => Ok(how),
+            _ => Err("it must be an integer of at most 8 bytes"),
+        };
         let how = match &field.format {
             FieldFormat::Plain => match field.kind {
                 FieldType::Unsigned => integer(How::Unsigned)?,
@@ -145,11 +177,16 @@ impl Compiled {
             FieldFormat::Hex if matches!(field.kind, FieldType::Bytes | FieldType::Char) => How::Bytes,
             FieldFormat::Hex => integer(How::Hex)?,
             FieldFormat::Enum(members) => integer(How::Enum {
-                members: names(members, field.size, style),
+                members: names(
+                    members,
+                    width,
+                    field.kind == FieldType::Signed && field.bits.is_some(),
+                    style,
+                ),
                 signed: field.kind == FieldType::Signed,
             })?,
             FieldFormat::Flags(members) => {
-                let mut members = names(members, field.size, style);
+                let mut members = names(members, width, false, style);
                 // A member that is zero names the absence of flags, which has a spelling of its own.
                 members.retain(|member| member.value != 0);
                 integer(How::Flags(members))?
@@ -164,8 +201,12 @@ impl Compiled {
                 if !symbols.is_sorted_by_key(|symbol| symbol.value) {
                     return Err("its symbols are not sorted by address");
                 }
-                integer(How::Symbol(names(symbols, 8, style)))?
+                integer(How::Symbol(names(symbols, 64, false, style)))?
             }
+        };
+        let how = match field.bits {
+            Some(bits) => How::cut(field, bits, how)?,
+            None => how,
         };
         let mut label = Vec::new();
         match style {
@@ -198,14 +239,43 @@ impl Compiled {
     fn push(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
         match &self.how {
             How::Unsigned => push_unsigned(out, unsigned(bytes)),
-            _ => self.push_other(out, bytes, style),
+            other => other.push(out, bytes, style),
         }
     }
+}
 
-    /// Writes a value that is not the most frequent kind.
-    fn push_other(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
+impl How {
+    /// As this, of some bits of the field.
+    fn cut(field: &Field, bits: Bits, how: How) -> Result<How, &'static str> {
+        let end = u32::from(bits.offset) + u32::from(bits.width);
+        if !(1..=64).contains(&bits.width) || bits.offset >= 8 || end > 8 * field.size || field.size > 9 {
+            return Err("its bits lie outside its bytes");
+        }
+        let signed = match how {
+            How::Signed | How::Enum { signed: true, .. } => true,
+            How::Unsigned | How::Hex | How::Bool | How::Enum { .. } | How::Flags(_) => false,
+            _ => return Err("only a number can be a bit-field"),
+        };
+        Ok(How::Bits {
+            bits,
+            signed,
+            how: Box::new(how),
+        })
+    }
+
+    /// Writes the value.
+    fn push(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
         let typed = style == Style::JsonTyped;
-        match &self.how {
+        match self {
+            How::Bits { bits, signed, how } => {
+                let value = cut(bytes, *bits);
+                let unused = 64 - u32::from(bits.width);
+                let value = match signed {
+                    true => ((value << unused) as i64 >> unused) as u64,
+                    false => value,
+                };
+                how.push(out, &value.to_ne_bytes(), style);
+            }
             How::Unsigned => push_unsigned(out, unsigned(bytes)),
             How::Signed => push_signed(out, signed(bytes)),
             How::Bool => out.extend_from_slice(if bytes.iter().any(|byte| *byte != 0) {
@@ -251,11 +321,13 @@ impl Compiled {
     }
 }
 
-/// The members with names escaped and values cut to the field's width, as the field's own value will be.
-fn names(members: &[EnumMember], size: u32, style: Style) -> Vec<Name> {
-    let mask = match size {
-        0..8 => (1 << (8 * size)) - 1,
-        _ => u64::MAX,
+/// The members with names escaped and values cut to the field's width in bits, and then sign-extended if it is a signed
+/// bit-field: as the field's own value will be.
+fn names(members: &[EnumMember], width: u32, extend: bool, style: Style) -> Vec<Name> {
+    let unused = 64 - width.clamp(1, 64);
+    let cut = |value: u64| match extend {
+        true => ((value << unused) as i64 >> unused) as u64,
+        false => value << unused >> unused,
     };
     let name = |member: &EnumMember| {
         let mut text = Vec::with_capacity(member.name.len());
@@ -264,7 +336,7 @@ fn names(members: &[EnumMember], size: u32, style: Style) -> Vec<Name> {
             Style::JsonText | Style::JsonTyped => push_json_escaped(&mut text, &member.name),
         }
         Name {
-            value: member.value & mask,
+            value: cut(member.value),
             text,
         }
     };
@@ -295,6 +367,18 @@ fn unsigned(bytes: &[u8]) -> u64 {
 fn signed(bytes: &[u8]) -> i64 {
     let unused = 64 - 8 * bytes.len().clamp(1, 8);
     (unsigned(bytes) as i64) << unused >> unused
+}
+
+/// A bit-field, not sign-extended.
+fn cut(bytes: &[u8], bits: Bits) -> u64 {
+    let byte = |value: u128, byte: &u8| value << 8 | u128::from(*byte);
+    let (value, shift) = if cfg!(target_endian = "little") {
+        (bytes.iter().rev().fold(0, byte), u32::from(bits.offset))
+    } else {
+        let behind = 8 * bytes.len() as u32 - u32::from(bits.offset) - u32::from(bits.width);
+        (bytes.iter().fold(0, byte), behind)
+    };
+    (value >> shift) as u64 & u64::MAX >> (64 - u32::from(bits.width))
 }
 
 /// Puts quotes around what `push` writes, if they are wanted.
@@ -367,18 +451,21 @@ fn push_seconds(out: &mut Vec<u8>, nanoseconds: i64) {
     push_nine_digits(out, (nanoseconds % 1_000_000_000) as u32);
 }
 
+/// Nothing that has a name is larger: an address farther from the last name before it is in nothing that has one.
+const FARTHEST: u64 = 16 << 20;
+
 /// `kfree_skb+0x12`: the last symbol that begins at or before the address.
 fn push_symbol(out: &mut Vec<u8>, symbols: &[Name], address: u64) {
     let after = symbols.partition_point(|symbol| symbol.value <= address);
     match after.checked_sub(1).map(|index| &symbols[index]) {
-        Some(symbol) => {
+        Some(symbol) if address - symbol.value <= FARTHEST => {
             out.extend_from_slice(&symbol.text);
             if address != symbol.value {
                 out.push(b'+');
                 push_hex(out, address - symbol.value);
             }
         }
-        None => push_hex(out, address),
+        _ => push_hex(out, address),
     }
 }
 
@@ -477,6 +564,50 @@ mod tests {
     }
 
     #[test]
+    fn bits_outside_their_bytes_and_of_what_is_no_number_are_refused() {
+        let refused = |size, offset, width, kind, format| {
+            let field = Field {
+                name: "bits".to_owned(),
+                offset: 0,
+                size,
+                bits: Some(Bits { offset, width }),
+                kind,
+                format,
+            };
+            let schema = Schema {
+                size: 16,
+                fields: vec![field],
+                ..Schema::default()
+            };
+            Fields::new(&schema, Style::Text).is_err()
+        };
+        let number = |size, offset, width| refused(size, offset, width, FieldType::Unsigned, FieldFormat::Plain);
+        assert!(!number(1, 0, 8) && !number(9, 7, 64) && !number(2, 7, 2));
+        assert!(number(1, 1, 8) && number(1, 0, 0) && number(9, 0, 65) && number(9, 8, 1) && number(10, 0, 64));
+        assert!(refused(1, 0, 3, FieldType::Char, FieldFormat::Plain));
+        assert!(refused(1, 0, 3, FieldType::Bytes, FieldFormat::Plain));
+        assert!(refused(4, 0, 32, FieldType::Unsigned, FieldFormat::Ipv4));
+        assert!(refused(8, 0, 64, FieldType::Unsigned, FieldFormat::Symbol([].into())));
+    }
+
+    #[test]
+    fn an_address_far_behind_every_symbol_is_in_none() {
+        let symbols = [Name {
+            value: 0xffff_ffff_8100_0000,
+            text: b"last".to_vec(),
+        }];
+        for (address, expected) in [
+            (0xffff_ffff_8100_0012, "last+0x12"),
+            (0xffff_ffff_c100_0000, "0xffffffffc1000000"),
+            (0x12, "0x12"),
+        ] {
+            let mut out = Vec::new();
+            push_symbol(&mut out, &symbols, address);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn flags_never_begin_with_a_bar_and_members_that_are_no_bit_are_no_flags() {
         let member = |name: &str, value| EnumMember {
             name: name.to_owned(),
@@ -484,7 +615,8 @@ mod tests {
         };
         let members = names(
             &[member("ZERO", 0), member("A", 1), member("B", 2), member("AB", 3)],
-            4,
+            32,
+            false,
             Style::Text,
         );
         let members: Vec<Name> = members.into_iter().filter(|member| member.value != 0).collect();

@@ -1,7 +1,7 @@
 //! Every event of a trace, kept in memory in as few bytes as it takes, and found again by packet.
 //!
-//! An event takes 20 bytes, 12 more where returns are traced, and its payload beside. A packet takes 16, and up to 12
-//! in a hash table. Storage grows by chunks that never move: a vector that doubles would for a moment need three times
+//! An event takes 20 bytes, 12 more where returns are traced, and its payload beside, with 4 more if payloads differ in
+//! length. A packet takes 16, and up to 12 in a hash table. Storage grows by chunks that never move: a vector that doubles would for a moment need three times
 //! what it holds. Events of one packet form a list, oldest first, whose links are indices.
 
 use std::hash::BuildHasher;
@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
-use crate::event::{Event, EventKind};
+use crate::event::{Encoding, Event, EventKind, MAX_TAGGED, Schema};
 
 /// What one chunk holds, in items.
 const CHUNK: usize = 1 << 14;
@@ -32,6 +32,8 @@ pub(super) struct Journal {
     events: usize,
     nesting: bool,
     payload_size: usize,
+    /// Payloads have any length, and `payload_size` is 0.
+    tagged: bool,
     packets: Vec<Vec<Packet>>,
     /// Numbers of packets, by identity.
     table: HashTable<u32>,
@@ -47,8 +49,10 @@ struct Chunk {
     rows: Vec<Row>,
     /// Beside every row, if returns are traced.
     nesting: Vec<Nesting>,
-    /// `payload_size` bytes beside every row.
+    /// `payload_size` bytes beside every row; of tagged payloads, one behind the other.
     payload: Vec<u8>,
+    /// Beside every row, if payloads are tagged: where its payload ends. It begins where the one before ends.
+    ends: Vec<u32>,
 }
 
 /// An event as the journal gives it back.
@@ -99,14 +103,18 @@ const _: () = {
     assert!(size_of::<Row>() == 20);
     assert!(size_of::<Nesting>() == 12);
     assert!(size_of::<Packet>() == 16);
+    // The payloads of a chunk fit into the 32 bits of an end.
+    assert!(CHUNK * MAX_TAGGED < u32::MAX as usize);
 };
 
 impl Journal {
-    /// An empty journal, for events with payloads of this size.
-    pub(super) fn new(nesting: bool, payload_size: usize) -> Self {
+    /// An empty journal, for events with payloads of this schema.
+    pub(super) fn new(nesting: bool, schema: &Schema) -> Self {
+        let tagged = schema.encoding == Encoding::Tagged;
         Journal {
             nesting,
-            payload_size,
+            payload_size: if tagged { 0 } else { schema.size as usize },
+            tagged,
             ..Journal::default()
         }
     }
@@ -136,6 +144,12 @@ impl Journal {
             } else {
                 chunk.payload.resize(chunk.payload.len() + self.payload_size, 0);
             }
+        } else if self.tagged {
+            // A longer one breaks the contract of `Event`.
+            if payload.len() <= MAX_TAGGED {
+                chunk.payload.extend_from_slice(payload);
+            }
+            chunk.ends.push(chunk.payload.len() as u32);
         }
         chunk.rows.push(Row {
             timestamp: event.timestamp.to_ne_bytes(),
@@ -207,10 +221,19 @@ impl Journal {
 
     #[cold]
     fn add_chunk(&mut self) {
+        // Tagged payloads will need about what they needed before; a chunk that needs more grows.
+        let payload = match self.chunks.last_mut() {
+            Some(last) if self.tagged => {
+                last.payload.shrink_to_fit();
+                last.payload.len() + last.payload.len() / 8
+            }
+            _ => CHUNK * self.payload_size,
+        };
         self.chunks.push(Chunk {
             rows: Vec::with_capacity(CHUNK),
             nesting: Vec::with_capacity(if self.nesting { CHUNK } else { 0 }),
-            payload: Vec::with_capacity(CHUNK * self.payload_size),
+            payload: Vec::with_capacity(payload),
+            ends: Vec::with_capacity(if self.tagged { CHUNK } else { 0 }),
         });
     }
 
@@ -286,6 +309,11 @@ impl Journal {
     #[inline]
     pub(super) fn payload(&self, event: u32) -> &[u8] {
         let chunk = &self.chunks[event as usize / CHUNK];
+        if self.tagged {
+            let index = event as usize % CHUNK;
+            let start = index.checked_sub(1).map_or(0, |before| chunk.ends[before]);
+            return &chunk.payload[start as usize..chunk.ends[index] as usize];
+        }
         if chunk.rows[event as usize % CHUNK].function & PAYLOAD == 0 {
             return &[];
         }

@@ -63,6 +63,7 @@ impl<W: Write> Sink for Json<W> {
     }
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.fields.learn(&batch.names);
         for event in &batch.events {
             let out = &mut self.output.buffer;
             if event.packet != self.packet {

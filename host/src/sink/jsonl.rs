@@ -15,7 +15,9 @@ use super::fields::{Fields, Style};
 use super::output::Output;
 use super::text::*;
 use super::{Sink, SinkError};
-use crate::event::{Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace};
+use crate::event::{
+    Batch, Encoding, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace,
+};
 
 /// The version of the format, in the `trace` line.
 pub const VERSION: u32 = 1;
@@ -87,6 +89,7 @@ impl<W: Write> Sink for Jsonl<W> {
     }
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.fields.learn(&batch.names);
         for event in &batch.events {
             self.push_beginning(event);
             let out = &mut self.output.buffer;
@@ -141,6 +144,10 @@ fn push_trace(out: &mut Vec<u8>, trace: &Trace) {
     push_unsigned(out, u64::from(trace.schema.size));
     push_key(out, "fields");
     push_list(out, &trace.schema.fields, push_field);
+    if trace.schema.encoding == Encoding::Tagged {
+        push_key(out, "tagged");
+        out.extend_from_slice(b"true");
+    }
     out.extend_from_slice(b"}}\n");
 }
 
@@ -161,6 +168,13 @@ fn push_field(out: &mut Vec<u8>, field: &Field) {
     push_json_string(out, &field.name);
     push_number(out, "offset", u64::from(field.offset));
     push_number(out, "size", u64::from(field.size));
+    if let Some(bits) = field.bits {
+        push_key(out, "bits");
+        out.extend_from_slice(b"{\"offset\":");
+        push_unsigned(out, u64::from(bits.offset));
+        push_number(out, "width", u64::from(bits.width));
+        out.push(b'}');
+    }
     push_string(out, "type", field.kind.name());
     push_string(out, "format", field.format.name());
     // The symbols of the format of that name are the kernel's, some hundred thousand, and no part of the schema.

@@ -14,6 +14,7 @@ mod jsonl;
 mod output;
 mod rows;
 mod sinks;
+mod tagged;
 mod text;
 
 #[cfg(test)]

@@ -72,14 +72,14 @@ impl FunctionIds {
 #[derive(Debug)]
 pub struct Decoder {
     functions: FunctionIds,
-    /// Bytes of payload that follow each event.
+    /// How many of the bytes that follow an entry are kept. Nothing follows a return.
     payload_size: usize,
     /// Records that were no event of ours: too short, or of a function that is not in the table.
     undecodable: u64,
 }
 
 impl Decoder {
-    /// A decoder for events with this payload.
+    /// A decoder that keeps so many bytes of what follows an entry.
     pub fn new(functions: FunctionIds, payload_size: usize) -> Self {
         Decoder {
             functions,
@@ -104,9 +104,18 @@ impl Decoder {
             self.undecodable += 1;
             return;
         };
+        let kind = if event.cpu_and_kind & wire::RETURN == 0 {
+            EventKind::Entry
+        } else {
+            EventKind::Return
+        };
         let payload_offset = batch.payload.len() as u32;
-        if self.payload_size > 0 {
-            match record.get(wire::EVENT_SIZE..wire::EVENT_SIZE + self.payload_size) {
+        let payload_size = match kind {
+            EventKind::Entry => self.payload_size,
+            EventKind::Return => 0,
+        };
+        if payload_size > 0 {
+            match record.get(wire::EVENT_SIZE..wire::EVENT_SIZE + payload_size) {
                 Some(payload) => batch.payload.extend_from_slice(payload),
                 None => {
                     self.undecodable += 1;
@@ -121,14 +130,10 @@ impl Decoder {
             entry_timestamp: 0,
             function,
             cpu: event.cpu_and_kind & !wire::RETURN,
-            kind: if event.cpu_and_kind & wire::RETURN == 0 {
-                EventKind::Entry
-            } else {
-                EventKind::Return
-            },
+            kind,
             thread: event.thread,
             payload_offset,
-            payload_len: self.payload_size as u32,
+            payload_len: payload_size as u32,
             spare: 0,
         });
     }
@@ -169,6 +174,19 @@ mod tests {
             (event.function, event.cpu, event.kind, event.thread),
             (9, 3, EventKind::Return, 7)
         );
+    }
+
+    #[test]
+    fn what_follows_an_entry_is_kept_and_nothing_follows_a_return() {
+        let mut decoder = Decoder::new(FunctionIds::Index(10), 4);
+        let mut batch = Batch::default();
+        let mut entry = record(9, 3);
+        entry.extend([1, 2, 3, 4, 5, 6, 7, 8]);
+        decoder.decode(&entry, &mut batch);
+        decoder.decode(&record(9, 3 | wire::RETURN), &mut batch);
+        assert_eq!(batch.payload_of(&batch.events[0]), [1, 2, 3, 4]);
+        assert!(batch.payload_of(&batch.events[1]).is_empty());
+        assert_eq!(decoder.undecodable(), 0);
     }
 
     #[test]

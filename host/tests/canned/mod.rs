@@ -1,6 +1,7 @@
 //! Traces made by hand, small enough to be read, for the tests of the sinks.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ipft::event::*;
@@ -24,6 +25,8 @@ pub(crate) fn all() -> Vec<Canned> {
         lossy(),
         hostile(),
         fields(),
+        tagged(),
+        bits(),
     ]
 }
 
@@ -183,6 +186,7 @@ fn hostile() -> Canned {
             field("\x1b]0;title\x07", 0, 4, FieldType::Unsigned, FieldFormat::Plain),
             field("te\"xt", 4, 4, FieldType::Char, FieldFormat::Plain),
         ],
+        ..Schema::default()
     };
     let payload = |text: &[u8; 4]| [7_u32.to_ne_bytes(), *text].concat();
     script.at(3_000_000_100).payload(payload(b"\x1b[0m")).enter(u64::MAX, 0);
@@ -290,11 +294,108 @@ fn fields() -> Canned {
     script.can("fields")
 }
 
+/// Payloads that list their own fields: other ones in each event, names that come late, and bytes that are no list.
+fn tagged() -> Canned {
+    let payload = |values: &[(u32, Value<'_>)]| {
+        let mut bytes = Vec::new();
+        for (name, value) in values {
+            value.push(&mut bytes, *name);
+        }
+        bytes
+    };
+    let mut script = Script::new(
+        Tracer::FunctionGraph,
+        &[("ip_rcv", "vmlinux"), ("kfree_skb_reason", "vmlinux")],
+    );
+    script.trace.schema.encoding = Encoding::Tagged;
+    script.names = ["len", "gso_type"].map(str::to_owned).to_vec();
+    let common = [(1, Value::Text(b"tcpv4|dodgy")), (0, Value::Integer(2688))];
+    script.at(5_000_000_000).payload(payload(&common)).enter(1, 0);
+    script.at(5_000_000_100).payload(payload(&[])).enter(1, 1);
+    script.at(5_000_000_200).leave(1, 1);
+    script.end_batch();
+    script.names.push("new\x1b\"".to_owned());
+    let hostile = [
+        (0, Value::Integer(-1)),
+        (2, Value::Text(b"\x1b[2J\"\\\xff\n")),
+        (3, Value::Integer(i64::MAX)),
+    ];
+    script.at(5_000_000_300).payload(payload(&hostile)).enter(2, 0);
+    let floats = [
+        (0, Value::Float(0.1 + 0.2)),
+        (1, Value::Float(3.0)),
+        (2, Value::Float(f64::NAN)),
+        (2, Value::Float(f64::NEG_INFINITY)),
+        (0, Value::Float(-1.5e300)),
+    ];
+    script.at(5_000_000_400).payload(payload(&floats)).enter(2, 1);
+    // Cut in the middle of the second value, and a type that there is not.
+    let cut = payload(&common);
+    script
+        .at(5_000_000_500)
+        .payload(cut[..cut.len() - 1].to_vec())
+        .enter(2, 1);
+    script.at(5_000_000_600).payload(vec![0, 0, 0, 0, 99, 1, 2]).leave(2, 1);
+    script.at(5_000_000_700).payload(Vec::new()).leave(2, 0);
+    script.can("tagged")
+}
+
+/// Numbers of some bits, of every type and format that has them, and across bytes.
+fn bits() -> Canned {
+    let members = |last: u64| {
+        [("FIRST", 1), ("SECOND", 2), ("LAST", last)]
+            .map(|(name, value)| EnumMember {
+                name: name.to_owned(),
+                value,
+            })
+            .to_vec()
+    };
+    // Offset, size, bit and width.
+    let list = [
+        ("low", (0, 1), (0, 3), FieldType::Unsigned, FieldFormat::Plain),
+        ("high", (0, 1), (7, 1), FieldType::Bool, FieldFormat::Plain),
+        ("across", (0, 2), (3, 10), FieldType::Signed, FieldFormat::Plain),
+        ("pointer", (0, 8), (4, 60), FieldType::Pointer, FieldFormat::Plain),
+        ("nine", (0, 9), (1, 64), FieldType::Unsigned, FieldFormat::Plain),
+        ("hex", (0, 9), (1, 64), FieldType::Signed, FieldFormat::Hex),
+        (
+            "enum",
+            (1, 1),
+            (2, 3),
+            FieldType::Signed,
+            FieldFormat::Enum(members(-1_i64 as u64)),
+        ),
+        (
+            "flags",
+            (2, 1),
+            (1, 5),
+            FieldType::Unsigned,
+            FieldFormat::Flags(members(4)),
+        ),
+    ];
+    let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux")]);
+    script.trace.schema.size = 9;
+    for (name, (offset, size), (bit, width), kind, format) in list {
+        script.trace.schema.fields.push(Field {
+            bits: Some(Bits { offset: bit, width }),
+            ..field(name, offset, size, kind, format)
+        });
+    }
+    script.at(100).payload(vec![0; 9]).enter(1, 0);
+    script.at(200).payload(vec![0xff; 9]).enter(1, 0);
+    script
+        .at(300)
+        .payload(vec![0x81, 0x16, 0x84, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe])
+        .enter(1, 0);
+    script.can("bits")
+}
+
 pub(crate) fn field(name: &str, offset: u32, size: u32, kind: FieldType, format: FieldFormat) -> Field {
     Field {
         name: name.to_owned(),
         offset,
         size,
+        bits: None,
         kind,
         format,
     }
@@ -305,6 +406,8 @@ pub(crate) struct Script {
     pub(crate) trace: Trace,
     pub(crate) summary: Summary,
     batches: Vec<Batch>,
+    /// Of tagged fields; what is added later is in later batches only.
+    names: Vec<String>,
     timestamp: u64,
     cpu: u32,
     thread: u32,
@@ -336,6 +439,7 @@ impl Script {
                 ..Summary::default()
             },
             batches: vec![Batch::default()],
+            names: Vec::new(),
             timestamp: 0,
             cpu: 0,
             thread: 0,
@@ -377,6 +481,7 @@ impl Script {
 
     fn event(&mut self, kind: EventKind, packet: u64, function: u32) {
         let batch = self.batches.last_mut().expect("there is always one");
+        batch.names.clone_from(&self.names);
         let skb = match kind {
             EventKind::Entry => 0xffff_8da1_f50b_0000 | (packet & 0xff) << 8,
             EventKind::Return => 0,
@@ -426,6 +531,22 @@ pub(crate) fn draw<S: Sink>(canned: &Canned, sink: impl FnOnce(Shared) -> S) -> 
     }
     sink.finish(&canned.summary).expect("the sink finishes");
     output.text()
+}
+
+/// Compares with the golden file of this name.
+pub(crate) fn golden(name: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, actual).expect("the golden file can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if let Some((number, (expected, actual))) = (1..)
+        .zip(expected.lines().zip(actual.lines()))
+        .find(|(_, (expected, actual))| expected != actual)
+    {
+        panic!("{name}, line {number}:\nexpected {expected}\n     got {actual}");
+    }
+    assert_eq!(expected, actual, "{name}");
 }
 
 /// A writer whose content can be read by the one who gave it away.

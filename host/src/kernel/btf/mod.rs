@@ -77,6 +77,8 @@ pub struct Btf<'a> {
     /// What this BTF continues, if it is split.
     base: Option<&'a Btf<'a>>,
     types: &'a [u8],
+    /// Where they begin in the bytes.
+    types_start: usize,
     strings: &'a str,
     /// Where each type begins in `types`; `offsets[0]` is type `first_id`.
     offsets: Vec<u32>,
@@ -98,10 +100,11 @@ impl<'a> Btf<'a> {
     }
 
     fn index(data: &'a [u8], base: Option<&'a Btf<'a>>) -> Result<Self, BtfError> {
-        let (types, strings) = sections(data)?;
+        let (types_start, types, strings) = sections(data)?;
         let mut btf = Btf {
             base,
             types,
+            types_start,
             strings,
             // A record is 12 bytes at least and 20 on average; growing once in a while costs less than counting first.
             offsets: Vec::with_capacity(types.len() / 20),
@@ -169,6 +172,12 @@ impl<'a> Btf<'a> {
         Type::at(self, id, self.types.get(at..)?)
     }
 
+    /// Where a type's record begins, in bytes from the start of the BTF; `None` for the base's types.
+    pub fn offset_of(&self, id: u32) -> Option<usize> {
+        let index = id.checked_sub(self.first_id)?;
+        Some(self.types_start + *self.offsets.get(index as usize)? as usize)
+    }
+
     /// The types of this BTF without its base's, in the order of their ids.
     pub fn types(&self) -> impl Iterator<Item = Type<'_>> {
         (self.first_id..self.end_id()).filter_map(|id| self.get(id))
@@ -181,12 +190,18 @@ impl<'a> Btf<'a> {
 
     /// The string at an offset, the base's included; empty if there is none.
     pub fn string(&self, offset: u32) -> &str {
-        let Some(own) = offset.checked_sub(self.first_string) else {
-            return self.base.map_or("", |base| base.string(offset));
-        };
-        let tail = self.strings.get(own as usize..).unwrap_or("");
+        let tail = self.string_tail(offset);
         let end = tail.bytes().position(|byte| byte == 0).unwrap_or(tail.len());
         &tail[..end]
+    }
+
+    /// All strings from an offset on. To compare with it takes no longer than the other text is, however long the
+    /// string itself.
+    fn string_tail(&self, offset: u32) -> &str {
+        match offset.checked_sub(self.first_string) {
+            Some(own) => self.strings.get(own as usize..).unwrap_or(""),
+            None => self.base.map_or("", |base| base.string_tail(offset)),
+        }
     }
 
     /// The type below typedefs, `const`, `volatile`, `restrict` and type tags. `None` for `void`, for an id that does
@@ -243,8 +258,8 @@ fn word(bytes: &[u8], at: usize) -> u32 {
         .map_or(0, |chunk| u32::from_ne_bytes(*chunk))
 }
 
-/// Checks the header and cuts the bytes into types and strings.
-fn sections(data: &[u8]) -> Result<(&[u8], &str), BtfError> {
+/// Checks the header and cuts the bytes into types, with their offset, and strings.
+fn sections(data: &[u8]) -> Result<(usize, &[u8], &str), BtfError> {
     let short = |what, needed: u64| BtfError::Short {
         what,
         needed,
@@ -277,5 +292,10 @@ fn sections(data: &[u8]) -> Result<(&[u8], &str), BtfError> {
     };
     let types = part("the types", word(header, 8), word(header, 12))?;
     let strings = part("the strings", word(header, 16), word(header, 20))?;
-    Ok((types, std::str::from_utf8(strings).map_err(|_| BtfError::Strings)?))
+    let start = header_len as usize + word(header, 8) as usize;
+    Ok((
+        start,
+        types,
+        std::str::from_utf8(strings).map_err(|_| BtfError::Strings)?,
+    ))
 }

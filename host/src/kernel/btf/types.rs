@@ -180,6 +180,18 @@ impl<'a> Type<'a> {
         self.btf.string(self.name_offset())
     }
 
+    /// Whether this is its name. It does not look for the name's end, so that many names are compared quickly even
+    /// where somebody made them long on purpose.
+    pub fn is_named(&self, name: &str) -> bool {
+        let rest = self.btf.string_tail(self.name_offset()).strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('\0'))
+    }
+
+    /// Whether its name begins so; as quick as [`Type::is_named`].
+    pub fn name_starts_with(&self, prefix: &str) -> bool {
+        self.btf.string_tail(self.name_offset()).starts_with(prefix)
+    }
+
     /// The type it refers to: what a pointer points to, what a typedef names, a function's prototype, what a prototype
     /// returns, a variable's type, what a tag is on. 0 (`void`) for kinds that refer to none.
     #[inline]

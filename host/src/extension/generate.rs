@@ -1,0 +1,9 @@
+//! What the author of an extension starts from (`ipft --gen`). The manual shows the same text.
+
+/// The header with the macros.
+pub const HEADER: &str = include_str!("module.h");
+
+/// A complete extension: the header, and a `module` that shows the packet's length.
+pub fn skeleton() -> String {
+    format!("{HEADER}{}", include_str!("module.bpf.c"))
+}

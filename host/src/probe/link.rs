@@ -1,0 +1,79 @@
+//! Links an extension's object into ours, with libbpf's static linker, so that its `module` is a function of each
+//! program and costs a call.
+//!
+//! The linker compares the declarations of `module` on both sides, and people have written it with `void *ctx` and with
+//! `struct pt_regs *ctx`. So it gets a copy of the extension in which all three parameters are `void *`.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::AsRawFd;
+
+use libbpf_rs::Linker;
+use object::{Object as _, ObjectSection as _};
+use rustix::fs::MemfdFlags;
+
+use super::{ProbeError, programs};
+use crate::kernel::btf::{Btf, Kind};
+
+/// The object in which `object`'s programs call the extension's `module`.
+pub(super) fn link(object: &ipft_bpf::Object, extension: &[u8]) -> Result<Vec<u8>, ProbeError> {
+    let failed = |what: &'static str| move |error: std::io::Error| ProbeError::Link(format!("{what}: {error}"));
+    let told = |error: libbpf_rs::Error| ProbeError::Link(format!("{error}\n{}", programs::libbpf_said()));
+    programs::listen_to_libbpf();
+
+    let memory = rustix::fs::memfd_create("ipft-linked", MemfdFlags::CLOEXEC)
+        .map_err(|error| failed("cannot make a file in memory")(error.into()))?;
+    let mut linked = File::from(memory);
+    let mut linker = Linker::new(format!("/proc/self/fd/{}", linked.as_raw_fd())).map_err(told)?;
+    linker.add_buf(object.extensible).map_err(told)?;
+    linker.add_buf(&with_plain_parameters(extension)).map_err(told)?;
+    if !has_license(extension) {
+        linker.add_buf(ipft_bpf::LICENSE).map_err(told)?;
+    }
+    linker.link().map_err(told)?;
+    drop(linker);
+
+    let mut bytes = Vec::new();
+    linked.rewind().map_err(failed("cannot read what was linked"))?;
+    linked
+        .read_to_end(&mut bytes)
+        .map_err(failed("cannot read what was linked"))?;
+    Ok(bytes)
+}
+
+fn has_license(extension: &[u8]) -> bool {
+    object::File::parse(extension).is_ok_and(|file| file.section_by_name("license").is_some())
+}
+
+/// A copy in which the pointers that `module` takes point to `void`. Other things may have the same pointer types; none
+/// of them looks at what a pointer in BTF points to (CO-RE starts at the struct itself).
+fn with_plain_parameters(extension: &[u8]) -> Vec<u8> {
+    let mut copy = extension.to_vec();
+    for at in parameter_targets(extension).unwrap_or_default() {
+        if let Some(target) = copy.get_mut(at..at + 4) {
+            target.fill(0);
+        }
+    }
+    copy
+}
+
+/// Where in the file the types are named that the parameters of `module` point to.
+fn parameter_targets(extension: &[u8]) -> Option<Vec<usize>> {
+    /// Name, info, and then the type that is pointed to (`struct btf_type`, include/uapi/linux/btf.h).
+    const TARGET: usize = 8;
+
+    let file = object::File::parse(extension).ok()?;
+    let (section, len) = file.section_by_name(".BTF")?.file_range()?;
+    let section = usize::try_from(section).ok()?;
+    let btf = Btf::parse(extension.get(section..section.checked_add(usize::try_from(len).ok()?)?)?).ok()?;
+    let function = btf.find(Kind::Function, "module")?;
+    let prototype = btf.get(function.target())?;
+    Some(
+        prototype
+            .parameters()
+            .filter_map(|parameter| btf.peel(parameter.type_id))
+            .filter(|each| each.kind() == Kind::Pointer)
+            .filter_map(|pointer| Some(section + btf.offset_of(pointer.id())? + TARGET))
+            .collect(),
+    )
+}
