@@ -42,7 +42,7 @@ fn recording(kernel: Kernel, name: &str) -> Recording {
     let recording = Recording::read(&left.path(&format!("{name}.out"))).unwrap();
     let lost = recording.summary.lost;
     assert!(
-        lost == recording.lost("recursion") && lost * 1000 <= recording.summary.events,
+        lost == recording.lost("recursion") && lost * 200 <= recording.summary.events,
         "{:?} of {} events",
         recording.lost,
         recording.summary.events

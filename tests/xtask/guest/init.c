@@ -278,7 +278,10 @@ int main(void)
 	setenv("TERM", "dumb", 1);
 	setenv("LC_ALL", "C.UTF-8", 1);
 
-	int code = run(read_argv(), "/guest/work", output, errors);
+	char **command = read_argv();
+	/* The host tells by this line whether it was the boot that failed. */
+	fprintf(stderr, "guest init: runs the command\n");
+	int code = run(command, "/guest/work", output, errors);
 	/* What the command left running must not write to /out while it is being sent. */
 	kill(-1, SIGKILL);
 	while (wait(NULL) > 0 || errno == EINTR)
