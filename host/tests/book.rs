@@ -95,3 +95,13 @@ fn every_link_within_the_project_leads_somewhere() {
     assert!(seen > 10, "only {seen} links were found");
     assert!(dead.is_empty(), "{dead:#?}");
 }
+
+#[test]
+fn the_manual_shows_the_example_scripts_as_they_are() {
+    let page = fs::read_to_string(root().join("docs/src/lua.md")).unwrap();
+    let script = fs::read_to_string(root().join("docs/examples/gso.lua")).unwrap();
+    assert!(
+        page.contains(&format!("```lua\n{script}```\n")),
+        "docs/src/lua.md has another gso.lua"
+    );
+}

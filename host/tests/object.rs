@@ -88,10 +88,6 @@ fn each_way_to_not_define_module_has_its_own_error() {
         )),
         ObjectError::Local
     );
-    assert_eq!(
-        error(&format!("__attribute__((weak)) int module{ARGUMENTS} {{ return 0; }}")),
-        ObjectError::Weak
-    );
     assert_eq!(error("int module = 1;"), ObjectError::NotFunction);
     assert_eq!(
         error(&format!(

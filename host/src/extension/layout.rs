@@ -16,23 +16,24 @@
 //!
 //! The types may come from anybody: nesting, members, names and fields are all bounded.
 
+mod error;
+mod tag;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 
-use thiserror::Error;
-
 use crate::event::{Bits, EnumMember, Field, FieldFormat, FieldType, Schema};
 use crate::kernel::btf::{Btf, IntEncoding, Kind, Type};
+
+pub use error::{LayoutError, MemberProblem};
+use tag::Tag;
 
 /// The bytes that `module` may fill.
 pub const MAX_EVENT: u32 = 64;
 
 /// The variable that names the struct.
 const EVENT: &str = "__ipft_event_struct";
-/// What the tags begin with that are meant for this reader.
-const TAG: &str = "ipft:fmt:";
 
 /// Structs and arrays within one another. People use two.
 const MAX_DEPTH: u32 = 16;
@@ -42,94 +43,6 @@ const MAX_MEMBERS: usize = 1024;
 const MAX_NAME: usize = 512;
 /// Members of all enums together, each counted for every field that shows it.
 const MAX_ENUM_MEMBERS: usize = 16_384;
-
-/// Why there is no layout.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum LayoutError {
-    /// Nothing says which struct it is.
-    #[error(
-        "the object has no variable `{EVENT}`, which names the struct that `module` fills; \
-         end the struct's definition with: }} {EVENT};"
-    )]
-    NoEvent,
-    /// It is something else.
-    #[error("`{EVENT}` is {0} and has to be a struct; end the struct's definition with: }} {EVENT};")]
-    NotStruct(&'static str),
-    /// It does not fit.
-    #[error(
-        "the struct of `{EVENT}` has {size} bytes, and an event {MAX_EVENT}; {culprit} does not fit",
-        culprit = name.as_ref().map_or("its end".to_owned(), |name| format!("the member `{}`", name.escape_debug()))
-    )]
-    TooLarge {
-        /// Bytes of the struct.
-        size: u32,
-        /// The first member that ends behind the event; `None` if there is only padding.
-        name: Option<String>,
-    },
-    /// A member cannot be shown.
-    #[error("the member `{name}` of the event {problem}", name = name.escape_debug())]
-    Member {
-        /// The member, with the names of the structs around it.
-        name: String,
-        /// What is wrong with it.
-        problem: MemberProblem,
-    },
-}
-
-/// What is wrong with a member.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum MemberProblem {
-    /// It ends behind its struct, which no compiler does.
-    #[error("lies outside its struct: the object's type information is damaged")]
-    OutOfRange,
-    /// Its type cannot be shown.
-    #[error("is {0}, which cannot be shown")]
-    Type(&'static str),
-    /// An integer of three bytes, or of sixteen.
-    #[error("is an integer of {0} bytes; only those of 1, 2, 4 and 8 bytes can be shown")]
-    IntegerSize(u32),
-    /// A misspelt tag, or one of a later version.
-    #[error(
-        "has the unknown tag `{}`; known are hex, enum:REF, enum_flags:REF, ipv4, ipv6, mac, be16, be32, ktime and symbol",
-        .0.escape_debug()
-    )]
-    UnknownTag(String),
-    /// Two tags that contradict each other.
-    #[error("has two tags that say how to show it, and can be shown in one way only")]
-    TwoTags,
-    /// The tag is for something else.
-    #[error("has the tag `{TAG}{tag}`, which is for {wanted}")]
-    TagMismatch {
-        /// The tag without what all begin with.
-        tag: &'static str,
-        /// What it could be on.
-        wanted: &'static str,
-    },
-    /// The tag's REF is not there.
-    #[error(
-        "has a tag that refers to `{name}`, and no variable has this name; declare: enum {{ ... }} __ipft_ref({name});",
-        name = .0.escape_debug()
-    )]
-    NoReference(String),
-    /// The tag's REF is something else.
-    #[error(
-        "has a tag that refers to `{name}`, which is no enum with members; declare: enum {{ ... }} __ipft_ref({name});",
-        name = .0.escape_debug()
-    )]
-    NotEnum(String),
-    /// Deeper than anybody reads.
-    #[error("is nested more than {MAX_DEPTH} deep")]
-    TooDeep,
-    /// More than anybody reads.
-    #[error("is one of more than {MAX_MEMBERS}")]
-    TooMany,
-    /// Longer than anybody reads.
-    #[error("has a name of more than {MAX_NAME} bytes, or an enum's member does")]
-    NameTooLong,
-    /// More than anybody reads.
-    #[error("makes it more than {MAX_ENUM_MEMBERS} enum members in all fields")]
-    TooManyEnumMembers,
-}
 
 /// Reads the layout of the event. Tables of symbols are left empty: [`super::symbols::resolve`] fills them.
 pub fn read(btf: &Btf) -> Result<Schema, LayoutError> {
@@ -174,75 +87,6 @@ impl From<MemberProblem> for Stop {
     }
 }
 
-/// How a tag says that a member is shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tag<'b> {
-    Hex,
-    Enum(&'b str),
-    Flags(&'b str),
-    Ipv4,
-    Ipv6,
-    Mac,
-    Be16,
-    Be32,
-    Ktime,
-    Symbol,
-}
-
-impl<'b> Tag<'b> {
-    /// Of the text behind [`TAG`].
-    fn parse(text: &'b str) -> Option<Self> {
-        Some(match text {
-            "hex" => Tag::Hex,
-            "ipv4" => Tag::Ipv4,
-            "ipv6" => Tag::Ipv6,
-            "mac" => Tag::Mac,
-            "be16" => Tag::Be16,
-            "be32" => Tag::Be32,
-            "ktime" => Tag::Ktime,
-            "symbol" => Tag::Symbol,
-            _ => match text.split_once(':')? {
-                ("enum", reference) => Tag::Enum(reference),
-                ("enum_flags", reference) => Tag::Flags(reference),
-                _ => return None,
-            },
-        })
-    }
-
-    /// Its name, and what it can be on.
-    fn describe(self) -> (&'static str, &'static str) {
-        match self {
-            Tag::Hex => ("hex", "an integer, a pointer, an array of bytes, or an array of these"),
-            Tag::Enum(_) => ("enum", "an integer or an array of integers"),
-            Tag::Flags(_) => ("enum_flags", "an integer or an array of integers"),
-            Tag::Ipv4 => ("ipv4", "an integer of 4 bytes, four bytes or a struct of this size"),
-            Tag::Ipv6 => ("ipv6", "sixteen bytes, or a struct of this size"),
-            Tag::Mac => ("mac", "six bytes, or a struct of this size"),
-            Tag::Be16 => ("be16", "an integer of 2 bytes, or two bytes"),
-            Tag::Be32 => ("be32", "an integer of 4 bytes, or four bytes"),
-            Tag::Ktime => ("ktime", "an integer of 8 bytes"),
-            Tag::Symbol => ("symbol", "a pointer or an integer of 8 bytes"),
-        }
-    }
-
-    fn mismatch(self) -> Stop {
-        let (tag, wanted) = self.describe();
-        MemberProblem::TagMismatch { tag, wanted }.into()
-    }
-
-    /// What shows several bytes as one value in network order: how many bytes, and how.
-    fn bytes(self) -> Option<(u32, FieldFormat)> {
-        Some(match self {
-            Tag::Ipv4 => (4, FieldFormat::Ipv4),
-            Tag::Ipv6 => (16, FieldFormat::Ipv6),
-            Tag::Mac => (6, FieldFormat::Mac),
-            Tag::Be16 => (2, FieldFormat::Be16),
-            Tag::Be32 => (4, FieldFormat::Be32),
-            Tag::Hex | Tag::Enum(_) | Tag::Flags(_) | Tag::Ktime | Tag::Symbol => return None,
-        })
-    }
-}
-
 struct Reader<'b> {
     btf: &'b Btf<'b>,
     /// The declaration tags on members, by struct and number of the member; the tag's id, and whether there are more.
@@ -261,7 +105,7 @@ impl<'b> Reader<'b> {
         let mut tags = HashMap::new();
         for tag in btf.types().filter(|each| each.kind() == Kind::DeclTag) {
             let Some(component) = tag.tag_component() else { continue };
-            if !tag.name_starts_with(TAG) {
+            if !tag.name_starts_with(tag::PREFIX) {
                 continue;
             }
             tags.entry((tag.target(), component))
@@ -355,7 +199,7 @@ impl<'b> Reader<'b> {
             Some((_, true)) => Err(MemberProblem::TwoTags.into()),
             Some((id, false)) => {
                 let text = self.btf.get(*id).map_or("", |tag| tag.name());
-                let parsed = text.strip_prefix(TAG).and_then(Tag::parse);
+                let parsed = Tag::parse(text);
                 let shown = || text.chars().take(100).collect();
                 Ok(Some(parsed.ok_or_else(|| MemberProblem::UnknownTag(shown()))?))
             }
@@ -382,7 +226,7 @@ impl<'b> Reader<'b> {
             (Kind::Int, _) => self.integer(found, start, width, tag),
             (Kind::Enum | Kind::Enum64, _) => self.enumeration(found, start, width, tag),
             (_, Some(_)) => unshown("a bit-field that is no integer"),
-            (_, None) if start % 8 != 0 => Err(MemberProblem::OutOfRange.into()),
+            (_, None) if !start.is_multiple_of(8) => Err(MemberProblem::OutOfRange.into()),
             (Kind::Pointer, None) => self.pointer(start, tag),
             (Kind::Struct | Kind::Union, None) => match tag {
                 None => self.composite(found, start, depth + 1),
@@ -390,7 +234,7 @@ impl<'b> Reader<'b> {
                     Some((bytes, format)) if matches!(tag, Tag::Ipv4 | Tag::Ipv6 | Tag::Mac) => {
                         self.field(start, 8 * u64::from(bytes), FieldType::Bytes, format)
                     }
-                    _ => Err(tag.mismatch()),
+                    _ => Err(tag.mismatch().into()),
                 },
             },
             (Kind::Array, None) => self.array(found, start, tag, depth),
@@ -441,7 +285,7 @@ impl<'b> Reader<'b> {
             None => FieldFormat::Plain,
             Some(Tag::Hex) => FieldFormat::Hex,
             Some(Tag::Symbol) => no_symbols(),
-            Some(other) => return Err(other.mismatch()),
+            Some(other) => return Err(other.mismatch().into()),
         };
         self.field(start, 64, FieldType::Pointer, format)
     }
@@ -514,7 +358,7 @@ impl<'b> Reader<'b> {
             Some(Tag::Symbol) if whole && width == 64 => (number, no_symbols()),
             Some(other) => match other.bytes() {
                 Some((bytes, format)) if whole && width == 8 * u64::from(bytes) => (number, format),
-                _ => return Err(other.mismatch()),
+                _ => return Err(other.mismatch().into()),
             },
         };
         // Part of a character is a number, too.
@@ -596,7 +440,7 @@ impl<'b> Reader<'b> {
 
 /// Whether a number is an ordinary one and no bit-field, or a bit-field that might as well be an ordinary number.
 fn fills_bytes(start: u64, width: u64) -> bool {
-    start % 8 == 0 && matches!(width, 8 | 16 | 32 | 64)
+    start.is_multiple_of(8) && matches!(width, 8 | 16 | 32 | 64)
 }
 
 /// What an integer holds; `None` for other types and for encodings that do not exist.

@@ -55,9 +55,6 @@ pub enum ObjectError {
     /// `static`, or made local by other means.
     #[error("`module` is local to the object, where the probes cannot call it; remove `static`: {PROTOTYPE}")]
     Local,
-    /// Weak, so that another definition could take its place.
-    #[error("`module` is weak in the object; remove __weak: {PROTOTYPE}")]
-    Weak,
     /// A variable.
     #[error("`module` is no function in the object; define it as one: {PROTOTYPE}")]
     NotFunction,
@@ -236,8 +233,8 @@ fn judge<'a>(
         return Err(ObjectError::NotFunction);
     }
     match symbol.st_bind() {
-        elf::STB_GLOBAL => {}
-        elf::STB_WEAK => return Err(ObjectError::Weak),
+        // A weak one is as good: ours is a declaration.
+        elf::STB_GLOBAL | elf::STB_WEAK => {}
         _ => return Err(ObjectError::Local),
     }
     let place = table.symbol_section(endian, symbol, index)?;

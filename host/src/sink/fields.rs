@@ -564,6 +564,50 @@ mod tests {
     }
 
     #[test]
+    fn bits_outside_their_bytes_and_of_what_is_no_number_are_refused() {
+        let refused = |size, offset, width, kind, format| {
+            let field = Field {
+                name: "bits".to_owned(),
+                offset: 0,
+                size,
+                bits: Some(Bits { offset, width }),
+                kind,
+                format,
+            };
+            let schema = Schema {
+                size: 16,
+                fields: vec![field],
+                ..Schema::default()
+            };
+            Fields::new(&schema, Style::Text).is_err()
+        };
+        let number = |size, offset, width| refused(size, offset, width, FieldType::Unsigned, FieldFormat::Plain);
+        assert!(!number(1, 0, 8) && !number(9, 7, 64) && !number(2, 7, 2));
+        assert!(number(1, 1, 8) && number(1, 0, 0) && number(9, 0, 65) && number(9, 8, 1) && number(10, 0, 64));
+        assert!(refused(1, 0, 3, FieldType::Char, FieldFormat::Plain));
+        assert!(refused(1, 0, 3, FieldType::Bytes, FieldFormat::Plain));
+        assert!(refused(4, 0, 32, FieldType::Unsigned, FieldFormat::Ipv4));
+        assert!(refused(8, 0, 64, FieldType::Unsigned, FieldFormat::Symbol([].into())));
+    }
+
+    #[test]
+    fn an_address_far_behind_every_symbol_is_in_none() {
+        let symbols = [Name {
+            value: 0xffff_ffff_8100_0000,
+            text: b"last".to_vec(),
+        }];
+        for (address, expected) in [
+            (0xffff_ffff_8100_0012, "last+0x12"),
+            (0xffff_ffff_c100_0000, "0xffffffffc1000000"),
+            (0x12, "0x12"),
+        ] {
+            let mut out = Vec::new();
+            push_symbol(&mut out, &symbols, address);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn flags_never_begin_with_a_bar_and_members_that_are_no_bit_are_no_flags() {
         let member = |name: &str, value| EnumMember {
             name: name.to_owned(),

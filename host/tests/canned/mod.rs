@@ -26,6 +26,7 @@ pub(crate) fn all() -> Vec<Canned> {
         hostile(),
         fields(),
         tagged(),
+        bits(),
     ]
 }
 
@@ -337,6 +338,56 @@ fn tagged() -> Canned {
     script.at(5_000_000_600).payload(vec![0, 0, 0, 0, 99, 1, 2]).leave(2, 1);
     script.at(5_000_000_700).payload(Vec::new()).leave(2, 0);
     script.can("tagged")
+}
+
+/// Numbers of some bits, of every type and format that has them, and across bytes.
+fn bits() -> Canned {
+    let members = |last: u64| {
+        [("FIRST", 1), ("SECOND", 2), ("LAST", last)]
+            .map(|(name, value)| EnumMember {
+                name: name.to_owned(),
+                value,
+            })
+            .to_vec()
+    };
+    // Offset, size, bit and width.
+    let list = [
+        ("low", (0, 1), (0, 3), FieldType::Unsigned, FieldFormat::Plain),
+        ("high", (0, 1), (7, 1), FieldType::Bool, FieldFormat::Plain),
+        ("across", (0, 2), (3, 10), FieldType::Signed, FieldFormat::Plain),
+        ("pointer", (0, 8), (4, 60), FieldType::Pointer, FieldFormat::Plain),
+        ("nine", (0, 9), (1, 64), FieldType::Unsigned, FieldFormat::Plain),
+        ("hex", (0, 9), (1, 64), FieldType::Signed, FieldFormat::Hex),
+        (
+            "enum",
+            (1, 1),
+            (2, 3),
+            FieldType::Signed,
+            FieldFormat::Enum(members(-1_i64 as u64)),
+        ),
+        (
+            "flags",
+            (2, 1),
+            (1, 5),
+            FieldType::Unsigned,
+            FieldFormat::Flags(members(4)),
+        ),
+    ];
+    let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux")]);
+    script.trace.schema.size = 9;
+    for (name, (offset, size), (bit, width), kind, format) in list {
+        script.trace.schema.fields.push(Field {
+            bits: Some(Bits { offset: bit, width }),
+            ..field(name, offset, size, kind, format)
+        });
+    }
+    script.at(100).payload(vec![0; 9]).enter(1, 0);
+    script.at(200).payload(vec![0xff; 9]).enter(1, 0);
+    script
+        .at(300)
+        .payload(vec![0x81, 0x16, 0x84, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe])
+        .enter(1, 0);
+    script.can("bits")
 }
 
 pub(crate) fn field(name: &str, offset: u32, size: u32, kind: FieldType, format: FieldFormat) -> Field {

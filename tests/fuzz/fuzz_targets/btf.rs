@@ -1,6 +1,6 @@
 //! BTF from anybody: the reader must not panic, hang or allocate more than the input warrants.
 //!
-//! Run with `cargo +nightly fuzz run --fuzz-dir tests/fuzz btf`; any `.BTF` section is a good seed.
+//! Run with `cargo xtask fuzz btf`; any `.BTF` section is a good seed.
 
 #![no_main]
 

@@ -1,7 +1,6 @@
 //! A kernel whose every file may be anything: finding the functions, listing them and the checks must not panic.
 //!
-//! The input is cut at each `\n==\n` into the files below. Run with
-//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz kernel`.
+//! The input is cut at each `\n==\n` into the files below. Run with `cargo xtask fuzz kernel`.
 
 #![no_main]
 

@@ -13,6 +13,7 @@ pub mod cache;
 pub mod cpio;
 pub mod demo;
 pub mod dist;
+pub mod fuzz;
 pub mod kernel;
 pub mod packages;
 pub mod progress;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use xtask::kernel::Kernel;
 use xtask::vm::{Guest, Unfinished};
-use xtask::{bench, demo, dist, test};
+use xtask::{bench, demo, dist, fuzz, test};
 
 const HELP: &str = "\
 The project's own commands.
@@ -17,6 +17,10 @@ The project's own commands.
                               run a command in a guest, on a real kernel, with ipft in PATH
   cargo xtask bench kernel [OPTIONS]
                               count the instructions that tracing adds to a packet, on real kernels
+  cargo xtask bench extension [--kernel VERSION]
+                              count those that an empty extension adds to an event, and time decoding
+  cargo xtask fuzz [OPTIONS] [TARGET...]
+                              feed made-up bytes to what reads bytes from outside
   cargo xtask dist            build ipft as one static file, and check what it needs
   cargo xtask setup           only install, fetch and build what the others need
 
@@ -38,6 +42,9 @@ Options of bench kernel, which measures every row of its table unless told other
   --tracer function|function_graph  only rows of this tracer
   --without-floor                   do not measure programs that do nothing, too
   --markdown FILE                   also write the table to a file, as the book has it
+
+Options of fuzz, which runs every target of tests/fuzz unless some are named:
+  --seconds N                       how long each runs (20)
 
 stdout, stderr and the exit code of vm are those of the command; 125 means that the guest did not finish.
 Scripts find functions that build networks in /guest/lib.sh, and udpflood in PATH.
@@ -75,6 +82,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "test" => test::run(&rest),
         "bench" => bench::run(&rest),
+        "fuzz" => fuzz::run(&rest),
         "demo" | "dist" | "setup" if !rest.is_empty() => {
             eprintln!("xtask: {command} takes no arguments, and got: {}", rest.join(" "));
             return ExitCode::from(2);

@@ -24,6 +24,9 @@ pub const BUILD: &[&str] = &[
     "gawk",
 ];
 
+/// To build the fuzzers, beside [`BUILD`]: libFuzzer is C++.
+pub const FUZZ: &[&str] = &["g++"];
+
 /// To make guests and boot them.
 pub const GUEST: &[&str] = &[
     "qemu-system-x86",

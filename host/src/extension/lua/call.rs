@@ -1,29 +1,25 @@
 //! Calls of the script, and the tables that its decoder returns.
 //!
-//! The decoder runs once per event, so it is called through Lua's C interface: mlua's own calls are sound, but make and
-//! release a reference for every string and table, which costs several times what the script does. All events of a
+//! The decoder runs once per event, so it is called through Lua's C interface: mlua's own calls make and release a
+//! reference for every string and table, with which an event of three fields takes more than three times as long. All events of a
 //! batch are decoded in one protected call. What Lua raises in there (the script's errors apart, which are caught per
 //! event, this is memory running out) leaves it by a jump, so nothing in [`Decoder::step`] and below may own memory
 //! across a call of Lua.
 
-use std::collections::HashMap;
 use std::ffi::c_int;
 
 use mlua::{Function, Lua, Table, Value as LuaValue, ffi};
-use rustc_hash::FxHashMap;
 
 use super::super::decode::DATA;
 use super::article;
+use super::names::{MAX_NAMES, Names, Unknown, bytes};
 use super::watch::Watch;
 use crate::event::{Batch, Event, EventKind, MAX_TAGGED, Value};
-
-/// Different names that fields may have in one trace. A script that makes names of data would fill the memory.
-const MAX_NAMES: usize = 4096;
 
 /// Where the values are on Lua's stack while a batch is decoded.
 const TRACEBACK: c_int = 1;
 const DECODE: c_int = 2;
-const ANCHORS: c_int = 3;
+pub(super) const ANCHORS: c_int = 3;
 
 /// The state that runs the script's calls.
 pub(super) fn state(lua: &Lua) -> mlua::Result<*mut ffi::lua_State> {
@@ -84,6 +80,8 @@ pub(super) struct Decoder {
     anchors: Table,
     /// `gso.lua:12: decode()`, for errors in what it returns.
     place: String,
+    /// It may return a text, as the oldest scripts did: a field named `dump`.
+    text: bool,
     names: Names,
     fields: Vec<Field>,
     /// The payloads of the batch at hand.
@@ -92,22 +90,6 @@ pub(super) struct Decoder {
     failure: Option<String>,
     /// It was interrupted, and is not called again.
     interrupted: bool,
-}
-
-/// The names that fields have had.
-#[derive(Debug, Default)]
-struct Names {
-    list: Vec<String>,
-    /// By the address of Lua's string. A short string is the same wherever it comes from.
-    by_address: FxHashMap<usize, u32>,
-    /// By the bytes, for long strings, of which there may be many that are equal.
-    by_text: HashMap<Box<[u8]>, u32>,
-    /// The names' numbers in alphabetical order.
-    sorted: Vec<u32>,
-    /// The place of each in that order.
-    ranks: Vec<u32>,
-    /// The addresses that the last table had, in its order: mostly the next has the same.
-    recent: Vec<(usize, u32, u32)>,
 }
 
 /// A field of the table at hand. Its text is Lua's, and lives as long as the table.
@@ -133,12 +115,16 @@ enum Fault {
     Key { shown: String, found: &'static str },
     /// A value is neither a string nor a number.
     Field { name: String, found: &'static str },
-    /// There are too many names.
-    Names,
     /// There are too many bytes.
     Size,
-    /// None: a name was new, which changes the order of the others.
-    Again,
+    /// A name is not known.
+    Name(Unknown),
+}
+
+impl From<Unknown> for Fault {
+    fn from(unknown: Unknown) -> Self {
+        Fault::Name(unknown)
+    }
 }
 
 impl Decoder {
@@ -153,6 +139,7 @@ impl Decoder {
             traceback: traceback.clone(),
             anchors: lua.create_table()?,
             place,
+            text: name == "dump",
             names: Names::default(),
             fields: Vec::new(),
             payload: Vec::new(),
@@ -201,7 +188,7 @@ impl Decoder {
             }
         }
         std::mem::swap(&mut batch.payload, &mut self.payload);
-        let new = self.names.list.get(batch.names.len()..).unwrap_or_default();
+        let new = self.names.list().get(batch.names.len()..).unwrap_or_default();
         batch.names.extend_from_slice(new);
     }
 
@@ -285,7 +272,7 @@ impl Decoder {
                 result
             };
             // At most once per new name, and their number is bounded.
-            if !matches!(result, Err(Fault::Again)) {
+            if !matches!(result, Err(Fault::Name(Unknown::New))) {
                 return result;
             }
         }
@@ -306,8 +293,7 @@ impl Decoder {
             match ffi::lua_type(state, -1) {
                 ffi::LUA_TTABLE => {}
                 ffi::LUA_TNIL => return Ok(()),
-                // The oldest scripts returned a line of text.
-                ffi::LUA_TSTRING if self.place.ends_with(" dump()") => {
+                ffi::LUA_TSTRING if self.text => {
                     ffi::lua_pushstring(state, c"dump".as_ptr());
                     let (name, rank) = self.names.find(state, -1, 0)?;
                     let value = Raw::text(state, -2);
@@ -403,82 +389,6 @@ impl Decoder {
     }
 }
 
-impl Names {
-    /// The number and the rank of the name whose string is at `index` of the stack. It is the `position`-th name of the
-    /// table at hand.
-    ///
-    /// # Safety
-    ///
-    /// There must be a string at `index`, and the anchors where they belong.
-    #[inline]
-    unsafe fn find(&mut self, state: *mut ffi::lua_State, index: c_int, position: usize) -> Result<(u32, u32), Fault> {
-        // SAFETY: there is a string at the index.
-        let (start, length) = unsafe { bytes(state, index) };
-        match self.recent.get(position) {
-            Some(&(address, name, rank)) if address == start.addr() => Ok((name, rank)),
-            // SAFETY: as this function's.
-            _ => unsafe { self.find_other(state, index, position, (start, length)) },
-        }
-    }
-
-    /// As [`Names::find`], of a name that was not at this position of the table before.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Names::find`]; `text` must be the string at `index`.
-    #[inline(never)]
-    unsafe fn find_other(
-        &mut self,
-        state: *mut ffi::lua_State,
-        index: c_int,
-        position: usize,
-        text: (*const u8, usize),
-    ) -> Result<(u32, u32), Fault> {
-        let address = text.0.addr();
-        if let Some(&name) = self.by_address.get(&address) {
-            let found = (name, self.ranks[name as usize]);
-            // A table with more fields than any before it makes the list longer, by one at a time.
-            if position <= self.recent.len() && position < MAX_NAMES {
-                let entry = (address, found.0, found.1);
-                match self.recent.get_mut(position) {
-                    Some(place) => *place = entry,
-                    None => self.recent.push(entry),
-                }
-            }
-            return Ok(found);
-        }
-        // SAFETY: Lua keeps a string where it is while it is on the stack.
-        let bytes = unsafe { std::slice::from_raw_parts(text.0, text.1) };
-        if let Some(&name) = self.by_text.get(bytes) {
-            return Ok((name, self.ranks[name as usize]));
-        }
-        if self.list.len() >= MAX_NAMES {
-            return Err(Fault::Names);
-        }
-        let name = self.list.len() as u32;
-        // SAFETY: the index is relative to the top or below it, and taken before anything is pushed. If memory runs out
-        // here, the name is as unknown as before.
-        unsafe {
-            ffi::lua_pushvalue(state, index);
-            ffi::lua_rawseti(state, ANCHORS, i64::from(name) + 1);
-        }
-        self.list.push(String::from_utf8_lossy(bytes).into_owned());
-        self.by_address.insert(address, name);
-        self.by_text.insert(bytes.into(), name);
-        let rank = self
-            .sorted
-            .partition_point(|other| self.list[*other as usize] < self.list[name as usize]);
-        self.sorted.insert(rank, name);
-        self.ranks.resize(self.list.len(), 0);
-        for (rank, name) in self.sorted.iter().enumerate() {
-            self.ranks[*name as usize] = rank as u32;
-        }
-        self.recent.clear();
-        // Fields that were gathered before have ranks of the old order.
-        Err(Fault::Again)
-    }
-}
-
 impl Raw {
     /// The string at `index`.
     ///
@@ -518,24 +428,13 @@ impl std::fmt::Display for Fault {
                 "returned a table whose field `{name}` is {}; fields must be strings or numbers",
                 article(found)
             ),
-            Fault::Names => write!(f, "has used {MAX_NAMES} different field names, and may use no more"),
+            Fault::Name(Unknown::TooMany) => {
+                write!(f, "has used {MAX_NAMES} different field names, and may use no more")
+            }
             Fault::Size => write!(f, "returned more than {} KiB of fields", MAX_TAGGED / 1024),
-            Fault::Again => Ok(()),
+            Fault::Name(Unknown::New) => Ok(()),
         }
     }
-}
-
-/// Where the string at `index` is, and its length.
-///
-/// # Safety
-///
-/// There must be a string.
-#[inline]
-unsafe fn bytes(state: *mut ffi::lua_State, index: c_int) -> (*const u8, usize) {
-    let mut length = 0;
-    // SAFETY: the value is a string, so it is neither converted nor moved.
-    let start = unsafe { ffi::lua_tolstring(state, index, &raw mut length) };
-    (start.cast(), length)
 }
 
 /// The value at `index` in words: a string or number itself, of others nothing.

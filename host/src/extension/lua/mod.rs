@@ -8,6 +8,7 @@
 //! [`call`] runs the decoder, [`watch`] interrupts it.
 
 mod call;
+mod names;
 mod watch;
 
 use std::os::fd::OwnedFd;

@@ -143,6 +143,39 @@ fn both_generations_have_a_program_and_fields_sorted_by_name() {
 }
 
 #[test]
+fn the_example_of_the_manual_reads_its_object_and_names_every_flag() {
+    let folder = Folder::new("example");
+    fs::write(folder.0.join("gso.bpf.o"), b"\x7fELF\xff").unwrap();
+    let script = folder.script(include_str!("../../../../docs/examples/gso.lua"));
+    let mut script = Script::load(&script, Print::Stdout, None, Box::new(|message| panic!("{message}"))).unwrap();
+    assert_eq!(script.program(), Some(&b"\x7fELF\xff"[..]));
+    let mut batch = Batch::default();
+    for gso_type in [1_u32, 0, 0x8000_0012, 1 << 18, 1] {
+        let mut data = [
+            &2948_u32.to_ne_bytes()[..],
+            &1448_u16.to_ne_bytes(),
+            &2_u16.to_ne_bytes(),
+        ]
+        .concat();
+        data.extend(gso_type.to_ne_bytes());
+        data.resize(DATA, 0);
+        event(EventKind::Entry, &data, &mut batch);
+    }
+    script.decode(&mut batch);
+    let types = ["TCPV4", "<none>", "DODGY|TCPV6|0x80000000", "FRAGLIST", "TCPV4"];
+    let expected = types.map(|gso_type| {
+        [
+            "gso_segs=2",
+            "gso_size=1448",
+            &format!("gso_type={gso_type}"),
+            "len=2948",
+        ]
+        .map(str::to_owned)
+    });
+    assert_eq!(fields(&batch), expected);
+}
+
+#[test]
 fn of_two_generations_in_one_script_the_newer_counts() {
     let text = "api_version = 1
         program = 'new'; function emit() return 'old' end
@@ -438,6 +471,29 @@ fn a_result_that_cannot_be_shown_names_the_key_and_the_type() {
         let told = said[0].split_once("where it fails: ").unwrap().1;
         assert_eq!(told, format!("DIR/s.lua:2: decode() {message}"));
     }
+}
+
+#[test]
+fn memory_that_runs_out_costs_events_their_fields_and_no_more() {
+    let text = "api_version = 1 function decode() return {n = 1} end";
+    let (script, told, _folder) = load("memory", text);
+    let mut script = script.unwrap();
+    let mut batch = Batch::default();
+    for _ in 0..3 {
+        event(EventKind::Entry, &[0; DATA], &mut batch);
+    }
+    let mut undecoded = batch.clone();
+    // Nothing is left, not even for the string that the decoder is called with, nor anything to be collected.
+    script.lua.gc_collect().unwrap();
+    script.lua.gc_collect().unwrap();
+    script.lua.set_memory_limit(script.lua.used_memory() + 1).unwrap();
+    script.decode(&mut batch);
+    assert!(fields(&batch).iter().all(Vec::is_empty));
+    assert!(told.borrow()[0].contains("memory error: not enough memory"), "{told:?}");
+    script.lua.set_memory_limit(0).unwrap();
+    script.decode(&mut undecoded);
+    assert_eq!(fields(&undecoded), [["n=1"], ["n=1"], ["n=1"]]);
+    assert_eq!(script.finish().failed, 3);
 }
 
 #[test]

@@ -142,7 +142,9 @@ impl Calls {
             if readable(&[end], Some(PATIENCE)).contains(&true) {
                 return;
             }
-            if number % 2 == 1 && self.number.load(Ordering::Acquire) == number {
+            let same = self.number.load(Ordering::Acquire) == number;
+            // Once a call: a second signal would begin to count anew, and on a slow machine without end.
+            if number % 2 == 1 && same && self.overdue.load(Ordering::Relaxed) != number {
                 self.overdue.store(number, Ordering::Release);
                 // SAFETY: the call takes numbers only. A thread that has ended meanwhile makes it fail.
                 unsafe {

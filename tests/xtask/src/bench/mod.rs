@@ -3,6 +3,7 @@
 //! It measures in guests that count instructions, prints figures, and judges them only with a word: a slow row is not
 //! an error, a row that could not be measured is.
 
+mod extension;
 mod figures;
 mod measure;
 mod rows;
@@ -32,6 +33,14 @@ struct Request {
 
 /// Runs `cargo xtask bench ARGUMENTS`.
 pub fn run(arguments: &[String]) -> Result<()> {
+    match arguments {
+        [first] if first == "extension" => return extension::run(None),
+        [first, option, kernel] if first == "extension" && option == "--kernel" => {
+            return extension::run(Some(kernel.parse()?));
+        }
+        [first, ..] if first == "extension" => bail!("bench extension takes --kernel VERSION and nothing else"),
+        _ => {}
+    }
     let request = parse(arguments)?;
     let rows = select(&request)?;
     let ipft = build::release()?;
@@ -67,8 +76,8 @@ fn parse(arguments: &[String]) -> Result<Request> {
     let mut arguments = arguments.iter();
     match arguments.next().map(String::as_str) {
         Some("kernel") => {}
-        Some(other) => bail!("there is no benchmark '{other}'; there is: kernel"),
-        None => bail!("bench needs to know which benchmark; there is: kernel"),
+        Some(other) => bail!("there is no benchmark '{other}'; there are: kernel, extension"),
+        None => bail!("bench needs to know which benchmark; there are: kernel, extension"),
     }
     let mut request = Request::default();
     while let Some(argument) = arguments.next() {

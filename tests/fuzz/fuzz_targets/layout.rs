@@ -1,0 +1,18 @@
+//! Bytes from anybody as the types of an extension: reading the layout must not panic, hang or allocate without bound,
+//! and every layout must be shown by a sink.
+//!
+//! Run with `cargo xtask fuzz layout`; any `.BTF` section of an extension is a good seed.
+
+#![no_main]
+
+use ipft::extension::layout;
+use ipft::kernel::btf::Btf;
+use libfuzzer_sys::fuzz_target;
+
+mod show;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(btf) = Btf::parse(data) {
+        show::show(layout::read(&btf));
+    }
+});

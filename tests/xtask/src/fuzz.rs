@@ -1,0 +1,183 @@
+//! `cargo xtask fuzz`: runs the fuzzers of `tests/fuzz`, each on seeds that are made here.
+//!
+//! What they find is in `target/fuzz`: the corpus of each target, which is kept from run to run, and under `artifacts`
+//! the input that made one stop. The compiler that builds ipft builds them, too: all that they need beyond it are the
+//! passes that count what was executed. A sanitizer, which a nightly compiler would offer, has little to look for in
+//! code without `unsafe`; sums that overflow are found by the compiler's own checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::progress::{Step, step};
+use crate::{packages, workspace};
+
+/// The programs of `tests/fuzz`.
+const TARGETS: [&str; 4] = ["btf", "kernel", "layout", "object"];
+
+/// What makes the compiler count: libFuzzer looks for inputs that reach new code, and at what code compares.
+const COVERAGE: [&str; 7] = [
+    "--cfg=fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Ccodegen-units=1",
+];
+
+/// Seconds that each runs unless told otherwise.
+const SECONDS: u32 = 20;
+/// An input that takes longer than this is a find: all of them are small.
+const SLOW: u32 = 10;
+/// Bytes of an input; real objects of extensions have five to ten thousand.
+const LONGEST: u32 = 32 << 10;
+/// MiB of memory above which an input is a find.
+const MEMORY: u32 = 1024;
+
+/// Runs the targets that the arguments name, or all.
+pub fn run(arguments: &[String]) -> Result<()> {
+    let mut seconds = SECONDS;
+    let mut targets = Vec::new();
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(argument) = arguments.next() {
+        let value = match argument.split_once('=') {
+            Some(("--seconds", value)) => Some(value),
+            None if argument == "--seconds" => Some(arguments.next().context("--seconds needs a value")?),
+            _ => None,
+        };
+        match value {
+            Some(value) => {
+                seconds = value
+                    .parse()
+                    .ok()
+                    .filter(|seconds| *seconds > 0)
+                    .with_context(|| format!("--seconds: '{value}' is not a number from 1 to {}", u32::MAX))?;
+            }
+            None if TARGETS.contains(&argument) => targets.push(argument),
+            None => bail!(
+                "fuzz has no option and no target {argument}; the targets are {}",
+                TARGETS.join(", ")
+            ),
+        }
+    }
+    if targets.is_empty() {
+        targets = TARGETS.to_vec();
+    }
+    packages::install(&[packages::BUILD, packages::FUZZ])?;
+    let programs = build(&targets)?;
+    let seeds = seeds()?;
+    for target in targets {
+        fuzz(&programs.join(target), target, &seeds, seconds)?;
+    }
+    Ok(())
+}
+
+/// Where everything is.
+fn folder() -> PathBuf {
+    workspace::target().join("fuzz")
+}
+
+fn made(folder: PathBuf) -> Result<PathBuf> {
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Builds the targets; the folder that they are in.
+fn build(targets: &[&str]) -> Result<PathBuf> {
+    // With a target named, build scripts and what runs in the compiler are built without coverage.
+    let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut cargo = workspace::cargo();
+    cargo
+        .args(["build", "--release", "--target", &machine])
+        .arg("--manifest-path")
+        .arg(workspace::root().join("tests/fuzz/Cargo.toml"))
+        .args(targets.iter().flat_map(|target| ["--bin", target]))
+        .env("CARGO_TARGET_DIR", folder())
+        .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
+    step("build the fuzzers").run(cargo)?;
+    Ok(folder().join(machine).join("release"))
+}
+
+/// Makes the seeds: the objects of the tests' extensions, and what is in their section `.BTF`. Nothing of it is in the
+/// repository, and it is of the compiler that there is.
+fn seeds() -> Result<PathBuf> {
+    let seeds = folder().join("seeds");
+    if seeds.is_dir() {
+        fs::remove_dir_all(&seeds).with_context(|| format!("remove {}", seeds.display()))?;
+    }
+    for target in TARGETS {
+        made(seeds.join(target))?;
+    }
+    let sources = workspace::root().join("host/tests/extension");
+    let step = step("make seeds");
+    let list = fs::read_dir(&sources).with_context(|| format!("read {}", sources.display()))?;
+    for entry in list {
+        let source = entry.with_context(|| format!("read {}", sources.display()))?.path();
+        if source.extension().is_some_and(|extension| extension == "c") {
+            seed(&step, &source, &seeds)?;
+        }
+    }
+    Ok(seeds)
+}
+
+fn seed(step: &Step, source: &Path, seeds: &Path) -> Result<()> {
+    let name = source.file_stem().unwrap_or_default();
+    let object = seeds.join("object").join(name);
+    let types = seeds.join("layout").join(name);
+    let mut clang = Command::new("clang");
+    clang
+        .args(["-target", "bpf", "-O2", "-g", "-c"])
+        .arg(source)
+        .arg("-o")
+        .arg(&object);
+    step.run(clang)?;
+    let mut objcopy = Command::new("llvm-objcopy");
+    objcopy
+        .arg(format!("--dump-section=.BTF={}", types.display()))
+        .args([object.as_path(), Path::new("/dev/null")]);
+    step.run(objcopy)?;
+    // The first byte says where in the rest one BTF ends and another one begins that continues it: at its end.
+    let bytes = fs::read(&types).with_context(|| format!("read {}", types.display()))?;
+    let path = seeds.join("btf").join(name);
+    fs::write(&path, [&[u8::MAX], &bytes[..]].concat()).with_context(|| format!("write {}", path.display()))
+}
+
+/// Runs one target, and says how many inputs it tried.
+fn fuzz(program: &Path, target: &str, seeds: &Path, seconds: u32) -> Result<()> {
+    let corpus = made(folder().join("corpus").join(target))?;
+    let artifacts = made(folder().join("artifacts").join(target))?;
+    let temporary = made(folder().join("tmp"))?;
+    let step = step(format!("fuzz {target} for {seconds} s"));
+    let output = Command::new(program)
+        .args([&corpus, &seeds.join(target)])
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-timeout={SLOW}"))
+        .arg(format!("-max_len={LONGEST}"))
+        .arg(format!("-rss_limit_mb={MEMORY}"))
+        .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        .args(["-verbosity=0", "-print_final_stats=1"])
+        // A target that ends as fuzzers do cannot clean up behind itself.
+        .env("TMPDIR", &temporary)
+        .output()
+        .with_context(|| format!("run {}", program.display()))?;
+    drop(step);
+    fs::remove_dir_all(&temporary).with_context(|| format!("remove {}", temporary.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!(
+            "the fuzzer {target} stopped ({}); the input is in {}, and {} INPUT repeats it\n{said}",
+            output.status,
+            artifacts.display(),
+            program.display()
+        );
+    }
+    let tried = said
+        .lines()
+        .find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))
+        .context("the fuzzer ended without saying what it did")?;
+    println!("{target}: {} inputs in {seconds} s, no find", tried.trim());
+    Ok(())
+}
