@@ -1,5 +1,6 @@
 //! What extensions show of each packet: the same, in C, as an object and as scripts, on every kernel, by every backend.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ipft_e2e::fields::{self, Fields, Picture};
@@ -99,6 +100,15 @@ fn number(fields: &Fields, name: &str) -> u64 {
     value.parse().unwrap_or_else(|_| panic!("{name}: {fields:?}"))
 }
 
+/// Whether no two packets are shown as one: none of them passes any of the functions twice. Nobody asked to see how they
+/// are freed.
+fn keeps_packets_apart(picture: &Picture) {
+    for packet in picture {
+        let functions: BTreeSet<&str> = packet.iter().map(|(function, _)| function.as_str()).collect();
+        assert_eq!(functions.len(), packet.len(), "several packets as one: {packet:?}");
+    }
+}
+
 /// Whether the segments that the fields promise are what the packet has room for.
 fn shows_late_segmentation(picture: &Picture) {
     for function in ["ip_output", "ip_local_deliver", "tcp_v4_rcv"] {
@@ -137,6 +147,7 @@ fn all_kinds_show_the_same_numbers_in_all_outputs(kernel: Kernel) {
         let name = |(kind, output): &(&str, &str)| format!("{backend}-{kind}-{output}");
         let first = picture(kernel, &name(&runs[0]), runs[0].1);
         shows_late_segmentation(&first);
+        keeps_packets_apart(&first);
         for run in &runs[1..] {
             let same = picture(kernel, &name(run), run.1) == first;
             assert!(same, "{} shows something else than {}", name(run), name(&runs[0]));
