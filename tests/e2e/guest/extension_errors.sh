@@ -21,7 +21,7 @@ datagrams() {
 
 # aftermath NAME: what is left of it.
 aftermath() {
-	ls -A "$TMPDIR" >"/out/$1.files"
+	ls -A /tmp/of-ipft >"/out/$1.files"
 	left_behind "/out/$1"
 }
 
@@ -50,7 +50,7 @@ interrupted() {
 	"${@:3}" >"/out/$name.out" 2>"/out/$name.err" &
 	pid=$!
 	wait_until 60 test -e "$2"
-	ls -A "$TMPDIR" >"/out/$name.during"
+	ls -A /tmp/of-ipft >"/out/$name.during"
 	kill -INT "$pid"
 	wait "$pid" || code=$?
 	echo "$code" >"/out/$name.exit"

@@ -215,6 +215,25 @@ fn the_perf_buffer_carries_the_same(kernel: Kernel) {
     assert!(picture(kernel, "perf", "jsonl") == picture(kernel, "ring", "jsonl"));
 }
 
+fn json_lines_keep_to_their_schema(kernel: Kernel) {
+    let schema = std::fs::read_to_string(project("docs/jsonl.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let runs = plans(kernel).into_iter().flat_map(|(backend, runs)| {
+        let typed = runs.into_iter().filter(|(_, output)| *output == "jsonl");
+        typed.map(move |(kind, output)| format!("{backend}-{kind}-{output}"))
+    });
+    let runs: Vec<String> = runs.chain(["owner".into(), "graph".into()]).collect();
+    assert!(runs.len() > 2, "{runs:?}");
+    for run in runs {
+        for line in left(kernel).text(&format!("{run}.out")).lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            schema
+                .validate(&line)
+                .unwrap_or_else(|error| panic!("{run}: {error}: {line}"));
+        }
+    }
+}
+
 fn nothing_is_left_behind(kernel: Kernel) {
     assert_eq!(left(kernel).text("all.left"), "");
     let files = left(kernel).text("files");
@@ -260,6 +279,7 @@ on_every_kernel!(
     a_file_name_is_a_name,
     all_kinds_show_the_same_numbers_in_all_outputs,
     entries_have_fields_in_a_graph_and_returns_have_none,
+    json_lines_keep_to_their_schema,
     nothing_is_left_behind,
     the_owner_of_a_socket_is_shown,
     the_perf_buffer_carries_the_same,
