@@ -145,13 +145,22 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 		return probe(ctx, ARGUMENT(position), argument, role);           \
 	}
 
+/* As an address with a type where probe() makes it one: the hash of the two is not the same. */
+static __always_inline int forget_silently(__u64 skb, enum role role)
+{
+	if (bpf_ksym_exists(bpf_rdonly_cast))
+		forget((__u64)bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff)), TYPED, role);
+	else
+		forget(skb, NUMBER, role);
+	return UNTRACED;
+}
+
 /* Functions that identity needs although the user did not ask to see them. */
 #define SILENT(name, position, role)                                             \
 	SEC(SECTION)                                                             \
 	int ipft_##name(CONTEXT *ctx)                                                   \
 	{                                                                        \
-		forget(ARGUMENT(position), NUMBER, role);                                \
-		return UNTRACED;                                           \
+		return forget_silently(ARGUMENT(position), role);                        \
 	}
 
 #define ALL_PROGRAMS                                  \

@@ -23,11 +23,19 @@ pub struct Left {
 /// directory; a command that fails ends it. `name` is the folder's name: no two scripts share one. The script finds
 /// `files` in `$WORK`.
 pub fn run(name: &str, kernel: Kernel, files: &[&Path], script: &str) -> Result<Left> {
+    run_with_memory(name, kernel, files, script, 2048)
+}
+
+/// The same in a guest with so many MiB of memory, which the files take part of.
+pub fn run_with_memory(name: &str, kernel: Kernel, files: &[&Path], script: &str, mib: u32) -> Result<Left> {
     let folder = workspace::target().join("e2e").join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("remove the older {}", folder.display()))?;
     }
-    let guest = Guest::new(kernel).out(&folder).timeout(Duration::from_secs(1200));
+    let guest = Guest::new(kernel)
+        .out(&folder)
+        .memory(mib)
+        .timeout(Duration::from_secs(1200));
     let guest = files.iter().fold(guest, |guest, file| guest.file(file));
     let output = guest.run_script(&format!("WORK=$PWD\ncd /out\n{LIBRARY}\n{script}"))?;
     let said = format!("{}\n{}", output.stdout, output.stderr);

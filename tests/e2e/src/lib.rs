@@ -6,6 +6,8 @@
 //! their description. It uses `xtask` to get at guests, and never the `ipft` crate.
 
 pub mod calls;
+pub mod compiler;
+pub mod fields;
 pub mod guest;
 pub mod jsonl;
 pub mod shape;

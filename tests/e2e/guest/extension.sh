@@ -1,0 +1,112 @@
+# One kernel, all its backends: what extensions of every kind show of a TCP transfer that is segmented late.
+#
+#   PLANS   an array: a backend and, behind a slash, what to trace with at the same time, each as KIND-OUTPUT. KIND is
+#           c, o, decode (a script) or dump (a script of the older generation)
+#   FEW     a regular expression for a handful of functions on the packets' way
+#
+# Leaves NAME.out, .err and .exit for each NAME of
+#   BACKEND-KIND-OUTPUT
+#   gso, published, skeleton, owner, and graph, perf, ring (JSON lines)
+# and cgroup.id, the id of the control group of what sends.
+
+SENDER=1234
+KIT=$WORK/clang
+export KEEP=/tmp/kept.o
+COMPILER="bash $WORK/keep.sh $KIT/ld.so --library-path $KIT/lib $KIT/clang"
+
+network_pair
+mark_namespace a b
+mkdir /tmp/cgroup /tmp/made
+mount -t cgroup2 cgroup2 /tmp/cgroup
+mkdir /tmp/cgroup/sender
+stat -c %i /tmp/cgroup/sender >cgroup.id
+
+# transfer: sends more than fits into one packet, as user $SENDER in a control group of its own.
+transfer() {
+	local listener
+	ip netns exec b nc -l -n 8000 >/tmp/received &
+	listener=$!
+	wait_until 10 sh -c 'ip netns exec b ss -Hltn sport = :8000 | grep -q .'
+	head -c 100000 /dev/zero | sh -c 'echo $$ >/tmp/cgroup/sender/cgroup.procs
+		exec ip netns exec a setpriv --reuid '"$SENDER"' --clear-groups nc -N -n -w 10 10.0.0.2 8000'
+	wait "$listener"
+	[ "$(stat -c %s /tmp/received)" -eq 100000 ]
+	settle
+}
+
+declare -A pids
+
+# begin NAME ARGS...: starts a tracer without waiting for it.
+begin() {
+	local name=$1
+	shift
+	note "$name"
+	ipft -m "$MARK" "$@" >"$name.out" 2>"$name.err" &
+	pids[$name]=$!
+}
+
+# record: waits for the tracers that were begun, lets them see a transfer, and ends them.
+record() {
+	local name code
+	for name in "${!pids[@]}"; do
+		wait_until 120 sh -c "grep -q 'Trace ready!' $name.err || ! kill -0 ${pids[$name]} 2>/dev/null" || :
+	done
+	note "traffic for ${!pids[*]}"
+	transfer
+	kill -TERM "${pids[@]}" 2>/dev/null || :
+	for name in "${!pids[@]}"; do
+		code=0
+		wait "${pids[$name]}" || code=$?
+		echo "$code" >"$name.exit"
+	done
+	pids=()
+	note "recorded"
+}
+
+# As a user has them: beside each other, in a folder that can be written.
+cd /tmp/made
+cp "$WORK"/examples/* "$WORK"/published.* .
+ipft --gen bpf-module-header >ipft_module.h
+ipft --gen bpf-module-skeleton >skeleton.c
+# A name is a name.
+cp gso.c "it's \"gso\"; touch pwned \$(touch pwned).c"
+cd /out
+
+# Everything that is loaded on demand is, and every table that fills itself has, before the first trace.
+transfer
+
+export CC=$COMPILER CFLAGS='-Wall -Werror' GSO_OBJECT=/tmp/made/gso.bpf.o
+compiled() {
+	KEEP=/tmp/made/$1.bpf.o begin "$1" -r "$FEW" -o jsonl -e "/tmp/made/$1.c"
+}
+compiled gso
+compiled published
+compiled skeleton
+compiled owner
+record
+
+# From here on, only what says so has a compiler.
+unset CC
+for plan in "${PLANS[@]}"; do
+	for run in ${plan#*/}; do
+		backend=${plan%%/*} kind=${run%-*} output=${run#*-}
+		case $kind in
+		c) CC=$COMPILER FILE="/tmp/made/it's \"gso\"; touch pwned \$(touch pwned).c" ;;
+		o) FILE=/tmp/made/gso.bpf.o ;;
+		decode) FILE=/tmp/made/gso.lua ;;
+		dump) FILE=/tmp/made/published.lua ;;
+		esac
+		export CC
+		begin "$backend-$run" -b "$backend" -r "$FEW" -o "$output" -e "$FILE"
+		unset CC
+	done
+	record
+done
+
+# As a call graph, and through the other buffer.
+begin graph -t function_graph -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
+begin perf --perf-page-count 64 -r "$FEW" -o jsonl -e /tmp/made/published.bpf.o
+begin ring -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
+record
+left_behind all
+ls -A /tmp/made /tmp /out >files
