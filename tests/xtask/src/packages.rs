@@ -131,3 +131,15 @@ pub fn add_wasm_target() -> Result<()> {
         .args(["target", "add", WASM_TARGET]);
     step(format!("add the target {WASM_TARGET}")).run(add)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_names_what_a_build_needs() {
+        let readme = std::fs::read_to_string(crate::workspace::root().join("README.md")).unwrap();
+        let named = readme.lines().find_map(|line| line.strip_prefix("apt-get install "));
+        assert_eq!(named, Some(BUILD.join(" ").as_str()));
+    }
+}
