@@ -61,6 +61,23 @@ end_ipft() {
 	echo "$code" >"$1.exit"
 }
 
+# undisturbed "NAME..." COMMAND...: runs a command that leaves traces of these names. The kernel does not run a program
+# that an interrupt has caught running. ipft counts what it did not see for that, but a test that is about all that
+# happened needs another trace: the command runs again then, three times in all.
+undisturbed() {
+	local names=$1 name disturbed
+	shift
+	for _ in 1 2 3; do
+		"$@"
+		disturbed=
+		for name in $names; do
+			! grep -qs 'probe hit inside another probe' "$name.err" || disturbed=$name
+		done
+		[ -n "$disturbed" ] || return 0
+		note "$disturbed was disturbed by an interrupt"
+	done
+}
+
 # settle: until what was sent has arrived and been freed, delayed TCP acknowledgements among it.
 settle() {
 	sleep 0.3

@@ -79,17 +79,24 @@ export CC=$COMPILER CFLAGS='-Wall -Werror' GSO_OBJECT=/tmp/made/gso.bpf.o
 compiled() {
 	KEEP=/tmp/made/$1.bpf.o begin "$1" -r "$FEW" -o jsonl -e "/tmp/made/$1.c"
 }
-compiled gso
-compiled published
-compiled skeleton
-compiled owner
-record
+of_sources() {
+	local name
+	for name in gso published skeleton owner; do
+		compiled "$name"
+	done
+	record
+}
+undisturbed "gso published skeleton owner" of_sources
 
 # From here on, only what says so has a compiler.
 unset CC
-for plan in "${PLANS[@]}"; do
-	for run in ${plan#*/}; do
-		backend=${plan%%/*} kind=${run%-*} output=${run#*-}
+
+# of_backend BACKEND RUN...
+of_backend() {
+	local backend=$1 run kind
+	shift
+	for run; do
+		kind=${run%-*}
 		case $kind in
 		c) CC=$COMPILER FILE="/tmp/made/it's \"gso\"; touch pwned \$(touch pwned).c" ;;
 		o) FILE=/tmp/made/gso.bpf.o ;;
@@ -97,16 +104,27 @@ for plan in "${PLANS[@]}"; do
 		dump) FILE=/tmp/made/published.lua ;;
 		esac
 		export CC
-		begin "$backend-$run" -b "$backend" -r "$FEW" -o "$output" -e "$FILE"
+		begin "$backend-$run" -b "$backend" -r "$FEW" -o "${run#*-}" -e "$FILE"
 		unset CC
 	done
 	record
+}
+for plan in "${PLANS[@]}"; do
+	backend=${plan%%/*} names=
+	for run in ${plan#*/}; do
+		names+=" $backend-$run"
+	done
+	# shellcheck disable=SC2086 # the runs are words
+	undisturbed "$names" of_backend "$backend" ${plan#*/}
 done
 
 # As a call graph, and through the other buffer.
-begin graph -t function_graph -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
-begin perf --perf-page-count 64 -r "$FEW" -o jsonl -e /tmp/made/published.bpf.o
-begin ring -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
-record
+of_others() {
+	begin graph -t function_graph -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
+	begin perf --perf-page-count 64 -r "$FEW" -o jsonl -e /tmp/made/published.bpf.o
+	begin ring -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
+	record
+}
+undisturbed "graph perf ring" of_others
 left_behind all
 ls -A /tmp/made /tmp /out >files

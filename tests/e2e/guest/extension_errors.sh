@@ -93,9 +93,9 @@ refused a-folder -e .o
 refused unknown-kind -e wrong.txt
 refused two -e good.o -s good.lua
 refused unknown-gen --gen nonsense
-shown good -e good.o
-shown drops -e drops.o
-shown drops-jsonl -o jsonl -e drops.o
+undisturbed /out/good shown good -e good.o
+undisturbed /out/drops shown drops -e drops.o
+undisturbed /out/drops-jsonl shown drops-jsonl -o jsonl -e drops.o
 
 # Scripts that are refused.
 script() {
@@ -124,10 +124,10 @@ script nested <<<$'api_version = 1\nfunction decode(data)\n  return { deep = { 1
 script odd <<<$'api_version = 1\nlocal n = 0\nfunction decode(data)\n  n = n + 1\n  if n == 2 then error("the second") end\n  return { n = n }\nend'
 script fini <<<$'api_version = 1\nfunction fini()\n  error("in the end")\nend'
 for name in event nested odd fini; do
-	shown "lua-$name" -s "$name.lua"
+	undisturbed "/out/lua-$name" shown "lua-$name" -s "$name.lua"
 	aftermath "lua-$name"
 done
-shown lua-event-jsonl -o jsonl -s event.lua
+undisturbed /out/lua-event-jsonl shown lua-event-jsonl -o jsonl -s event.lua
 script print <<'END'
 api_version = 1
 program = io.open("good.o", "rb"):read("a")
@@ -137,7 +137,7 @@ function decode(data) print("event") return { len = string.unpack("=I4", data) }
 function fini() io.write("fini\n") end
 END
 for output in aggregate json jsonl; do
-	shown "lua-print-$output" -o "$output" -s print.lua
+	undisturbed "/out/lua-print-$output" shown "lua-print-$output" -o "$output" -s print.lua
 done
 script endless <<<$'api_version = 1\nfunction decode(data)\n  io.open("/tmp/decoding", "w"):close()\n  while true do end\nend'
 rm -f decoding

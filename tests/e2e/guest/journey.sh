@@ -36,7 +36,7 @@ traffic
 for backend in "${BACKENDS[@]}"; do
 	name=${backend%%/*} regex=${backend#*/}
 	for tracer in function function_graph; do
-		trace "$name-$tracer" -b "$name" -t "$tracer" -r "$regex" -o jsonl
+		undisturbed "$name-$tracer" trace "$name-$tracer" -b "$name" -t "$tracer" -r "$regex" -o jsonl
 	done
 	if start_ipft "$name-killed" -m "$MARK" -b "$name" -t function_graph -r "$FEW"; then
 		attached >"$name-killed.during"
@@ -47,13 +47,17 @@ for backend in "${BACKENDS[@]}"; do
 done
 
 # The three outputs, each by a tracer of its own, at the same time: what they see is the same.
-declare -A pids
-for output in jsonl json aggregate; do
-	start_ipft "$output" -m "$MARK" -t function_graph -r "$SHARED" -o "$output"
-	pids[$output]=$IPFT_PID
-done
-traffic
-for output in jsonl json aggregate; do
-	IPFT_PID=${pids[$output]}
-	end_ipft "$output"
-done
+three_outputs() {
+	local output
+	local -A pids
+	for output in jsonl json aggregate; do
+		start_ipft "$output" -m "$MARK" -t function_graph -r "$SHARED" -o "$output"
+		pids[$output]=$IPFT_PID
+	done
+	traffic
+	for output in jsonl json aggregate; do
+		IPFT_PID=${pids[$output]}
+		end_ipft "$output"
+	done
+}
+undisturbed "jsonl json aggregate" three_outputs

@@ -26,8 +26,8 @@ trace() {
 	end_ipft "$name"
 }
 
-trace large
-trace small-ring --ring-size 4K
-trace large-perf --perf-page-count 1024
-trace small-perf --perf-page-count 1
-trace small-ring-graph --ring-size 4K -t function_graph
+undisturbed large trace large
+undisturbed small-ring trace small-ring --ring-size 4K
+undisturbed large-perf trace large-perf --perf-page-count 1024
+undisturbed small-perf trace small-perf --perf-page-count 1
+undisturbed small-ring-graph trace small-ring-graph --ring-size 4K -t function_graph

