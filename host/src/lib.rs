@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod event;
 pub mod extension;
 pub mod kernel;
+pub mod plugin;
 pub mod probe;
 pub mod probe_server;
 pub mod session;

@@ -1,0 +1,13 @@
+//! What a plugin says of itself, and what the user lets it do: everything about a plugin that needs none of its code to
+//! run.
+//!
+//! A plugin is a file that somebody else built, so that all of it is checked here before `sink` runs it. This room may
+//! import nothing of the crate.
+
+mod description;
+mod grants;
+
+pub use description::{
+    Description, DescriptionError, MAX_DESCRIPTION, OptionError, OptionSpec, OptionType, OptionValues, SECTION,
+};
+pub use grants::{DirGrant, Grants, Limits};
