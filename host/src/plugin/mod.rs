@@ -6,6 +6,7 @@
 
 mod description;
 mod grants;
+pub mod inspect;
 
 pub use description::{
     Description, DescriptionError, MAX_DESCRIPTION, OptionError, OptionSpec, OptionType, OptionValues, SECTION,
