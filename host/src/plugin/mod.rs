@@ -9,6 +9,7 @@ mod grants;
 mod language;
 mod lookup;
 mod stream;
+pub mod inspect;
 
 pub use description::{
     Description, DescriptionError, MAX_DESCRIPTION, OptionError, OptionSpec, OptionType, OptionValues, SECTION,
