@@ -6,6 +6,7 @@
 
 mod description;
 mod grants;
+pub mod inspect;
 mod language;
 mod lookup;
 mod stream;
