@@ -8,6 +8,8 @@ mod description;
 mod grants;
 mod language;
 mod lookup;
+pub mod new;
+pub mod pack;
 mod stream;
 pub mod inspect;
 
