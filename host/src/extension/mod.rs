@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lua;
 pub mod object;
 pub mod symbols;
+pub mod wasm;
 
 use std::fs::File;
 use std::io::{self, Read};
