@@ -39,6 +39,7 @@ struct State {
     names: Vec<String>,
     functions: Vec<String>,
     events: u64,
+    tagged: bool,
 }
 
 thread_local! {
@@ -98,10 +99,9 @@ impl decoder::Guest for Complete {
 
 impl sink::Guest for Complete {
     fn start(trace: sink::Trace, _: Options) -> Result<(), String> {
-        match trace.encoding.as_str() {
-            "tagged" => Ok(()),
-            other => Err(format!("the encoding is {other}")),
-        }
+        // Without its own fields there is nothing to show: it only counts.
+        with(|state| state.tagged = trace.encoding == "tagged");
+        Ok(())
     }
 
     fn learn(functions: Vec<sink::Function>, names: Vec<String>) {
@@ -121,6 +121,9 @@ impl sink::Guest for Complete {
                 .ok_or("a payload outside the batch's")?;
             let line = with(|state| {
                 state.events += 1;
+                if !state.tagged {
+                    return Ok(None);
+                }
                 let fields = fields(&state.names, bytes)?;
                 Ok::<_, String>(
                     (!fields.is_empty())
@@ -143,28 +146,34 @@ impl sink::Guest for Complete {
     }
 }
 
-/// Tagged values as text.
-fn fields(names: &[String], mut bytes: &[u8]) -> Result<Vec<String>, String> {
+/// Tagged values as text. They end where the bytes are not what they should be.
+fn fields(names: &[String], mut bytes: &[u8]) -> Vec<String> {
     let mut fields = Vec::new();
-    while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
-        let name = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
-        let name = names.get(name as usize).ok_or("a name that was not told")?;
-        let (value, rest) = match head[4] {
-            0 => {
-                let (value, rest) = rest.split_first_chunk::<8>().ok_or("half a number")?;
-                (i64::from_le_bytes(*value).to_string(), rest)
-            }
-            2 => {
-                let (length, rest) = rest.split_first_chunk::<4>().ok_or("half a length")?;
-                let (text, rest) = rest
-                    .split_at_checked(u32::from_le_bytes(*length) as usize)
-                    .ok_or("half a text")?;
-                (String::from_utf8_lossy(text).into_owned(), rest)
-            }
-            other => return Err(format!("the type {other}")),
-        };
-        fields.push(format!("{name}={value}"));
+    while let Some((field, rest)) = field(names, bytes) {
+        fields.push(field);
         bytes = rest;
     }
-    Ok(fields)
+    fields
+}
+
+fn field<'a>(names: &[String], bytes: &'a [u8]) -> Option<(String, &'a [u8])> {
+    let (head, rest) = bytes.split_first_chunk::<5>()?;
+    let name = names.get(u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize)?;
+    let (value, rest) = match head[4] {
+        0 => {
+            let (value, rest) = rest.split_first_chunk::<8>()?;
+            (i64::from_le_bytes(*value).to_string(), rest)
+        }
+        1 => {
+            let (value, rest) = rest.split_first_chunk::<8>()?;
+            (f64::from_le_bytes(*value).to_string(), rest)
+        }
+        2 => {
+            let (length, rest) = rest.split_first_chunk::<4>()?;
+            let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            (String::from_utf8_lossy(text).into_owned(), rest)
+        }
+        _ => return None,
+    };
+    Some((format!("{name}={value}"), rest))
 }
