@@ -121,15 +121,15 @@ impl sink::Guest for Complete {
                 .ok_or("a payload outside the batch's")?;
             let line = with(|state| {
                 state.events += 1;
-                if !state.tagged {
-                    return Ok(None);
-                }
-                let fields = fields(&state.names, bytes)?;
-                Ok::<_, String>(
-                    (!fields.is_empty())
-                        .then(|| format!("{} {}\n", state.functions[event.function as usize], fields.join(" "))),
-                )
-            })?;
+                let fields = match state.tagged {
+                    true => fields(&state.names, bytes),
+                    false => Vec::new(),
+                };
+                (!fields.is_empty()).then(|| {
+                    let function = &state.functions[event.function as usize];
+                    format!("{function} {}\n", fields.join(" "))
+                })
+            });
             if let Some(line) = line {
                 host::write(line.as_bytes());
             }
