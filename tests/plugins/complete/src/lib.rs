@@ -1,7 +1,7 @@
 //! Everything that a plugin can be, in one: `program`, `decoder` and `sink`, written against `wit/` alone.
 //!
 //! The decoder calls the fields `length`, `twice` and `word`. The sink writes a line for each event with fields, and
-//! how many events there were. The option `suffix` ends `word`.
+//! how many events there were. The option `suffix` ends `word`; `fails` makes the sink fail at its first events.
 
 #![cfg(target_family = "wasm")]
 #![expect(unsafe_code, missing_docs, reason = "generated code and a link section")]
@@ -19,7 +19,10 @@ use ipft::plugin::host;
 const DESCRIPTION: &str = r#"{
     "contract": "0.1.0", "name": "complete", "version": "1.0.0", "license": "MIT OR Apache-2.0",
     "about": "Brings kernel code, decodes what it collects, and draws it",
-    "options": [{ "name": "suffix", "type": "string", "default": "!", "help": "What the word ends with" }]
+    "options": [
+        { "name": "suffix", "type": "string", "default": "!", "help": "What the word ends with" },
+        { "name": "fails", "type": "choice", "values": ["no", "trap", "loop"], "default": "no", "help": "At events" }
+    ]
 }"#;
 
 #[used]
@@ -40,6 +43,7 @@ struct State {
     functions: Vec<String>,
     events: u64,
     tagged: bool,
+    fails: String,
 }
 
 thread_local! {
@@ -50,9 +54,9 @@ fn with<T>(change: impl FnOnce(&mut State) -> T) -> T {
     STATE.with_borrow_mut(change)
 }
 
-fn suffix(options: Options) -> String {
-    let found = options.into_iter().find(|(name, _)| name == "suffix");
-    found.map(|(_, value)| value).unwrap_or_default()
+fn value(options: Options, name: &str) -> String {
+    let found = options.into_iter().find(|option| option.0 == name);
+    found.map(|option| option.1).unwrap_or_default()
 }
 
 impl program::Guest for Complete {
@@ -63,7 +67,7 @@ impl program::Guest for Complete {
 
 impl decoder::Guest for Complete {
     fn start(_: decoder::Trace, options: Options) -> Result<(), String> {
-        with(|state| state.suffix = suffix(options));
+        with(|state| state.suffix = value(options, "suffix"));
         Ok(())
     }
 
@@ -98,9 +102,12 @@ impl decoder::Guest for Complete {
 }
 
 impl sink::Guest for Complete {
-    fn start(trace: sink::Trace, _: Options) -> Result<(), String> {
+    fn start(trace: sink::Trace, options: Options) -> Result<(), String> {
         // Without its own fields there is nothing to show: it only counts.
-        with(|state| state.tagged = trace.encoding == "tagged");
+        with(|state| {
+            state.tagged = trace.encoding == "tagged";
+            state.fails = value(options, "fails");
+        });
         Ok(())
     }
 
@@ -114,6 +121,13 @@ impl sink::Guest for Complete {
     }
 
     fn events(events: Vec<sink::Event>, payload: Vec<u8>) -> Result<(), String> {
+        match with(|state| state.fails.clone()).as_str() {
+            "trap" => core::arch::wasm32::unreachable(),
+            "loop" => loop {
+                std::hint::black_box(());
+            },
+            _ => {}
+        }
         for event in &events {
             let start = event.payload_offset as usize;
             let bytes = payload
