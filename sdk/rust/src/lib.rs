@@ -55,6 +55,7 @@ mod log;
 mod macros;
 mod options;
 mod output;
+mod parts;
 pub mod text;
 mod trace;
 mod tree;
