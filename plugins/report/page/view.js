@@ -41,7 +41,8 @@ class View {
   /** The whole journey in the window. */
   whole() {
     const margin = this.axis.length * 0.012;
-    this.window(-margin, this.axis.length + margin);
+    // The name of a mark stands beside it; that of a bar in it.
+    this.window(-margin, this.axis.length + (this.graph ? margin : 9 * margin));
   }
 
   /** Moves the window onto the time axis. */
@@ -402,22 +403,26 @@ class View {
     c.beginPath();
     c.rect(this.labels, 0, width - this.labels, TIME_HEIGHT);
     c.clip();
-    c.fillStyle = colours.soft;
-    for (const [x, text] of this.ticks()) {
-      c.fillRect(Math.round(x), TIME_HEIGHT - 6, 1, 5);
-      c.fillText(text, x + 4, TIME_HEIGHT / 2);
-    }
+    // How long the waits are matters more than what time it is.
+    const taken = [];
+    c.fillStyle = colours.accent;
     for (const [from, to] of this.axis.cuts) {
       const [left, right] = [this.x(from), this.x(to)];
       const text = duration(to - from);
-      const wide = c.measureText(text).width + 8;
-      c.fillStyle = colours.accent;
+      const wide = c.measureText(text).width;
       c.fillRect(left, TIME_HEIGHT - 3, right - left, 2);
       if (right - left < 24) continue;
-      c.fillStyle = colours.panel;
-      c.fillRect((left + right - wide) / 2, 2, wide, TIME_HEIGHT - 6);
-      c.fillStyle = colours.accent;
-      c.fillText(text, (left + right - wide) / 2 + 4, TIME_HEIGHT / 2);
+      const at = (left + right - wide) / 2;
+      if (taken.length > 0 && taken.at(-1)[1] > at) continue;
+      taken.push([at - 6, at + wide + 6]);
+      c.fillText(text, at, TIME_HEIGHT / 2);
+    }
+    c.fillStyle = colours.soft;
+    for (const [x, text] of this.ticks()) {
+      const end = x + 4 + c.measureText(text).width;
+      if (taken.some(([left, right]) => x < right && end > left)) continue;
+      c.fillRect(Math.round(x), TIME_HEIGHT - 6, 1, 5);
+      c.fillText(text, x + 4, TIME_HEIGHT / 2);
     }
     c.restore();
   }
