@@ -9,8 +9,9 @@ use webdriver::{Browser, DOWN, ENTER, ESCAPE, RIGHT};
 
 /// Writes the page of a recording, and returns where it is.
 fn page(name: &str, recording: &Recording) -> PathBuf {
-    let html = testing::run(report::Page::default(), recording, &[]).expect("the plugin runs");
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}.html"));
+    let title = ("title", name);
+    let html = testing::run(report::Page::default(), recording, &[title]).expect("the plugin runs");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{}.html", name.replace(' ', "-")));
     std::fs::write(&path, html.output).expect("the page can be written");
     path
 }
@@ -59,13 +60,14 @@ const FOUND: &str = "return document.querySelector('#found').textContent";
 
 #[test]
 fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
-    let browser = Browser::start("journey", 1280, 800);
-    browser.open(&page("journey", &ping()));
+    let browser = Browser::start("journey", 1280, 863);
+    browser.open(&page("ping through the NAT router", &ping()));
     assert_eq!(browser.complaints(), [""; 0]);
     assert_eq!(
         browser.number("return performance.getEntriesByType('resource').length"),
         0
     );
+    assert_eq!(browser.text("return document.title"), "ping through the NAT router");
     assert_eq!(browser.number(ROWS), 4);
     assert!(browser.number(COLOURS) > 20, "the lanes are drawn");
     assert_eq!(
@@ -106,6 +108,13 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
         browser.text("return document.querySelector('#calls [aria-selected=true] .name').textContent.trim()"),
         "sk_skb_reason_drop"
     );
+
+    // The picture in the book is this one.
+    browser.run("document.activeElement.blur()");
+    browser.point(2, 2, false);
+    let picture = browser.screenshot();
+    assert!(picture.starts_with(b"\x89PNG\r\n"));
+    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.png"), picture).expect("it can be written");
 
     // A search filters the packets, counts, and goes from match to match.
     browser.keys("#search", "raw_rcv");
@@ -162,9 +171,6 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
     browser.click("#theme");
     assert_ne!(browser.text(ground), light);
 
-    let picture = browser.screenshot();
-    assert!(picture.starts_with(b"\x89PNG\r\n"));
-    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.png"), picture).expect("it can be written");
     assert_eq!(browser.complaints(), [""; 0]);
 }
 
@@ -174,6 +180,7 @@ fn every_canned_trace_is_shown_and_no_name_gets_out_of_its_text() {
     for recording in testing::traces() {
         let name = &recording.name;
         browser.open(&page(name, &recording));
+        assert_eq!(browser.text("return document.querySelector('h1').textContent"), *name);
         assert_eq!(browser.complaints(), [""; 0], "{name}");
         let packets = browser.number("return JSON.parse(document.querySelector('#data').textContent).packets.length");
         if packets == 0 {
