@@ -40,6 +40,13 @@ const COLOURS: &str = painted!(
     return seen.size;"
 );
 
+/// A number that is another one where another picture is painted.
+const PICTURE: &str = painted!(
+    "let sum = 0;
+    for (const byte of data) sum = (Math.imul(sum, 31) + byte) | 0;
+    return sum;"
+);
+
 /// Where in the window something of the colour of a drop is painted, as `x y`.
 const DROP: &str = painted!(
     "const hex = getComputedStyle(document.documentElement).getPropertyValue('--drop').trim();
@@ -146,11 +153,11 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
     browser.keys("#help", ESCAPE);
 
     // Zooming draws something else, and the whole journey is a key away.
-    let whole = browser.screenshot();
+    let whole = browser.number(PICTURE);
     browser.keys("#scroller", "+++");
-    assert!(browser.screenshot() != whole);
+    assert_ne!(browser.number(PICTURE), whole);
     browser.keys("#scroller", "0");
-    assert!(browser.screenshot() == whole);
+    assert_eq!(browser.number(PICTURE), whole);
 
     // Lanes and axis can be chosen, and so can the dark.
     for (select, value) in [
@@ -159,12 +166,12 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
         ("#axis", "even"),
         ("#axis", "time"),
     ] {
-        let before = browser.screenshot();
+        let before = browser.number(PICTURE);
         browser.run(&format!(
             "const s = document.querySelector('{select}'); s.value = '{value}'; s.dispatchEvent(new Event('change'));"
         ));
         browser.settle();
-        assert!(browser.screenshot() != before, "{select} {value}");
+        assert_ne!(browser.number(PICTURE), before, "{select} {value}");
     }
     let ground = "return getComputedStyle(document.body).backgroundColor";
     let light = browser.text(ground);
@@ -211,5 +218,76 @@ fn every_canned_trace_is_shown_and_no_name_gets_out_of_its_text() {
             "{name}"
         );
         assert_eq!(browser.complaints(), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn devices_losses_and_unpaired_calls_are_to_be_seen() {
+    let browser = Browser::start("special", 1000, 700);
+    let open = |name: &str| {
+        let traces = testing::traces();
+        let recording = traces
+            .iter()
+            .find(|recording| recording.name == name)
+            .expect("there is such a trace");
+        browser.open(&page(&format!("{name} alone"), recording));
+    };
+    let chips = "return document.querySelector('#chips').innerText";
+
+    open("fields");
+    assert_eq!(browser.text("return document.querySelector('#lanes').value"), "place");
+    browser.keys("#scroller", RIGHT);
+    assert!(
+        browser
+            .text("return document.querySelector('#details').innerText")
+            .contains("device\tveth0")
+    );
+    assert!(
+        browser
+            .text("return document.querySelector('#details').innerText")
+            .contains("dev.name\tveth0")
+    );
+
+    open("losses");
+    assert_eq!(browser.text("return document.querySelector('#lanes').value"), "layer");
+    let shown = browser.text(chips);
+    assert!(
+        shown.contains("events lost") && shown.contains("17 events missed"),
+        "{shown}"
+    );
+    browser.click("#about-button");
+    assert!(
+        browser
+            .text("return document.querySelector('#about-text').innerText")
+            .contains("buffer-full")
+    );
+
+    open("unpaired");
+    assert!(browser.number("return document.querySelectorAll('#packets .badge.warn').length") > 0);
+    let missing = "return [...document.querySelectorAll('#calls .took')].map((took) => took.textContent).join()";
+    let ends = browser.text(missing);
+    assert!(ends.contains("return only") && ends.contains("no return"), "{ends}");
+}
+
+#[test]
+fn the_browser_itself_keeps_the_page_from_loading_or_running_anything_else() {
+    let browser = Browser::start("policy", 1000, 700);
+    browser.open(&page("policy", &ping()));
+    assert_eq!(browser.complaints(), [""; 0]);
+    for attempt in [
+        "const image = new Image(); image.src = 'http://127.0.0.1:9/image'; document.body.append(image);",
+        "const script = document.createElement('script'); script.textContent = 'window.ran = 1'; document.body.append(script);",
+        "const style = document.createElement('style'); style.textContent = '* { color: red }'; document.head.append(style);",
+        "document.body.setAttribute('onclick', 'window.ran = 1'); document.body.click();",
+        "fetch('http://127.0.0.1:9/data').catch(() => {});",
+    ] {
+        browser.run(attempt);
+        browser.settle();
+        let complaints = browser.complaints().join(" ");
+        assert!(
+            complaints.contains("Content Security Policy"),
+            "{attempt}: {complaints}"
+        );
+        assert_eq!(browser.run("return window.ran === undefined"), true, "{attempt}");
     }
 }
