@@ -180,3 +180,19 @@ fn missed_events_leave_a_mark_where_they_are_missing() {
     assert_eq!(mark["name"], "17 events are missing here: the plugin was too slow");
     assert_eq!(drawn["otherData"]["missed"], "17");
 }
+
+#[test]
+fn packets_that_were_quiet_for_long_are_forgotten_and_nothing_of_them_is_lost() {
+    let (recording, _) = DRAWN
+        .iter()
+        .find(|(recording, _)| recording.name == "many")
+        .expect("there is such a trace");
+    let options = [("packets", "100")];
+    let ran = testing::run(Timeline::default(), recording, &options).expect("the plugin draws");
+    let drawn: Value = serde_json::from_str(ran.text()).expect("it is JSON");
+    let events = recording.chunks.iter().map(|chunk| chunk.events.len()).sum::<usize>();
+    let instants = of(&drawn, "i").len();
+    assert_eq!(2 * of(&drawn, "X").len() + instants, events);
+    let error = testing::run(Timeline::default(), recording, &[("packets", "0")]).expect_err("none is too few");
+    assert!(error.to_string().contains("from 1 to"), "{error}");
+}
