@@ -4,6 +4,7 @@
 
 const TIME_HEIGHT = 26;
 const MARK = 5;
+const MOST_LINKS = 400;
 
 class View {
   constructor(scroller, canvas, spacer) {
@@ -247,6 +248,7 @@ class View {
       c.globalAlpha = highlighted ? 0.9 : 0.28;
       c.lineWidth = highlighted ? 1.5 : 1;
       c.beginPath();
+      let lines = 0;
       for (const call of highlighted ? chain : this.calls) {
         const { parent } = call;
         if (!parent || parent.lane === call.lane || call.duration === ENTRY_MISSING) continue;
@@ -257,10 +259,12 @@ class View {
         const key = x * 65536 + Math.round(from);
         if (!highlighted && painted.has(key)) continue;
         painted.add(key);
+        lines += 1;
         c.moveTo(x, from);
         c.lineTo(x, to);
       }
-      c.stroke();
+      // So many would hide what they join.
+      if (lines <= MOST_LINKS) c.stroke();
     }
     c.globalAlpha = 1;
   }
@@ -355,7 +359,8 @@ class View {
         c.fillRect(0, lane.top + 2, 3, lane.height - 4);
       }
       c.font = "12px system-ui, sans-serif";
-      this.drawText(c, lane.label, 12, lane.top + LANE_GAP / 2 + ROW / 2 - 0.5, this.labels - 46, colours.ink);
+      const count = c.measureText(thousands(lane.count)).width;
+      this.drawText(c, lane.label, 12, lane.top + LANE_GAP / 2 + ROW / 2 - 0.5, this.labels - count - 26, colours.ink);
       c.font = "11px system-ui, sans-serif";
       c.textAlign = "right";
       c.fillStyle = colours.soft;
@@ -376,17 +381,19 @@ class View {
   ticks() {
     const ticks = [];
     const width = this.width();
+    const span = this.axis.times.at(-1) ?? 0;
+    const [unit, size] = span < 1e7 ? ["µs", 1e3] : span < 1e10 ? ["ms", 1e6] : ["s", 1e9];
     if (this.axis.isToScale()) {
       const step = niceStep(((this.right - this.left) * 110) / width);
-      const digits = Math.min(3, Math.max(0, -Math.floor(Math.log10(step / 1000))));
+      const digits = Math.min(9, Math.max(0, -Math.floor(Math.log10(step / size))));
       for (let i = Math.max(0, Math.ceil(this.left / step)); i * step <= this.right; i += 1) {
-        ticks.push([this.x(i * step + (this.axis.times[0] ?? 0)), `${((i * step) / 1000).toFixed(digits)} µs`]);
+        ticks.push([this.x(i * step + (this.axis.times[0] ?? 0)), `${((i * step) / size).toFixed(digits)} ${unit}`]);
       }
       return ticks;
     }
     for (let x = this.labels + 8; x < this.labels + width - 60; x += 120) {
       const place = this.left + ((x - this.labels) / width) * (this.right - this.left);
-      if (place >= 0 && place <= this.axis.length) ticks.push([x, `${(this.axis.time(place) / 1000).toFixed(2)} µs`]);
+      if (place >= 0 && place <= this.axis.length) ticks.push([x, `${(this.axis.time(place) / size).toFixed(2)} ${unit}`]);
     }
     return ticks;
   }

@@ -4,8 +4,9 @@ mod webdriver;
 
 use std::path::{Path, PathBuf};
 
+use ipft_plugin::Event;
 use ipft_plugin::testing::{self, Recording};
-use webdriver::{Browser, DOWN, ENTER, ESCAPE, RIGHT};
+use webdriver::{Browser, DOWN, END, ENTER, ESCAPE, RIGHT};
 
 /// Writes the page of a recording, and returns where it is.
 fn page(name: &str, recording: &Recording) -> PathBuf {
@@ -267,6 +268,53 @@ fn devices_losses_and_unpaired_calls_are_to_be_seen() {
     let missing = "return [...document.querySelectorAll('#calls .took')].map((took) => took.textContent).join()";
     let ends = browser.text(missing);
     assert!(ends.contains("return only") && ends.contains("no return"), "{ends}");
+}
+
+#[test]
+fn a_packet_of_a_hundred_thousand_events_is_drawn_and_searched() {
+    let mut recording = ping();
+    let mut time = 1_000_000_000;
+    let mut events = Vec::new();
+    for call in 0..50_000 {
+        let entry = Event {
+            packet: 1,
+            timestamp: time,
+            function: call % 90,
+            thread: 7,
+            ..Event::default()
+        };
+        events.push(entry);
+        events.push(Event {
+            kind: Event::RETURN,
+            timestamp: time + 700,
+            entry_timestamp: time,
+            ..entry
+        });
+        time += 1000;
+    }
+    recording.chunks[0].events = events;
+    recording.chunks.truncate(1);
+    let browser = Browser::start("large", 1000, 700);
+    browser.open(&page("large", &recording));
+    assert!(
+        browser
+            .text("return document.querySelector('#packet-facts').textContent")
+            .contains("50,000 functions")
+    );
+    assert!(browser.number(COLOURS) > 10);
+    browser.keys("#calls", END);
+    let last = &recording.chunks[0].functions[49_999 % 90].name;
+    assert_eq!(browser.text(FUNCTION), *last);
+    assert_eq!(
+        browser.number("return document.querySelectorAll('#calls [aria-selected=true]').length"),
+        1
+    );
+    browser.keys("#search", last);
+    assert!(browser.text(FOUND).contains(" calls here"), "{}", browser.text(FOUND));
+    browser.keys("#search", ENTER);
+    assert_eq!(browser.text(FUNCTION), *last);
+    assert!(browser.number("return document.querySelectorAll('*').length") < 1500);
+    assert_eq!(browser.complaints(), [""; 0]);
 }
 
 #[test]
