@@ -56,6 +56,11 @@ impl Usage {
         self.0.missed.load(Ordering::Relaxed)
     }
 
+    /// How many were passed on to it up to now.
+    pub fn delivered(&self) -> u64 {
+        self.0.delivered.load(Ordering::Relaxed)
+    }
+
     /// Bytes of memory that it has; they are never given back.
     pub fn memory(&self) -> usize {
         self.0.memory.load(Ordering::Relaxed)
@@ -78,6 +83,7 @@ struct Channel {
     /// The plugin has started, or failed.
     started: Condvar,
     missed: AtomicU64,
+    delivered: AtomicU64,
     memory: AtomicUsize,
     /// The trace has ended; what is pending is the rest.
     ended: AtomicBool,
@@ -322,6 +328,7 @@ impl Worker {
                 }
                 let payload = cut(events, &work.batch.payload);
                 guest.events(events, payload)?;
+                self.shared.delivered.fetch_add(events.len() as u64, Ordering::Relaxed);
             }
             self.shared.missed.fetch_add(skipped, Ordering::Relaxed);
             let now = skipped + work.missed;
