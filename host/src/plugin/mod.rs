@@ -9,6 +9,8 @@ mod grants;
 pub mod inspect;
 mod language;
 mod lookup;
+pub mod new;
+mod pack;
 mod stream;
 
 pub use description::{
@@ -17,4 +19,5 @@ pub use description::{
 pub use grants::{DirGrant, Grants, Limits};
 pub use language::Language;
 pub use lookup::{Folders, Installed, NotFound};
+pub use pack::{PackError, pack};
 pub use stream::{Stream, Target};
