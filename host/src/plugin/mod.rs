@@ -6,12 +6,12 @@
 
 mod description;
 mod grants;
-pub mod inspect;
 mod language;
 mod lookup;
 pub mod new;
-mod pack;
+pub mod pack;
 mod stream;
+pub mod inspect;
 
 pub use description::{
     Description, DescriptionError, MAX_DESCRIPTION, OptionError, OptionSpec, OptionType, OptionValues, SECTION,
@@ -19,5 +19,4 @@ pub use description::{
 pub use grants::{DirGrant, Grants, Limits};
 pub use language::Language;
 pub use lookup::{Folders, Installed, NotFound};
-pub use pack::{PackError, pack};
 pub use stream::{Stream, Target};
