@@ -6,6 +6,9 @@ const HEAD = 24;
 /** A lane holds no more rows than this; deeper calls share the last one. */
 const MOST_ROWS = 400;
 
+/** Rows of a lane in which there are only marks. */
+const TURNS = 4;
+
 /** What can tell one lane from another. */
 const LANES = {
   layer: { label: "layer", group: () => null, lane: (call) => call.function.layer },
@@ -18,7 +21,7 @@ const LANES = {
  * Lays out one packet's calls: lanes from the top, each with as many rows as calls are open in it at once. A call is
  * always below the calls of its lane that it happens in.
  */
-function layOut(calls, mode, layers) {
+function layOut(calls, mode, layers, graph) {
   const { group, lane } = LANES[mode];
   const groups = new Map();
   for (const call of calls) {
@@ -39,7 +42,7 @@ function layOut(calls, mode, layers) {
     const inOrder = [...lanes.values()];
     if (mode !== "module") inOrder.sort((a, b) => a.key - b.key);
     for (const each of inOrder) {
-      const rows = fillRows(each);
+      const rows = graph ? fillRows(each) : stagger(each);
       const height = rows.length * ROW + LANE_GAP;
       const label = mode === "module" ? each.key : layers[each.key];
       result.lanes.push({ label, layer: mode === "module" ? null : each.key, group: name, top: y, height, rows, count: each.calls.length });
@@ -77,6 +80,17 @@ function fillRows(lane) {
   return rows;
 }
 
+/** Without durations there is nothing to stack: marks take turns in a few rows, so that their names have room. */
+function stagger(lane) {
+  const rows = [];
+  lane.calls.forEach((call, index) => {
+    call.rank = index % TURNS;
+    call.lane = lane;
+    (rows[call.rank] ??= []).push(call);
+  });
+  return rows;
+}
+
 /** How much longer than most steps a wait must be to be cut. */
 const LONG_WAIT = 25;
 
@@ -108,6 +122,11 @@ class Axis {
       this.places[i] = this.places[i - 1] + step;
     }
     this.length = Math.max(this.places.at(-1) ?? 0, 1);
+  }
+
+  /** Whether equal lengths are equal times. */
+  isToScale() {
+    return this.mode !== "even" && this.cuts.length === 0;
   }
 
   /** The place of a time. */

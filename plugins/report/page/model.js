@@ -37,7 +37,7 @@ class Trace {
     for (const wanted of this.data.place) {
       for (let i = 0; i < numbers.length; i += 2) {
         const text = this.data.texts[numbers[i + 1]];
-        if (numbers[i] !== wanted || text === "") continue;
+        if (numbers[i] !== wanted || text === "" || text === "0") continue;
         // A bare number says nothing without its name.
         parts.push(/^[0-9a-fx]+$/.test(text) ? `${this.data.fields[wanted]} ${text}` : text);
       }

@@ -106,7 +106,7 @@ function showPacket(packet) {
 
 /** Lays the packet out anew, as lanes and axis are wanted. */
 function draw() {
-  const layout = layOut(state.calls, $("lanes").value, trace.layers);
+  const layout = layOut(state.calls, $("lanes").value, trace.layers, trace.graph);
   view.selected = state.call;
   view.show(state.calls, layout, new Axis(state.calls, $("axis").value), trace.graph);
 }

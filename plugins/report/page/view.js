@@ -375,7 +375,7 @@ class View {
   ticks() {
     const ticks = [];
     const width = this.width();
-    if (this.axis.mode === "time") {
+    if (this.axis.isToScale()) {
       const step = niceStep(((this.right - this.left) * 110) / width);
       const digits = Math.min(3, Math.max(0, -Math.floor(Math.log10(step / 1000))));
       for (let i = Math.max(0, Math.ceil(this.left / step)); i * step <= this.right; i += 1) {
