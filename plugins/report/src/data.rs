@@ -234,7 +234,11 @@ impl Serialize for Report<'_> {
             title: self.title,
             axis: self.axis,
             trace: About {
-                tracer: if trace.has_returns() { "function_graph" } else { "function" },
+                tracer: if trace.has_returns() {
+                    "function_graph"
+                } else {
+                    "function"
+                },
                 backend: visible(&trace.backend),
                 kernel: visible(&trace.kernel_release),
                 mark: match trace.mask {
@@ -253,7 +257,9 @@ impl Serialize for Report<'_> {
             packets: packets.collect(),
             lost: Lost {
                 total: summary.lost().to_string(),
-                ways: ways.map(|loss| (loss.kind.as_str(), loss.cpu, loss.count.to_string())).collect(),
+                ways: ways
+                    .map(|loss| (loss.kind.as_str(), loss.cpu, loss.count.to_string()))
+                    .collect(),
             },
             missed: self.missed.to_string(),
             left_out: LeftOut {
@@ -265,7 +271,9 @@ impl Serialize for Report<'_> {
                 events: summary.events.to_string(),
                 packets: summary.packets.to_string(),
                 attached: summary.attached,
-                skipped: skipped.map(|function| (visible(&function.name), function.reason.as_str())).collect(),
+                skipped: skipped
+                    .map(|function| (visible(&function.name), function.reason.as_str()))
+                    .collect(),
             },
         };
         data.serialize(serializer)
@@ -300,7 +308,10 @@ mod tests {
     #[test]
     fn a_command_line_reads_as_it_was_typed() {
         let words = |words: &[&str]| command(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
-        assert_eq!(words(&["ipft", "-m", "0x1", "-r", "", "a b", "it's"]), r"ipft -m 0x1 -r '' 'a b' 'it'\''s'");
+        assert_eq!(
+            words(&["ipft", "-m", "0x1", "-r", "", "a b", "it's"]),
+            r"ipft -m 0x1 -r '' 'a b' 'it'\''s'"
+        );
         assert_eq!(words(&[]), "");
     }
 

@@ -133,7 +133,18 @@ const NAMESPACES: [&str; 7] = ["netns", "net_ns", "netns_inum", "netns_id", "nsi
 
 /// Names of fields that tell the device, the best one first.
 const DEVICES: [&str; 12] = [
-    "ifname", "dev_name", "devname", "dev", "device", "netdev", "iface", "interface", "nic", "ifindex", "iif", "skb_iif",
+    "ifname",
+    "dev_name",
+    "devname",
+    "dev",
+    "device",
+    "netdev",
+    "iface",
+    "interface",
+    "nic",
+    "ifindex",
+    "iif",
+    "skb_iif",
 ];
 
 /// Of these fields, those that tell where a packet is: namespace, then device, as positions.
@@ -143,7 +154,9 @@ const DEVICES: [&str; 12] = [
 pub(crate) fn places<'a>(fields: impl Iterator<Item = &'a str>) -> Vec<u32> {
     let names: Vec<String> = fields.map(place_name).collect();
     let find = |wanted: &[&str]| {
-        let best = wanted.iter().find_map(|wanted| names.iter().position(|name| name == wanted));
+        let best = wanted
+            .iter()
+            .find_map(|wanted| names.iter().position(|name| name == wanted));
         best.map(|position| position as u32)
     };
     [find(&NAMESPACES), find(&DEVICES)].into_iter().flatten().collect()
@@ -170,7 +183,10 @@ mod tests {
     fn functions_are_found_by_the_longest_beginning_of_their_name() {
         assert_eq!(layer_of("ip_rcv", "vmlinux"), "IP");
         assert_eq!(layer_of("ip_vs_in", "ip_vs"), "netfilter");
-        assert_eq!(layer_of("__netif_receive_skb_core.constprop.0", "vmlinux"), "link and qdisc");
+        assert_eq!(
+            layer_of("__netif_receive_skb_core.constprop.0", "vmlinux"),
+            "link and qdisc"
+        );
         assert_eq!(layer_of("tcp_v4_rcv", "vmlinux"), "transport");
         assert_eq!(layer_of("sk_filter_trim_cap", "vmlinux"), "socket");
         assert_eq!(layer_of("sk_skb_reason_drop", "vmlinux"), "skb memory");
@@ -191,19 +207,39 @@ mod tests {
     #[test]
     fn no_beginning_is_in_the_table_twice() {
         for table in [FUNCTIONS, MODULES] {
-            let mut all: Vec<&str> = table.iter().flat_map(|(_, prefixes)| prefixes.iter().copied()).collect();
+            let mut all: Vec<&str> = table
+                .iter()
+                .flat_map(|(_, prefixes)| prefixes.iter().copied())
+                .collect();
             all.sort_unstable();
             assert_eq!(all.windows(2).find(|pair| pair[0] == pair[1]), None);
-            assert_eq!(all.iter().find(|prefix| prefix.starts_with('_')), None, "names lose their underscores");
+            assert_eq!(
+                all.iter().find(|prefix| prefix.starts_with('_')),
+                None,
+                "names lose their underscores"
+            );
         }
     }
 
     #[test]
     fn what_frees_consumed_packets_too_is_no_drop() {
-        for drop in ["kfree_skb", "kfree_skb_reason.part.0", "__kfree_skb_list", "sk_skb_reason_drop", "tcp_drop_reason"] {
+        for drop in [
+            "kfree_skb",
+            "kfree_skb_reason.part.0",
+            "__kfree_skb_list",
+            "sk_skb_reason_drop",
+            "tcp_drop_reason",
+        ] {
             assert!(drops(drop), "{drop}");
         }
-        for other in ["kfree_skbmem", "kfree_skb_partial", "__kfree_skb", "consume_skb", "skb_release_data", ""] {
+        for other in [
+            "kfree_skbmem",
+            "kfree_skb_partial",
+            "__kfree_skb",
+            "consume_skb",
+            "skb_release_data",
+            "",
+        ] {
             assert!(!drops(other), "{other}");
         }
     }

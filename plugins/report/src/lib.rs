@@ -117,7 +117,11 @@ impl Page {
         }
         let mut row = Vec::new();
         for field in batch.fields(event) {
-            row.push(self.rows.names.number(&ipft_plugin::text::visible(field.name).to_string()));
+            row.push(
+                self.rows
+                    .names
+                    .number(&ipft_plugin::text::visible(field.name).to_string()),
+            );
             row.push(self.rows.texts.number(&field.to_string()));
         }
         let number = match row.is_empty() {

@@ -81,7 +81,11 @@ mod tests {
             let digest = sha2::Sha256::digest(text.as_bytes());
             format!("sha256-{}", base64::engine::general_purpose::STANDARD.encode(digest))
         };
-        assert_eq!([STYLE_HASH, SCRIPT_HASH], [hash(STYLE), hash(SCRIPT)], "set them in page.rs");
+        assert_eq!(
+            [STYLE_HASH, SCRIPT_HASH],
+            [hash(STYLE), hash(SCRIPT)],
+            "set them in page.rs"
+        );
         let page = page(&());
         for hash in [STYLE_HASH, SCRIPT_HASH] {
             assert!(page.contains(&format!("-src '{hash}'")), "{hash}");
@@ -101,7 +105,14 @@ mod tests {
 
     #[test]
     fn the_script_sets_text_as_text() {
-        for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("] {
+        for way in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "Function(",
+        ] {
             assert!(!SCRIPT.contains(way), "{way}");
         }
     }

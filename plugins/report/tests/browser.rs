@@ -9,9 +9,9 @@ use webdriver::{Browser, DOWN, ENTER, ESCAPE, RIGHT};
 
 /// Writes the page of a recording, and returns where it is.
 fn page(name: &str, recording: &Recording) -> PathBuf {
-    let html = testing::run::<report::Page>(recording, &[]).expect("the plugin runs");
+    let html = testing::run(report::Page::default(), recording, &[]).expect("the plugin runs");
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}.html"));
-    std::fs::write(&path, html).expect("the page can be written");
+    std::fs::write(&path, html.output).expect("the page can be written");
     path
 }
 
@@ -49,27 +49,50 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
     let browser = Browser::start("journey", 1280, 800);
     browser.open(&page("journey", &ping()));
     assert_eq!(browser.complaints(), [""; 0]);
-    assert_eq!(browser.number("return performance.getEntriesByType('resource').length"), 0);
+    assert_eq!(
+        browser.number("return performance.getEntriesByType('resource').length"),
+        0
+    );
     assert_eq!(browser.number(ROWS), 4);
     assert!(browser.number(COLOURS) > 20, "the lanes are drawn");
-    assert_eq!(browser.text("return document.querySelector('#chips .bad').textContent"), "1 dropped");
+    assert_eq!(
+        browser.text("return document.querySelector('#chips .bad').textContent"),
+        "1 dropped"
+    );
 
     // A click on a packet shows that one.
     browser.click("#packets [data-index='2']");
     assert_eq!(browser.text(FUNCTION), "packet #3");
-    assert!(browser.text("return document.querySelector('#packet-facts').textContent").contains("97 functions"));
-    assert_eq!(browser.text("return document.querySelector('#packets [aria-selected=true] .number').textContent"), "#3");
+    assert!(
+        browser
+            .text("return document.querySelector('#packet-facts').textContent")
+            .contains("97 functions")
+    );
+    assert_eq!(
+        browser.text("return document.querySelector('#packets [aria-selected=true] .number').textContent"),
+        "#3"
+    );
 
     // Its drop is red, says so when the pointer is there, and is chosen by a click.
     let place = browser.text(DROP);
     let (x, y) = place.split_once(' ').expect("there is something red");
     let (x, y) = (x.parse().unwrap(), y.parse().unwrap());
     browser.point(x, y, false);
-    assert!(browser.text("return document.querySelector('#tip').textContent").starts_with("sk_skb_reason_drop"));
+    assert!(
+        browser
+            .text("return document.querySelector('#tip').textContent")
+            .starts_with("sk_skb_reason_drop")
+    );
     browser.point(x, y, true);
     assert_eq!(browser.text(FUNCTION), "sk_skb_reason_drop");
-    assert_eq!(browser.text("return document.querySelector('#details .dropped').textContent"), "The packet is dropped here.");
-    assert_eq!(browser.text("return document.querySelector('#calls [aria-selected=true] .name').textContent.trim()"), "sk_skb_reason_drop");
+    assert_eq!(
+        browser.text("return document.querySelector('#details .dropped').textContent"),
+        "The packet is dropped here."
+    );
+    assert_eq!(
+        browser.text("return document.querySelector('#calls [aria-selected=true] .name').textContent.trim()"),
+        "sk_skb_reason_drop"
+    );
 
     // A search filters the packets, counts, and goes from match to match.
     browser.keys("#search", "raw_rcv");
@@ -92,7 +115,10 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
     assert_eq!(browser.text(FUNCTION), "nf_hook_slow");
     browser.keys("#calls", DOWN);
     assert_eq!(browser.text(FUNCTION), "apparmor_ip_postroute");
-    assert_eq!(browser.text("return document.querySelector('#chain').innerText"), "nf_hook_slow\nip_output");
+    assert_eq!(
+        browser.text("return document.querySelector('#chain').innerText"),
+        "nf_hook_slow\nip_output"
+    );
     browser.keys("#scroller", "?");
     assert_eq!(browser.run("return document.querySelector('#help').open"), true);
     browser.keys("#help", ESCAPE);
@@ -105,7 +131,12 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
     assert!(browser.screenshot() == whole);
 
     // Lanes and axis can be chosen, and so can the dark.
-    for (select, value) in [("#lanes", "cpu"), ("#lanes", "module"), ("#axis", "even"), ("#axis", "time")] {
+    for (select, value) in [
+        ("#lanes", "cpu"),
+        ("#lanes", "module"),
+        ("#axis", "even"),
+        ("#axis", "time"),
+    ] {
         let before = browser.screenshot();
         browser.run(&format!(
             "const s = document.querySelector('{select}'); s.value = '{value}'; s.dispatchEvent(new Event('change'));"
@@ -133,18 +164,32 @@ fn every_canned_trace_is_shown_and_no_name_gets_out_of_its_text() {
         assert_eq!(browser.complaints(), [""; 0], "{name}");
         let packets = browser.number("return JSON.parse(document.querySelector('#data').textContent).packets.length");
         if packets == 0 {
-            assert_eq!(browser.text("return document.querySelector('#empty').textContent"), "No event was traced.", "{name}");
+            assert_eq!(
+                browser.text("return document.querySelector('#empty').textContent"),
+                "No event was traced.",
+                "{name}"
+            );
             continue;
         }
         assert!(browser.number(COLOURS) > 3, "{name}: the lanes are drawn");
         browser.click("#packets [data-index='0']");
         browser.keys("#scroller", RIGHT);
-        assert!(browser.number("return document.querySelectorAll('#details table tr').length") > 3, "{name}");
+        assert!(
+            browser.number("return document.querySelectorAll('#details table tr').length") > 3,
+            "{name}"
+        );
         // However much there is, the document holds what can be seen of it.
-        assert!(browser.number("return document.querySelectorAll('*').length") < 1500, "{name}");
+        assert!(
+            browser.number("return document.querySelectorAll('*').length") < 1500,
+            "{name}"
+        );
         // Two scripts, as they were written, and no element that only a name could have made.
         assert_eq!(browser.number("return document.scripts.length"), 2, "{name}");
-        assert_eq!(browser.number("return document.querySelectorAll('img, b, iframe, a').length"), 0, "{name}");
+        assert_eq!(
+            browser.number("return document.querySelectorAll('img, b, iframe, a').length"),
+            0,
+            "{name}"
+        );
         assert_eq!(browser.complaints(), [""; 0], "{name}");
     }
 }

@@ -100,13 +100,25 @@ impl Plugin for Timeline {
         // Texts, because readers keep 53 bits of a number.
         if let Some(zero) = self.zero {
             let since_1970 = i128::from(zero) + i128::from(trace.clock_offset);
-            write!(out, "\"zero_ns_since_1970\":\"{since_1970}\",\"zero_ns_monotonic\":\"{zero}\",")?;
+            write!(
+                out,
+                "\"zero_ns_since_1970\":\"{since_1970}\",\"zero_ns_monotonic\":\"{zero}\","
+            )?;
         }
-        write!(out, "\"events\":\"{}\",\"packets\":\"{}\",", summary.events, summary.packets)?;
+        write!(
+            out,
+            "\"events\":\"{}\",\"packets\":\"{}\",",
+            summary.events, summary.packets
+        )?;
         write!(out, "\"lost\":\"{}\",\"missed\":\"{}\"", summary.lost(), summary.missed)?;
         for loss in &summary.losses {
             let place = loss.cpu.map_or(String::new(), |cpu| format!(" on CPU {cpu}"));
-            write!(out, ",{}:\"{}\"", text::json(&format!("lost: {}{place}", loss.kind)), loss.count)?;
+            write!(
+                out,
+                ",{}:\"{}\"",
+                text::json(&format!("lost: {}{place}", loss.kind)),
+                loss.count
+            )?;
         }
         writeln!(out, "}}\n}}")?;
         Ok(())
@@ -143,7 +155,11 @@ impl Timeline {
         }
         if let Some(call) = self.tracks[position].open.pop() {
             self.head(out, "X", place, &batch.function(event).name, call.timestamp)?;
-            write!(out, ",\"dur\":{}", Micros(event.timestamp.saturating_sub(call.timestamp)))?;
+            write!(
+                out,
+                ",\"dur\":{}",
+                Micros(event.timestamp.saturating_sub(call.timestamp))
+            )?;
             self.tail(out, batch.trace, &call, &fields(batch, event))?;
         }
         Ok(())
@@ -174,7 +190,10 @@ impl Timeline {
         let place = Place { process, track };
         self.name(out, "thread", place, &name, track)?;
         self.positions.insert(key, position);
-        self.tracks.push(Track { place, open: Vec::new() });
+        self.tracks.push(Track {
+            place,
+            open: Vec::new(),
+        });
         Ok(position)
     }
 
@@ -202,7 +221,9 @@ impl Timeline {
         if !self.begun {
             self.begun = true;
             out.write_all(b"{\"traceEvents\":[\n")?;
-            out.write_all(b"{\"ph\":\"M\",\"pid\":0,\"tid\":0,\"name\":\"process_name\",\"args\":{\"name\":\"ipft\"}}")?;
+            out.write_all(
+                b"{\"ph\":\"M\",\"pid\":0,\"tid\":0,\"name\":\"process_name\",\"args\":{\"name\":\"ipft\"}}",
+            )?;
         }
         Ok(())
     }
@@ -212,7 +233,10 @@ impl Timeline {
         self.begin(out)?;
         let time = Micros(timestamp.saturating_sub(self.zero.unwrap_or_default()));
         let Place { process, track } = at;
-        write!(out, ",\n{{\"ph\":\"{phase}\",\"pid\":{process},\"tid\":{track},\"ts\":{time},")?;
+        write!(
+            out,
+            ",\n{{\"ph\":\"{phase}\",\"pid\":{process},\"tid\":{track},\"ts\":{time},"
+        )?;
         write!(out, "\"name\":{}", text::json(name))?;
         Ok(())
     }
@@ -220,7 +244,12 @@ impl Timeline {
     /// The category and arguments of a call, which end the event. `returned` has the fields at its return.
     fn tail(&self, out: &mut Output, trace: &Trace, call: &Open, returned: &str) -> Result<(), Error> {
         write!(out, ",\"cat\":{}", text::json(&trace.function(call.function).module))?;
-        write!(out, ",\"args\":{{\"cpu\":{},\"skb\":\"{}\"", call.cpu, text::hex(call.skb))?;
+        write!(
+            out,
+            ",\"args\":{{\"cpu\":{},\"skb\":\"{}\"",
+            call.cpu,
+            text::hex(call.skb)
+        )?;
         for (name, fields) in [("fields", call.fields.as_str()), ("return", returned)] {
             if !fields.is_empty() {
                 write!(out, ",\"{name}\":{{{fields}}}")?;

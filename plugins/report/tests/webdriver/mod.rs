@@ -60,7 +60,10 @@ impl Browser {
             .expect("chromedriver starts");
         let mut lines = BufReader::new(driver.stdout.take().expect("it is a pipe")).lines();
         let port = lines.by_ref().find_map(|line| {
-            let (_, port) = line.ok()?.split_once("on port ").map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+            let (_, port) = line
+                .ok()?
+                .split_once("on port ")
+                .map(|(a, b)| (a.to_owned(), b.to_owned()))?;
             port.trim_end_matches('.').parse::<u16>().ok()
         });
         // It must be able to go on writing.
@@ -92,10 +95,21 @@ impl Browser {
     fn post(&self, path: &str, body: Value) -> Value {
         let url = format!("{}{path}", self.session);
         let request = self.agent.post(&url).header("content-type", "application/json");
-        let mut response = request.send(body.to_string()).unwrap_or_else(|error| panic!("{url}: {error}"));
-        let text = response.body_mut().with_config().limit(64 << 20).read_to_string().expect("an answer");
+        let mut response = request
+            .send(body.to_string())
+            .unwrap_or_else(|error| panic!("{url}: {error}"));
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(64 << 20)
+            .read_to_string()
+            .expect("an answer");
         let mut answer: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        assert!(response.status().is_success(), "{path} {body}: {}", answer["value"]["message"]);
+        assert!(
+            response.status().is_success(),
+            "{path} {body}: {}",
+            answer["value"]["message"]
+        );
         answer["value"].take()
     }
 
@@ -113,18 +127,24 @@ impl Browser {
     /// The text of a script's `return`.
     pub(crate) fn text(&self, script: &str) -> String {
         let value = self.run(script);
-        value.as_str().unwrap_or_else(|| panic!("{script} is no text but {value}")).to_owned()
+        value
+            .as_str()
+            .unwrap_or_else(|| panic!("{script} is no text but {value}"))
+            .to_owned()
     }
 
     /// The number of a script's `return`.
     pub(crate) fn number(&self, script: &str) -> i64 {
         let value = self.run(script);
-        value.as_i64().unwrap_or_else(|| panic!("{script} is no whole number but {value}"))
+        value
+            .as_i64()
+            .unwrap_or_else(|| panic!("{script} is no whole number but {value}"))
     }
 
     /// Waits until what is due to be drawn is drawn.
     pub(crate) fn settle(&self) {
-        let script = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)));";
+        let script =
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)));";
         self.post("/execute/async", json!({ "script": script, "args": [] }));
     }
 
@@ -154,7 +174,10 @@ impl Browser {
             actions.push(json!({ "type": "pointerDown", "button": 0 }));
             actions.push(json!({ "type": "pointerUp", "button": 0 }));
         }
-        self.post("/actions", json!({ "actions": [{ "type": "pointer", "id": "mouse", "actions": actions }] }));
+        self.post(
+            "/actions",
+            json!({ "actions": [{ "type": "pointer", "id": "mouse", "actions": actions }] }),
+        );
         self.settle();
     }
 
@@ -162,17 +185,26 @@ impl Browser {
     pub(crate) fn screenshot(&self) -> Vec<u8> {
         let url = format!("{}/screenshot", self.session);
         let mut response = self.agent.get(&url).call().expect("a screenshot");
-        let text = response.body_mut().with_config().limit(64 << 20).read_to_string().expect("an answer");
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(64 << 20)
+            .read_to_string()
+            .expect("an answer");
         let answer: Value = serde_json::from_str(&text).expect("JSON");
         let base64 = answer["value"].as_str().expect("a picture");
-        base64::engine::general_purpose::STANDARD.decode(base64).expect("base64")
+        base64::engine::general_purpose::STANDARD
+            .decode(base64)
+            .expect("base64")
     }
 
     /// What the browser had to complain about, since the last time: errors, and what the page's policy stopped.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", json!({ "type": "browser" }));
         let lines = log.as_array().expect("a list").iter();
-        lines.map(|line| format!("{}: {}", line["level"], line["message"])).collect()
+        lines
+            .map(|line| format!("{}: {}", line["level"], line["message"]))
+            .collect()
     }
 }
 
