@@ -114,10 +114,11 @@ function draw() {
 function choose(call) {
   state.call = call;
   view.selected = call;
+  // First, because how high the details are is how much room the list has.
+  showDetails();
   calls.activate(call ? call.index : -1);
   if (call) view.reveal(call);
   view.redraw();
-  showDetails();
 }
 
 function fillCall(row, index) {

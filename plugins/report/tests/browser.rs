@@ -20,25 +20,38 @@ fn ping() -> Recording {
     Recording::read(&path).expect("the recording can be read")
 }
 
+/// The beginning of a script: `data` is what is painted on the canvas `c`, read from a copy.
+macro_rules! painted {
+    ($rest:literal) => {
+        concat!(
+            "const c = document.querySelector('#canvas'); const copy = new OffscreenCanvas(c.width, c.height);",
+            "const context = copy.getContext('2d', { willReadFrequently: true }); context.drawImage(c, 0, 0);",
+            "const { data } = context.getImageData(0, 0, c.width, c.height);",
+            $rest
+        )
+    };
+}
+
 /// How many different colours the picture has, coarsely; a canvas on which nothing is drawn has one.
-const COLOURS: &str = "const c = document.querySelector('#canvas'); \
-    const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const seen = new Set(); \
-    for (let i = 0; i < data.length; i += 4) seen.add((data[i] >> 4) * 256 + (data[i + 1] >> 4) * 16 + (data[i + 2] >> 4)); \
-    return seen.size;";
+const COLOURS: &str = painted!(
+    "const seen = new Set();
+    for (let i = 0; i < data.length; i += 4) seen.add((data[i] >> 4) * 256 + (data[i + 1] >> 4) * 16 + (data[i + 2] >> 4));
+    return seen.size;"
+);
 
 /// Where in the window something of the colour of a drop is painted, as `x y`.
-const DROP: &str = "const c = document.querySelector('#canvas'); \
-    const hex = getComputedStyle(document.documentElement).getPropertyValue('--drop').trim(); \
-    const want = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)); \
-    const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; \
-    const box = c.getBoundingClientRect(); \
-    for (let i = 0; i < data.length; i += 4) { \
-        if (want.every((value, at) => data[i + at] === value)) { \
-            const [x, y] = [(i / 4) % c.width, Math.floor(i / 4 / c.width) + 4]; \
-            return `${Math.round(box.left + x / devicePixelRatio)} ${Math.round(box.top + y / devicePixelRatio)}`; \
-        } \
-    } \
-    return '';";
+const DROP: &str = painted!(
+    "const hex = getComputedStyle(document.documentElement).getPropertyValue('--drop').trim();
+    const want = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+    const box = c.getBoundingClientRect();
+    for (let i = 0; i < data.length; i += 4) {
+        if (want.every((value, at) => data[i + at] === value)) {
+            const [x, y] = [(i / 4) % c.width, Math.floor(i / 4 / c.width) + 4];
+            return `${Math.round(box.left + x / devicePixelRatio)} ${Math.round(box.top + y / devicePixelRatio)}`;
+        }
+    }
+    return '';"
+);
 
 const ROWS: &str = "return document.querySelectorAll('#packets .row').length";
 const FUNCTION: &str = "return document.querySelector('#details h2').textContent";

@@ -58,16 +58,7 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver starts");
-        let mut lines = BufReader::new(driver.stdout.take().expect("it is a pipe")).lines();
-        let port = lines.by_ref().find_map(|line| {
-            let (_, port) = line
-                .ok()?
-                .split_once("on port ")
-                .map(|(a, b)| (a.to_owned(), b.to_owned()))?;
-            port.trim_end_matches('.').parse::<u16>().ok()
-        });
-        // It must be able to go on writing.
-        std::thread::spawn(move || lines.for_each(drop));
+        let output = driver.stdout.take().expect("it is a pipe");
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(180)))
             .http_status_as_error(false)
@@ -75,9 +66,17 @@ impl Browser {
         let mut browser = Browser {
             driver,
             agent: config.build().into(),
-            session: format!("http://127.0.0.1:{}/session", port.expect("chromedriver says its port")),
+            session: String::new(),
             profile: profile.clone(),
         };
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        let port = lines.by_ref().find_map(|line| {
+            let (_, port) = line.split_once("successfully on port ")?;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        });
+        // It must be able to go on writing.
+        std::thread::spawn(move || lines.for_each(drop));
+        browser.session = format!("http://127.0.0.1:{}/session", port.expect("chromedriver says its port"));
         let mut arguments: Vec<String> = QUIET.map(str::to_owned).to_vec();
         arguments.push(format!("--window-size={width},{height}"));
         arguments.push(format!("--user-data-dir={}", profile.display()));
