@@ -64,6 +64,9 @@ pub const PLUGINS: &[&str] = &[
 /// To look at results, in tests and by hand.
 pub const TEST: &[&str] = &["jq", "file", "binutils"];
 
+/// To look at the pages that plugins make.
+pub const BROWSER: &[&str] = &["chromium", "chromium-driver"];
+
 /// The target that plugins are built for.
 const WASM_TARGET: &str = "wasm32-wasip2";
 
