@@ -31,7 +31,7 @@ macro_rules! sdk {
     };
 }
 
-const RUST: Template = template!("rust": ".gitignore", "Cargo.toml", "README.md", "src/lib.rs");
+const RUST: Template = template!("rust": ".gitignore", "Cargo.toml", "README.md", "src/lib.rs", "tests/traces.rs");
 const C: Template = template!("c":
     ".gitignore", "Makefile", "README.md", "plugin.c", "plugin.json",
     "bindings/sink_plugin.c", "bindings/sink_plugin.h", "bindings/sink_plugin_component_type.o",
@@ -57,6 +57,10 @@ const SDK: Template = sdk!(
     "macros",
     "options",
     "output",
+    "testing/mod",
+    "testing/recording",
+    "testing/symbols",
+    "testing/traces",
     "text",
     "trace",
     "wasm",

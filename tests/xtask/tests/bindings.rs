@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use wit_bindgen_core::{Files, WorldGenerator, wit_parser::Resolve};
+use wit_bindgen_core::{Files, wit_parser::Resolve};
 use xtask::workspace;
 
 const WORLD: &str = "sink-plugin";

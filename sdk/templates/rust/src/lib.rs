@@ -5,8 +5,9 @@ use std::io::Write;
 
 use ipft_plugin::{Batch, Error, Options, Output, Plugin, Summary, Trace, plugin, text};
 
+/// The plugin. One is made with `Default` for each trace.
 #[derive(Default)]
-struct Entries {
+pub struct Entries {
     /// How often each function was entered, in the order of `Trace::functions`.
     entered: Vec<u64>,
     /// The option `top`.
@@ -36,7 +37,8 @@ impl Plugin for Entries {
     }
 
     fn finish(&mut self, trace: &Trace, summary: &Summary, out: &mut Output) -> Result<(), Error> {
-        let mut ranked: Vec<_> = trace.functions.iter().zip(&self.entered).filter(|(_, entered)| **entered > 0).collect();
+        let functions = trace.functions.iter().zip(&self.entered);
+        let mut ranked: Vec<_> = functions.filter(|(_, entered)| **entered > 0).collect();
         ranked.sort_by_key(|(_, entered)| Reverse(**entered));
 
         writeln!(out, "     ENTERED  FUNCTION")?;
@@ -51,7 +53,7 @@ impl Plugin for Entries {
         if ranked.len() > self.top {
             writeln!(out, "and {} more functions", ranked.len() - self.top)?;
         }
-        let lost = summary.lost() + summary.missed;
+        let lost = summary.lost().saturating_add(summary.missed);
         if lost > 0 {
             writeln!(out, "{lost} events were lost: the numbers are too low")?;
         }
