@@ -31,7 +31,9 @@ impl Plugin for Entries {
 
     fn events(&mut self, batch: &Batch, _out: &mut Output) -> Result<(), Error> {
         for event in batch.events.iter().filter(|event| event.is_entry()) {
-            self.entered[event.function as usize] += 1;
+            if let Some(entered) = self.entered.get_mut(event.function as usize) {
+                *entered += 1;
+            }
         }
         Ok(())
     }
