@@ -1,22 +1,24 @@
 //! The command line: what the user asked for, as plain values.
 //!
 //! The old flags of ipftrace2 are the interface, word for word; new abilities are long options and subcommands. clap
-//! stays inside this room: what leaves it is a [`Command`] or a [`UsageError`]. It may import `event` and nothing else
-//! of the crate. Help, completions, the manual page and `docs/src/command-line.md` all come from [`args`].
+//! stays inside this room: what leaves it is a [`Command`] or a [`UsageError`]. It may import `event` and `plugin`, nothing
+//! else of the crate. Help, completions, the manual page and `docs/src/command-line.md` all come from [`args`].
 
 mod args;
 mod number;
+mod plugins;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches};
 use regex::Regex;
 
 use crate::event::Tracer;
-use args::{Args, Subcommand};
+use crate::plugin::{Grants, Language};
+use args::{Args, PluginSubcommand, Subcommand};
 
 /// The exit code of a run that was asked for wrongly.
 pub const EXIT_USAGE: u8 = 2;
@@ -32,6 +34,8 @@ pub enum Command {
     Generate(Generate),
     /// Check what works on this machine (`ipft doctor`).
     Doctor,
+    /// Do something about plugins (`ipft plugin`).
+    Plugin(PluginCommand),
     /// Print this to stdout and succeed: help, version, completions, the manual page.
     Print(Vec<u8>),
 }
@@ -47,6 +51,10 @@ pub struct Options {
     pub tracer: Tracer,
     /// How the result is written.
     pub output: Output,
+    /// The user asked for that output, and not only got the default.
+    pub output_given: bool,
+    /// Who else draws the result.
+    pub plugins: Vec<PluginFile>,
     /// Which of the functions are wanted.
     pub filter: Filter,
     /// What more is wanted of each packet.
@@ -61,6 +69,69 @@ pub struct Options {
     pub probe_server: Option<SocketAddr>,
     /// Say what is done, and which functions were skipped and why.
     pub verbose: bool,
+}
+
+/// A plugin, and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginFile {
+    /// What it is called in messages and in front of options: the file's name without its extension.
+    pub name: String,
+    /// As the user wrote it: a path, or a name to be looked up.
+    pub path: PathBuf,
+    /// What it may do.
+    pub grants: Grants,
+}
+
+impl PluginFile {
+    fn new(path: &Path) -> Self {
+        let name = path.file_stem().unwrap_or(path.as_os_str());
+        PluginFile {
+            name: name.to_string_lossy().into_owned(),
+            path: path.to_owned(),
+            grants: Grants::default(),
+        }
+    }
+}
+
+/// What to do about plugins.
+#[derive(Clone, Debug)]
+pub enum PluginCommand {
+    /// List those that are installed.
+    List,
+    /// Say what a file is, without running it.
+    Inspect {
+        /// The plugin.
+        path: PathBuf,
+        /// As JSON.
+        json: bool,
+    },
+    /// Run a plugin against built-in traces.
+    Check(PluginFile),
+    /// Begin a new plugin.
+    New {
+        /// The folder to make.
+        dir: PathBuf,
+        /// What it is to be written in.
+        language: Language,
+        /// What it is to be called.
+        name: String,
+    },
+    /// Put a description into a component.
+    Pack {
+        /// The component.
+        path: PathBuf,
+        /// The description, as JSON.
+        description: PathBuf,
+        /// Where to write the plugin.
+        out: PathBuf,
+    },
+    /// Run a plugin on a trace that was kept.
+    Run {
+        /// The plugin.
+        plugin: PluginFile,
+        /// What `-o jsonl` wrote.
+        recording: PathBuf,
+    },
 }
 
 /// A file that says what more is wanted of each packet.
@@ -244,8 +315,46 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
                 Err(error) => Err(UsageError::new(format!("cannot render the manual page: {error}"))),
             }
         }
-        None => args.into_command(),
+        Some(Subcommand::Plugin { command }) => plugin_command(command, &matches),
+        None => args.into_command(&matches),
     }
+}
+
+/// The step out of clap's world for `ipft plugin`.
+fn plugin_command(command: PluginSubcommand, matches: &clap::ArgMatches) -> Result<Command, UsageError> {
+    let own = matches.subcommand().and_then(|(_, plugin)| plugin.subcommand());
+    let file = |path: &Path| match own {
+        Some((_, own)) => plugins::for_one(own, path),
+        None => Ok(PluginFile::new(path)),
+    };
+    Ok(Command::Plugin(match command {
+        PluginSubcommand::List => PluginCommand::List,
+        PluginSubcommand::Inspect { file, json } => PluginCommand::Inspect { path: file, json },
+        PluginSubcommand::Check { file: path, .. } => PluginCommand::Check(file(&path)?),
+        PluginSubcommand::Run {
+            file: path, recording, ..
+        } => PluginCommand::Run {
+            plugin: file(&path)?,
+            recording,
+        },
+        PluginSubcommand::New { dir, lang, name } => {
+            let of_dir = || dir.file_name().map(|name| name.to_string_lossy().into_owned());
+            PluginCommand::New {
+                language: lang.into(),
+                name: name.or_else(of_dir).unwrap_or_default(),
+                dir,
+            }
+        }
+        PluginSubcommand::Pack {
+            file,
+            description,
+            output,
+        } => PluginCommand::Pack {
+            out: output.unwrap_or_else(|| file.clone()),
+            path: file,
+            description,
+        },
+    }))
 }
 
 /// clap pads empty lines of the long help.

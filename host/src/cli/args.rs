@@ -7,15 +7,18 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Parser, ValueEnum};
 use regex::Regex;
 
 use super::number::{self, Show};
+use super::plugins::{self, PluginArgs};
 use super::{
     BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
     UsageError,
 };
 use crate::event::Tracer;
+use crate::plugin::Language;
 
 /// Marks and masks that can match a packet.
 pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
@@ -57,6 +60,9 @@ Examples:
   What segmentation offload does to the packets, as gso.c says:
       ipft -m 0xdeadbeef -e gso.c
 
+  A flame graph, drawn by a plugin:
+      ipft -m 0xdeadbeef -t function_graph --plugin flame --plugin-out f.svg
+
   For a program to read:
       ipft -m 0xdeadbeef -o jsonl | jq .
 
@@ -83,7 +89,7 @@ Exit status:
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP,
     term_width = 80,
-    override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft doctor | completions SHELL | man",
+    override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
     disable_help_subcommand = true,
     subcommand_help_heading = "Subcommands",
     // As getopt_long(3) did: the last of several wins, and a long option may be abbreviated.
@@ -149,6 +155,14 @@ pub(super) struct Args {
     /// How to write the result
     #[arg(short, long, value_name = "OUTPUT", default_value = "aggregate", help_heading = HOW)]
     output: OutputArg,
+
+    /// Let a plugin draw the result: a file, or the name of one that is installed
+    ///
+    /// May be repeated. Without -o, a plugin takes the place of ipft's own output.
+    /// 'ipft plugin list' shows what is installed. FILE.wasm runs in a sandbox;
+    /// FILE.so is native code, which does what it likes.
+    #[arg(long, value_name = "PLUGIN", help_heading = HOW)]
+    plugin: Vec<PathBuf>,
 
     /// Attach in this way, not in the cheapest that works
     ///
@@ -226,6 +240,9 @@ pub(super) struct Args {
     )]
     probe_server_address: IpAddr,
 
+    #[command(flatten)]
+    plugin_args: PluginArgs,
+
     #[command(subcommand)]
     pub(super) command: Option<Subcommand>,
 }
@@ -242,6 +259,14 @@ pub(super) enum Subcommand {
     /// Looks at the kernel, BTF, tracefs, capabilities and lockdown, and tries each
     /// backend for real. Exits with 1 where none works.
     Doctor,
+    /// Find, examine, try and write plugins
+    ///
+    /// A plugin draws a trace in its own way: ipft -m 0xdeadbeef --plugin flame
+    Plugin {
+        /// What to do
+        #[command(subcommand)]
+        command: PluginSubcommand,
+    },
     /// Print a shell's completion script
     ///
     /// For example, for bash:
@@ -257,6 +282,81 @@ pub(super) enum Subcommand {
     ///   ipft man > /usr/local/share/man/man1/ipft.1
     #[command(verbatim_doc_comment)]
     Man,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum PluginSubcommand {
+    /// List the plugins that are installed
+    List,
+    /// Say what a plugin is and what it would have to be granted; runs nothing of it
+    Inspect {
+        /// The plugin: a file, or the name of one that is installed
+        file: PathBuf,
+        /// As JSON, for a program to read
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a plugin on built-in traces, and say what its author should know
+    Check {
+        /// The plugin: a file, or the name of one that is installed
+        file: PathBuf,
+        #[command(flatten)]
+        args: PluginArgs,
+    },
+    /// Begin a new plugin: a folder that builds as it is
+    New {
+        /// The folder; it must be empty, or not there
+        dir: PathBuf,
+        /// What the plugin is written in
+        #[arg(long, value_name = "LANGUAGE")]
+        lang: LanguageArg,
+        /// What the plugin is called [default: as the folder]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Put a description into a component, which makes it a plugin
+    Pack {
+        /// The component
+        file: PathBuf,
+        /// Name, version, options and so on, as JSON
+        #[arg(long, value_name = "FILE")]
+        description: PathBuf,
+        /// Where to write the plugin [default: the component itself]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Run a plugin on a trace that 'ipft -o jsonl' wrote
+    Run {
+        /// The plugin: a file, or the name of one that is installed
+        file: PathBuf,
+        /// The trace
+        recording: PathBuf,
+        #[command(flatten)]
+        args: PluginArgs,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum LanguageArg {
+    /// Rust, with the crate ipft-plugin
+    Rust,
+    /// C, with clang and wasi-libc
+    C,
+    /// JavaScript, with jco
+    Js,
+    /// Python, with componentize-py
+    Python,
+}
+
+impl From<LanguageArg> for Language {
+    fn from(lang: LanguageArg) -> Self {
+        match lang {
+            LanguageArg::Rust => Language::Rust,
+            LanguageArg::C => Language::C,
+            LanguageArg::Js => Language::JavaScript,
+            LanguageArg::Python => Language::Python,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -368,7 +468,7 @@ fn address(text: &str) -> Result<IpAddr, String> {
 
 impl Args {
     /// The checks that need more than one option, and the step out of clap's world.
-    pub(super) fn into_command(self) -> Result<Command, UsageError> {
+    pub(super) fn into_command(self, matches: &ArgMatches) -> Result<Command, UsageError> {
         let tracer = match self.tracer {
             TracerArg::Function => Tracer::Function,
             TracerArg::FunctionGraph => Tracer::FunctionGraph,
@@ -423,6 +523,8 @@ impl Args {
                 OutputArg::Json => Output::Json,
                 OutputArg::Jsonl => Output::Jsonl,
             },
+            output_given: matches.value_source("output") == Some(ValueSource::CommandLine),
+            plugins: plugins::with_grants(matches, &self.plugin)?,
             filter,
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
             backend,

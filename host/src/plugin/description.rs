@@ -205,7 +205,8 @@ impl OptionSpec {
     }
 }
 
-fn name(text: &str) -> Result<(), String> {
+/// Whether it is a name, of a plugin or an option; the error says what one is.
+pub(super) fn name(text: &str) -> Result<(), String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(good) {
         return Err(format!(

@@ -6,8 +6,17 @@
 
 mod description;
 mod grants;
+mod language;
+mod lookup;
+pub mod new;
+pub mod pack;
+mod stream;
+pub mod inspect;
 
 pub use description::{
     Description, DescriptionError, MAX_DESCRIPTION, OptionError, OptionSpec, OptionType, OptionValues, SECTION,
 };
 pub use grants::{DirGrant, Grants, Limits};
+pub use language::Language;
+pub use lookup::{Folders, Installed, NotFound};
+pub use stream::{Stream, Target};

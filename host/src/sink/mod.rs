@@ -1,7 +1,7 @@
 //! Sinks draw the journey: they consume batches of events and produce output.
 //!
 //! Built-in, Lua, native and WASM sinks are peers behind one trait, and nothing above this room knows which kind one
-//! is. A sink may import `event`, nothing else of the crate. Several run at once; one that fails is set aside and the
+//! is. A sink may import `event`, nothing else of the crate; those that run plugins also `plugin`. Several run at once; one that fails is set aside and the
 //! others go on.
 
 mod aggregate;
@@ -16,6 +16,7 @@ mod rows;
 mod sinks;
 mod tagged;
 mod text;
+pub mod wasm;
 
 #[cfg(test)]
 mod test_support;
@@ -51,6 +52,9 @@ pub enum SinkError {
         /// How many are kept.
         limit: u64,
     },
+    /// A plugin could not go on.
+    #[error(transparent)]
+    Plugin(Box<wasm::PluginError>),
 }
 
 impl From<std::io::Error> for SinkError {

@@ -9,6 +9,7 @@
  *   /boot/modules     names of the files in /boot that are to be loaded, one a line, in order
  *   /guest/argv       the command, each argument ended by a NUL
  *   /guest/bin        programs for PATH
+ *   /guest/share      for XDG_DATA_HOME: ipft's plugins are in /guest/share/ipft/plugins
  *   /guest/lib.sh     shell functions for scripts
  *   /guest/work       the command's working directory
  *   /guest/send-out   present when the host wants the content of /out
@@ -273,6 +274,7 @@ int main(void)
 	int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0)
 		give_up("open /dev/null");
+	setenv("XDG_DATA_HOME", "/guest/share", 1);
 	setenv("PATH", "/guest/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	setenv("HOME", "/root", 1);
 	setenv("TERM", "dumb", 1);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::kernel::Kernel;
 use crate::vm::Guest;
-use crate::{build, packages, workspace};
+use crate::{build, packages, plugins, workspace};
 
 const LIBRARY: &str = include_str!("../guest/lib.sh");
 const SCRIPT: &str = include_str!("../guest/demo.sh");
@@ -20,9 +20,13 @@ const RUNS: [(&str, &str); 2] = [
     ("function_graph", "ipft -m 0xdeadbeef -t function_graph"),
 ];
 
+/// What plugins draw of the second run, beside its text.
+const PICTURES: [&str; 2] = ["flame.svg", "report.html"];
+
 /// Traces a ping and a TCP exchange, prints what `ipft` shows of them, and keeps it in `demo` of the target folder.
 pub fn run() -> Result<()> {
     let ipft = build::release()?;
+    let plugins = plugins::gallery()?;
     let folder = workspace::target().join("demo");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("remove the older {}", folder.display()))?;
@@ -32,7 +36,7 @@ pub fn run() -> Result<()> {
         None => {
             eprintln!("xtask: this machine's kernel can trace: the demo runs here, in network namespaces of its own");
             packages::install(&[packages::NATIVE])?;
-            trace_here(&ipft, &folder)?;
+            trace_here(&ipft, &plugins, &folder)?;
         }
         Some(reason) => {
             let kernel = Kernel::V6_12;
@@ -86,7 +90,7 @@ pub fn native_command() -> [&'static str; 10] {
     ]
 }
 
-fn trace_here(ipft: &Path, folder: &Path) -> Result<()> {
+fn trace_here(ipft: &Path, plugins: &Path, folder: &Path) -> Result<()> {
     let (library, script) = (folder.join("lib.sh"), folder.join("demo.sh"));
     fs::write(&library, LIBRARY).with_context(|| format!("write {}", library.display()))?;
     fs::write(&script, SCRIPT).with_context(|| format!("write {}", script.display()))?;
@@ -98,7 +102,7 @@ fn trace_here(ipft: &Path, folder: &Path) -> Result<()> {
     command
         .args(arguments)
         .args(["sh", "-c", r#"mount -t tmpfs tmpfs /run && exec bash "$@""#, "sh"])
-        .args([&script, &library, folder])
+        .args([&*script, &library, folder, plugins])
         .env("PATH", format!("{}:/usr/sbin:/sbin:{path}", bin.display()));
     let status = command.status().with_context(|| format!("run {program}"))?;
     ensure!(status.success(), "the demo failed ({status})");
@@ -112,7 +116,7 @@ fn trace_in_guest(kernel: Kernel, ipft: &Path, folder: &Path) -> Result<()> {
     let script = folder.join("demo.sh");
     fs::write(&script, SCRIPT).with_context(|| format!("write {}", script.display()))?;
     let guest = Guest::new(kernel).ipft(ipft).file(&script).out(folder);
-    let code = guest.pass_through(["bash", "demo.sh", "/guest/lib.sh", "/out"])?;
+    let code = guest.pass_through(["bash", "demo.sh", "/guest/lib.sh", "/out", "/guest/share/ipft/plugins"])?;
     fs::remove_file(&script).with_context(|| format!("remove {}", script.display()))?;
     ensure!(code == 0, "the demo failed in the guest (exit code {code})");
     Ok(())
@@ -138,6 +142,12 @@ fn print(folder: &Path) -> Result<()> {
         }
     }
     drop(to);
+    for picture in PICTURES {
+        let path = folder.join(picture);
+        let drawn = fs::metadata(&path).with_context(|| format!("find {}", path.display()))?;
+        ensure!(drawn.len() > 0, "a plugin drew nothing: {} is empty", path.display());
+        eprintln!("xtask: a plugin drew {}", path.display());
+    }
     for (tracer, command) in RUNS {
         eprintln!(
             "xtask: `{command}` is kept in {}",

@@ -16,6 +16,7 @@ pub mod dist;
 pub mod fuzz;
 pub mod kernel;
 pub mod packages;
+pub mod plugins;
 pub mod progress;
 pub mod qemu;
 pub mod root;

@@ -19,6 +19,7 @@ The project's own commands.
                               count the instructions that tracing adds to a packet, on real kernels
   cargo xtask bench extension [--kernel VERSION]
                               count those that an empty extension adds to an event, and time decoding
+  cargo xtask bench plugin    time what the boundary to a plugin costs
   cargo xtask fuzz [OPTIONS] [TARGET...]
                               feed made-up bytes to what reads bytes from outside
   cargo xtask dist            build ipft as one static file, and check what it needs

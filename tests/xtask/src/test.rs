@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::kernel::Kernel;
 use crate::progress::step;
-use crate::{build, packages, root, tools, workspace};
+use crate::{build, packages, plugins, root, tools, workspace};
 
 /// Installs, fetches and builds all that any command here needs, apart from ipft.
 pub fn set_up() -> Result<()> {
@@ -34,10 +34,11 @@ fn fetch() -> Result<()> {
 /// Runs all tests of the workspace, with these arguments for `cargo test`.
 pub fn run(arguments: &[String]) -> Result<()> {
     install()?;
-    // The tests in guests use the release build; here its progress can be seen. It does not wait for the network.
+    // The tests in guests use the release build and the plugins; here its progress can be seen. It does not wait for the network.
     thread::scope(|scope| {
         let fetched = scope.spawn(fetch);
         build::release()?;
+        plugins::gallery()?;
         fetched
             .join()
             .ok()

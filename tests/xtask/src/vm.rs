@@ -1,4 +1,5 @@
-//! Runs a command in a guest: on a real kernel, with `ipft` in PATH, whatever kernel this machine has.
+//! Runs a command in a guest: on a real kernel, with `ipft` in PATH and the project's plugins installed, whatever kernel
+//! this machine has.
 //!
 //! The command's working directory holds the files that were named; `/guest/lib.sh` has shell functions that build
 //! networks; what it leaves in `/out` comes back. The first guest of a checkout fetches and builds what it needs,
@@ -17,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::kernel::Kernel;
 use crate::progress::step;
 use crate::qemu::{Follower, Machine, Run};
-use crate::{build, cpio, packages, root, tools};
+use crate::{build, cpio, packages, plugins, root, tools};
 
 /// How often the guest's output is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -227,15 +228,21 @@ impl Guest {
     fn boot<A: AsRef<str>>(&self, argv: impl IntoIterator<Item = A>) -> Result<Run> {
         packages::install(&[packages::BUILD, packages::GUEST])?;
         // At the same time: the first time, compiling waits for the processor and fetching for the network.
-        let (ipft, kernel, root, tools) = thread::scope(|scope| {
-            let ipft = scope.spawn(|| self.ipft.clone().map_or_else(build::release, Ok));
+        let (ipft, plugins, kernel, root, tools) = thread::scope(|scope| {
+            // One after the other: cargo would let them wait for each other anyway.
+            let built = scope.spawn(|| {
+                let ipft = self.ipft.clone().map_or_else(build::release, Ok)?;
+                anyhow::Ok((ipft, plugins::gallery()?))
+            });
             let kernel = scope.spawn(|| self.kernel.images());
             let root = scope.spawn(root::image);
             let tools = tools::archive();
             let panicked = "a thread that prepares the guest panicked";
-            let (ipft, kernel, root) = (ipft.join().ok(), kernel.join().ok(), root.join().ok());
+            let (built, kernel, root) = (built.join().ok(), kernel.join().ok(), root.join().ok());
+            let (ipft, plugins) = built.context(panicked)??;
             anyhow::Ok((
-                ipft.context(panicked)??,
+                ipft,
+                plugins,
                 kernel.context(panicked)??,
                 root.context(panicked)??,
                 tools?,
@@ -249,7 +256,7 @@ impl Guest {
             io::copy(&mut part, &mut initramfs).context("write the initramfs")?;
         }
         let mut archive = cpio::Archive::new(&mut initramfs);
-        self.add_own_files(&mut archive, &ipft, argv)?;
+        self.add_own_files(&mut archive, &ipft, &plugins, argv)?;
         archive.finish()?;
         initramfs.flush().context("write the initramfs")?;
         drop(initramfs);
@@ -268,6 +275,7 @@ impl Guest {
         &self,
         archive: &mut cpio::Archive<W>,
         ipft: &Path,
+        plugins: &Path,
         argv: impl IntoIterator<Item = A>,
     ) -> Result<()> {
         let mut arguments = Vec::new();
@@ -285,6 +293,7 @@ impl Guest {
         // `run` hands out a folder in any case.
         archive.file("guest/send-out", 0o644, b"")?;
         archive.tree("guest/bin/ipft", ipft)?;
+        archive.tree("guest/share/ipft/plugins", plugins)?;
         let mut names: Vec<String> = Vec::new();
         for file in &self.files {
             let whole = fs::canonicalize(file).with_context(|| format!("find {}", file.display()))?;

@@ -15,9 +15,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::build;
 use crate::kernel::Kernel;
 use crate::progress::step;
+use crate::{build, plugins, workspace};
 
 use rows::{ROWS, Row};
 
@@ -38,6 +38,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
         [first, option, kernel] if first == "extension" && option == "--kernel" => {
             return extension::run(Some(kernel.parse()?));
         }
+        [first] if first == "plugin" => return plugin(),
+        [first, ..] if first == "plugin" => bail!("bench plugin takes no arguments"),
         [first, ..] if first == "extension" => bail!("bench extension takes --kernel VERSION and nothing else"),
         _ => {}
     }
@@ -72,12 +74,24 @@ pub fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// What the boundary to a plugin costs; on this machine, as it needs no kernel to trace.
+fn plugin() -> Result<()> {
+    let plugins = plugins::gallery()?;
+    let mut cargo = workspace::cargo();
+    cargo
+        .args(["bench", "--package", "ipft", "--bench", "plugin"])
+        .env("IPFT_PLUGINS", plugins);
+    let status = cargo.status().context("run cargo bench")?;
+    ensure!(status.success(), "the benchmark failed ({status})");
+    Ok(())
+}
+
 fn parse(arguments: &[String]) -> Result<Request> {
     let mut arguments = arguments.iter();
     match arguments.next().map(String::as_str) {
         Some("kernel") => {}
-        Some(other) => bail!("there is no benchmark '{other}'; there are: kernel, extension"),
-        None => bail!("bench needs to know which benchmark; there are: kernel, extension"),
+        Some(other) => bail!("there is no benchmark '{other}'; there are: kernel, extension, plugin"),
+        None => bail!("bench needs to know which benchmark; there are: kernel, extension, plugin"),
     }
     let mut request = Request::default();
     while let Some(argument) = arguments.next() {

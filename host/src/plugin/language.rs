@@ -1,0 +1,14 @@
+//! The languages that there is a template for.
+
+/// What a plugin is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Rust, with the crate `ipft-plugin`.
+    Rust,
+    /// C, with clang and wasi-libc.
+    C,
+    /// JavaScript, with jco.
+    JavaScript,
+    /// Python, with componentize-py.
+    Python,
+}

@@ -1,0 +1,81 @@
+//! `ipft plugin`: finds, examines, tries and begins plugins. Nothing here traces, so that nothing needs root.
+
+mod check;
+mod convert;
+mod inspect;
+mod run;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::cli::PluginCommand;
+use crate::plugin::{Folders, Language, Stream, new, pack};
+use crate::plugins;
+
+/// Does what was asked for. `false` if it found something wrong, which it has told already.
+pub fn run(command: &PluginCommand, out: &mut impl Write) -> anyhow::Result<bool> {
+    let folders = Folders::of_environment();
+    match command {
+        PluginCommand::List => list(&folders, out).map(|()| true),
+        PluginCommand::Inspect { path, json } => inspect::inspect(&folders, path, *json, out).map(|()| true),
+        PluginCommand::Check(plugin) => check::check(&folders, plugin, out),
+        PluginCommand::New { dir, language, name } => begin(dir, *language, name).map(|()| true),
+        PluginCommand::Pack {
+            path,
+            description,
+            out,
+        } => describe(path, description, out).map(|()| true),
+        PluginCommand::Run { plugin, recording } => run::run(plugin, recording),
+    }
+}
+
+fn list(folders: &Folders, out: &mut impl Write) -> anyhow::Result<()> {
+    let installed = folders.installed().context("cannot list the installed plugins")?;
+    if installed.is_empty() {
+        let paths: Vec<String> = folders.paths().iter().map(|path| path.display().to_string()).collect();
+        eprintln!("No plugin is installed. A FILE.wasm in {} is.", paths.join(" or "));
+        return Ok(());
+    }
+    let width = installed.iter().map(|plugin| plugin.name.chars().count()).max().unwrap_or_default();
+    for plugin in &installed {
+        let said = match (&plugin.hidden_by, inspect::one_line(&plugin.path)) {
+            (Some(other), _) => format!("(not used: {} comes first)", other.display()),
+            (None, said) => said,
+        };
+        writeln!(out, "{:width$}  {said}", plugin.name.escape_debug())?;
+    }
+    Ok(out.flush()?)
+}
+
+fn begin(dir: &Path, language: Language, name: &str) -> anyhow::Result<()> {
+    new::write(dir, language, name)?;
+    eprintln!("{} holds a plugin that builds as it is; its README.md says how.", dir.display());
+    Ok(())
+}
+
+fn describe(path: &Path, description: &Path, out: &Path) -> anyhow::Result<()> {
+    let (_, component) = plugins::read(&Folders::new(Vec::new()), &explicit(path))?;
+    let json = fs::read(description).with_context(|| format!("cannot read {}", description.display()))?;
+    let packed = pack::pack(&component, &json).with_context(|| format!("cannot pack {}", path.display()))?;
+    let written = Stream::file(out).and_then(|mut stream| {
+        stream.write_all(&packed)?;
+        stream.complete()
+    });
+    written.with_context(|| format!("cannot write {}", out.display()))
+}
+
+/// A word that can only be a path, as no installed plugin is meant.
+fn explicit(path: &Path) -> std::path::PathBuf {
+    if path.components().count() == 1 { Path::new(".").join(path) } else { path.to_owned() }
+}
+
+/// The same for what must be there to be read; a folder is told as such.
+fn is_file(path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() {
+        bail!("{} is a folder", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! The plugins of one trace: found, loaded and checked before anything is attached, then wired to the sinks.
+//!
+//! This ties the rooms `plugin` (what a plugin is and may do) and `sink` (what runs it) together for `session` and for
+//! `ipft plugin`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use crate::cli::{Output, PluginFile};
+use crate::extension::Extension;
+use crate::kernel::Root;
+use crate::plugin::{Folders, Grants, OptionValues, Stream, Target};
+use crate::sink::wasm::{Cache, Component, Engine, Level, Log};
+use crate::sink::{Destination, Sinks};
+
+/// Bytes of a file that are read to find out what it is: all of a plugin that is not too large to be one.
+const MOST: u64 = (64 << 20) + 1;
+
+/// The plugins that the user named.
+#[derive(Default)]
+pub struct Plugins {
+    loaded: Vec<Loaded>,
+}
+
+struct Loaded {
+    /// What messages call it: unlike all others.
+    name: String,
+    component: Component,
+    grants: Grants,
+    values: OptionValues,
+    /// Where it draws to; `None` if it draws nothing.
+    stream: Option<(Stream, Destination)>,
+}
+
+impl Plugins {
+    /// Finds, reads, checks and compiles them. `own` is what ipft itself writes to stdout, if the user asked for it.
+    pub fn load(files: &[PluginFile], own: Option<Output>, verbose: bool) -> anyhow::Result<Self> {
+        if files.is_empty() {
+            return Ok(Plugins::default());
+        }
+        let engine = Engine::new()?;
+        let cache = cache(verbose);
+        let folders = Folders::of_environment();
+        let mut loaded: Vec<Loaded> = Vec::new();
+        for file in files {
+            let component = load_component(&engine, cache.as_ref(), &folders, &file.path, &file.name)?;
+            let values = component
+                .description()
+                .values(&file.grants.options)
+                .with_context(|| format!("plugin {}", file.name))?;
+            let same = loaded.iter().filter(|other| other.component.description().name == file.name);
+            let name = match same.count() {
+                0 => file.name.clone(),
+                others => format!("{} ({})", file.name, others + 1),
+            };
+            loaded.push(Loaded {
+                name,
+                component,
+                grants: file.grants.clone(),
+                values,
+                stream: None,
+            });
+        }
+        let mut plugins = Plugins { loaded };
+        plugins.open_streams(own)?;
+        Ok(plugins)
+    }
+
+    /// Whether one of them draws, so that ipft need not.
+    pub fn draw(&self) -> bool {
+        self.loaded.iter().any(|plugin| plugin.component.exports().draws())
+    }
+
+    /// Several that write to the same place take their turns when the trace has ended.
+    fn open_streams(&mut self, own: Option<Output>) -> anyhow::Result<()> {
+        let mut drawing: Vec<&mut Loaded> = self.loaded.iter_mut().filter(|plugin| plugin.component.exports().draws()).collect();
+        let without_file = drawing.iter().filter(|plugin| plugin.grants.out.is_none()).count();
+        for plugin in &mut drawing {
+            plugin.stream = Some(match &plugin.grants.out {
+                Some(path) => {
+                    let stream = Stream::file(path)
+                        .with_context(|| format!("plugin {} cannot write to {}", plugin.name, path.display()))?;
+                    (stream, Destination::Elsewhere)
+                }
+                // JSON stays JSON.
+                None if matches!(own, Some(Output::Json | Output::Jsonl)) => (held(Target::Stderr)?, Destination::Elsewhere),
+                None if own.is_some() || without_file > 1 => (held(Target::Stdout)?, Destination::Stdout),
+                None => (Stream::direct(Target::Stdout), Destination::Stdout),
+            });
+        }
+        Ok(())
+    }
+
+    /// What the one that brings kernel code or a decoder adds to each event. There can be one.
+    pub fn extension(&self, root: &Root, tell: impl Fn(&str) + 'static) -> anyhow::Result<Option<Extension>> {
+        let mut bringing = self.loaded.iter().filter(|plugin| {
+            let exports = plugin.component.exports();
+            exports.program || exports.decoder
+        });
+        let Some(plugin) = bringing.next() else {
+            return Ok(None);
+        };
+        if let Some(other) = bringing.next() {
+            bail!(
+                "the plugins {} and {} both say what an event's payload is; leave one of them out",
+                plugin.name,
+                other.name
+            );
+        }
+        let extension = Extension::from_plugin(&plugin.name, &plugin.component, &plugin.grants, &plugin.values, root, log(&plugin.name), Box::new(tell));
+        Ok(Some(extension.with_context(|| format!("plugin {}", plugin.name))?))
+    }
+
+    /// Adds those that draw.
+    pub fn add_to(&self, sinks: &mut Sinks) -> anyhow::Result<()> {
+        for plugin in &self.loaded {
+            let Some((stream, destination)) = &plugin.stream else {
+                continue;
+            };
+            let sink = plugin
+                .component
+                .sink(&plugin.grants, plugin.values.clone(), Box::new(stream.clone()), log(&plugin.name))
+                .with_context(|| format!("plugin {}", plugin.name))?;
+            sinks.add(plugin.name.as_str(), *destination, Box::new(sink));
+        }
+        Ok(())
+    }
+
+    /// The trace has ended and all sinks have finished: what plugins drew goes where it belongs; of those that failed,
+    /// nothing does. Tells the user what could not be written. `false` if something could not.
+    pub fn complete(&self, sinks: &Sinks) -> bool {
+        let mut good = true;
+        for plugin in &self.loaded {
+            let Some((stream, _)) = &plugin.stream else {
+                continue;
+            };
+            if sinks.failures().any(|(name, _)| name == plugin.name) {
+                stream.give_up();
+                continue;
+            }
+            match stream.complete() {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+                Err(error) => {
+                    let to = plugin.grants.out.as_deref().unwrap_or(Path::new("its stream"));
+                    eprintln!("ipft: {}: cannot write {}: {error}", plugin.name, to.display());
+                    good = false;
+                }
+            }
+        }
+        good
+    }
+}
+
+fn held(target: Target) -> anyhow::Result<Stream> {
+    Stream::held(target).context("cannot make a temporary file for a plugin's output")
+}
+
+/// What a plugin says goes to stderr, with its name.
+pub fn log(name: &str) -> Log {
+    let name = name.to_owned();
+    Arc::new(move |level: Level, message: &str| eprintln!("ipft: {name}: {}{message}", level.prefix()))
+}
+
+/// Where compiled plugins are kept, if they can be.
+pub fn cache(verbose: bool) -> Option<Cache> {
+    match Cache::open() {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            if verbose {
+                eprintln!("Compiled plugins are not kept: {error}");
+            }
+            None
+        }
+    }
+}
+
+/// Finds, reads and compiles one.
+pub fn load_component(
+    engine: &Engine,
+    cache: Option<&Cache>,
+    folders: &Folders,
+    word: &Path,
+    name: &str,
+) -> anyhow::Result<Component> {
+    let (path, bytes) = read(folders, word)?;
+    let tell = || eprintln!("Compiling plugin {name}, for the first time ...");
+    Ok(Component::load(engine, &path, &bytes, cache, tell)?)
+}
+
+/// Finds and reads a plugin's file.
+pub fn read(folders: &Folders, word: &Path) -> anyhow::Result<(std::path::PathBuf, Vec<u8>)> {
+    use std::io::Read;
+    let path = folders.find(word)?;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
+    file.with_context(|| format!("cannot read the plugin {}", path.display()))?;
+    Ok((path, bytes))
+}

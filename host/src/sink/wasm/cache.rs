@@ -1,0 +1,265 @@
+//! Compiled plugins, kept from run to run: compiling takes a hundred times longer than loading.
+//!
+//! What is kept is native code, which runs as whoever traces, mostly root. So a folder is only used if nobody else can
+//! change anything in it or above it, and each file holds a hash of its content, which is compared before the content is
+//! believed. A file's name is a hash of the plugin, of ipft's version, and of all that decides what the code looks like,
+//! the processor's abilities too: nothing in here is ever out of date. A folder that cannot be used costs time, no more.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Where root's is, whatever `$HOME` says.
+const SYSTEM: &str = "/var/cache/ipft";
+
+/// Bytes that the folder holds at most; what was not used for longest makes room.
+const MAX_FOLDER: u64 = 512 << 20;
+
+/// Bytes of a file that are believed to be compiled code.
+const MAX_FILE: u64 = 512 << 20;
+
+/// What our files end with, and what a file begins with that is being written.
+const SUFFIX: &str = ".compiled";
+const UNFINISHED: &str = ".unfinished-";
+
+/// A file that has been unfinished for so long is left over.
+const STALE: Duration = Duration::from_secs(3600);
+
+/// Bytes of a hash.
+const HASH: usize = 32;
+
+/// A folder of compiled plugins.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    user: u32,
+    limit: u64,
+}
+
+/// Why nothing can be kept.
+#[derive(Debug, thiserror::Error)]
+enum CacheError {
+    #[error("{}: {source}", path.display())]
+    Path { path: PathBuf, source: io::Error },
+    #[error("others than its user may change {}, so that no code is kept there; make it and what is above it writable \
+             by its owner only", path.display())]
+    Untrusted { path: PathBuf },
+    #[error("{} is damaged; it is made anew", path.display())]
+    Damaged { path: PathBuf },
+    #[error("what was compiled cannot be kept: {0}")]
+    Engine(String),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+    let path = path.to_owned();
+    |source| CacheError::Path { path, source }
+}
+
+impl Cache {
+    /// The one of the user who runs this; `None` if there is no place for it.
+    pub fn of_user() -> Option<Self> {
+        let user = rustix::process::geteuid().as_raw();
+        if user == 0 {
+            return Some(Cache::new(SYSTEM.into()));
+        }
+        let absolute = |name: &str| {
+            let path = std::env::var_os(name).map(PathBuf::from);
+            path.filter(|path| path.is_absolute())
+        };
+        let folder = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+        Some(Cache::new(folder.join("ipft")))
+    }
+
+    /// One in this folder, which is made when something is to be kept.
+    pub fn new(folder: PathBuf) -> Self {
+        Cache {
+            folder,
+            user: rustix::process::geteuid().as_raw(),
+            limit: MAX_FOLDER,
+        }
+    }
+
+    /// The compiled plugin, if it is there and can be believed. What is wrong with the cache is told.
+    pub(super) fn load(&self, engine: &Engine, plugin: &[u8], tell: &mut dyn FnMut(&str)) -> Option<Component> {
+        match self.read(engine, &name(engine, plugin)) {
+            Ok(component) => component,
+            Err(error) => {
+                tell(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Keeps a compiled plugin. What goes wrong is told, and leaves nothing behind.
+    pub(super) fn store(&self, engine: &Engine, plugin: &[u8], compiled: &Component, tell: &mut dyn FnMut(&str)) {
+        if let Err(error) = self.write(&name(engine, plugin), compiled) {
+            tell(&error.to_string());
+        }
+    }
+
+    fn read(&self, engine: &Engine, name: &str) -> Result<Option<Component>, CacheError> {
+        if !self.folder.exists() {
+            return Ok(None);
+        }
+        let (path, folder) = self.open()?;
+        let path = path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let mut file = match openat(&folder, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(at(&path)(error.into())),
+        };
+        let found = file.metadata().map_err(at(&path))?;
+        if !found.is_file() || !self.owns(&found) || found.mode() & 0o022 != 0 {
+            return Err(CacheError::Untrusted { path });
+        }
+        let damaged = CacheError::Damaged { path: path.clone() };
+        if found.len() > MAX_FILE {
+            return Err(damaged);
+        }
+        let mut content = Vec::with_capacity(found.len() as usize);
+        (&mut file)
+            .take(MAX_FILE)
+            .read_to_end(&mut content)
+            .map_err(at(&path))?;
+        let Some((hash, code)) = content.split_first_chunk::<HASH>() else {
+            return Err(damaged);
+        };
+        if blake3::hash(code) != *hash {
+            return Err(damaged);
+        }
+        // SAFETY: these are bytes that `write` got from `Component::serialize` and nobody changed: only root and the
+        // user who runs this can, as `open` and the check above have found, and both can change the program, too. A disk
+        // that did is found out by the hash. The name holds what the engine's code depends on, and the engine compares
+        // that once more.
+        let component = unsafe { Component::deserialize(engine, code) }.map_err(|_| damaged)?;
+        // It was used; that this cannot be noted is no harm.
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let _ = futimens(
+            &file,
+            &Timestamps {
+                last_access: now,
+                last_modification: now,
+            },
+        );
+        Ok(Some(component))
+    }
+
+    fn write(&self, name: &str, compiled: &Component) -> Result<(), CacheError> {
+        let code = compiled
+            .serialize()
+            .map_err(|error| CacheError::Engine(format!("{error:#}")))?;
+        if code.len() as u64 > MAX_FILE - HASH as u64 {
+            return Ok(());
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(at(&self.folder))?;
+        let (path, _) = self.open()?;
+        let mut file = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempfile_in(&path)
+            .map_err(at(&path))?;
+        let written = file
+            .write_all(blake3::hash(&code).as_bytes())
+            .and_then(|()| file.write_all(&code));
+        written.map_err(at(file.path()))?;
+        let finished = path.join(name);
+        file.persist(&finished).map_err(|error| at(&finished)(error.error))?;
+        self.make_room(&path, name)
+    }
+
+    /// Opens the folder, if nobody but root and the user can change it or anything above it. Its true path.
+    fn open(&self) -> Result<(PathBuf, File), CacheError> {
+        let path = self.folder.canonicalize().map_err(at(&self.folder))?;
+        for (above, folder) in path.ancestors().enumerate() {
+            let found = folder.symlink_metadata().map_err(at(folder))?;
+            // What lies in a sticky folder, as /tmp is one, can be moved or removed by its owner only.
+            let sticky = above > 0 && found.mode() & 0o1000 != 0;
+            if !found.is_dir() || !self.owns(&found) || (found.mode() & 0o022 != 0 && !sticky) {
+                return Err(CacheError::Untrusted {
+                    path: folder.to_owned(),
+                });
+            }
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| at(&path)(error.into()))?;
+        Ok((path, folder.into()))
+    }
+
+    fn owns(&self, found: &std::fs::Metadata) -> bool {
+        found.uid() == 0 || found.uid() == self.user
+    }
+
+    /// Removes what was not used for longest until the rest is small enough, and what was left over.
+    fn make_room(&self, folder: &Path, new: &str) -> Result<(), CacheError> {
+        let mut files = Vec::new();
+        for entry in folder.read_dir().map_err(at(folder))?.flatten() {
+            let name = entry.file_name();
+            let Ok(found) = entry.metadata() else { continue };
+            let used = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            if starts_with(&name, UNFINISHED) {
+                if used.elapsed().is_ok_and(|age| age > STALE) {
+                    let _ = std::fs::remove_file(entry.path());
+                }
+            } else if ends_with(&name, SUFFIX) && name != new {
+                files.push((used, found.len(), entry.path()));
+            }
+        }
+        files.sort();
+        let mut sum: u64 = files.iter().map(|(_, size, _)| size).sum();
+        for (_, size, path) in files {
+            if sum <= self.limit {
+                break;
+            }
+            // Somebody else may have removed it.
+            let _ = std::fs::remove_file(path);
+            sum -= size;
+        }
+        Ok(())
+    }
+}
+
+fn starts_with(name: &OsStr, start: &str) -> bool {
+    name.as_encoded_bytes().starts_with(start.as_bytes())
+}
+
+fn ends_with(name: &OsStr, end: &str) -> bool {
+    name.as_encoded_bytes().ends_with(end.as_bytes())
+}
+
+/// The file that a plugin's code is in.
+fn name(engine: &Engine, plugin: &[u8]) -> String {
+    let mut hasher = Blake3(blake3::Hasher::new());
+    blake3::hash(plugin).as_bytes().hash(&mut hasher);
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{}{SUFFIX}", hasher.0.finalize().to_hex())
+}
+
+/// A hash that has more bits than the standard library's.
+struct Blake3(blake3::Hasher);
+
+impl Hasher for Blake3 {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Nobody asks.
+    fn finish(&self) -> u64 {
+        0
+    }
+}

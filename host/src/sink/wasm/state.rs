@@ -1,0 +1,362 @@
+//! What one instance of a plugin holds on the host's side: its stream, its log, its limits, and a WASI in which there is
+//! nothing but what the user granted.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
+use wasmtime_wasi::{
+    Deterministic, FsPerms, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxView, WasiView,
+};
+
+use super::error::{Failure, Text};
+use super::stdio::{LogStream, OutputStream};
+use super::types::Level;
+use crate::plugin::{Grants, Limits};
+
+/// What is called with a plugin's messages.
+pub type Log = Arc<dyn Fn(Level, &str) + Send + Sync>;
+
+/// Messages of one plugin that are passed on; a plugin that says more says nothing.
+const MAX_MESSAGES: u32 = 1000;
+
+/// Bytes that are gathered before the stream's writer gets them.
+const BUFFER: usize = 64 << 10;
+
+/// Tables and the like of one instance, as its memory is limited separately.
+const MAX_INSTANCES: usize = 1000;
+const MAX_TABLES: usize = 1000;
+const MAX_MEMORIES: usize = 100;
+const MAX_TABLE_ELEMENTS: usize = 10_000_000;
+
+/// Files, streams and waits that WASI may keep for one instance.
+const MAX_RESOURCES: usize = 10_000;
+
+/// Seed of all randomness that plugins see: none of it is random.
+const RANDOM: u8 = 0x5a;
+
+/// The data of a store.
+pub(super) struct State {
+    output: Shared<Output>,
+    log: Shared<Messages>,
+    limits: Limits,
+    /// Bytes of all memories.
+    memory: usize,
+    /// Whether the current call was refused memory.
+    refused: bool,
+    /// When the current call must be over.
+    deadline: Instant,
+    /// Ends whatever runs.
+    stop: Arc<AtomicBool>,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+/// A thing that the host's functions and WASI's streams both reach; they never do at the same time.
+pub(super) type Shared<T> = Arc<Mutex<T>>;
+
+/// What the engine's clock calls when a plugin must end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Interrupted {
+    #[error("the time is over")]
+    TimeOut,
+    #[error("stopped")]
+    Stopped,
+}
+
+/// The plugin's stream.
+pub(super) struct Output {
+    writer: Box<dyn Write + Send>,
+    buffer: Vec<u8>,
+    /// Bytes that may still be written.
+    left: u64,
+    limit: u64,
+    /// Why no more can be written.
+    failure: Option<Failure>,
+}
+
+/// The plugin's log.
+pub(super) struct Messages {
+    log: Log,
+    count: u32,
+}
+
+impl State {
+    /// A state in which there is nothing but what is granted.
+    pub(super) fn new(
+        grants: &Grants,
+        output: Box<dyn Write + Send>,
+        log: Log,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
+        let limits = grants.limits;
+        let output = Arc::new(Mutex::new(Output {
+            writer: output,
+            buffer: Vec::new(),
+            left: limits.output,
+            limit: limits.output,
+            failure: None,
+        }));
+        let log = Arc::new(Mutex::new(Messages { log, count: 0 }));
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        Ok(State {
+            wasi: wasi(grants, &output, &log)?,
+            output,
+            log,
+            limits,
+            memory: 0,
+            refused: false,
+            deadline: Instant::now(),
+            stop,
+            table,
+        })
+    }
+
+    /// A call begins.
+    pub(super) fn begin(&mut self) {
+        self.refused = false;
+        self.deadline = Instant::now() + self.limits.timeout;
+    }
+
+    /// Hands what was written to the writer.
+    pub(super) fn flush(&self) -> Result<(), Failure> {
+        let mut output = locked(&self.output);
+        let flushed = output.flush();
+        match output.failure.take() {
+            Some(failure) => Err(failure),
+            None => flushed.map_err(write_failure),
+        }
+    }
+
+    /// Why the stream ended the plugin, if it did.
+    pub(super) fn take_output_failure(&self) -> Option<Failure> {
+        locked(&self.output).failure.take()
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether the current call wanted more memory than it may have.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Bytes of memory that the plugin has.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// `host.write`.
+    pub(super) fn write(
+        mut store: StoreContextMut<'_, State>,
+        bytes: &wasmtime::component::WasmList<u8>,
+    ) -> wasmtime::Result<()> {
+        let output = store.data().output.clone();
+        let waited = locked(&output).write(bytes.as_le_slice(&store));
+        store.data_mut().waited(waited?);
+        Ok(())
+    }
+
+    /// `host.log`.
+    pub(super) fn log(&self, level: Level, message: &str) {
+        locked(&self.log).say(level, message);
+    }
+
+    /// Time that the plugin's reader took is not the plugin's.
+    fn waited(&mut self, time: Duration) {
+        self.deadline += time;
+    }
+
+    /// What the engine does at each tick.
+    pub(super) fn tick(store: &StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+        let state = store.data();
+        if state.stop.load(Ordering::Relaxed) {
+            return Err(Interrupted::Stopped.into());
+        }
+        if Instant::now() >= state.deadline {
+            return Err(Interrupted::TimeOut.into());
+        }
+        Ok(UpdateDeadline::Continue(1))
+    }
+
+    /// The time that is left to the current call.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Output {
+    /// Takes bytes over; the time that the writer took. After a failure, which is kept, the plugin must end.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> wasmtime::Result<Duration> {
+        if self.failure.is_some() {
+            wasmtime::bail!("the stream has failed before");
+        }
+        let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+            self.failure = Some(Failure::Output { limit: self.limit });
+            wasmtime::bail!("the stream is full");
+        };
+        self.left = left;
+        if self.buffer.len() + bytes.len() <= BUFFER {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(Duration::ZERO);
+        }
+        let start = Instant::now();
+        let written = self.write_through(bytes);
+        if let Err(error) = written {
+            self.failure = Some(write_failure(error));
+            wasmtime::bail!("the stream failed");
+        }
+        Ok(start.elapsed())
+    }
+
+    fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_buffer()?;
+        if bytes.len() < BUFFER {
+            self.buffer.extend_from_slice(bytes);
+            Ok(())
+        } else {
+            self.writer.write_all(bytes)
+        }
+    }
+
+    fn write_buffer(&mut self) -> io::Result<()> {
+        let written = self.writer.write_all(&self.buffer);
+        // Also after a failure: nothing is written twice.
+        self.buffer.clear();
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.write_buffer()?;
+            self.writer.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Messages {
+    pub(super) fn say(&mut self, level: Level, message: &str) {
+        if self.count > MAX_MESSAGES {
+            return;
+        }
+        self.count += 1;
+        if self.count > MAX_MESSAGES {
+            (self.log)(Level::Warning, "it said more than is shown");
+        } else {
+            (self.log)(level, Text::line(message).as_str());
+        }
+    }
+}
+
+fn write_failure(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Closed,
+        _ => Failure::Write(error),
+    }
+}
+
+/// A lock that a panic elsewhere cannot take away: what it guards is whole after each call.
+pub(super) fn locked<T: ?Sized>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let memory = self.memory.saturating_add(desired.saturating_sub(current));
+        if memory > self.limits.memory {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.memory = memory;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+
+    fn instances(&self) -> usize {
+        MAX_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// A WASI without arguments, input, sockets, names, time and chance. Output goes to the plugin's stream, error output to
+/// its log.
+fn wasi(grants: &Grants, output: &Shared<Output>, log: &Shared<Messages>) -> Result<WasiCtx, Failure> {
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(OutputStream(output.clone()))
+        .stderr(LogStream::new(log.clone()))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .wall_clock(Frozen)
+        .monotonic_clock(Frozen)
+        .secure_random(Deterministic::new(vec![RANDOM]))
+        .insecure_random(Deterministic::new(vec![RANDOM]))
+        .insecure_random_seed(u128::from_ne_bytes([RANDOM; 16]))
+        .max_random_size(1 << 20);
+    for name in &grants.env {
+        // What is not UTF-8 cannot cross, and what is not set is not set.
+        if let Ok(value) = std::env::var(name) {
+            wasi.env(name, value);
+        }
+    }
+    for dir in &grants.dirs {
+        let access = if dir.read_only {
+            FsPerms::ReadOnly
+        } else {
+            FsPerms::ReadWrite
+        };
+        wasi.preopened_dir(&dir.host, &dir.guest, access)
+            .map_err(|error| Failure::Folder {
+                path: dir.host.clone(),
+                source: error.downcast().unwrap_or_else(io::Error::other),
+            })?;
+    }
+    Ok(wasi.build())
+}
+
+/// A clock that stands still: a plugin draws events, which bring their own time.
+struct Frozen;
+
+impl HostWallClock for Frozen {
+    fn resolution(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl HostMonotonicClock for Frozen {
+    fn resolution(&self) -> u64 {
+        1_000_000_000
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+}

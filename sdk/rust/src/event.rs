@@ -1,0 +1,131 @@
+//! Events, and the batches in which they travel.
+//!
+//! The layout is the contract's (`record event`), so that a batch crosses into the plugin by one copy and is used where
+//! it lies.
+
+use crate::fields::{Fields, Lookup, Value};
+use crate::trace::{Function, Trace};
+
+/// One call of, or return from, a kernel function with a traced packet.
+///
+/// A [`Batch`] has events in the order in which the trace delivered them, which within one packet is the order of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// Identity of the packet, unique for the life of the trace; never 0. It is not the sk_buff's address, which the
+    /// kernel reuses as soon as a packet is freed.
+    pub packet: u64,
+    /// Kernel address of the sk_buff. In a return it is that of the entry, or 0 if the entry was lost.
+    pub skb: u64,
+    /// Nanoseconds, CLOCK_MONOTONIC.
+    pub timestamp: u64,
+    /// In a return: the timestamp of its entry. 0 in an entry, and in a return whose entry was lost.
+    pub entry_timestamp: u64,
+    /// Index into [`Trace::functions`].
+    pub function: u32,
+    /// The CPU that ran the function.
+    pub cpu: u32,
+    /// [`Event::ENTRY`], [`Event::RETURN`], or a kind of a later version, which is to be ignored.
+    pub kind: u32,
+    /// The kernel's id of the thread that was current, 0 in the idle task.
+    pub thread: u32,
+    /// First byte of the event's payload in [`Batch::payload`].
+    pub payload_offset: u32,
+    /// Length of the payload in bytes; 0 if the event has none.
+    pub payload_len: u32,
+    /// For later versions.
+    pub spare: u64,
+}
+
+const _: () = {
+    assert!(size_of::<Event>() == 64 && align_of::<Event>() == 8);
+    assert!(std::mem::offset_of!(Event, packet) == 0);
+    assert!(std::mem::offset_of!(Event, skb) == 8);
+    assert!(std::mem::offset_of!(Event, timestamp) == 16);
+    assert!(std::mem::offset_of!(Event, entry_timestamp) == 24);
+    assert!(std::mem::offset_of!(Event, function) == 32);
+    assert!(std::mem::offset_of!(Event, cpu) == 36);
+    assert!(std::mem::offset_of!(Event, kind) == 40);
+    assert!(std::mem::offset_of!(Event, thread) == 44);
+    assert!(std::mem::offset_of!(Event, payload_offset) == 48);
+    assert!(std::mem::offset_of!(Event, payload_len) == 52);
+    assert!(std::mem::offset_of!(Event, spare) == 56);
+};
+
+impl Event {
+    /// The packet entered the function.
+    pub const ENTRY: u32 = 0;
+    /// The function that the packet had entered returned.
+    pub const RETURN: u32 = 1;
+
+    /// The packet entered the function.
+    pub fn is_entry(&self) -> bool {
+        self.kind == Event::ENTRY
+    }
+
+    /// The function that the packet had entered returned.
+    pub fn is_return(&self) -> bool {
+        self.kind == Event::RETURN
+    }
+
+    /// The call's duration in nanoseconds, in a return whose entry was seen.
+    pub fn duration(&self) -> Option<u64> {
+        (self.is_return() && self.entry_timestamp != 0).then(|| self.timestamp.saturating_sub(self.entry_timestamp))
+    }
+
+    /// Within one packet, the calls of one context nest properly: those of one thread, and for the idle task, which is
+    /// thread 0 on all CPUs, those of one CPU. A number that tells contexts apart.
+    pub fn context(&self) -> u64 {
+        match self.thread {
+            0 => 1 << 32 | u64::from(self.cpu),
+            thread => u64::from(thread),
+        }
+    }
+}
+
+/// Events that came at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// What they belong to.
+    pub trace: &'a Trace,
+    /// The events.
+    pub events: &'a [Event],
+    /// Payload bytes of all of them; each event names its range.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// The function that an event is about.
+    pub fn function(&self, event: &Event) -> &'a Function {
+        self.trace.function(event.function)
+    }
+
+    /// The payload of one of this batch's events; empty if it has none.
+    pub fn payload_of(&self, event: &Event) -> &'a [u8] {
+        range(self.payload, event)
+    }
+
+    /// All fields of an event.
+    pub fn fields(&self, event: &Event) -> Fields<'a> {
+        Fields::new(self.trace, self.payload_of(event))
+    }
+
+    /// A field of an event, by its name; `None` if the event has no such field. A [`Lookup`] finds it faster.
+    pub fn field(&self, event: &Event, name: &str) -> Option<Value<'a>> {
+        self.fields(event)
+            .find(|field| field.name == name)
+            .map(|field| field.value)
+    }
+
+    /// A field of an event that was prepared with [`Trace::field`]; `None` if the event has no such field.
+    pub fn get(&self, event: &Event, field: &Lookup) -> Option<Value<'a>> {
+        field.find(self.trace, self.payload_of(event))
+    }
+}
+
+/// What the event names of all payloads.
+pub(crate) fn range<'a>(payload: &'a [u8], event: &Event) -> &'a [u8] {
+    let start = event.payload_offset as usize;
+    let end = start.checked_add(event.payload_len as usize);
+    end.and_then(|end| payload.get(start..end)).unwrap_or_default()
+}

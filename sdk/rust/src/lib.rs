@@ -1,0 +1,101 @@
+//! Write plugins for `ipft`, which shows what the Linux kernel did to a packet.
+//!
+//! A plugin is a type that implements [`Plugin`], and one call of [`plugin!`](crate::plugin):
+//!
+//! ```
+//! use ipft_plugin::{Batch, Error, Options, Output, Plugin, Summary, Trace, plugin, text};
+//! use std::io::Write;
+//!
+//! #[derive(Default)]
+//! struct Calls {
+//!     of: Vec<u64>,
+//! }
+//!
+//! impl Plugin for Calls {
+//!     fn events(&mut self, batch: &Batch, _out: &mut Output) -> Result<(), Error> {
+//!         self.of.resize(batch.trace.functions.len(), 0);
+//!         for event in batch.events.iter().filter(|event| event.is_entry()) {
+//!             self.of[event.function as usize] += 1;
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     fn finish(&mut self, trace: &Trace, _summary: &Summary, out: &mut Output) -> Result<(), Error> {
+//!         for (function, calls) in trace.functions.iter().zip(&self.of) {
+//!             writeln!(out, "{calls:>10} {}", text::visible(&function.name))?;
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! plugin! { Calls, about: "Counts the calls of each function" }
+//! ```
+//!
+//! The crate of a plugin is a `cdylib`; `cargo build --release --target wasm32-wasip2` makes a component of it that
+//! `ipft --plugin FILE.wasm` runs. Nothing but cargo is needed. Its name, version and licence are those of the crate.
+//!
+//! What the kernel calls a function, and what a field holds, comes from outside and may hold anything: show it through
+//! [`text`]. A plugin lives as long as the trace, which may be hours; keep what you count and not what you saw, or let
+//! [`Journeys`] keep a bounded part of it.
+//!
+//! With the feature `testing` a plugin runs natively on traces that are built in and on recordings, for tests that are
+//! ordinary ones. The crate uses wit-bindgen on WebAssembly only, and nothing of ipft itself.
+
+mod description;
+mod driver;
+mod error;
+mod event;
+mod fields;
+mod journeys;
+mod log;
+mod macros;
+mod options;
+mod output;
+pub mod text;
+mod trace;
+
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub mod wasm;
+
+pub use description::{DefaultValue, Describe, Description, OptionSpec};
+pub use driver::Driver;
+pub use error::Error;
+pub use event::{Batch, Event};
+pub use fields::{Fields, Lookup, Shown, Value};
+pub use journeys::{Call, Journey, Journeys};
+pub use log::{Level, log, set_logger};
+pub use options::Options;
+pub use output::Output;
+pub use trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
+
+/// The version of the contract (`wit/`) that this crate speaks.
+pub const CONTRACT: &str = "0.1.0";
+
+/// Draws a trace. The calls come in this order: [`start`](Plugin::start) once; then [`learn`](Plugin::learn),
+/// [`events`](Plugin::events) and [`missed`](Plugin::missed), any number of times; [`finish`](Plugin::finish) once.
+///
+/// An error ends the plugin, not the trace; its text is shown to the user. So does a panic, with less to read.
+pub trait Plugin {
+    /// The trace is about to deliver events. Functions are not known yet; wrong options are best refused here.
+    fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
+        let _ = (trace, options);
+        Ok(())
+    }
+
+    /// `trace.functions` and `trace.names` have grown. The first call comes right after `start`.
+    fn learn(&mut self, trace: &Trace) {
+        let _ = trace;
+    }
+
+    /// Events happened. What is written to `out` is passed on when the call returns, at the latest.
+    fn events(&mut self, batch: &Batch, out: &mut Output) -> Result<(), Error>;
+
+    /// So many events were not passed to this plugin, because it was slower than the trace.
+    fn missed(&mut self, events: u64) {
+        let _ = events;
+    }
+
+    /// The trace has ended; nothing follows.
+    fn finish(&mut self, trace: &Trace, summary: &Summary, out: &mut Output) -> Result<(), Error>;
+}

@@ -1,0 +1,121 @@
+//! `plugin!`: what makes a plugin of a type.
+
+/// Makes a plugin of a type that implements [`Plugin`](crate::Plugin) and [`Default`]. It is called once in a crate.
+///
+/// ```
+/// # use ipft_plugin::{Batch, Error, Output, Plugin, Summary, Trace, plugin};
+/// # #[derive(Default)]
+/// # struct Flame;
+/// # impl Plugin for Flame {
+/// #     fn events(&mut self, _: &Batch, _: &mut Output) -> Result<(), Error> { Ok(()) }
+/// #     fn finish(&mut self, _: &Trace, _: &Summary, _: &mut Output) -> Result<(), Error> { Ok(()) }
+/// # }
+/// plugin! {
+///     Flame,
+///     about: "A flame graph of the time that packets spent",
+///     options: [
+///         by: choice["time", "count"] = "time", "What the width of a frame means";
+///         width: integer = 1200, "Width of the picture in pixels";
+///         least: number = 0.1, "Frames that are narrower than this are left out";
+///         title: string = "", "What is written above the picture";
+///         inverted: bool = false, "Whether the root is at the top";
+///     ]
+/// }
+/// ```
+///
+/// Name, version and licence are those of the crate (`Cargo.toml`); `name: "other",` before `about` gives it another
+/// name. The user sets options with `--plugin-opt KEY=VALUE`; the plugin reads them from [`Options`](crate::Options).
+/// What the host would refuse, such as a default that is none of the choices, does not compile.
+#[macro_export]
+macro_rules! plugin {
+    ($plugin:ty, about: $about:expr $(, options: $options:tt)? $(,)?) => {
+        $crate::plugin!($plugin, name: env!("CARGO_PKG_NAME"), about: $about $(, options: $options)?);
+    };
+    ($plugin:ty, name: $name:expr, about: $about:expr $(,)?) => {
+        $crate::plugin!($plugin, name: $name, about: $about, options: []);
+    };
+    ($plugin:ty, name: $name:expr, about: $about:expr,
+     options: [$($option:ident: $kind:ident $([$($value:literal),+ $(,)?])? = $default:literal, $help:literal);* $(;)?]
+     $(,)?) => {
+        impl $crate::Describe for $plugin {
+            const DESCRIPTION: $crate::Description = $crate::Description {
+                name: $name,
+                version: env!("CARGO_PKG_VERSION"),
+                about: $about,
+                license: env!("CARGO_PKG_LICENSE"),
+                options: &[$($crate::OptionSpec {
+                    name: stringify!($option),
+                    kind: stringify!($kind),
+                    values: &[$($($value),+)?],
+                    default: $crate::__default!($kind $([$($value),+])? $default),
+                    help: $help,
+                }),*],
+            };
+        }
+
+        const _: () = <$plugin as $crate::Describe>::DESCRIPTION.check();
+
+        $crate::__export!($plugin);
+    };
+}
+
+/// The default of an option of this type; a type that there is not does not compile.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __default {
+    (choice [$($value:literal),+] $default:literal) => {
+        $crate::DefaultValue::Text($default)
+    };
+    (string $default:literal) => {
+        $crate::DefaultValue::Text($default)
+    };
+    (integer $default:literal) => {
+        $crate::DefaultValue::Integer($default)
+    };
+    (number $default:literal) => {
+        $crate::DefaultValue::Number(stringify!($default))
+    };
+    (bool $default:literal) => {
+        $crate::DefaultValue::Bool($default)
+    };
+}
+
+/// What the file exports on WebAssembly: the interface `sink`, and the description in a section that nothing loads.
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    ($plugin:ty) => {
+        const _: () = {
+            struct Component;
+
+            ::std::thread_local! {
+                static DRIVER: ::std::cell::RefCell<$crate::Driver<$plugin>> =
+                    ::std::cell::RefCell::new($crate::wasm::driver());
+            }
+
+            impl $crate::wasm::Component for Component {
+                type Plugin = $plugin;
+
+                fn with<R>(run: impl ::std::ops::FnOnce(&mut $crate::Driver<$plugin>) -> R) -> R {
+                    DRIVER.with_borrow_mut(run)
+                }
+            }
+
+    $crate::wasm::bindings::export!(Component with_types_in $crate::wasm::bindings);
+
+            #[used]
+            #[unsafe(link_section = "ipft-plugin")]
+            static DESCRIPTION: [u8; <$plugin as $crate::Describe>::DESCRIPTION.json_len()] =
+                <$plugin as $crate::Describe>::DESCRIPTION.json();
+        };
+    };
+}
+
+/// Elsewhere the plugin is an ordinary library, which tests link.
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    ($plugin:ty) => {};
+}

@@ -1,0 +1,170 @@
+//! Everything that a plugin can be, in one: `program`, `decoder` and `sink`, written against `wit/` alone.
+//!
+//! The decoder calls the fields `length`, `twice` and `word`. The sink writes a line for each event with fields, and
+//! how many events there were. The option `suffix` ends `word`.
+
+#![cfg(target_family = "wasm")]
+#![expect(unsafe_code, missing_docs, reason = "generated code and a link section")]
+
+wit_bindgen::generate!({
+    path: "../../../wit/plugin-0.1.0.wit",
+    world: "complete-plugin",
+});
+
+use std::cell::RefCell;
+
+use exports::ipft::plugin::{decoder, program, sink};
+use ipft::plugin::host;
+
+const DESCRIPTION: &str = r#"{
+    "contract": "0.1.0", "name": "complete", "version": "1.0.0", "license": "MIT OR Apache-2.0",
+    "about": "Brings kernel code, decodes what it collects, and draws it",
+    "options": [{ "name": "suffix", "type": "string", "default": "!", "help": "What the word ends with" }]
+}"#;
+
+#[used]
+#[unsafe(link_section = "ipft-plugin")]
+static SECTION: [u8; DESCRIPTION.len()] = *DESCRIPTION.as_bytes().first_chunk().unwrap();
+
+struct Complete;
+
+export!(Complete);
+
+type Options = Vec<(String, String)>;
+
+#[derive(Default)]
+struct State {
+    suffix: String,
+    told: bool,
+    names: Vec<String>,
+    functions: Vec<String>,
+    events: u64,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+fn with<T>(change: impl FnOnce(&mut State) -> T) -> T {
+    STATE.with_borrow_mut(change)
+}
+
+fn suffix(options: Options) -> String {
+    let found = options.into_iter().find(|(name, _)| name == "suffix");
+    found.map(|(_, value)| value).unwrap_or_default()
+}
+
+impl program::Guest for Complete {
+    fn object(_: Options) -> Result<Vec<u8>, String> {
+        Ok(include_bytes!(concat!(env!("OUT_DIR"), "/length.o")).to_vec())
+    }
+}
+
+impl decoder::Guest for Complete {
+    fn start(_: decoder::Trace, options: Options) -> Result<(), String> {
+        with(|state| state.suffix = suffix(options));
+        Ok(())
+    }
+
+    fn decode(payloads: Vec<u8>, size: u32) -> Result<decoder::Decoded, String> {
+        let names = match with(|state| std::mem::replace(&mut state.told, true)) {
+            true => Vec::new(),
+            false => ["length", "twice", "word"].map(String::from).to_vec(),
+        };
+        let mut values = Vec::new();
+        for (payload, bytes) in payloads.chunks_exact(size as usize).enumerate() {
+            let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            let word = format!("is {}{}", number(0), with(|state| state.suffix.clone()));
+            let contents = [
+                decoder::Content::Integer(number(0).into()),
+                decoder::Content::Integer(number(4).into()),
+                decoder::Content::Text(word),
+            ];
+            for (name, content) in contents.into_iter().enumerate() {
+                values.push(decoder::Value {
+                    payload: payload as u32,
+                    name: name as u32,
+                    content,
+                });
+            }
+        }
+        Ok(decoder::Decoded { names, values })
+    }
+
+    fn finish() -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl sink::Guest for Complete {
+    fn start(trace: sink::Trace, _: Options) -> Result<(), String> {
+        match trace.encoding.as_str() {
+            "tagged" => Ok(()),
+            other => Err(format!("the encoding is {other}")),
+        }
+    }
+
+    fn learn(functions: Vec<sink::Function>, names: Vec<String>) {
+        with(|state| {
+            state
+                .functions
+                .extend(functions.into_iter().map(|function| function.name));
+            state.names.extend(names);
+        });
+    }
+
+    fn events(events: Vec<sink::Event>, payload: Vec<u8>) -> Result<(), String> {
+        for event in &events {
+            let start = event.payload_offset as usize;
+            let bytes = payload
+                .get(start..start + event.payload_len as usize)
+                .ok_or("a payload outside the batch's")?;
+            let line = with(|state| {
+                state.events += 1;
+                let fields = fields(&state.names, bytes)?;
+                Ok::<_, String>(
+                    (!fields.is_empty())
+                        .then(|| format!("{} {}\n", state.functions[event.function as usize], fields.join(" "))),
+                )
+            })?;
+            if let Some(line) = line {
+                host::write(line.as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn missed(_: u64) {}
+
+    fn finish(summary: sink::Summary) -> Result<(), String> {
+        host::write(format!("{} of {} events\n", with(|state| state.events), summary.events).as_bytes());
+        host::log(host::Level::Info, "done");
+        Ok(())
+    }
+}
+
+/// Tagged values as text.
+fn fields(names: &[String], mut bytes: &[u8]) -> Result<Vec<String>, String> {
+    let mut fields = Vec::new();
+    while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
+        let name = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+        let name = names.get(name as usize).ok_or("a name that was not told")?;
+        let (value, rest) = match head[4] {
+            0 => {
+                let (value, rest) = rest.split_first_chunk::<8>().ok_or("half a number")?;
+                (i64::from_le_bytes(*value).to_string(), rest)
+            }
+            2 => {
+                let (length, rest) = rest.split_first_chunk::<4>().ok_or("half a length")?;
+                let (text, rest) = rest
+                    .split_at_checked(u32::from_le_bytes(*length) as usize)
+                    .ok_or("half a text")?;
+                (String::from_utf8_lossy(text).into_owned(), rest)
+            }
+            other => return Err(format!("the type {other}")),
+        };
+        fields.push(format!("{name}={value}"));
+        bytes = rest;
+    }
+    Ok(fields)
+}
