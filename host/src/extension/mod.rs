@@ -136,6 +136,36 @@ impl Extension {
         })
     }
 
+    /// Takes what a plugin brings: kernel code, a decoder, or both. Kernel code without a decoder describes itself, as
+    /// an object's does. `path` is what messages call it.
+    pub fn from_plugin(
+        path: &Path,
+        object: Option<Vec<u8>>,
+        decoder: Option<Box<dyn Decode>>,
+        root: &Root,
+    ) -> Result<Self, ExtensionError> {
+        match (object, decoder) {
+            (Some(object), None) => Extension::with_layout(path, object, root),
+            (object, decoder) => {
+                if let Some(object) = &object {
+                    check(path, object)?;
+                }
+                let encoding = match decoder {
+                    Some(_) => Encoding::Tagged,
+                    None => Encoding::Fixed,
+                };
+                Ok(Extension {
+                    object,
+                    schema: Schema {
+                        encoding,
+                        ..Schema::default()
+                    },
+                    decoder,
+                })
+            }
+        }
+    }
+
     /// The object whose `module` fills the payload, checked. Without one, there is no payload.
     pub fn object(&self) -> Option<&[u8]> {
         self.object.as_deref()

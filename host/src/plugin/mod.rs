@@ -6,12 +6,12 @@
 
 mod description;
 mod grants;
+pub mod inspect;
 mod language;
 mod lookup;
 pub mod new;
 pub mod pack;
 mod stream;
-pub mod inspect;
 
 pub use description::{
     Description, DescriptionError, MAX_DESCRIPTION, OptionError, OptionSpec, OptionType, OptionValues, SECTION,

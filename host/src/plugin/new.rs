@@ -13,10 +13,7 @@ use super::language::Language;
 const NAME: &str = "{{name}}";
 
 /// Where a template has the contract, if its language's tools read it.
-const CONTRACT: (&str, &[u8]) = (
-    "wit/plugin-0.1.0.wit",
-    include_bytes!("../../../wit/plugin-0.1.0.wit"),
-);
+const CONTRACT: (&str, &[u8]) = ("wit/plugin-0.1.0.wit", include_bytes!("../../../wit/plugin-0.1.0.wit"));
 
 /// A file of a template: its path in the new folder, and its content.
 type Template = &'static [(&'static str, &'static [u8])];
@@ -226,13 +223,18 @@ mod tests {
     #[test]
     fn every_file_of_a_template_is_in_the_binary() {
         for (language, folder) in ALL.iter().zip(["rust", "c", "js", "python"]) {
-            let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/templates").join(folder);
+            let templates = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../sdk/templates")
+                .join(folder);
             let mut there: Vec<PathBuf> = below(&templates)
                 .iter()
                 .filter(|path| path.is_file())
                 .map(|path| path.strip_prefix(&templates).unwrap().to_owned())
                 .collect();
-            let mut embedded: Vec<PathBuf> = template(*language).iter().map(|(path, _)| PathBuf::from(path)).collect();
+            let mut embedded: Vec<PathBuf> = template(*language)
+                .iter()
+                .map(|(path, _)| PathBuf::from(path))
+                .collect();
             there.sort();
             embedded.sort();
             assert_eq!(there, embedded);
@@ -260,7 +262,17 @@ mod tests {
     #[test]
     fn names_that_would_be_none_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["", "-x", "2x", "_x", "a b", "a/../b", "fl\u{1b}ame", "é", &"x".repeat(65)] {
+        for name in [
+            "",
+            "-x",
+            "2x",
+            "_x",
+            "a b",
+            "a/../b",
+            "fl\u{1b}ame",
+            "é",
+            &"x".repeat(65),
+        ] {
             let error = write(&folder.path().join("new"), Language::Python, name).unwrap_err();
             assert!(matches!(error, NewError::Name { .. }), "{error}");
             assert!(!error.to_string().contains('\u{1b}'));

@@ -116,6 +116,7 @@ impl Journeys {
         self.bytes = 0;
         self.parts.clear();
         let mut journeys: Vec<Journey> = std::mem::take(&mut self.packets).into_values().collect();
+        journeys.iter_mut().for_each(Journey::sort);
         journeys.sort_unstable_by_key(Journey::order);
         journeys
     }
@@ -138,7 +139,8 @@ impl Journeys {
     }
 
     fn remove(&mut self, packet: u64) -> Option<Journey> {
-        let journey = self.packets.remove(&packet)?;
+        let mut journey = self.packets.remove(&packet)?;
+        journey.sort();
         self.bytes -= PACKET + journey.events.len() * size_of::<Event>() + journey.payload.len();
         // About half as much memory as the events take.
         if self.parts.len() > self.limit / 32 {
@@ -173,6 +175,13 @@ impl Journey {
             ..*event
         });
         self.payload.extend_from_slice(payload);
+    }
+
+    /// Recordings may have events of one packet out of order, since they hold what the stream delivered.
+    fn sort(&mut self) {
+        if !self.events.is_sorted_by_key(|event| event.timestamp) {
+            self.events.sort_by_key(|event| event.timestamp);
+        }
     }
 
     fn order(&self) -> (u64, u64) {

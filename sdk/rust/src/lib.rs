@@ -54,6 +54,8 @@ mod output;
 pub mod text;
 mod trace;
 
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod wasm;

@@ -1,0 +1,158 @@
+//! Runs a plugin natively, as the host would, in an ordinary test.
+//!
+//! ```
+//! # use ipft_plugin::{Batch, Error, Output, Plugin, Summary, Trace, plugin, testing};
+//! # use std::io::Write;
+//! # #[derive(Default)]
+//! # struct Count;
+//! # impl Plugin for Count {
+//! #     fn events(&mut self, _: &Batch, _: &mut Output) -> Result<(), Error> { Ok(()) }
+//! #     fn finish(&mut self, _: &Trace, summary: &Summary, out: &mut Output) -> Result<(), Error> {
+//! #         Ok(writeln!(out, "{} events", summary.events)?)
+//! #     }
+//! # }
+//! # plugin! { Count, about: "Counts events" }
+//! for recording in testing::traces() {
+//!     let ran = testing::run(Count::default(), &recording, &[]).expect("it draws every trace");
+//!     assert_eq!(ran.text(), format!("{} events\n", recording.summary.events));
+//! }
+//! ```
+
+mod recording;
+mod symbols;
+mod traces;
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::event::Event;
+use crate::trace::{Function, Summary, Trace};
+use crate::{DefaultValue, Describe, Description, Driver, Error, Level, Options, Output, Plugin, set_logger};
+
+pub use recording::RecordingError;
+pub use traces::traces;
+
+/// A trace from its beginning to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// What it is called.
+    pub name: String,
+    /// What is known before the first event. It has no functions and no names yet.
+    pub trace: Trace,
+    /// What happened, in order.
+    pub chunks: Vec<Chunk>,
+    /// What is known at the end.
+    pub summary: Summary,
+}
+
+/// A part of a [`Recording`]: what is new, and the events that come then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// Functions that are appended to those of earlier chunks.
+    pub functions: Vec<Function>,
+    /// Names of tagged values that are appended to those of earlier chunks.
+    pub names: Vec<String>,
+    /// How many events the plugin misses before these.
+    pub missed: u64,
+    /// The events.
+    pub events: Vec<Event>,
+    /// Payload bytes of all of them.
+    pub payload: Vec<u8>,
+}
+
+/// What a plugin did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// What it wrote.
+    pub output: Vec<u8>,
+    /// What it told the user.
+    pub log: Vec<(Level, String)>,
+}
+
+impl Ran {
+    /// What it wrote, which must be UTF-8.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.output).expect("the plugin writes UTF-8")
+    }
+}
+
+/// Runs a plugin on a recording, with these options and the defaults of the others.
+pub fn run<P: Plugin + Describe>(plugin: P, recording: &Recording, options: &[(&str, &str)]) -> Result<Ran, Error> {
+    let options = options_of(&P::DESCRIPTION, options)?;
+    let ran = Rc::new(RefCell::new(Ran::default()));
+    let written = Rc::clone(&ran);
+    let logged = Rc::clone(&ran);
+    set_logger(move |level, message| logged.borrow_mut().log.push((level, message.to_owned())));
+    let output = Output::new(move |bytes| written.borrow_mut().output.extend_from_slice(bytes));
+    let mut driver = Driver::new(plugin, output);
+    driver.start(recording.trace.clone(), &options)?;
+    if recording.chunks.is_empty() {
+        driver.learn(Vec::new(), Vec::new());
+    }
+    for (index, chunk) in recording.chunks.iter().enumerate() {
+        if index == 0 || !chunk.functions.is_empty() || !chunk.names.is_empty() {
+            driver.learn(chunk.functions.clone(), chunk.names.clone());
+        }
+        if chunk.missed > 0 {
+            driver.missed(chunk.missed);
+        }
+        driver.events(&chunk.events, &chunk.payload)?;
+    }
+    driver.finish(&recording.summary)?;
+    drop(driver);
+    set_logger(|_, _| {});
+    let ran = ran.take();
+    Ok(ran)
+}
+
+/// The values of all options, checked as the host checks them.
+fn options_of(description: &Description, given: &[(&str, &str)]) -> Result<Options, Error> {
+    let mut values: Vec<(String, String)> = description
+        .options
+        .iter()
+        .map(|option| (option.name.to_owned(), option.default.to_string()))
+        .collect();
+    for (name, value) in given {
+        let position = description.options.iter().position(|option| option.name == *name);
+        let position = position.ok_or_else(|| Error::new(format!("it has no option '{name}'")))?;
+        let option = &description.options[position];
+        let good = match option.default {
+            DefaultValue::Integer(_) => value.parse::<i64>().is_ok(),
+            DefaultValue::Number(_) => value.parse::<f64>().is_ok_and(f64::is_finite),
+            DefaultValue::Bool(_) => matches!(*value, "true" | "false"),
+            DefaultValue::Text(_) => option.values.is_empty() || option.values.contains(value),
+        };
+        if !good {
+            return Err(Error::new(format!("its option '{name}' cannot be '{value}'")));
+        }
+        (*value).clone_into(&mut values[position].1);
+    }
+    Ok(Options::new(values))
+}
+
+/// Compares with what a file holds, and panics where they differ. With `UPDATE_GOLDEN=1` in the environment the file is
+/// written anew.
+pub fn golden(path: impl AsRef<Path>, actual: &[u8]) {
+    let path = path.as_ref();
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        std::fs::write(path, actual).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        return;
+    }
+    let expected = std::fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+    let (expected, actual) = (String::from_utf8_lossy(&expected), String::from_utf8_lossy(actual));
+    let line = expected
+        .split('\n')
+        .zip(actual.split('\n'))
+        .position(|(expected, actual)| expected != actual)
+        .unwrap_or(expected.lines().count().min(actual.lines().count()));
+    let of = |text: &str| text.split('\n').nth(line).unwrap_or("the end").to_owned();
+    assert!(
+        expected == actual,
+        "{} differs in line {}; UPDATE_GOLDEN=1 writes it anew\n  expected: {}\n  actual:   {}",
+        path.display(),
+        line + 1,
+        of(&expected),
+        of(&actual)
+    );
+}
