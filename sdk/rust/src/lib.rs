@@ -54,6 +54,9 @@ mod output;
 pub mod text;
 mod trace;
 
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub mod native;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(target_family = "wasm")]

@@ -309,9 +309,10 @@ pub(super) type Destroy = unsafe extern "C" fn(*mut c_void);
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
+    use std::io::Write as _;
     use std::mem::offset_of;
     use std::path::Path;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -341,13 +342,14 @@ mod tests {
     }
 
     fn compile(source: &str) -> std::process::Output {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("layout.c");
-        std::fs::write(&path, source).unwrap();
         let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/native");
         let mut compiler = Command::new("cc");
         compiler.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-I"]);
-        compiler.arg(header).arg(path).output().unwrap()
+        compiler.arg(header).args(["-xc", "-"]);
+        compiler.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut compiler = compiler.spawn().unwrap();
+        compiler.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+        compiler.wait_with_output().unwrap()
     }
 
     #[test]
@@ -395,7 +397,6 @@ mod tests {
             "_Static_assert(IPFT_PLUGIN_VERSION == {VERSION} && IPFT_ENTRY == {entry} && IPFT_RETURN == {ret}, \"\");"
         )
         .unwrap();
-        // The types of the functions; a pointer to a function of another type does not convert.
         writeln!(text, "const struct ipft_plugin *(*entry)(void) = {SYMBOL};").unwrap();
         let good = compile(&text);
         assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
