@@ -14,7 +14,7 @@ use crate::extension::decode::Decode;
 use crate::extension::wasm::WasmDecoder;
 use crate::kernel::Root;
 use crate::plugin::{Folders, Grants, OptionValues, Stream, Target, inspect};
-use crate::sink::wasm::{Cache, Component, Engine, Level, Log};
+use crate::sink::wasm::{Cache, Component, Engine, Level, Log, Usage};
 use crate::sink::{Destination, Sinks};
 
 /// The plugins that the user named.
@@ -35,6 +35,8 @@ struct Loaded {
     values: OptionValues,
     /// Where it draws to; `None` if it draws nothing.
     stream: Option<(Stream, Destination)>,
+    /// What it uses, once it runs.
+    usage: Option<Usage>,
 }
 
 impl Plugins {
@@ -67,6 +69,7 @@ impl Plugins {
                 grants: file.grants.clone(),
                 values,
                 stream: None,
+                usage: None,
             });
         }
         let mut plugins = Plugins { loaded, verbose };
@@ -139,8 +142,9 @@ impl Plugins {
     }
 
     /// Adds those that draw.
-    pub fn add_to(&self, sinks: &mut Sinks) -> anyhow::Result<()> {
-        for plugin in &self.loaded {
+    pub fn add_to(&mut self, sinks: &mut Sinks) -> anyhow::Result<()> {
+        let verbose = self.verbose;
+        for plugin in &mut self.loaded {
             let Some((stream, destination)) = &plugin.stream else {
                 continue;
             };
@@ -150,9 +154,10 @@ impl Plugins {
                     &plugin.grants,
                     plugin.values.clone(),
                     Box::new(stream.clone()),
-                    log(&plugin.name, self.verbose),
+                    log(&plugin.name, verbose),
                 )
                 .with_context(|| format!("plugin {}", plugin.name))?;
+            plugin.usage = Some(sink.usage());
             sinks.add(plugin.name.as_str(), *destination, Box::new(sink));
         }
         Ok(())
@@ -166,6 +171,13 @@ impl Plugins {
             let Some((stream, _)) = &plugin.stream else {
                 continue;
             };
+            let missed = plugin.usage.as_ref().map_or(0, Usage::missed);
+            if missed > 0 {
+                eprintln!(
+                    "ipft: {}: it was slower than the trace and missed {missed} events; nothing else did",
+                    plugin.name
+                );
+            }
             if sinks.failures().any(|(name, _)| name == plugin.name) {
                 stream.give_up();
                 continue;

@@ -88,7 +88,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     }
     let signals = Signals::install().context("cannot listen for signals")?;
     let server = options.probe_server.map(ProbeServer::bind).transpose()?;
-    let plugins = Plugins::load(&options.plugins, own_output(options), options.verbose)?;
+    let mut plugins = Plugins::load(&options.plugins, own_output(options), options.verbose)?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options);
@@ -120,7 +120,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         decoder.start(&trace).map_err(anyhow::Error::msg)?;
     }
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
-    let mut sinks = sinks(options, &plugins)?;
+    let mut sinks = sinks(options, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
         bail!("nobody reads the output");
     }
@@ -296,7 +296,7 @@ fn report_losses(summary: &Summary) {
     }
 }
 
-fn sinks(options: &Options, plugins: &Plugins) -> anyhow::Result<Sinks> {
+fn sinks(options: &Options, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
     let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
     if plugins.draw() && own_output(options).is_none() {
         plugins.add_to(&mut sinks)?;

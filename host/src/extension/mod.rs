@@ -2,8 +2,8 @@
 //! decoder that says what the bytes mean.
 //!
 //! Each kind of file becomes the same: an [`Extension`]. Everything in here is made of bytes that anybody may have
-//! written, and is checked before anything is attached. This room may import `event` and `kernel`; no sink knows that
-//! it exists.
+//! written, and is checked before anything is attached. This room may import `event` and `kernel`, and what runs
+//! plugins (`sink::wasm`); no sink knows that it exists.
 
 pub mod compile;
 pub mod decode;
@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lua;
 pub mod object;
 pub mod symbols;
+pub mod wasm;
 
 use std::fs::File;
 use std::io::{self, Read};

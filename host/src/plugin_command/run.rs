@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Runs it. `false` if the plugin failed, which has been told.
 pub(super) fn run(plugin: &PluginFile, recording: &Path) -> anyhow::Result<bool> {
-    let plugins = Plugins::load(std::slice::from_ref(plugin), None, false)?;
+    let mut plugins = Plugins::load(std::slice::from_ref(plugin), None, false)?;
     anyhow::ensure!(
         plugins.draw(),
         "the plugin {} draws nothing: it only adds fields to a trace that is being made",

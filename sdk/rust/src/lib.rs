@@ -36,7 +36,7 @@
 //!
 //! What the kernel calls a function, and what a field holds, comes from outside and may hold anything: show it through
 //! [`text`]. A plugin lives as long as the trace, which may be hours; keep what you count and not what you saw, or let
-//! [`Journeys`] keep a bounded part of it.
+//! [`Journeys`] keep a bounded part of it and a [`Tree`] what is common to packets.
 //!
 //! With the feature `testing` a plugin runs natively on traces that are built in and on recordings, for tests that are
 //! ordinary ones. The crate uses wit-bindgen on WebAssembly only, and nothing of ipft itself.
@@ -53,6 +53,7 @@ mod options;
 mod output;
 pub mod text;
 mod trace;
+mod tree;
 
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
@@ -73,6 +74,7 @@ pub use log::{Level, log, set_logger};
 pub use options::Options;
 pub use output::Output;
 pub use trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
+pub use tree::Tree;
 
 /// The version of the contract (`wit/`) that this crate speaks.
 pub const CONTRACT: &str = "0.1.0";

@@ -106,15 +106,31 @@ fn act(what: &str) -> Result<(), String> {
             eprintln!("to standard \x1berror");
         }
         "files" => {
-            for path in ["/etc/shadow", "/etc/passwd", "/proc/self/environ", "/dev/null", ".", "../../etc/passwd"] {
+            for path in [
+                "/etc/shadow",
+                "/etc/passwd",
+                "/proc/self/environ",
+                "/dev/null",
+                ".",
+                "../../etc/passwd",
+            ] {
                 found(path, std::fs::read(path));
             }
             found("a listing", std::fs::read_dir("/"));
             found("a new file", std::fs::write("/tmp/hostile", "x"));
-            found("a working directory", std::env::current_dir().ok().filter(|path| path.as_os_str() != "/").ok_or(()));
+            found(
+                "a working directory",
+                std::env::current_dir()
+                    .ok()
+                    .filter(|path| path.as_os_str() != "/")
+                    .ok_or(()),
+            );
         }
         "granted" => {
-            say(&format!("{:?}\n", std::fs::read_to_string("/data/in").map_err(|_| "no")));
+            say(&format!(
+                "{:?}\n",
+                std::fs::read_to_string("/data/in").map_err(|_| "no")
+            ));
             say(&format!("{:?}\n", std::fs::write("/data/out", "x").map_err(|_| "no")));
             found("beyond", std::fs::read("/data/../secret"));
             found("behind a link", std::fs::read("/data/link"));
@@ -277,9 +293,10 @@ impl decoder::Guest for Hostile {
         let count = payloads.len() as u32 / size.max(1);
         let Some(what) = planned("decode") else {
             // The first byte of each, under a name.
-            let values = payloads.chunks(size as usize).zip(0..).map(|(payload, index)| {
-                value(index, 0, decoder::Content::Integer(payload[0].into()))
-            });
+            let values = payloads
+                .chunks(size as usize)
+                .zip(0..)
+                .map(|(payload, index)| value(index, 0, decoder::Content::Integer(payload[0].into())));
             return Ok(decoder::Decoded {
                 names: vec!["first".to_owned()],
                 values: values.collect(),
