@@ -60,6 +60,9 @@ pub mod text;
 mod trace;
 mod tree;
 
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub mod native;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(target_family = "wasm")]

@@ -152,10 +152,22 @@ macro_rules! __export {
     };
 }
 
-/// Elsewhere the plugin is an ordinary library, which tests link.
+/// Elsewhere the file exports a table of functions, for hosts that load native code; tests link it as an ordinary
+/// library.
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export {
-    ($plugin:ty) => {};
+    ($plugin:ty) => {
+        const _: () = {
+            static DESCRIPTION: [u8; <$plugin as $crate::Describe>::DESCRIPTION.json_len()] =
+                <$plugin as $crate::Describe>::DESCRIPTION.json();
+            static TABLE: $crate::native::Table = $crate::native::Table::new::<$plugin>(&DESCRIPTION);
+
+            #[unsafe(no_mangle)]
+            extern "C" fn ipft_plugin_v0() -> &'static $crate::native::Table {
+                &TABLE
+            }
+        };
+    };
 }
