@@ -157,11 +157,12 @@ fn sdk_manifest() -> String {
     manifest
 }
 
-/// As a description has it, and so that it does not look like an option where it is part of a command, and is a name for
-/// cargo too.
+/// As a description has it, and so that it does not look like an option where it is part of a command, and is a name that
+/// cargo takes.
 fn check_name(name: &str) -> Result<(), NewError> {
     let reason = match description::name(name) {
         Err(_) => "a name has up to 64 letters, digits, - and _",
+        Ok(()) if name == SDK_FOLDER => "it is the name of the SDK",
         Ok(()) if !name.starts_with(|first: char| first.is_ascii_alphabetic()) => "a name begins with a letter",
         Ok(()) => return Ok(()),
     };
@@ -361,6 +362,7 @@ mod tests {
             "-x",
             "2x",
             "_x",
+            "ipft-plugin",
             "a b",
             "a/../b",
             "fl\u{1b}ame",
