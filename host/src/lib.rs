@@ -15,6 +15,8 @@ pub mod event;
 pub mod extension;
 pub mod kernel;
 pub mod plugin;
+pub mod plugin_command;
+pub mod plugins;
 pub mod probe;
 pub mod probe_server;
 pub mod session;

@@ -7,6 +7,7 @@ use ipft::cli::{self, Command, Generate};
 use ipft::doctor;
 use ipft::extension::generate;
 use ipft::kernel::Root;
+use ipft::plugin_command;
 use ipft::session::{self, Outcome};
 
 fn main() -> ExitCode {
@@ -53,6 +54,11 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
             }
             stdout.flush()?;
             Ok(true)
+        }
+        Command::Plugin(command) => {
+            // A plugin writes to stdout from a thread of its own.
+            drop(stdout);
+            plugin_command::run(&command, &mut std::io::stdout())
         }
         Command::Print(text) => {
             stdout.write_all(&text)?;

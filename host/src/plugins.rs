@@ -3,35 +3,40 @@
 //! This ties the rooms `plugin` (what a plugin is and may do) and `sink` (what runs it) together for `session` and for
 //! `ipft plugin`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 use crate::cli::{Output, PluginFile};
 use crate::extension::Extension;
+use crate::extension::decode::Decode;
+use crate::extension::wasm::WasmDecoder;
 use crate::kernel::Root;
-use crate::plugin::{Folders, Grants, OptionValues, Stream, Target};
-use crate::sink::wasm::{Cache, Component, Engine, Level, Log};
+use crate::plugin::{Folders, Grants, OptionValues, Stream, Target, inspect};
+use crate::sink::wasm::{Cache, Component, Engine, Level, Log, Usage};
 use crate::sink::{Destination, Sinks};
-
-/// Bytes of a file that are read to find out what it is: all of a plugin that is not too large to be one.
-const MOST: u64 = (64 << 20) + 1;
 
 /// The plugins that the user named.
 #[derive(Default)]
 pub struct Plugins {
     loaded: Vec<Loaded>,
+    /// Also what only a plugin's author wants to know.
+    verbose: bool,
 }
 
 struct Loaded {
     /// What messages call it: unlike all others.
     name: String,
+    /// As the user named it.
+    path: PathBuf,
     component: Component,
     grants: Grants,
     values: OptionValues,
     /// Where it draws to; `None` if it draws nothing.
     stream: Option<(Stream, Destination)>,
+    /// What it uses, once it runs.
+    usage: Option<Usage>,
 }
 
 impl Plugins {
@@ -41,41 +46,49 @@ impl Plugins {
             return Ok(Plugins::default());
         }
         let engine = Engine::new()?;
-        let cache = cache(verbose);
+        let cache = Cache::of_user();
         let folders = Folders::of_environment();
         let mut loaded: Vec<Loaded> = Vec::new();
         for file in files {
-            let component = load_component(&engine, cache.as_ref(), &folders, &file.path, &file.name)?;
+            let component = load_component(&engine, cache.as_ref(), &folders, &file.path, &file.name, verbose)?;
             let values = component
                 .description()
                 .values(&file.grants.options)
                 .with_context(|| format!("plugin {}", file.name))?;
-            let same = loaded.iter().filter(|other| other.component.description().name == file.name);
+            let same = loaded
+                .iter()
+                .filter(|other| other.component.description().name == file.name);
             let name = match same.count() {
                 0 => file.name.clone(),
                 others => format!("{} ({})", file.name, others + 1),
             };
             loaded.push(Loaded {
                 name,
+                path: file.path.clone(),
                 component,
                 grants: file.grants.clone(),
                 values,
                 stream: None,
+                usage: None,
             });
         }
-        let mut plugins = Plugins { loaded };
+        let mut plugins = Plugins { loaded, verbose };
         plugins.open_streams(own)?;
         Ok(plugins)
     }
 
     /// Whether one of them draws, so that ipft need not.
     pub fn draw(&self) -> bool {
-        self.loaded.iter().any(|plugin| plugin.component.exports().draws())
+        self.loaded.iter().any(|plugin| draws(&plugin.component))
     }
 
     /// Several that write to the same place take their turns when the trace has ended.
     fn open_streams(&mut self, own: Option<Output>) -> anyhow::Result<()> {
-        let mut drawing: Vec<&mut Loaded> = self.loaded.iter_mut().filter(|plugin| plugin.component.exports().draws()).collect();
+        let mut drawing: Vec<&mut Loaded> = self
+            .loaded
+            .iter_mut()
+            .filter(|plugin| draws(&plugin.component))
+            .collect();
         let without_file = drawing.iter().filter(|plugin| plugin.grants.out.is_none()).count();
         for plugin in &mut drawing {
             plugin.stream = Some(match &plugin.grants.out {
@@ -85,7 +98,9 @@ impl Plugins {
                     (stream, Destination::Elsewhere)
                 }
                 // JSON stays JSON.
-                None if matches!(own, Some(Output::Json | Output::Jsonl)) => (held(Target::Stderr)?, Destination::Elsewhere),
+                None if matches!(own, Some(Output::Json | Output::Jsonl)) => {
+                    (held(Target::Stderr)?, Destination::Elsewhere)
+                }
                 None if own.is_some() || without_file > 1 => (held(Target::Stdout)?, Destination::Stdout),
                 None => (Stream::direct(Target::Stdout), Destination::Stdout),
             });
@@ -94,7 +109,7 @@ impl Plugins {
     }
 
     /// What the one that brings kernel code or a decoder adds to each event. There can be one.
-    pub fn extension(&self, root: &Root, tell: impl Fn(&str) + 'static) -> anyhow::Result<Option<Extension>> {
+    pub fn extension(&self, root: &Root) -> anyhow::Result<Option<Extension>> {
         let mut bringing = self.loaded.iter().filter(|plugin| {
             let exports = plugin.component.exports();
             exports.program || exports.decoder
@@ -109,20 +124,40 @@ impl Plugins {
                 other.name
             );
         }
-        let extension = Extension::from_plugin(&plugin.name, &plugin.component, &plugin.grants, &plugin.values, root, log(&plugin.name), Box::new(tell));
-        Ok(Some(extension.with_context(|| format!("plugin {}", plugin.name))?))
+        let (component, log) = (&plugin.component, log(&plugin.name, self.verbose));
+        let object = if component.exports().program {
+            Some(component.object(&plugin.grants, &plugin.values, log.clone())?)
+        } else {
+            None
+        };
+        let decoder: Option<Box<dyn Decode>> = if component.exports().decoder {
+            let decoder = component.decoder(&plugin.grants, plugin.values.clone(), log)?;
+            let tell = Box::new(|message: &str| eprintln!("ipft: {message}"));
+            Some(Box::new(WasmDecoder::new(decoder, tell)))
+        } else {
+            None
+        };
+        let path = plugin.path.as_path();
+        Ok(Some(Extension::from_plugin(path, object, decoder, root)?))
     }
 
     /// Adds those that draw.
-    pub fn add_to(&self, sinks: &mut Sinks) -> anyhow::Result<()> {
-        for plugin in &self.loaded {
+    pub fn add_to(&mut self, sinks: &mut Sinks) -> anyhow::Result<()> {
+        let verbose = self.verbose;
+        for plugin in &mut self.loaded {
             let Some((stream, destination)) = &plugin.stream else {
                 continue;
             };
             let sink = plugin
                 .component
-                .sink(&plugin.grants, plugin.values.clone(), Box::new(stream.clone()), log(&plugin.name))
+                .sink(
+                    &plugin.grants,
+                    plugin.values.clone(),
+                    Box::new(stream.clone()),
+                    log(&plugin.name, verbose),
+                )
                 .with_context(|| format!("plugin {}", plugin.name))?;
+            plugin.usage = Some(sink.usage());
             sinks.add(plugin.name.as_str(), *destination, Box::new(sink));
         }
         Ok(())
@@ -136,6 +171,13 @@ impl Plugins {
             let Some((stream, _)) = &plugin.stream else {
                 continue;
             };
+            let missed = plugin.usage.as_ref().map_or(0, Usage::missed);
+            if missed > 0 {
+                eprintln!(
+                    "ipft: {}: it was slower than the trace and missed {missed} events; nothing else did",
+                    plugin.name
+                );
+            }
             if sinks.failures().any(|(name, _)| name == plugin.name) {
                 stream.give_up();
                 continue;
@@ -154,48 +196,56 @@ impl Plugins {
     }
 }
 
+/// Whether it takes events, and does not only make them richer.
+pub fn draws(component: &Component) -> bool {
+    component.exports().sink || component.exports().raw_sink
+}
+
 fn held(target: Target) -> anyhow::Result<Stream> {
     Stream::held(target).context("cannot make a temporary file for a plugin's output")
 }
 
 /// What a plugin says goes to stderr, with its name.
-pub fn log(name: &str) -> Log {
+pub fn log(name: &str, verbose: bool) -> Log {
     let name = name.to_owned();
-    Arc::new(move |level: Level, message: &str| eprintln!("ipft: {name}: {}{message}", level.prefix()))
-}
-
-/// Where compiled plugins are kept, if they can be.
-pub fn cache(verbose: bool) -> Option<Cache> {
-    match Cache::open() {
-        Ok(cache) => Some(cache),
-        Err(error) => {
-            if verbose {
-                eprintln!("Compiled plugins are not kept: {error}");
-            }
-            None
-        }
-    }
+    Arc::new(move |level: Level, message: &str| match level {
+        Level::Error => eprintln!("ipft: {name}: error: {message}"),
+        Level::Warning => eprintln!("ipft: {name}: warning: {message}"),
+        Level::Info => eprintln!("ipft: {name}: {message}"),
+        Level::Debug if verbose => eprintln!("ipft: {name}: {message}"),
+        Level::Debug => {}
+    })
 }
 
 /// Finds, reads and compiles one.
-pub fn load_component(
+fn load_component(
     engine: &Engine,
     cache: Option<&Cache>,
     folders: &Folders,
     word: &Path,
     name: &str,
+    verbose: bool,
 ) -> anyhow::Result<Component> {
     let (path, bytes) = read(folders, word)?;
     let tell = || eprintln!("Compiling plugin {name}, for the first time ...");
-    Ok(Component::load(engine, &path, &bytes, cache, tell)?)
+    let mut complain = |message: &str| {
+        if verbose {
+            eprintln!("{message}");
+        }
+    };
+    Ok(Component::load(
+        engine,
+        &path.display().to_string(),
+        &bytes,
+        cache,
+        tell,
+        &mut complain,
+    )?)
 }
 
 /// Finds and reads a plugin's file.
-pub fn read(folders: &Folders, word: &Path) -> anyhow::Result<(std::path::PathBuf, Vec<u8>)> {
-    use std::io::Read;
+pub fn read(folders: &Folders, word: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     let path = folders.find(word)?;
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(&path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
-    file.with_context(|| format!("cannot read the plugin {}", path.display()))?;
+    let bytes = inspect::read(&path).with_context(|| format!("cannot read the plugin {}", path.display()))?;
     Ok((path, bytes))
 }

@@ -11,6 +11,7 @@ use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, SkippedFunction, 
 use crate::extension::Extension;
 use crate::extension::lua::Print;
 use crate::kernel::{self, Candidate, Root, checks};
+use crate::plugins::Plugins;
 use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
 use crate::probe_server::ProbeServer;
 use crate::signals::Signals;
@@ -87,7 +88,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     }
     let signals = Signals::install().context("cannot listen for signals")?;
     let server = options.probe_server.map(ProbeServer::bind).transpose()?;
-    let mut extension = extension(options, &root, &signals)?;
+    let mut plugins = Plugins::load(&options.plugins, own_output(options), options.verbose)?;
+    let mut extension = extension(options, &plugins, &root, &signals)?;
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options);
     let request = Request {
@@ -114,8 +116,11 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         mark: options.mark,
         mask: options.mask,
     };
+    if let Some(decoder) = extension.decoder() {
+        decoder.start(&trace).map_err(anyhow::Error::msg)?;
+    }
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
-    let mut sinks = sinks(options);
+    let mut sinks = sinks(options, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
         bail!("nobody reads the output");
     }
@@ -134,6 +139,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     };
     drop(reader);
     sinks.finish(&summary);
+    let drawn = plugins.complete(&sinks);
     for message in extension.finish().messages {
         eprintln!("ipft: {message}");
     }
@@ -143,7 +149,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     }
     attachment.detach();
     result?;
-    Ok(if sinks.failures().next().is_none() {
+    Ok(if drawn && sinks.failures().next().is_none() {
         Outcome::Done
     } else {
         Outcome::SinkFailed
@@ -173,7 +179,18 @@ fn buffer(options: &Options) -> Buffer {
     }
 }
 
-fn extension(options: &Options, root: &Root, signals: &Signals) -> anyhow::Result<Extension> {
+/// What ipft itself writes to stdout, if the user asked for it: plugins go elsewhere then.
+fn own_output(options: &Options) -> Option<cli::Output> {
+    options.output_given.then_some(options.output)
+}
+
+fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signals) -> anyhow::Result<Extension> {
+    if let Some(extension) = plugins.extension(root)? {
+        if options.extension.is_some() {
+            bail!("a plugin brings an extension, and -e (or -s) another; leave one of them out");
+        }
+        return Ok(extension);
+    }
     let print = match options.output {
         cli::Output::Aggregate => Print::Stdout,
         cli::Output::Json | cli::Output::Jsonl => Print::Stderr,
@@ -279,8 +296,12 @@ fn report_losses(summary: &Summary) {
     }
 }
 
-fn sinks(options: &Options) -> Sinks {
+fn sinks(options: &Options, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
     let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
+    if plugins.draw() && own_output(options).is_none() {
+        plugins.add_to(&mut sinks)?;
+        return Ok(sinks);
+    }
     let stdout = io::stdout();
     match options.output {
         cli::Output::Aggregate => {
@@ -294,7 +315,8 @@ fn sinks(options: &Options) -> Sinks {
         cli::Output::Json => sinks.add("stdout", Destination::Stdout, Box::new(Json::new(stdout))),
         cli::Output::Jsonl => sinks.add("stdout", Destination::Stdout, Box::new(Jsonl::new(stdout))),
     }
-    sinks
+    plugins.add_to(&mut sinks)?;
+    Ok(sinks)
 }
 
 /// Reads events and passes them on.

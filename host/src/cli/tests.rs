@@ -366,3 +366,147 @@ fn the_book_shows_the_help_as_it_is() {
         &format!("{before}<!-- ipft --help -->\n```text\n{help}```\n<!-- end -->\n{after}"),
     );
 }
+
+fn plugins(line: &[&str]) -> Vec<PluginFile> {
+    options(&[&["-m", "1"], line].concat()).plugins
+}
+
+fn plugin_error(line: &[&str]) -> String {
+    parse(&[&["-m", "1"], line].concat()).unwrap_err().to_string()
+}
+
+#[test]
+fn an_option_of_a_plugin_belongs_to_the_plugin_before_it() {
+    let both = plugins(&[
+        "--plugin",
+        "flame",
+        "--plugin-out",
+        "f.svg",
+        "--plugin-opt",
+        "by=count",
+        "--plugin",
+        "./my/latency.wasm",
+        "--plugin-opt",
+        "from=ip_rcv",
+        "--plugin-opt",
+        "to=a=b",
+    ]);
+    let names: Vec<_> = both.iter().map(|plugin| plugin.name.as_str()).collect();
+    assert_eq!(names, ["flame", "latency"]);
+    assert_eq!(both[0].grants.out.as_deref(), Some(Path::new("f.svg")));
+    assert_eq!(both[0].grants.options, [("by".to_owned(), "count".to_owned())]);
+    assert_eq!(both[1].grants.out, None);
+    assert_eq!(both[1].path, Path::new("./my/latency.wasm"));
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(both[1].grants.options, [pair("from", "ip_rcv"), pair("to", "a=b")]);
+}
+
+#[test]
+fn an_option_may_name_its_plugin_wherever_it_stands() {
+    let both = plugins(&[
+        "--plugin-out",
+        "flame:f.svg",
+        "--plugin",
+        "flame",
+        "--plugin",
+        "paths",
+        "--plugin-opt",
+        "flame:title=a:b",
+        "--plugin-memory",
+        "flame:64M",
+        "--plugin-timeout",
+        "paths:0.5",
+        "--plugin-dir",
+        "flame:/a::/b:ro",
+        "--plugin-env",
+        "flame:HOME",
+        "--plugin-out-max",
+        "flame:1K",
+    ]);
+    let flame = &both[0].grants;
+    assert_eq!(flame.out.as_deref(), Some(Path::new("f.svg")));
+    assert_eq!(flame.options, [("title".to_owned(), "a:b".to_owned())]);
+    assert_eq!((flame.limits.memory, flame.limits.output), (64 << 20, 1024));
+    assert_eq!(flame.env, ["HOME"]);
+    let dir = &flame.dirs[0];
+    assert_eq!(
+        (dir.host.as_path(), dir.guest.as_str(), dir.read_only),
+        (Path::new("/a"), "/b", true)
+    );
+    assert_eq!(both[1].grants.limits.timeout, std::time::Duration::from_millis(500));
+    assert_eq!(both[1].grants.dirs, []);
+}
+
+#[test]
+fn an_option_before_the_only_plugin_is_for_it_and_one_for_nobody_is_refused() {
+    assert_eq!(
+        plugins(&["--plugin-out", "a", "--plugin", "flame"])[0]
+            .grants
+            .out
+            .as_deref(),
+        Some(Path::new("a"))
+    );
+    assert!(plugin_error(&["--plugin-out", "a"]).contains("there is no --plugin"));
+    let error = plugin_error(&["--plugin-out", "a", "--plugin", "flame", "--plugin", "paths"]);
+    assert!(
+        error.contains("which plugin is it for") && error.contains("flame:a"),
+        "{error}"
+    );
+    let twice = ["--plugin", "flame", "--plugin", "flame", "--plugin-out", "flame:a"];
+    assert!(plugin_error(&twice).contains("several plugins 'flame'"));
+}
+
+#[test]
+fn wrong_grants_are_told_with_what_would_be_right() {
+    for (option, value, words) in [
+        ("--plugin-opt", "by", "KEY=VALUE"),
+        ("--plugin-opt", "other:by=count", "no plugin of that name"),
+        ("--plugin-dir", "/a:/b", "HOST::GUEST"),
+        ("--plugin-dir", "/a::", "HOST::GUEST"),
+        ("--plugin-env", "A=B", "environment variable"),
+        ("--plugin-memory", "1", "out of range"),
+        ("--plugin-memory", "5G", "out of range"),
+        ("--plugin-timeout", "0", "seconds from 0.001"),
+        ("--plugin-timeout", "nan", "seconds from 0.001"),
+        ("--plugin-out-max", "much", "not a size"),
+    ] {
+        let error = plugin_error(&["--plugin", "flame", option, value]);
+        assert!(
+            error.contains(words) && error.contains(option),
+            "{option} {value}: {error}"
+        );
+    }
+}
+
+#[test]
+fn ipfts_own_output_is_told_apart_from_its_default() {
+    assert!(!options(&["-m", "1"]).output_given);
+    assert!(options(&["-m", "1", "-o", "aggregate"]).output_given);
+}
+
+#[test]
+fn plugin_has_commands_of_its_own() {
+    let command = |line: &[&str]| match parse(&[&["plugin"], line].concat()) {
+        Ok(Command::Plugin(command)) => command,
+        other => panic!("{line:?}: {other:?}"),
+    };
+    assert!(matches!(command(&["list"]), PluginCommand::List));
+    assert!(matches!(
+        command(&["inspect", "flame", "--json"]),
+        PluginCommand::Inspect { json: true, .. }
+    ));
+    let PluginCommand::Run { plugin, recording } = command(&["run", "flame", "t.jsonl", "--plugin-opt", "by=count"])
+    else {
+        panic!("not run");
+    };
+    assert_eq!(plugin.grants.options, [("by".to_owned(), "count".to_owned())]);
+    assert_eq!(recording, Path::new("t.jsonl"));
+    let PluginCommand::New { name, language, .. } = command(&["new", "a/my-plugin", "--lang", "js"]) else {
+        panic!("not new");
+    };
+    assert_eq!((name.as_str(), language), ("my-plugin", Language::JavaScript));
+    let PluginCommand::Pack { path, out, .. } = command(&["pack", "a.wasm", "--description", "a.json"]) else {
+        panic!("not pack");
+    };
+    assert_eq!(path, out);
+}

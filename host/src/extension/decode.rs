@@ -1,12 +1,17 @@
 //! A decoder makes fields of the bytes that the kernel side left, where no schema can say what they mean.
 
-use crate::event::Batch;
+use crate::event::{Batch, Trace};
 
 /// Bytes that the kernel side of an extension fills per event.
 pub const DATA: usize = 64;
 
-/// Makes fields. The calls come in this order: `decode` once per batch, `finish` once after the output.
+/// Makes fields. The calls come in this order: `start` once, `decode` once per batch, `finish` once after the output.
 pub trait Decode {
+    /// The trace is about to deliver events. An error says in words for the user why they cannot be decoded.
+    fn start(&mut self, _trace: &Trace) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Puts tagged values ([`crate::event::Values`]) in place of the payloads, and their names into [`Batch::names`]. A payload
     /// is [`DATA`] bytes before, or none, which reads as zeros. Returns get none: the kernel side does not run there.
     ///

@@ -2,8 +2,8 @@
 //! decoder that says what the bytes mean.
 //!
 //! Each kind of file becomes the same: an [`Extension`]. Everything in here is made of bytes that anybody may have
-//! written, and is checked before anything is attached. This room may import `event` and `kernel`; no sink knows that
-//! it exists.
+//! written, and is checked before anything is attached. This room may import `event` and `kernel`, and what runs
+//! plugins (`sink::wasm`); no sink knows that it exists.
 
 pub mod compile;
 pub mod decode;
@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lua;
 pub mod object;
 pub mod symbols;
+pub mod wasm;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -134,6 +135,36 @@ impl Extension {
             },
             decoder: Some(Box::new(script)),
         })
+    }
+
+    /// Takes what a plugin brings: kernel code, a decoder, or both. Kernel code without a decoder describes itself, as
+    /// an object's does. `path` is what messages call it.
+    pub fn from_plugin(
+        path: &Path,
+        object: Option<Vec<u8>>,
+        decoder: Option<Box<dyn Decode>>,
+        root: &Root,
+    ) -> Result<Self, ExtensionError> {
+        match (object, decoder) {
+            (Some(object), None) => Extension::with_layout(path, object, root),
+            (object, decoder) => {
+                if let Some(object) = &object {
+                    check(path, object)?;
+                }
+                let encoding = match decoder {
+                    Some(_) => Encoding::Tagged,
+                    None => Encoding::Fixed,
+                };
+                Ok(Extension {
+                    object,
+                    schema: Schema {
+                        encoding,
+                        ..Schema::default()
+                    },
+                    decoder,
+                })
+            }
+        }
     }
 
     /// The object whose `module` fills the payload, checked. Without one, there is no payload.

@@ -52,7 +52,7 @@ pub(super) fn summary(summary: &sdk::Summary) -> Summary {
     }
 }
 
-fn function(function: &sdk::Function) -> Function {
+pub(super) fn function(function: &sdk::Function) -> Function {
     Function {
         name: function.name.clone(),
         module: function.module.clone(),

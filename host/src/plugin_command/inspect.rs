@@ -45,7 +45,11 @@ fn roles(exports: Exports) -> Vec<&'static str> {
         (exports.sink, "sink: draws"),
         (exports.raw_sink, "raw-sink: draws, from bytes"),
     ];
-    roles.into_iter().filter(|(has, _)| *has).map(|(_, role)| role).collect()
+    roles
+        .into_iter()
+        .filter(|(has, _)| *has)
+        .map(|(_, role)| role)
+        .collect()
 }
 
 fn print(inspection: &Inspection, out: &mut impl Write) -> std::io::Result<()> {

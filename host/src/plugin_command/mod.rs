@@ -3,13 +3,14 @@
 mod check;
 mod convert;
 mod inspect;
+mod replay;
 mod run;
 
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::cli::PluginCommand;
 use crate::plugin::{Folders, Language, Stream, new, pack};
@@ -23,11 +24,7 @@ pub fn run(command: &PluginCommand, out: &mut impl Write) -> anyhow::Result<bool
         PluginCommand::Inspect { path, json } => inspect::inspect(&folders, path, *json, out).map(|()| true),
         PluginCommand::Check(plugin) => check::check(&folders, plugin, out),
         PluginCommand::New { dir, language, name } => begin(dir, *language, name).map(|()| true),
-        PluginCommand::Pack {
-            path,
-            description,
-            out,
-        } => describe(path, description, out).map(|()| true),
+        PluginCommand::Pack { path, description, out } => describe(path, description, out).map(|()| true),
         PluginCommand::Run { plugin, recording } => run::run(plugin, recording),
     }
 }
@@ -39,7 +36,11 @@ fn list(folders: &Folders, out: &mut impl Write) -> anyhow::Result<()> {
         eprintln!("No plugin is installed. A FILE.wasm in {} is.", paths.join(" or "));
         return Ok(());
     }
-    let width = installed.iter().map(|plugin| plugin.name.chars().count()).max().unwrap_or_default();
+    let width = installed
+        .iter()
+        .map(|plugin| plugin.name.chars().count())
+        .max()
+        .unwrap_or_default();
     for plugin in &installed {
         let said = match (&plugin.hidden_by, inspect::one_line(&plugin.path)) {
             (Some(other), _) => format!("(not used: {} comes first)", other.display()),
@@ -52,7 +53,10 @@ fn list(folders: &Folders, out: &mut impl Write) -> anyhow::Result<()> {
 
 fn begin(dir: &Path, language: Language, name: &str) -> anyhow::Result<()> {
     new::write(dir, language, name)?;
-    eprintln!("{} holds a plugin that builds as it is; its README.md says how.", dir.display());
+    eprintln!(
+        "{} holds a plugin that builds as it is; its README.md says how.",
+        dir.display()
+    );
     Ok(())
 }
 
@@ -69,13 +73,9 @@ fn describe(path: &Path, description: &Path, out: &Path) -> anyhow::Result<()> {
 
 /// A word that can only be a path, as no installed plugin is meant.
 fn explicit(path: &Path) -> std::path::PathBuf {
-    if path.components().count() == 1 { Path::new(".").join(path) } else { path.to_owned() }
-}
-
-/// The same for what must be there to be read; a folder is told as such.
-fn is_file(path: &Path) -> anyhow::Result<()> {
-    if path.is_dir() {
-        bail!("{} is a folder", path.display());
+    if path.components().count() == 1 {
+        Path::new(".").join(path)
+    } else {
+        path.to_owned()
     }
-    Ok(())
 }

@@ -4,7 +4,7 @@ const ROW = 18;
 const LANE_GAP = 9;
 const HEAD = 24;
 /** A lane holds no more rows than this; deeper calls share the last one. */
-const MOST_ROWS = 400;
+const MOST_ROWS = 1024;
 
 /** Rows of a lane in which there are only marks. */
 const TURNS = 4;

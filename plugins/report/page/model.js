@@ -12,7 +12,12 @@ class Trace {
   constructor(data) {
     this.data = data;
     this.layers = data.layers;
-    this.functions = data.functions.map(([name, module, layer, drop]) => ({ name, module, layer, drop: drop === 1 }));
+    this.functions = data.functions.map(([name, module, layer, drop]) => ({
+      name: name || "(no name)",
+      module: module || "(no name)",
+      layer,
+      drop: drop === 1,
+    }));
     this.graph = data.trace.tracer === "function_graph";
     this.packets = data.packets.map((packet, index) => new Packet(this, packet, index));
     this.drops = this.packets.reduce((sum, packet) => sum + (packet.drops > 0 ? 1 : 0), 0);

@@ -7,6 +7,9 @@ const view = new View($("scroller"), $("canvas"), $("height"));
 /** What is looked at: the packets of the list in its order, one of them, its calls, one of these. */
 const state = { listed: [], packet: null, calls: [], call: null, matches: null, query: "" };
 
+/** Levels of nesting that the list of calls indents. */
+const DEEPEST_INDENT = 18;
+
 const packets = new List($("packets"), 58, fillPacket, (index) => showPacket(state.listed[index]));
 const calls = new List($("calls"), 20, fillCall, (index) => choose(state.calls[index]));
 
@@ -124,7 +127,9 @@ function choose(call) {
 function fillCall(row, index) {
   const call = state.calls[index];
   row.append(element("span", "when", (call.start / 1000).toFixed(3)));
-  const name = element("span", "name", `${" ".repeat(Math.min(call.level, 40))}${call.function.name}`);
+  // Deeper than there is room for, the depth is a number.
+  const indent = call.level <= DEEPEST_INDENT ? " ".repeat(call.level) : `${" ".repeat(DEEPEST_INDENT - 4)}${call.level}▸ `;
+  const name = element("span", "name", `${indent}${call.function.name}`);
   const took = element("span", "took", call.duration >= 0 ? duration(call.duration) : "");
   if (call.duration === ENTRY_MISSING) took.textContent = "return only";
   else if (trace.graph && call.duration === RETURN_MISSING) took.textContent = "no return";

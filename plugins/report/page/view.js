@@ -4,6 +4,7 @@
 
 const TIME_HEIGHT = 26;
 const MARK = 5;
+const MOST_LINKS = 400;
 
 class View {
   constructor(scroller, canvas, spacer) {
@@ -41,7 +42,8 @@ class View {
   /** The whole journey in the window. */
   whole() {
     const margin = this.axis.length * 0.012;
-    this.window(-margin, this.axis.length + margin);
+    // The name of a mark stands beside it; that of a bar in it.
+    this.window(-margin, this.axis.length + (this.graph ? margin : 9 * margin));
   }
 
   /** Moves the window onto the time axis. */
@@ -246,6 +248,7 @@ class View {
       c.globalAlpha = highlighted ? 0.9 : 0.28;
       c.lineWidth = highlighted ? 1.5 : 1;
       c.beginPath();
+      let lines = 0;
       for (const call of highlighted ? chain : this.calls) {
         const { parent } = call;
         if (!parent || parent.lane === call.lane || call.duration === ENTRY_MISSING) continue;
@@ -256,10 +259,12 @@ class View {
         const key = x * 65536 + Math.round(from);
         if (!highlighted && painted.has(key)) continue;
         painted.add(key);
+        lines += 1;
         c.moveTo(x, from);
         c.lineTo(x, to);
       }
-      c.stroke();
+      // So many would hide what they join.
+      if (lines <= MOST_LINKS) c.stroke();
     }
     c.globalAlpha = 1;
   }
@@ -354,7 +359,8 @@ class View {
         c.fillRect(0, lane.top + 2, 3, lane.height - 4);
       }
       c.font = "12px system-ui, sans-serif";
-      this.drawText(c, lane.label, 12, lane.top + LANE_GAP / 2 + ROW / 2 - 0.5, this.labels - 46, colours.ink);
+      const count = c.measureText(thousands(lane.count)).width;
+      this.drawText(c, lane.label, 12, lane.top + LANE_GAP / 2 + ROW / 2 - 0.5, this.labels - count - 26, colours.ink);
       c.font = "11px system-ui, sans-serif";
       c.textAlign = "right";
       c.fillStyle = colours.soft;
@@ -375,17 +381,19 @@ class View {
   ticks() {
     const ticks = [];
     const width = this.width();
+    const span = this.axis.times.at(-1) ?? 0;
+    const [unit, size] = span < 1e7 ? ["µs", 1e3] : span < 1e10 ? ["ms", 1e6] : ["s", 1e9];
     if (this.axis.isToScale()) {
       const step = niceStep(((this.right - this.left) * 110) / width);
-      const digits = Math.min(3, Math.max(0, -Math.floor(Math.log10(step / 1000))));
+      const digits = Math.min(9, Math.max(0, -Math.floor(Math.log10(step / size))));
       for (let i = Math.max(0, Math.ceil(this.left / step)); i * step <= this.right; i += 1) {
-        ticks.push([this.x(i * step + (this.axis.times[0] ?? 0)), `${((i * step) / 1000).toFixed(digits)} µs`]);
+        ticks.push([this.x(i * step + (this.axis.times[0] ?? 0)), `${((i * step) / size).toFixed(digits)} ${unit}`]);
       }
       return ticks;
     }
     for (let x = this.labels + 8; x < this.labels + width - 60; x += 120) {
       const place = this.left + ((x - this.labels) / width) * (this.right - this.left);
-      if (place >= 0 && place <= this.axis.length) ticks.push([x, `${(this.axis.time(place) / 1000).toFixed(2)} µs`]);
+      if (place >= 0 && place <= this.axis.length) ticks.push([x, `${(this.axis.time(place) / size).toFixed(2)} ${unit}`]);
     }
     return ticks;
   }
@@ -402,22 +410,26 @@ class View {
     c.beginPath();
     c.rect(this.labels, 0, width - this.labels, TIME_HEIGHT);
     c.clip();
-    c.fillStyle = colours.soft;
-    for (const [x, text] of this.ticks()) {
-      c.fillRect(Math.round(x), TIME_HEIGHT - 6, 1, 5);
-      c.fillText(text, x + 4, TIME_HEIGHT / 2);
-    }
+    // How long the waits are matters more than what time it is.
+    const taken = [];
+    c.fillStyle = colours.accent;
     for (const [from, to] of this.axis.cuts) {
       const [left, right] = [this.x(from), this.x(to)];
       const text = duration(to - from);
-      const wide = c.measureText(text).width + 8;
-      c.fillStyle = colours.accent;
+      const wide = c.measureText(text).width;
       c.fillRect(left, TIME_HEIGHT - 3, right - left, 2);
       if (right - left < 24) continue;
-      c.fillStyle = colours.panel;
-      c.fillRect((left + right - wide) / 2, 2, wide, TIME_HEIGHT - 6);
-      c.fillStyle = colours.accent;
-      c.fillText(text, (left + right - wide) / 2 + 4, TIME_HEIGHT / 2);
+      const at = (left + right - wide) / 2;
+      if (taken.length > 0 && taken.at(-1)[1] > at) continue;
+      taken.push([at - 6, at + wide + 6]);
+      c.fillText(text, at, TIME_HEIGHT / 2);
+    }
+    c.fillStyle = colours.soft;
+    for (const [x, text] of this.ticks()) {
+      const end = x + 4 + c.measureText(text).width;
+      if (taken.some(([left, right]) => x < right && end > left)) continue;
+      c.fillRect(Math.round(x), TIME_HEIGHT - 6, 1, 5);
+      c.fillText(text, x + 4, TIME_HEIGHT / 2);
     }
     c.restore();
   }

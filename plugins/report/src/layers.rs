@@ -109,7 +109,7 @@ fn longest(table: &[(u32, &[&str])], name: &str) -> Option<u32> {
 /// Functions that free a packet because it is dropped.
 ///
 /// `kfree_skbmem` and `kfree_skb_partial` are not among them: they free the memory of packets that were consumed, too.
-const DROPS: [&str; 9] = [
+const DROPS: [&str; 8] = [
     "kfree_skb",
     "kfree_skb_reason",
     "kfree_skb_list",
@@ -117,8 +117,7 @@ const DROPS: [&str; 9] = [
     "sk_skb_reason_drop",
     "tcp_drop",
     "tcp_drop_reason",
-    "nf_hook_drop",
-    "qdisc_drop",
+    "tcf_kfree_skb_list",
 ];
 
 /// Whether the function drops the packet.

@@ -104,7 +104,10 @@ fn what_does_not_fit_is_counted_and_the_packets_that_are_there_are_whole() {
     // The first two packets and half of the third are within the limit; that one goes on to its end.
     assert_eq!(some["packets"].as_array().map(Vec::len), Some(3));
     assert_eq!(some["packets"][2], all["packets"][2]);
-    assert_eq!(some["left_out"], serde_json::json!({ "events": 40, "packets": 1, "limit": 230 }));
+    assert_eq!(
+        some["left_out"],
+        serde_json::json!({ "events": 40, "packets": 1, "limit": 230 })
+    );
     let (_, cut) = data(&recording, &[("events", "50")]);
     assert_eq!(cut["packets"][0]["cut"], 1);
     assert_eq!(cut["left_out"]["events"], 368);

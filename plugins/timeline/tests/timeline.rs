@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use ipft_plugin::testing::{self, Recording};
 use serde_json::Value;
@@ -11,6 +12,15 @@ use timeline::Timeline;
 
 /// Traces with more events are checked, but have no golden file.
 const SMALL: usize = 1000;
+
+/// Every built-in trace and its time line.
+static DRAWN: LazyLock<Vec<(Recording, Value)>> = LazyLock::new(|| {
+    let drawn = |recording: Recording| {
+        let (_, value) = draw(&recording);
+        (recording, value)
+    };
+    testing::traces().into_iter().map(drawn).collect()
+});
 
 fn draw(recording: &Recording) -> (String, Value) {
     let ran = testing::run(Timeline::default(), recording, &[]).expect("the plugin draws every trace");
@@ -39,22 +49,27 @@ fn the_time_line_of_every_small_trace_is_as_its_golden_file_shows() {
         let events: usize = recording.chunks.iter().map(|chunk| chunk.events.len()).sum();
         if events <= SMALL {
             let name = format!("../../tests/golden/plugins/timeline-{}.json", recording.name);
-            testing::golden(Path::new(env!("CARGO_MANIFEST_DIR")).join(name), draw(&recording).0.as_bytes());
+            testing::golden(
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(name),
+                draw(&recording).0.as_bytes(),
+            );
         }
     }
 }
 
 #[test]
 fn every_event_has_what_its_phase_needs() {
-    for recording in testing::traces() {
-        let (_, drawn) = draw(&recording);
+    for (recording, drawn) in DRAWN.iter() {
         assert_eq!(drawn["displayTimeUnit"], "ns");
         assert!(drawn["otherData"].is_object());
         for event in drawn["traceEvents"].as_array().expect("a list of events") {
             assert!(event["name"].is_string(), "{event}");
             place(event);
             match event["ph"].as_str().expect("a phase") {
-                "M" => assert!(event["args"]["name"].is_string() || event["args"]["sort_index"].is_u64(), "{event}"),
+                "M" => assert!(
+                    event["args"]["name"].is_string() || event["args"]["sort_index"].is_u64(),
+                    "{event}"
+                ),
                 "X" => {
                     micros(&event["ts"]);
                     micros(&event["dur"]);
@@ -72,8 +87,7 @@ fn every_event_has_what_its_phase_needs() {
 
 #[test]
 fn every_track_and_every_packet_has_a_name_before_its_first_event() {
-    for recording in testing::traces() {
-        let (_, drawn) = draw(&recording);
+    for (recording, drawn) in DRAWN.iter() {
         let (mut processes, mut tracks, mut ids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for event in drawn["traceEvents"].as_array().expect("a list of events") {
             let (process, track) = place(event);
@@ -90,7 +104,12 @@ fn every_track_and_every_packet_has_a_name_before_its_first_event() {
                 }
             }
         }
-        let packets: BTreeSet<u64> = recording.chunks.iter().flat_map(|chunk| &chunk.events).map(|e| e.packet).collect();
+        let packets: BTreeSet<u64> = recording
+            .chunks
+            .iter()
+            .flat_map(|chunk| &chunk.events)
+            .map(|e| e.packet)
+            .collect();
         // And one for the trace itself.
         assert_eq!(processes.len(), packets.len() + 1, "{}", recording.name);
     }
@@ -98,24 +117,22 @@ fn every_track_and_every_packet_has_a_name_before_its_first_event() {
 
 #[test]
 fn no_event_is_missing() {
-    for recording in testing::traces() {
-        let (_, drawn) = draw(&recording);
+    for (recording, drawn) in DRAWN.iter() {
         let events = recording.chunks.iter().flat_map(|chunk| &chunk.events);
         let known = events.filter(|event| event.is_entry() || event.is_return()).count();
-        let instants = of(&drawn, "i").iter().filter(|event| event["s"] == "t").count();
-        assert_eq!(2 * of(&drawn, "X").len() + instants, known, "{}", recording.name);
+        let instants = of(drawn, "i").iter().filter(|event| event["s"] == "t").count();
+        assert_eq!(2 * of(drawn, "X").len() + instants, known, "{}", recording.name);
         if !recording.trace.has_returns() {
-            assert_eq!(of(&drawn, "X").len(), 0, "{}", recording.name);
+            assert_eq!(of(drawn, "X").len(), 0, "{}", recording.name);
         }
     }
 }
 
 #[test]
 fn the_slices_of_a_track_nest() {
-    for recording in testing::traces() {
-        let (_, drawn) = draw(&recording);
+    for (recording, drawn) in DRAWN.iter() {
         let mut tracks: BTreeMap<(u64, u64), Vec<(f64, f64)>> = BTreeMap::new();
-        for slice in of(&drawn, "X") {
+        for slice in of(drawn, "X") {
             let (start, length) = (micros(&slice["ts"]), micros(&slice["dur"]));
             tracks.entry(place(slice)).or_default().push((start, start + length));
         }
@@ -128,7 +145,11 @@ fn the_slices_of_a_track_nest() {
                 while open.last().is_some_and(|around| *around <= start + near) {
                     open.pop();
                 }
-                assert!(open.last().is_none_or(|around| end <= around + near), "{} {track:?}", recording.name);
+                assert!(
+                    open.last().is_none_or(|around| end <= around + near),
+                    "{} {track:?}",
+                    recording.name
+                );
                 open.push(end);
             }
         }
@@ -149,8 +170,29 @@ fn missed_events_leave_a_mark_where_they_are_missing() {
     recording.summary.missed = 17;
     assert!(last > 0);
     let (_, drawn) = draw(&recording);
-    let marks = of(&drawn, "i").into_iter().filter(|event| event["s"] == "g").collect::<Vec<_>>();
-    let [mark] = marks[..] else { panic!("one mark: {marks:?}") };
+    let marks = of(&drawn, "i")
+        .into_iter()
+        .filter(|event| event["s"] == "g")
+        .collect::<Vec<_>>();
+    let [mark] = marks[..] else {
+        panic!("one mark: {marks:?}")
+    };
     assert_eq!(mark["name"], "17 events are missing here: the plugin was too slow");
     assert_eq!(drawn["otherData"]["missed"], "17");
+}
+
+#[test]
+fn packets_that_were_quiet_for_long_are_forgotten_and_nothing_of_them_is_lost() {
+    let (recording, _) = DRAWN
+        .iter()
+        .find(|(recording, _)| recording.name == "many")
+        .expect("there is such a trace");
+    let options = [("packets", "100")];
+    let ran = testing::run(Timeline::default(), recording, &options).expect("the plugin draws");
+    let drawn: Value = serde_json::from_str(ran.text()).expect("it is JSON");
+    let events = recording.chunks.iter().map(|chunk| chunk.events.len()).sum::<usize>();
+    let instants = of(&drawn, "i").len();
+    assert_eq!(2 * of(&drawn, "X").len() + instants, events);
+    let error = testing::run(Timeline::default(), recording, &[("packets", "0")]).expect_err("none is too few");
+    assert!(error.to_string().contains("from 1 to"), "{error}");
 }

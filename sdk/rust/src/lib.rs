@@ -36,11 +36,15 @@
 //!
 //! What the kernel calls a function, and what a field holds, comes from outside and may hold anything: show it through
 //! [`text`]. A plugin lives as long as the trace, which may be hours; keep what you count and not what you saw, or let
-//! [`Journeys`] keep a bounded part of it.
+//! [`Journeys`] keep a bounded part of it and a [`Tree`] what is common to packets.
+//!
+//! A plugin may also bring the kernel side of an extension, and a [`Decoder`] that makes fields of its payloads; see
+//! [`plugin!`](crate::plugin).
 //!
 //! With the feature `testing` a plugin runs natively on traces that are built in and on recordings, for tests that are
 //! ordinary ones. The crate uses wit-bindgen on WebAssembly only, and nothing of ipft itself.
 
+mod decoder;
 mod description;
 mod driver;
 mod error;
@@ -51,15 +55,21 @@ mod log;
 mod macros;
 mod options;
 mod output;
+mod parts;
 pub mod text;
 mod trace;
+mod tree;
 
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub mod native;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod wasm;
 
+pub use decoder::{Content, Decoded, Decoder, DecoderDriver, Values};
 pub use description::{DefaultValue, Describe, Description, OptionSpec};
 pub use driver::Driver;
 pub use error::Error;
@@ -70,6 +80,7 @@ pub use log::{Level, log, set_logger};
 pub use options::Options;
 pub use output::Output;
 pub use trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
+pub use tree::Tree;
 
 /// The version of the contract (`wit/`) that this crate speaks.
 pub const CONTRACT: &str = "0.1.0";

@@ -66,6 +66,11 @@ pub fn xml(text: &str) -> impl Display + '_ {
     })
 }
 
+/// As [`visible`], for what escapes XML by itself: without the two characters that XML cannot hold in any way.
+pub fn visible_in_xml(text: &str) -> String {
+    visible(text).to_string().replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+}
+
 /// A JSON string with its quotes. What would be harmful in a terminal, or in a script of an HTML page (`<`, and the
 /// line separators), is escaped.
 pub fn json(text: &str) -> impl Display + '_ {

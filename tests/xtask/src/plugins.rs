@@ -1,7 +1,9 @@
-//! Builds the project's own plugins: every package in `plugins`, as a component.
+//! Builds plugins as components: the project's own, in `plugins`, and those of the tests, in `tests/plugins`.
+//!
+//! A plugin's folder, its package and its file have the same name.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
@@ -13,11 +15,58 @@ use crate::{packages, workspace};
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "plugin";
 
-/// The names of the plugins: those of their folders, which are those of their packages.
-pub fn names() -> Result<Vec<String>> {
-    let folder = workspace::root().join("plugins");
+/// A folder with `NAME.wasm` of each of the project's plugins, built if they are not up to date.
+pub fn gallery() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || build("plugins", "plugins"))
+}
+
+/// The same of the plugins of the tests.
+pub fn of_tests() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    once(&BUILT, || build("tests/plugins", "test-plugins"))
+}
+
+/// Tests that boot guests do so in several threads, and one question to cargo is enough.
+fn once(built: &Mutex<Option<PathBuf>>, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+    let mut built = built.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    match &*built {
+        Some(path) => Ok(path.clone()),
+        None => Ok(built.insert(build()?).clone()),
+    }
+}
+
+/// Builds every package in a folder of the workspace, and puts the components into a folder of the target folder.
+fn build(sources: &str, components: &str) -> Result<PathBuf> {
+    packages::add_wasm_target()?;
+    let names = names(&workspace::root().join(sources))?;
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--profile", PROFILE, "--target", TARGET]);
+    for name in &names {
+        cargo.args(["--package", name]);
+    }
+    step(format!("build {sources}")).run(cargo)?;
+    // Apart from what else cargo leaves there: a guest, or a package, takes the folder whole.
+    let folder = workspace::target().join(components);
+    fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
+    for name in &names {
+        let from = workspace::target()
+            .join(TARGET)
+            .join(PROFILE)
+            .join(format!("{}.wasm", name.replace('-', "_")));
+        let to = folder.join(format!("{name}.wasm"));
+        // Several processes may do so at once, and none may see half a file.
+        let beside = workspace::target().join(format!("{components}-{name}.{}", std::process::id()));
+        fs::copy(&from, &beside).with_context(|| format!("copy {}", from.display()))?;
+        fs::rename(&beside, &to).with_context(|| format!("make {}", to.display()))?;
+    }
+    Ok(folder)
+}
+
+/// The names of the packages in a folder.
+fn names(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
         let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
         if path.join("Cargo.toml").is_file() {
             let name = path.file_name().and_then(|name| name.to_str());
@@ -27,38 +76,4 @@ pub fn names() -> Result<Vec<String>> {
     ensure!(!names.is_empty(), "there is no plugin in {}", folder.display());
     names.sort_unstable();
     Ok(names)
-}
-
-/// A folder with `NAME.wasm` of each, built if they are not up to date.
-pub fn gallery() -> Result<PathBuf> {
-    // Tests that boot guests do so in several threads, and one question to cargo is enough.
-    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
-    let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(path) = &*built {
-        return Ok(path.clone());
-    }
-    packages::add_wasm_target()?;
-    let names = names()?;
-    let mut cargo = workspace::cargo();
-    cargo.args(["build", "--profile", PROFILE, "--target", TARGET]);
-    for name in &names {
-        cargo.args(["--package", name]);
-    }
-    step("build the plugins").run(cargo)?;
-    // Apart from what else cargo leaves there: the folder is what a guest, or a package, takes whole.
-    let folder = workspace::target().join("plugins");
-    fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
-    for name in &names {
-        let from = workspace::target()
-            .join(TARGET)
-            .join(PROFILE)
-            .join(format!("{}.wasm", name.replace('-', "_")));
-        let to = folder.join(format!("{name}.wasm"));
-        // Several processes may do so at once, and none may see half a file.
-        let beside = folder.join(format!(".{name}.{}", std::process::id()));
-        fs::copy(&from, &beside).with_context(|| format!("copy {}", from.display()))?;
-        fs::rename(&beside, &to).with_context(|| format!("make {}", to.display()))?;
-    }
-    *built = Some(folder.clone());
-    Ok(folder)
 }

@@ -1,7 +1,7 @@
 //! Everything that a plugin can be, in one: `program`, `decoder` and `sink`, written against `wit/` alone.
 //!
 //! The decoder calls the fields `length`, `twice` and `word`. The sink writes a line for each event with fields, and
-//! how many events there were. The option `suffix` ends `word`.
+//! how many events there were. The option `suffix` ends `word`; `fails` makes the sink fail at its first events.
 
 #![cfg(target_family = "wasm")]
 #![expect(unsafe_code, missing_docs, reason = "generated code and a link section")]
@@ -19,7 +19,10 @@ use ipft::plugin::host;
 const DESCRIPTION: &str = r#"{
     "contract": "0.1.0", "name": "complete", "version": "1.0.0", "license": "MIT OR Apache-2.0",
     "about": "Brings kernel code, decodes what it collects, and draws it",
-    "options": [{ "name": "suffix", "type": "string", "default": "!", "help": "What the word ends with" }]
+    "options": [
+        { "name": "suffix", "type": "string", "default": "!", "help": "What the word ends with" },
+        { "name": "fails", "type": "choice", "values": ["no", "trap", "loop"], "default": "no", "help": "At events" }
+    ]
 }"#;
 
 #[used]
@@ -39,6 +42,8 @@ struct State {
     names: Vec<String>,
     functions: Vec<String>,
     events: u64,
+    tagged: bool,
+    fails: String,
 }
 
 thread_local! {
@@ -49,9 +54,9 @@ fn with<T>(change: impl FnOnce(&mut State) -> T) -> T {
     STATE.with_borrow_mut(change)
 }
 
-fn suffix(options: Options) -> String {
-    let found = options.into_iter().find(|(name, _)| name == "suffix");
-    found.map(|(_, value)| value).unwrap_or_default()
+fn value(options: Options, name: &str) -> String {
+    let found = options.into_iter().find(|option| option.0 == name);
+    found.map(|option| option.1).unwrap_or_default()
 }
 
 impl program::Guest for Complete {
@@ -62,7 +67,7 @@ impl program::Guest for Complete {
 
 impl decoder::Guest for Complete {
     fn start(_: decoder::Trace, options: Options) -> Result<(), String> {
-        with(|state| state.suffix = suffix(options));
+        with(|state| state.suffix = value(options, "suffix"));
         Ok(())
     }
 
@@ -97,11 +102,13 @@ impl decoder::Guest for Complete {
 }
 
 impl sink::Guest for Complete {
-    fn start(trace: sink::Trace, _: Options) -> Result<(), String> {
-        match trace.encoding.as_str() {
-            "tagged" => Ok(()),
-            other => Err(format!("the encoding is {other}")),
-        }
+    fn start(trace: sink::Trace, options: Options) -> Result<(), String> {
+        // Without its own fields there is nothing to show: it only counts.
+        with(|state| {
+            state.tagged = trace.encoding == "tagged";
+            state.fails = value(options, "fails");
+        });
+        Ok(())
     }
 
     fn learn(functions: Vec<sink::Function>, names: Vec<String>) {
@@ -114,6 +121,13 @@ impl sink::Guest for Complete {
     }
 
     fn events(events: Vec<sink::Event>, payload: Vec<u8>) -> Result<(), String> {
+        match with(|state| state.fails.clone()).as_str() {
+            "trap" => core::arch::wasm32::unreachable(),
+            "loop" => loop {
+                std::hint::black_box(());
+            },
+            _ => {}
+        }
         for event in &events {
             let start = event.payload_offset as usize;
             let bytes = payload
@@ -121,12 +135,15 @@ impl sink::Guest for Complete {
                 .ok_or("a payload outside the batch's")?;
             let line = with(|state| {
                 state.events += 1;
-                let fields = fields(&state.names, bytes)?;
-                Ok::<_, String>(
-                    (!fields.is_empty())
-                        .then(|| format!("{} {}\n", state.functions[event.function as usize], fields.join(" "))),
-                )
-            })?;
+                let fields = match state.tagged {
+                    true => fields(&state.names, bytes),
+                    false => Vec::new(),
+                };
+                (!fields.is_empty()).then(|| {
+                    let function = &state.functions[event.function as usize];
+                    format!("{function} {}\n", fields.join(" "))
+                })
+            });
             if let Some(line) = line {
                 host::write(line.as_bytes());
             }
@@ -143,28 +160,34 @@ impl sink::Guest for Complete {
     }
 }
 
-/// Tagged values as text.
-fn fields(names: &[String], mut bytes: &[u8]) -> Result<Vec<String>, String> {
+/// Tagged values as text. They end where the bytes are not what they should be.
+fn fields(names: &[String], mut bytes: &[u8]) -> Vec<String> {
     let mut fields = Vec::new();
-    while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
-        let name = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
-        let name = names.get(name as usize).ok_or("a name that was not told")?;
-        let (value, rest) = match head[4] {
-            0 => {
-                let (value, rest) = rest.split_first_chunk::<8>().ok_or("half a number")?;
-                (i64::from_le_bytes(*value).to_string(), rest)
-            }
-            2 => {
-                let (length, rest) = rest.split_first_chunk::<4>().ok_or("half a length")?;
-                let (text, rest) = rest
-                    .split_at_checked(u32::from_le_bytes(*length) as usize)
-                    .ok_or("half a text")?;
-                (String::from_utf8_lossy(text).into_owned(), rest)
-            }
-            other => return Err(format!("the type {other}")),
-        };
-        fields.push(format!("{name}={value}"));
+    while let Some((field, rest)) = field(names, bytes) {
+        fields.push(field);
         bytes = rest;
     }
-    Ok(fields)
+    fields
+}
+
+fn field<'a>(names: &[String], bytes: &'a [u8]) -> Option<(String, &'a [u8])> {
+    let (head, rest) = bytes.split_first_chunk::<5>()?;
+    let name = names.get(u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize)?;
+    let (value, rest) = match head[4] {
+        0 => {
+            let (value, rest) = rest.split_first_chunk::<8>()?;
+            (i64::from_le_bytes(*value).to_string(), rest)
+        }
+        1 => {
+            let (value, rest) = rest.split_first_chunk::<8>()?;
+            (f64::from_le_bytes(*value).to_string(), rest)
+        }
+        2 => {
+            let (length, rest) = rest.split_first_chunk::<4>()?;
+            let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            (String::from_utf8_lossy(text).into_owned(), rest)
+        }
+        _ => return None,
+    };
+    Some((format!("{name}={value}"), rest))
 }

@@ -1,0 +1,120 @@
+//! A flame graph of where packets spent their time: every call path over all packets, as wide as it took.
+//!
+//! Calls are added up in a tree of call paths, so that memory grows with the paths and not with the packets; `inferno`
+//! draws it. Where returns are not traced no call is known to be within another; the graph is then that of the
+//! functions that each packet came through, one upon the other, as wide as the packets that came this far.
+
+use inferno::flamegraph;
+use ipft_plugin::{Batch, Error, Journey, Journeys, Options, Output, Plugin, Summary, Trace, Tree, plugin, text};
+
+/// inferno shows numbers as `usize`, which has 32 bits on WebAssembly, and so a total that fits.
+const MAX_TOTAL: u64 = u32::MAX as u64;
+
+/// Units of time, and the nanoseconds that they have.
+const UNITS: [(u64, &str); 4] = [(1, "ns"), (1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s")];
+
+/// The plugin.
+#[derive(Default)]
+pub struct Flame {
+    by: String,
+    title: String,
+    width: u64,
+    journeys: Journeys,
+    tree: Tree,
+}
+
+plugin! {
+    Flame,
+    about: "An interactive flame graph (SVG) of time per call path over all packets",
+    options: [
+        by: choice["time", "count", "packet"] = "time",
+            "What makes a frame wide: time in it, calls of it, or packets, each counted once per call path";
+        title: string = "Packets in kernel functions", "What is written above the picture";
+        width: integer = 1200, "Width of the picture in pixels, where it is not fitted to the window";
+    ]
+}
+
+impl Plugin for Flame {
+    fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
+        self.by = if trace.has_returns() {
+            options.get("by")?
+        } else {
+            "packet"
+        }
+        .to_owned();
+        self.title = options.get("title")?.to_owned();
+        self.width = options.integer_in("width", 200..=20_000)? as u64;
+        self.journeys = Journeys::default().without_payloads();
+        Ok(())
+    }
+
+    fn events(&mut self, batch: &Batch, _out: &mut Output) -> Result<(), Error> {
+        let over = self.journeys.add(batch);
+        over.iter().for_each(|journey| self.see(batch.trace, journey));
+        Ok(())
+    }
+
+    fn finish(&mut self, trace: &Trace, _summary: &Summary, out: &mut Output) -> Result<(), Error> {
+        let over = self.journeys.take();
+        over.iter().for_each(|journey| self.see(trace, journey));
+        let (unit, unit_name) = unit(&self.by, self.tree.total());
+        self.tree.limit_total(MAX_TOTAL * unit);
+        // What is narrower than a twentieth of a pixel is not drawn.
+        self.tree.prune(self.tree.total() / (20 * self.width));
+        let mut lines = Vec::new();
+        self.tree.visit(trace, |functions, own| {
+            let names = functions.iter().map(|index| frame(&trace.function(*index).name));
+            lines.push(format!("{} {}", names.collect::<Vec<_>>().join(";"), own / unit));
+        });
+        if lines.is_empty() {
+            lines.push("(no packet was seen, or no call ended) 1".to_owned());
+        }
+        let mut options = flamegraph::Options::default();
+        options.title = text::visible_in_xml(&self.title);
+        options.subtitle = Some(text::visible_in_xml(&format!("Linux {}", trace.kernel_release)));
+        options.count_name = unit_name;
+        options.image_width = Some(self.width as usize);
+        options.deterministic = true;
+        // The lines are in the order of the tree. Sorted as text, `ip_rcv.part.0` would come between `ip_rcv` and what
+        // it calls. This is the one way to have no order checked; it begins at the end.
+        options.flame_chart = true;
+        let lines = lines.iter().rev().map(String::as_str);
+        Ok(flamegraph::from_lines(&mut options, lines, out)?)
+    }
+}
+
+impl Flame {
+    /// Adds a packet's calls to the tree.
+    fn see(&mut self, trace: &Trace, journey: &Journey) {
+        let calls = journey.calls();
+        let paths = self.tree.place(trace, &calls);
+        let of_calls = calls.iter().map(|call| if self.by == "time" { call.own } else { 1 });
+        match self.by.as_str() {
+            "packet" => self
+                .tree
+                .innermost(paths)
+                .iter()
+                .for_each(|path| self.tree.add(*path, 1)),
+            _ => paths
+                .iter()
+                .zip(of_calls)
+                .for_each(|(path, value)| self.tree.add(*path, value)),
+        }
+    }
+}
+
+/// What is counted, and how much of it makes one: the smallest unit in which the total can be shown.
+fn unit(by: &str, total: u64) -> (u64, String) {
+    let [shorter @ .., longest] = UNITS;
+    let fits = shorter.into_iter().find(|(unit, _)| total / unit <= MAX_TOTAL);
+    match (by, fits.unwrap_or(longest)) {
+        ("time", (unit, name)) => (unit, name.to_owned()),
+        _ => (1, format!("{by}s")),
+    }
+}
+
+/// A function in inferno's lines, in which spaces and `;` have a meaning.
+fn frame(name: &str) -> String {
+    let shown = text::visible_in_xml(if name.is_empty() { "?" } else { name });
+    shown.replace(char::is_whitespace, "_").replace(';', ":")
+}

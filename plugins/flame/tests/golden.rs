@@ -1,0 +1,108 @@
+//! What `flame` draws of the traces that are built in.
+
+use std::path::Path;
+
+use flame::Flame;
+use ipft_plugin::testing::{Recording, golden, run, traces};
+
+fn draw(recording: &Recording, options: &[(&str, &str)]) -> String {
+    let ran = run(Flame::default(), recording, options).unwrap_or_else(|error| panic!("{}: {error}", recording.name));
+    ran.text().to_owned()
+}
+
+/// The picture without the style and script that inferno puts into each.
+fn frames(svg: &str) -> String {
+    let mut rest = svg;
+    let mut frames = String::new();
+    for tag in ["style", "script"] {
+        let Some((before, after)) = rest.split_once(&format!("<{tag}")) else {
+            continue;
+        };
+        let (_, after) = after.split_once(&format!("</{tag}>")).expect("an end");
+        frames.push_str(before);
+        rest = after;
+    }
+    frames.push_str(rest);
+    frames.replace("><", ">\n<")
+}
+
+#[test]
+fn every_trace_is_drawn_as_its_golden_file_shows() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/plugins");
+    for recording in traces() {
+        // 512 frames are enough to be checked by the test below.
+        if recording.name == "deepest" {
+            continue;
+        }
+        let picture = frames(&draw(&recording, &[]));
+        golden(folder.join(format!("flame-{}.txt", recording.name)), picture.as_bytes());
+    }
+    for by in ["count", "packet"] {
+        for recording in traces()
+            .iter()
+            .filter(|recording| ["many", "unpaired", "hostile"].contains(&recording.name.as_str()))
+        {
+            let picture = frames(&draw(recording, &[("by", by), ("width", "800")]));
+            golden(
+                folder.join(format!("flame-{}-by-{by}.txt", recording.name)),
+                picture.as_bytes(),
+            );
+        }
+    }
+}
+
+#[test]
+fn deep_calls_are_drawn_as_deep_as_can_be_looked_at() {
+    let recording = traces()
+        .into_iter()
+        .find(|recording| recording.name == "deepest")
+        .expect("it is there");
+    let picture = draw(&recording, &[]);
+    let frames = picture.matches("<title>").count();
+    assert!((200..=257).contains(&frames), "{frames}");
+}
+
+#[test]
+fn no_name_leaves_its_place_in_the_document() {
+    for recording in traces() {
+        let hostile = [("title", "</text><script>alert(1)</script>\x1b[2J\u{ffff}")];
+        for picture in [draw(&recording, &[]), draw(&recording, &hostile)] {
+            assert_eq!(picture.find(|c: char| c.is_control() && c != '\n' && c != '\t'), None);
+            assert!(
+                !picture.contains("<script>alert") && !picture.contains("<svg onload"),
+                "{}",
+                recording.name
+            );
+            assert!(!picture.contains(['\u{ffff}', '\u{202e}']));
+        }
+    }
+}
+
+#[test]
+fn a_width_that_makes_no_picture_is_refused() {
+    let error = run(Flame::default(), &traces()[0], &[("width", "-1")]).expect_err("it is refused");
+    assert!(error.to_string().contains("it must be from 200 to 20000"), "{error}");
+}
+
+#[test]
+fn a_long_time_is_shown_in_a_unit_in_which_it_fits() {
+    let mut recording = traces()
+        .into_iter()
+        .find(|recording| recording.name == "graph")
+        .expect("it is there");
+    for (factor, unit) in [(1, "ns"), (10_000, "us"), (1_000, "ms")] {
+        for event in recording.chunks.iter_mut().flat_map(|chunk| &mut chunk.events) {
+            // The factors multiply, as each comes upon the ones before.
+            let start = 75_681_519_000;
+            let scaled = |time: u64| start + time.saturating_sub(start) * factor;
+            (event.timestamp, event.entry_timestamp) = (scaled(event.timestamp), scaled(event.entry_timestamp));
+        }
+        let picture = draw(&recording, &[]);
+        let all = picture
+            .split("<title>all (")
+            .nth(1)
+            .and_then(|rest| rest.split(')').next())
+            .expect("a title");
+        assert!(all.ends_with(&format!(" {unit}, 100%")), "{all}");
+    }
+}
