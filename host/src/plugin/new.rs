@@ -46,6 +46,7 @@ const SDK_FOLDER: &str = "ipft-plugin";
 
 /// The SDK's sources; its manifest is written by [`sdk_manifest`].
 const SDK: Template = sdk!(
+    "decoder",
     "description",
     "driver",
     "error",
@@ -55,14 +56,17 @@ const SDK: Template = sdk!(
     "lib",
     "log",
     "macros",
+    "native",
     "options",
     "output",
+    "parts",
     "testing/mod",
     "testing/recording",
     "testing/symbols",
     "testing/traces",
     "text",
     "trace",
+    "tree",
     "wasm",
 );
 
