@@ -150,6 +150,11 @@ impl Usage {
         self.0.missed.load(Ordering::Relaxed)
     }
 
+    /// How many were passed on to it up to now.
+    pub fn delivered(&self) -> u64 {
+        self.0.delivered.load(Ordering::Relaxed)
+    }
+
     /// Bytes of memory that it has; they are never given back.
     pub fn memory(&self) -> usize {
         self.0.memory.load(Ordering::Relaxed)
@@ -165,6 +170,7 @@ struct Channel {
     /// The plugin has started, or failed, or ended.
     told: Condvar,
     missed: AtomicU64,
+    delivered: AtomicU64,
     memory: AtomicUsize,
     /// The trace has ended; what is pending is the rest.
     ended: AtomicBool,
@@ -359,6 +365,7 @@ impl Channel {
                 }
                 let payload = cut(events, &work.batch.payload);
                 plugin.events(events, payload)?;
+                self.delivered.fetch_add(events.len() as u64, Ordering::Relaxed);
             }
             self.missed.fetch_add(skipped, Ordering::Relaxed);
             let now = skipped + work.missed;

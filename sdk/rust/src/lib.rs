@@ -38,9 +38,13 @@
 //! [`text`]. A plugin lives as long as the trace, which may be hours; keep what you count and not what you saw, or let
 //! [`Journeys`] keep a bounded part of it and a [`Tree`] what is common to packets.
 //!
+//! A plugin may also bring the kernel side of an extension, and a [`Decoder`] that makes fields of its payloads; see
+//! [`plugin!`](crate::plugin).
+//!
 //! With the feature `testing` a plugin runs natively on traces that are built in and on recordings, for tests that are
 //! ordinary ones. The crate uses wit-bindgen on WebAssembly only, and nothing of ipft itself.
 
+mod decoder;
 mod description;
 mod driver;
 mod error;
@@ -51,6 +55,7 @@ mod log;
 mod macros;
 mod options;
 mod output;
+mod parts;
 pub mod text;
 mod trace;
 mod tree;
@@ -64,6 +69,7 @@ pub mod testing;
 #[doc(hidden)]
 pub mod wasm;
 
+pub use decoder::{Content, Decoded, Decoder, DecoderDriver, Values};
 pub use description::{DefaultValue, Describe, Description, OptionSpec};
 pub use driver::Driver;
 pub use error::Error;

@@ -47,8 +47,25 @@ pub const GUEST: &[&str] = &[
 /// To run the demo on this machine's own kernel.
 pub const NATIVE: &[&str] = &["iproute2", "iptables", "iputils-ping", "netcat-openbsd"];
 
+/// To build plugins from the templates: in C, JavaScript and Python. Some distributions' Node.js brings npm along; it
+/// then says so to dpkg.
+pub const PLUGINS: &[&str] = &[
+    "clang",
+    "lld",
+    "make",
+    "wasi-libc",
+    "libclang-rt-dev-wasm32",
+    "nodejs",
+    "npm",
+    "python3",
+    "python3-venv",
+];
+
 /// To look at results, in tests and by hand.
 pub const TEST: &[&str] = &["jq", "file", "binutils"];
+
+/// To look at the pages that plugins make.
+pub const BROWSER: &[&str] = &["chromium", "chromium-driver"];
 
 /// The target that plugins are built for.
 const WASM_TARGET: &str = "wasm32-wasip2";

@@ -357,3 +357,6 @@ pub struct Decoded {
     /// The fields.
     pub values: Vec<DecodedValue>,
 }
+
+#[cfg(test)]
+mod tests;
