@@ -22,7 +22,6 @@ mod state;
 mod stdio;
 mod types;
 
-pub use super::stream::Log;
 pub use cache::Cache;
 pub use component::Component;
 pub use decoder::Decoder;
