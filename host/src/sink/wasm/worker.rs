@@ -13,15 +13,12 @@ use wasmtime::component::{Func, InstancePre, TypedFunc};
 use super::component::Style;
 use super::error::{During, Failure, PluginError};
 use super::instance::Running;
-use super::queue::{Pending, cut};
+use super::queue::{Pending, call_size, cut};
 use super::state::{State, locked};
 use super::types::{Answer, EventRecord, FunctionRecord, OptionValue, SummaryRecord, TraceRecord, bytes, records};
 use crate::event::{Batch, Event, Summary, Trace};
 use crate::plugin::{Limits, OptionValues};
 use crate::sink::{Sink, SinkError};
-
-/// Events that one call passes on at most: more gain nothing, and the plugin needs memory for them.
-const MAX_CALL: usize = 4096;
 
 /// Events that are worth a call, and how long they are waited for.
 const GOOD_CALL: usize = 1024;
@@ -317,7 +314,11 @@ impl Worker {
                 guest.learn(&[], &work.batch.names)?;
             }
             let mut skipped = 0;
-            for events in work.batch.events.chunks_mut(MAX_CALL) {
+            let mut rest = &mut work.batch.events[..];
+            while !rest.is_empty() {
+                let size = call_size(rest);
+                let (events, after) = rest.split_at_mut(size);
+                rest = after;
                 // When the trace has ended, a person waits for the rest.
                 if self.shared.ended.load(Ordering::Relaxed) {
                     let over = *over.get_or_insert_with(|| Instant::now() + self.limits.timeout);
