@@ -1,6 +1,7 @@
 //! Writes the folder that a new plugin begins with: a small, complete one, which builds as it is.
 //!
-//! The templates are in `sdk/templates`, and part of the binary. In them, `{{name}}` stands for the plugin's name.
+//! The templates are in `sdk/templates`, and part of the binary. In them, `{{name}}` stands for the plugin's name. What
+//! they build on and no registry has yet is part of the binary too: the contract, and the SDK for Rust.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -24,7 +25,13 @@ macro_rules! template {
     };
 }
 
-const RUST: Template = template!("rust": ".gitignore", "Cargo.toml", "README.md", "src/lib.rs");
+macro_rules! sdk {
+    ($($module:literal),* $(,)?) => {
+        &[$((concat!("src/", $module, ".rs"), include_bytes!(concat!("../../../sdk/rust/src/", $module, ".rs")))),*]
+    };
+}
+
+const RUST: Template = template!("rust": ".gitignore", "Cargo.toml", "README.md", "src/lib.rs", "tests/traces.rs");
 const C: Template = template!("c":
     ".gitignore", "Makefile", "README.md", "plugin.c", "plugin.json",
     "bindings/sink_plugin.c", "bindings/sink_plugin.h", "bindings/sink_plugin_component_type.o",
@@ -32,6 +39,35 @@ const C: Template = template!("c":
 const JAVASCRIPT: Template = template!("js": ".gitignore", "README.md", "package.json", "plugin.js", "plugin.json");
 const PYTHON: Template = template!("python":
     ".gitignore", "README.md", "plugin.json", "plugin.py", "requirements.txt",
+);
+
+/// Where the template for Rust has the SDK.
+const SDK_FOLDER: &str = "ipft-plugin";
+
+/// The SDK's sources; its manifest is written by [`sdk_manifest`].
+const SDK: Template = sdk!(
+    "decoder",
+    "description",
+    "driver",
+    "error",
+    "event",
+    "fields",
+    "journeys",
+    "lib",
+    "log",
+    "macros",
+    "native",
+    "options",
+    "output",
+    "parts",
+    "testing/mod",
+    "testing/recording",
+    "testing/symbols",
+    "testing/traces",
+    "text",
+    "trace",
+    "tree",
+    "wasm",
 );
 
 /// Why there is no new plugin. Nothing was changed.
@@ -69,12 +105,19 @@ pub fn write(dir: &Path, language: Language, name: &str) -> Result<(), NewError>
     }
     let mut written = Written::default();
     written.folder(dir)?;
-    for (path, content) in template(language).iter().chain(besides(language)) {
-        let path = dir.join(path);
-        if let Some(folder) = path.parent() {
-            written.folder(folder)?;
+    for (path, content) in template(language) {
+        written.file(&dir.join(path), &named(content, name))?;
+    }
+    match language {
+        Language::C => {}
+        Language::JavaScript | Language::Python => written.file(&dir.join(CONTRACT.0), CONTRACT.1)?,
+        Language::Rust => {
+            let dir = dir.join(SDK_FOLDER);
+            written.file(&dir.join("Cargo.toml"), sdk_manifest().as_bytes())?;
+            for (path, content) in SDK.iter().chain([&CONTRACT]) {
+                written.file(&dir.join(path), content)?;
+            }
         }
-        written.file(&path, &named(content, name))?;
     }
     written.keep();
     Ok(())
@@ -89,19 +132,41 @@ fn template(language: Language) -> Template {
     }
 }
 
-/// What the language's tools or its template need besides.
-fn besides(language: Language) -> Template {
-    match language {
-        Language::Rust | Language::C => &[],
-        Language::JavaScript | Language::Python => &[CONTRACT],
+/// The manifest of the SDK, without what only means something inside this project: what it has of the workspace is
+/// filled in.
+fn sdk_manifest() -> String {
+    let mut manifest = String::new();
+    let mut kept = true;
+    for line in include_str!("../../../sdk/rust/Cargo.toml").lines() {
+        if line.starts_with('[') {
+            kept = !matches!(line, "[lints]" | "[dev-dependencies]");
+        }
+        if !kept {
+            continue;
+        }
+        let value = match line.strip_suffix(".workspace = true") {
+            Some("version") => env!("CARGO_PKG_VERSION"),
+            Some("edition") => "2024",
+            Some("rust-version") => env!("CARGO_PKG_RUST_VERSION"),
+            Some("license") => env!("CARGO_PKG_LICENSE"),
+            _ => {
+                manifest += line;
+                manifest += "\n";
+                continue;
+            }
+        };
+        let key = line.trim_end_matches(".workspace = true");
+        manifest += &format!("{key} = \"{value}\"\n");
     }
+    manifest
 }
 
-/// As a description has it, and so that it does not look like an option where it is part of a command, and is a name for
-/// cargo too.
+/// As a description has it, and so that it does not look like an option where it is part of a command, and is a name that
+/// cargo takes.
 fn check_name(name: &str) -> Result<(), NewError> {
     let reason = match description::name(name) {
         Err(_) => "a name has up to 64 letters, digits, - and _",
+        Ok(()) if name == SDK_FOLDER => "it is the name of the SDK",
         Ok(()) if !name.starts_with(|first: char| first.is_ascii_alphabetic()) => "a name begins with a letter",
         Ok(()) => return Ok(()),
     };
@@ -155,7 +220,11 @@ impl Written {
         Ok(())
     }
 
+    /// Makes a file, and the folders that it is in.
     fn file(&mut self, path: &Path, content: &[u8]) -> Result<(), NewError> {
+        if let Some(folder) = path.parent() {
+            self.folder(folder)?;
+        }
         let mut file = File::create_new(path).map_err(cannot(path))?;
         self.paths.push(path.to_owned());
         file.write_all(content).map_err(cannot(path))
@@ -209,7 +278,7 @@ mod tests {
             for path in below(&dir).iter().filter(|path| path.is_file()) {
                 let content = fs::read(path).unwrap();
                 let text = String::from_utf8_lossy(&content);
-                assert!(!text.contains("{{"), "{}", path.display());
+                assert!(!text.contains(NAME), "{}", path.display());
                 named += usize::from(text.contains("Entries-2"));
             }
             assert!(named >= 3, "{language:?}: {named}");
@@ -242,6 +311,36 @@ mod tests {
     }
 
     #[test]
+    fn every_file_of_the_sdk_is_in_the_binary() {
+        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/rust");
+        let mut there: Vec<PathBuf> = below(&sdk.join("src"))
+            .iter()
+            .filter(|path| path.is_file())
+            .map(|path| path.strip_prefix(&sdk).unwrap().to_owned())
+            .collect();
+        let mut embedded: Vec<PathBuf> = SDK.iter().map(|(path, _)| PathBuf::from(path)).collect();
+        there.sort();
+        embedded.sort();
+        assert_eq!(there, embedded);
+    }
+
+    #[test]
+    fn the_manifest_of_the_sdk_needs_no_workspace() {
+        let manifest = sdk_manifest();
+        assert!(
+            !manifest.contains("workspace") && !manifest.contains("path ="),
+            "{manifest}"
+        );
+        let edition = include_str!("../../../Cargo.toml")
+            .lines()
+            .find(|line| line.starts_with("edition"))
+            .unwrap();
+        for line in [edition, concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"")] {
+            assert!(manifest.lines().any(|other| other == line), "{manifest}");
+        }
+    }
+
+    #[test]
     fn an_empty_folder_is_used_and_any_other_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), Language::C, "entries").unwrap();
@@ -267,6 +366,7 @@ mod tests {
             "-x",
             "2x",
             "_x",
+            "ipft-plugin",
             "a b",
             "a/../b",
             "fl\u{1b}ame",
@@ -286,7 +386,6 @@ mod tests {
         let kept = folder.path().join("kept");
         fs::create_dir(&kept).unwrap();
         let mut written = Written::default();
-        written.folder(&kept.join("a/b")).unwrap();
         written.file(&kept.join("a/b/c"), b"text").unwrap();
         let error = written.file(&kept.join("a/b/c"), b"text").unwrap_err();
         assert!(matches!(error, NewError::Write { .. }), "{error}");

@@ -1,8 +1,8 @@
 //! Sinks draw the journey: they consume batches of events and produce output.
 //!
 //! Built-in, Lua, native and WASM sinks are peers behind one trait, and nothing above this room knows which kind one
-//! is. A sink may import `event`, nothing else of the crate; those that run plugins also `plugin`. Several run at once; one that fails is set aside and the
-//! others go on.
+//! is. A sink may import `event`, nothing else of the crate; those that run plugins also `plugin`.
+//! Several run at once; one that fails is set aside and the others go on.
 
 mod aggregate;
 mod counter;
@@ -11,12 +11,16 @@ mod graph;
 mod journal;
 mod json;
 mod jsonl;
+pub mod native;
 mod output;
+mod queue;
 mod rows;
 mod sinks;
+mod stream;
 mod tagged;
 mod text;
 pub mod wasm;
+mod worker;
 
 #[cfg(test)]
 mod test_support;
@@ -26,6 +30,8 @@ pub use counter::Counter;
 pub use json::Json;
 pub use jsonl::{Jsonl, VERSION as JSONL_VERSION};
 pub use sinks::{Destination, Flow, Report, Sinks};
+pub use stream::Log;
+pub use worker::{PluginSink, Usage};
 
 use crate::event::{Batch, Summary, Trace};
 

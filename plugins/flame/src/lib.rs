@@ -7,8 +7,14 @@
 use inferno::flamegraph;
 use ipft_plugin::{Batch, Error, Journey, Journeys, Options, Output, Plugin, Summary, Trace, Tree, plugin, text};
 
-/// inferno reckons with floating point, which counts to here.
-const MAX_TOTAL: u64 = 1 << 53;
+/// Bytes of events whose packets may still go on. Memory that is used again is faster than memory that is new.
+const MEMORY: usize = 16 << 20;
+
+/// inferno shows numbers as `usize`, which has 32 bits on WebAssembly, and so a total that fits.
+const MAX_TOTAL: u64 = u32::MAX as u64;
+
+/// Units of time, and the nanoseconds that they have.
+const UNITS: [(u64, &str); 4] = [(1, "ns"), (1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s")];
 
 /// The plugin.
 #[derive(Default)]
@@ -41,7 +47,7 @@ impl Plugin for Flame {
         .to_owned();
         self.title = options.get("title")?.to_owned();
         self.width = options.integer_in("width", 200..=20_000)? as u64;
-        self.journeys = Journeys::default().without_payloads();
+        self.journeys = Journeys::with_limit(MEMORY).without_payloads();
         Ok(())
     }
 
@@ -54,13 +60,14 @@ impl Plugin for Flame {
     fn finish(&mut self, trace: &Trace, _summary: &Summary, out: &mut Output) -> Result<(), Error> {
         let over = self.journeys.take();
         over.iter().for_each(|journey| self.see(trace, journey));
-        self.tree.limit_total(MAX_TOTAL);
+        let (unit, unit_name) = unit(&self.by, self.tree.total());
+        self.tree.limit_total(MAX_TOTAL * unit);
         // What is narrower than a twentieth of a pixel is not drawn.
         self.tree.prune(self.tree.total() / (20 * self.width));
         let mut lines = Vec::new();
         self.tree.visit(trace, |functions, own| {
             let names = functions.iter().map(|index| frame(&trace.function(*index).name));
-            lines.push(format!("{} {own}", names.collect::<Vec<_>>().join(";")));
+            lines.push(format!("{} {}", names.collect::<Vec<_>>().join(";"), own / unit));
         });
         if lines.is_empty() {
             lines.push("(no packet was seen, or no call ended) 1".to_owned());
@@ -68,11 +75,7 @@ impl Plugin for Flame {
         let mut options = flamegraph::Options::default();
         options.title = text::visible_in_xml(&self.title);
         options.subtitle = Some(text::visible_in_xml(&format!("Linux {}", trace.kernel_release)));
-        options.count_name = if self.by == "time" {
-            "ns".to_owned()
-        } else {
-            format!("{}s", self.by)
-        };
+        options.count_name = unit_name;
         options.image_width = Some(self.width as usize);
         options.deterministic = true;
         // The lines are in the order of the tree. Sorted as text, `ip_rcv.part.0` would come between `ip_rcv` and what
@@ -100,6 +103,16 @@ impl Flame {
                 .zip(of_calls)
                 .for_each(|(path, value)| self.tree.add(*path, value)),
         }
+    }
+}
+
+/// What is counted, and how much of it makes one: the smallest unit in which the total can be shown.
+fn unit(by: &str, total: u64) -> (u64, String) {
+    let [shorter @ .., longest] = UNITS;
+    let fits = shorter.into_iter().find(|(unit, _)| total / unit <= MAX_TOTAL);
+    match (by, fits.unwrap_or(longest)) {
+        ("time", (unit, name)) => (unit, name.to_owned()),
+        _ => (1, format!("{by}s")),
     }
 }
 

@@ -83,3 +83,26 @@ fn a_width_that_makes_no_picture_is_refused() {
     let error = run(Flame::default(), &traces()[0], &[("width", "-1")]).expect_err("it is refused");
     assert!(error.to_string().contains("it must be from 200 to 20000"), "{error}");
 }
+
+#[test]
+fn a_long_time_is_shown_in_a_unit_in_which_it_fits() {
+    let mut recording = traces()
+        .into_iter()
+        .find(|recording| recording.name == "graph")
+        .expect("it is there");
+    for (factor, unit) in [(1, "ns"), (10_000, "us"), (1_000, "ms")] {
+        for event in recording.chunks.iter_mut().flat_map(|chunk| &mut chunk.events) {
+            // The factors multiply, as each comes upon the ones before.
+            let start = 75_681_519_000;
+            let scaled = |time: u64| start + time.saturating_sub(start) * factor;
+            (event.timestamp, event.entry_timestamp) = (scaled(event.timestamp), scaled(event.entry_timestamp));
+        }
+        let picture = draw(&recording, &[]);
+        let all = picture
+            .split("<title>all (")
+            .nth(1)
+            .and_then(|rest| rest.split(')').next())
+            .expect("a title");
+        assert!(all.ends_with(&format!(" {unit}, 100%")), "{all}");
+    }
+}

@@ -15,7 +15,9 @@
 //!     fn events(&mut self, batch: &Batch, _out: &mut Output) -> Result<(), Error> {
 //!         self.of.resize(batch.trace.functions.len(), 0);
 //!         for event in batch.events.iter().filter(|event| event.is_entry()) {
-//!             self.of[event.function as usize] += 1;
+//!             if let Some(calls) = self.of.get_mut(event.function as usize) {
+//!                 *calls += 1;
+//!             }
 //!         }
 //!         Ok(())
 //!     }
@@ -38,9 +40,13 @@
 //! [`text`]. A plugin lives as long as the trace, which may be hours; keep what you count and not what you saw, or let
 //! [`Journeys`] keep a bounded part of it and a [`Tree`] what is common to packets.
 //!
+//! A plugin may also bring the kernel side of an extension, and a [`Decoder`] that makes fields of its payloads; see
+//! [`plugin!`](crate::plugin).
+//!
 //! With the feature `testing` a plugin runs natively on traces that are built in and on recordings, for tests that are
 //! ordinary ones. The crate uses wit-bindgen on WebAssembly only, and nothing of ipft itself.
 
+mod decoder;
 mod description;
 mod driver;
 mod error;
@@ -51,16 +57,21 @@ mod log;
 mod macros;
 mod options;
 mod output;
+mod parts;
 pub mod text;
 mod trace;
 mod tree;
 
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub mod native;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod wasm;
 
+pub use decoder::{Content, Decoded, Decoder, DecoderDriver, Values};
 pub use description::{DefaultValue, Describe, Description, OptionSpec};
 pub use driver::Driver;
 pub use error::Error;
@@ -103,3 +114,7 @@ pub trait Plugin {
     /// The trace has ended; nothing follows.
     fn finish(&mut self, trace: &Trace, summary: &Summary, out: &mut Output) -> Result<(), Error>;
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -26,17 +26,62 @@
 /// Name, version and licence are those of the crate (`Cargo.toml`); `name: "other",` before `about` gives it another
 /// name. The user sets options with `--plugin-opt KEY=VALUE`; the plugin reads them from [`Options`](crate::Options).
 /// What the host would refuse, such as a default that is none of the choices, does not compile.
+///
+/// A plugin that brings more than a picture, or no picture, names its parts instead: `sink`, a [`Plugin`](crate::Plugin);
+/// `decoder`, a [`Decoder`](crate::Decoder); `program`, a BPF object as `ipft -e FILE.o` takes it, in bytes. Any of them
+/// may be left out, as long as they come in this order.
+///
+/// ```
+/// # use ipft_plugin::{Batch, Decoder, Error, Output, Plugin, Summary, Trace, Values, plugin};
+/// #[derive(Default)]
+/// struct Lengths;
+///
+/// impl Decoder for Lengths {
+///     fn decode(&mut self, payload: &[u8], values: &mut Values) -> Result<(), Error> {
+///         let bytes = payload.first_chunk().ok_or("a payload without a length")?;
+///         values.push("len", u32::from_le_bytes(*bytes));
+///         Ok(())
+///     }
+/// }
+///
+/// plugin! { decoder: Lengths, program: *b"\x7fELF...", about: "Shows how long packets are" }
+/// ```
 #[macro_export]
 macro_rules! plugin {
-    ($plugin:ty, about: $about:expr $(, options: $options:tt)? $(,)?) => {
-        $crate::plugin!($plugin, name: env!("CARGO_PKG_NAME"), about: $about $(, options: $options)?);
+    ($plugin:ty, $(name: $name:expr,)? about: $about:expr $(, options: $options:tt)? $(,)?) => {
+        $crate::__description!($plugin, $(name: $name,)? about: $about, options: $($options)?);
+        $crate::__export!($plugin);
     };
-    ($plugin:ty, name: $name:expr, about: $about:expr $(,)?) => {
-        $crate::plugin!($plugin, name: $name, about: $about, options: []);
+    (sink: $plugin:ty,
+     $(decoder: $decoder:ty,)? $(program: $program:expr,)? $(name: $name:expr,)? about: $about:expr
+     $(, options: $options:tt)? $(,)?) => {
+        $crate::plugin!($plugin, $(name: $name,)? about: $about $(, options: $options)?);
+        $($crate::__export_decoder!($decoder);)?
+        $($crate::__export_program!($program);)?
+    };
+    ($(decoder: $decoder:ty,)? $(program: $program:expr,)? $(name: $name:expr,)? about: $about:expr
+     $(, options: $options:tt)? $(,)?) => {
+        #[doc(hidden)]
+        struct IpftPlugin;
+        $crate::__description!(IpftPlugin, $(name: $name,)? about: $about, options: $($options)?);
+        $crate::__export_description!(IpftPlugin);
+        $($crate::__export_decoder!($decoder);)?
+        $($crate::__export_program!($program);)?
+    };
+}
+
+/// What the plugin says of itself, checked.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __description {
+    ($plugin:ty, about: $about:expr, options: $($options:tt)?) => {
+        $crate::__description!($plugin, name: env!("CARGO_PKG_NAME"), about: $about, options: $($options)?);
+    };
+    ($plugin:ty, name: $name:expr, about: $about:expr, options:) => {
+        $crate::__description!($plugin, name: $name, about: $about, options: []);
     };
     ($plugin:ty, name: $name:expr, about: $about:expr,
-     options: [$($option:ident: $kind:ident $([$($value:literal),+ $(,)?])? = $default:literal, $help:literal);* $(;)?]
-     $(,)?) => {
+     options: [$($option:ident: $kind:ident $([$($value:literal),+ $(,)?])? = $default:literal, $help:literal);* $(;)?]) => {
         impl $crate::Describe for $plugin {
             const DESCRIPTION: $crate::Description = $crate::Description {
                 name: $name,
@@ -54,8 +99,6 @@ macro_rules! plugin {
         }
 
         const _: () = <$plugin as $crate::Describe>::DESCRIPTION.check();
-
-        $crate::__export!($plugin);
     };
 }
 
@@ -80,7 +123,7 @@ macro_rules! __default {
     };
 }
 
-/// What the file exports on WebAssembly: the interface `sink`, and the description in a section that nothing loads.
+/// What the file exports on WebAssembly: the interface `sink`, and the description.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 #[macro_export]
@@ -103,19 +146,28 @@ macro_rules! __export {
             }
 
     $crate::wasm::bindings::export!(Component with_types_in $crate::wasm::bindings);
-
-            #[used]
-            #[unsafe(link_section = "ipft-plugin")]
-            static DESCRIPTION: [u8; <$plugin as $crate::Describe>::DESCRIPTION.json_len()] =
-                <$plugin as $crate::Describe>::DESCRIPTION.json();
         };
+
+        $crate::__export_description!($plugin);
     };
 }
 
-/// Elsewhere the plugin is an ordinary library, which tests link.
+/// Elsewhere the file exports a table of functions, for hosts that load native code; tests link it as an ordinary
+/// library.
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export {
-    ($plugin:ty) => {};
+    ($plugin:ty) => {
+        const _: () = {
+            static DESCRIPTION: [u8; <$plugin as $crate::Describe>::DESCRIPTION.json_len()] =
+                <$plugin as $crate::Describe>::DESCRIPTION.json();
+            static TABLE: $crate::native::Table = $crate::native::Table::new::<$plugin>(&DESCRIPTION);
+
+            #[unsafe(no_mangle)]
+            extern "C" fn ipft_plugin_v0() -> &'static $crate::native::Table {
+                &TABLE
+            }
+        };
+    };
 }

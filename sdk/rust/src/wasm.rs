@@ -1,4 +1,7 @@
-//! The plugin as a component: the interface `sink` of the contract on one side, a [`Driver`] on the other.
+//! The plugin as a component: the interfaces of the contract on one side, a [`Driver`] or [`DecoderDriver`] on the other.
+//!
+//! Each interface that a plugin may export has bindings of its own. A component is of no world by itself: the linker
+//! joins the worlds of all that are exported.
 //!
 //! The bindings are generated from `wit/`. Events are not converted: the generated code is told to use [`Event`], and
 //! takes the list over as it lies in memory, which is right because the record is integers only and [`Event`] asserts
@@ -7,7 +10,7 @@
 //! [`Event`]: crate::Event
 
 use crate::trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
-use crate::{Describe, Driver, Level, Options, Output, Plugin, set_logger};
+use crate::{Content, Decoder, DecoderDriver, Driver, Level, Options, Output, Plugin, set_logger};
 
 #[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)]
 pub mod bindings {
@@ -20,13 +23,41 @@ pub mod bindings {
     });
 }
 
-use bindings::exports::ipft::plugin::sink::Guest;
+#[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)]
+pub mod decoder {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "decoder-plugin",
+        pub_export_macro: true,
+        default_bindings_module: "ipft_plugin::wasm::decoder",
+        with: {
+            "ipft:plugin/types@0.1.0": crate::wasm::bindings::ipft::plugin::types,
+            "ipft:plugin/host@0.1.0": crate::wasm::bindings::ipft::plugin::host,
+        },
+    });
+}
+
+#[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)]
+pub mod program {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "program-plugin",
+        pub_export_macro: true,
+        default_bindings_module: "ipft_plugin::wasm::program",
+        with: {
+            "ipft:plugin/types@0.1.0": crate::wasm::bindings::ipft::plugin::types,
+            "ipft:plugin/host@0.1.0": crate::wasm::bindings::ipft::plugin::host,
+        },
+    });
+}
+
+use bindings::exports::ipft::plugin::sink;
 use bindings::ipft::plugin::{host, types};
 
 /// Where [`plugin!`](crate::plugin) keeps its one driver.
 pub trait Component {
     /// The plugin.
-    type Plugin: Plugin + Default + Describe + 'static;
+    type Plugin: Plugin;
 
     /// Runs this with the driver.
     fn with<R>(run: impl FnOnce(&mut Driver<Self::Plugin>) -> R) -> R;
@@ -37,11 +68,9 @@ pub fn driver<P: Plugin + Default>() -> Driver<P> {
     Driver::new(P::default(), Output::new(host::write))
 }
 
-impl<C: Component> Guest for C {
+impl<C: Component> sink::Guest for C {
     fn start(trace: types::Trace, options: Vec<types::OptionValue>) -> Result<(), String> {
-        set_logger(|level, message| host::log(of_level(level), message));
-        // The trap that follows says only where.
-        std::panic::set_hook(Box::new(|panic| host::log(host::Level::Error, &panic.to_string())));
+        speak();
         let options = Options::new(options);
         C::with(|driver| driver.start(of_trace(trace), &options)).map_err(|error| error.to_string())
     }
@@ -66,6 +95,64 @@ impl<C: Component> Guest for C {
     fn finish(summary: types::Summary) -> Result<(), String> {
         C::with(|driver| driver.finish(&of_summary(summary))).map_err(|error| error.to_string())
     }
+}
+
+/// Where [`plugin!`](crate::plugin) keeps its one driver of a decoder.
+pub trait DecoderComponent {
+    /// The decoder.
+    type Decoder: Decoder;
+
+    /// Runs this with the driver.
+    fn with<R>(run: impl FnOnce(&mut DecoderDriver<Self::Decoder>) -> R) -> R;
+}
+
+impl<C: DecoderComponent> decoder::exports::ipft::plugin::decoder::Guest for C {
+    fn start(trace: types::Trace, options: Vec<types::OptionValue>) -> Result<(), String> {
+        speak();
+        let options = Options::new(options);
+        C::with(|driver| driver.start(&of_trace(trace), &options)).map_err(|error| error.to_string())
+    }
+
+    fn decode(payloads: Vec<u8>, size: u32) -> Result<decoder::exports::ipft::plugin::decoder::Decoded, String> {
+        use decoder::exports::ipft::plugin::decoder::{Content as Holds, Decoded, Value};
+        let decoded = C::with(|driver| driver.decode(&payloads, size)).map_err(|error| error.to_string())?;
+        let value = |(payload, name, content)| Value {
+            payload,
+            name,
+            content: match content {
+                Content::Integer(value) => Holds::Integer(value),
+                Content::Float(value) => Holds::Float(value),
+                Content::Text(text) => Holds::Text(text),
+            },
+        };
+        Ok(Decoded {
+            names: decoded.names,
+            values: decoded.values.into_iter().map(value).collect(),
+        })
+    }
+
+    fn finish() -> Result<(), String> {
+        C::with(DecoderDriver::finish).map_err(|error| error.to_string())
+    }
+}
+
+/// What [`plugin!`](crate::plugin) brings into the kernel.
+pub trait ProgramComponent {
+    /// A BPF object.
+    fn object() -> Vec<u8>;
+}
+
+impl<C: ProgramComponent> program::exports::ipft::plugin::program::Guest for C {
+    fn object(_options: Vec<types::OptionValue>) -> Result<Vec<u8>, String> {
+        Ok(C::object())
+    }
+}
+
+/// Lets this instance speak through the host.
+fn speak() {
+    set_logger(|level, message| host::log(of_level(level), message));
+    // The trap that follows says only where.
+    std::panic::set_hook(Box::new(|panic| host::log(host::Level::Error, &panic.to_string())));
 }
 
 fn of_level(level: Level) -> host::Level {

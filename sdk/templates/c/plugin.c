@@ -181,7 +181,8 @@ bool exports_ipft_plugin_sink_finish(exports_ipft_plugin_sink_summary_t *summary
 	uint64_t lost = summary->missed;
 
 	for (size_t i = 0; i < summary->losses.len; i++)
-		lost += summary->losses.ptr[i].count;
+		if (__builtin_add_overflow(lost, summary->losses.ptr[i].count, &lost))
+			lost = UINT64_MAX;
 	exports_ipft_plugin_sink_summary_free(summary);
 
 	if (count)

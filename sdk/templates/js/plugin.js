@@ -45,8 +45,9 @@ export const rawSink = {
   events(events, payload) {
     const words = new Uint32Array(events.buffer, events.byteOffset, events.byteLength / 4);
     for (let at = 0; at < words.length; at += EVENT_WORDS) {
-      if (words[at + KIND] === ENTRY) {
-        functions[words[at + FUNCTION]].entered++;
+      const called = words[at + KIND] === ENTRY ? functions[words[at + FUNCTION]] : undefined;
+      if (called) {
+        called.entered++;
       }
     }
   },

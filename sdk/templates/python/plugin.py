@@ -60,7 +60,8 @@ class RawSink(exports.RawSink):
         pass
 
     def finish(self, summary):
-        ranked = sorted(entered.items(), key=lambda each: (-each[1], each[0]))
+        known = (each for each in entered.items() if each[0] < len(functions))
+        ranked = sorted(known, key=lambda each: (-each[1], each[0]))
         lines = ["     ENTERED  FUNCTION"]
         for index, times in ranked[:top]:
             function = functions[index]

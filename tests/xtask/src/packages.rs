@@ -47,8 +47,25 @@ pub const GUEST: &[&str] = &[
 /// To run the demo on this machine's own kernel.
 pub const NATIVE: &[&str] = &["iproute2", "iptables", "iputils-ping", "netcat-openbsd"];
 
+/// To build plugins from the templates: in C, JavaScript and Python. Some distributions' Node.js brings npm along; it
+/// then says so to dpkg.
+pub const PLUGINS: &[&str] = &[
+    "clang",
+    "lld",
+    "make",
+    "wasi-libc",
+    "libclang-rt-dev-wasm32",
+    "nodejs",
+    "npm",
+    "python3",
+    "python3-venv",
+];
+
 /// To look at results, in tests and by hand.
 pub const TEST: &[&str] = &["jq", "file", "binutils"];
+
+/// To look at the pages that plugins make.
+pub const BROWSER: &[&str] = &["chromium", "chromium-driver"];
 
 /// The target that plugins are built for.
 const WASM_TARGET: &str = "wasm32-wasip2";
@@ -141,5 +158,19 @@ mod tests {
         let readme = std::fs::read_to_string(crate::workspace::root().join("README.md")).unwrap();
         let named = readme.lines().find_map(|line| line.strip_prefix("apt-get install "));
         assert_eq!(named, Some(BUILD.join(" ").as_str()));
+    }
+
+    #[test]
+    fn what_the_guide_for_plugins_needs_is_installed_before_the_tests() {
+        let guide = std::fs::read_to_string(crate::workspace::root().join("docs/src/plugin-authors.md")).unwrap();
+        let mut named: Vec<&str> = guide
+            .lines()
+            .filter_map(|line| line.split("apt-get install ").nth(1))
+            .flat_map(|rest| rest.split('`').next().unwrap_or_default().split_whitespace())
+            .collect();
+        named.sort_unstable();
+        let mut installed = PLUGINS.to_vec();
+        installed.sort_unstable();
+        assert_eq!(named, installed);
     }
 }

@@ -15,7 +15,13 @@ pub fn set_up() -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    packages::install(&[packages::BUILD, packages::GUEST, packages::TEST])?;
+    packages::install(&[
+        packages::BUILD,
+        packages::GUEST,
+        packages::TEST,
+        packages::PLUGINS,
+        packages::BROWSER,
+    ])?;
     packages::add_wasm_target()
 }
 

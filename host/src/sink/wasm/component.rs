@@ -12,12 +12,15 @@ use super::cache::Cache;
 use super::decoder::Decoder;
 use super::engine::Engine;
 use super::error::{During, Failure, PluginError, Text};
+use super::guest::Guest;
 use super::instance::Running;
-use super::state::{Log, State};
+use super::state::State;
 use super::types::{Answer, OptionValue};
-use super::worker::WasmSink;
 use crate::plugin::inspect::{self, Exports, Inspection};
 use crate::plugin::{Description, Grants, OptionValues};
+use crate::sink::PluginSink;
+use crate::sink::stream::Log;
+use crate::sink::worker::{Draw, Setup};
 
 /// How long a compilation takes before the user is told.
 const SLOW: Duration = Duration::from_millis(500);
@@ -138,7 +141,7 @@ impl Component {
         options: OptionValues,
         output: Box<dyn Write + Send>,
         log: Log,
-    ) -> Result<WasmSink, PluginError> {
+    ) -> Result<PluginSink, PluginError> {
         let style = if self.exports.raw_sink {
             Style::Bytes(self.interfaces.raw_sink.clone())
         } else {
@@ -146,15 +149,17 @@ impl Component {
         };
         let stop = Arc::new(AtomicBool::new(false));
         let state = self.state(grants, output, log, stop.clone())?;
-        Ok(WasmSink::new(
-            self.plugin.clone(),
-            self.component.clone(),
-            style,
-            options,
-            state,
-            grants.limits,
+        let (plugin, component) = (self.plugin.clone(), self.component.clone());
+        let make = move || -> Result<Box<dyn Draw>, _> {
+            Ok(Box::new(Guest::new(plugin, &component, &style, options, state)?))
+        };
+        Ok(PluginSink::new(Setup {
+            plugin: self.plugin.clone(),
+            make: Box::new(make),
+            rest: grants.limits.timeout,
             stop,
-        ))
+            pulse: None,
+        }))
     }
 
     /// What makes fields of payloads, if it does. Whatever it writes goes nowhere.

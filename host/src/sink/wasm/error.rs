@@ -88,6 +88,15 @@ pub enum Failure {
         /// Where it was.
         backtrace: Frames,
     },
+    /// It took too long, and nothing can end it, as it is native code.
+    #[error(
+        "did not return within {limit:?}, and is left to itself, as native code cannot be ended; if it needs longer, \
+         allow it with --plugin-timeout"
+    )]
+    Late {
+        /// How long it may take.
+        limit: Duration,
+    },
     /// It wanted more memory than it may have.
     #[error("needs more than the {} MiB of memory that it may have; allow it more with --plugin-memory{backtrace}", limit >> 20)]
     Memory {

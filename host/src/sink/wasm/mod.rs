@@ -1,32 +1,31 @@
 //! Plugins in WebAssembly: components that somebody else built, run where they can do no harm.
 //!
 //! ```text
-//! file -> Component -> WasmSink (a thread of its own) -> the plugin's stream
+//! file -> Component -> PluginSink (a thread of its own) -> the plugin's stream
 //!                   -> Decoder                        -> fields for every sink
 //!                   -> object                         -> a BPF object
 //! ```
 //!
 //! The contract is in `wit/`. A plugin gets memory, time and output up to a limit each, and beyond what the contract
 //! offers nothing but what the user grants. Whatever it does, the trace and the other sinks go on: each [`Failure`] says
-//! what a plugin did and what can be done about it. This room may import `event` and `plugin`, and the trait `Sink`.
+//! what a plugin did and what can be done about it. This room may import `event` and `plugin`, and what sinks of
+//! plugins share.
 
 mod cache;
 mod component;
 mod decoder;
 mod engine;
 mod error;
+mod guest;
 mod instance;
-mod queue;
 mod state;
 mod stdio;
 mod types;
-mod worker;
 
+pub use super::stream::Log;
 pub use cache::Cache;
 pub use component::Component;
 pub use decoder::Decoder;
 pub use engine::{Engine, EngineError};
 pub use error::{During, Failure, Frames, PluginError, Text};
-pub use state::Log;
 pub use types::{Content, Decoded, DecodedValue, Level};
-pub use worker::{Usage, WasmSink};

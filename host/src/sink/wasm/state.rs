@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
@@ -11,19 +11,11 @@ use wasmtime_wasi::{
     Deterministic, FsPerms, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxView, WasiView,
 };
 
-use super::error::{Failure, Text};
+use super::error::Failure;
 use super::stdio::{LogStream, OutputStream};
 use super::types::Level;
 use crate::plugin::{Grants, Limits};
-
-/// What is called with a plugin's messages.
-pub type Log = Arc<dyn Fn(Level, &str) + Send + Sync>;
-
-/// Messages of one plugin that are passed on; a plugin that says more says nothing.
-const MAX_MESSAGES: u32 = 1000;
-
-/// Bytes that are gathered before the stream's writer gets them.
-const BUFFER: usize = 64 << 10;
+use crate::sink::stream::{Log, Messages, Output, Shared, locked};
 
 /// Tables and the like of one instance, as its memory is limited separately.
 const MAX_INSTANCES: usize = 1000;
@@ -54,9 +46,6 @@ pub(super) struct State {
     table: ResourceTable,
 }
 
-/// A thing that the host's functions and WASI's streams both reach; they never do at the same time.
-pub(super) type Shared<T> = Arc<Mutex<T>>;
-
 /// What the engine's clock calls when a plugin must end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Interrupted {
@@ -64,23 +53,6 @@ pub(super) enum Interrupted {
     TimeOut,
     #[error("stopped")]
     Stopped,
-}
-
-/// The plugin's stream.
-pub(super) struct Output {
-    writer: Box<dyn Write + Send>,
-    buffer: Vec<u8>,
-    /// Bytes that may still be written.
-    left: u64,
-    limit: u64,
-    /// Why no more can be written.
-    failure: Option<Failure>,
-}
-
-/// The plugin's log.
-pub(super) struct Messages {
-    log: Log,
-    count: u32,
 }
 
 impl State {
@@ -92,14 +64,8 @@ impl State {
         stop: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         let limits = grants.limits;
-        let output = Arc::new(Mutex::new(Output {
-            writer: output,
-            buffer: Vec::new(),
-            left: limits.output,
-            limit: limits.output,
-            failure: None,
-        }));
-        let log = Arc::new(Mutex::new(Messages { log, count: 0 }));
+        let output = Arc::new(Mutex::new(Output::new(output, limits.output)));
+        let log = Arc::new(Mutex::new(Messages::new(log)));
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Ok(State {
@@ -123,17 +89,12 @@ impl State {
 
     /// Hands what was written to the writer.
     pub(super) fn flush(&self) -> Result<(), Failure> {
-        let mut output = locked(&self.output);
-        let flushed = output.flush();
-        match output.failure.take() {
-            Some(failure) => Err(failure),
-            None => flushed.map_err(write_failure),
-        }
+        locked(&self.output).flush()
     }
 
     /// Why the stream ended the plugin, if it did.
     pub(super) fn take_output_failure(&self) -> Option<Failure> {
-        locked(&self.output).failure.take()
+        locked(&self.output).take_failure()
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -187,82 +148,6 @@ impl State {
     pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
-}
-
-impl Output {
-    /// Takes bytes over; the time that the writer took. After a failure, which is kept, the plugin must end.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> wasmtime::Result<Duration> {
-        if self.failure.is_some() {
-            wasmtime::bail!("the stream has failed before");
-        }
-        let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
-            self.failure = Some(Failure::Output { limit: self.limit });
-            wasmtime::bail!("the stream is full");
-        };
-        self.left = left;
-        if self.buffer.len() + bytes.len() <= BUFFER {
-            self.buffer.extend_from_slice(bytes);
-            return Ok(Duration::ZERO);
-        }
-        let start = Instant::now();
-        let written = self.write_through(bytes);
-        if let Err(error) = written {
-            self.failure = Some(write_failure(error));
-            wasmtime::bail!("the stream failed");
-        }
-        Ok(start.elapsed())
-    }
-
-    fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_buffer()?;
-        if bytes.len() < BUFFER {
-            self.buffer.extend_from_slice(bytes);
-            Ok(())
-        } else {
-            self.writer.write_all(bytes)
-        }
-    }
-
-    fn write_buffer(&mut self) -> io::Result<()> {
-        let written = self.writer.write_all(&self.buffer);
-        // Also after a failure: nothing is written twice.
-        self.buffer.clear();
-        written
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.write_buffer()?;
-            self.writer.flush()?;
-        }
-        Ok(())
-    }
-}
-
-impl Messages {
-    pub(super) fn say(&mut self, level: Level, message: &str) {
-        if self.count > MAX_MESSAGES {
-            return;
-        }
-        self.count += 1;
-        if self.count > MAX_MESSAGES {
-            (self.log)(Level::Warning, "it said more than is shown");
-        } else {
-            (self.log)(level, Text::line(message).as_str());
-        }
-    }
-}
-
-fn write_failure(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::Closed,
-        _ => Failure::Write(error),
-    }
-}
-
-/// A lock that a panic elsewhere cannot take away: what it guards is whole after each call.
-pub(super) fn locked<T: ?Sized>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ResourceLimiter for State {

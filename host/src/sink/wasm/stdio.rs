@@ -9,8 +9,8 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream as WasiStream, Pollable, StreamError, StreamResult};
 
-use super::state::{Messages, Output, Shared, locked};
 use super::types::Level;
+use crate::sink::stream::{Messages, Output, Shared, locked};
 
 /// Bytes that a plugin may pass at once.
 const PERMIT: usize = 64 << 10;
@@ -88,7 +88,10 @@ impl Pollable for LogStream {
 impl WasiStream for OutputStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         // The time that it takes counts as the plugin's here.
-        locked(&self.0).write(&bytes).map(drop).map_err(StreamError::Trap)
+        locked(&self.0)
+            .write(&bytes)
+            .map(drop)
+            .map_err(|ended| StreamError::Trap(ended.into()))
     }
 
     fn flush(&mut self) -> StreamResult<()> {

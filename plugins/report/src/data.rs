@@ -1,0 +1,325 @@
+//! What the page is told: the trace as JSON.
+//!
+//! Numbers that JavaScript could not hold are texts. Names are made visible as on a terminal. A packet's calls are one
+//! list of integers, [`STRIDE`] for each, because there may be very many.
+
+use ipft_plugin::{Summary, Trace, text};
+use rustc_hash::FxHashMap;
+use serde::ser::{SerializeSeq, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{End, Journal, Packet};
+use crate::layers;
+
+/// Integers of a call: nanoseconds since the call before (of the first: 0), duration in nanoseconds or one of
+/// [`MISSING`] and [`ORPHAN`], function, CPU, thread, how many calls back the one around it is (0: none is), and the
+/// numbers from 1 (0: none) of the rows of fields at its entry and at its return.
+const STRIDE: usize = 8;
+
+/// Its return was not seen.
+const MISSING: i64 = -1;
+
+/// Its entry was not seen; it stands where it returned.
+const ORPHAN: i64 = -2;
+
+/// The largest integer up to which JavaScript holds every one.
+const LARGEST: i64 = (1 << 53) - 1;
+
+/// How time becomes length, at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Axis {
+    /// Long waits are cut.
+    #[default]
+    Waits,
+    /// To scale.
+    Time,
+    /// One step for every event.
+    Even,
+}
+
+/// What a report knows at its end.
+pub(crate) struct Report<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) axis: Axis,
+    pub(crate) trace: &'a Trace,
+    pub(crate) summary: &'a Summary,
+    pub(crate) journal: &'a Journal,
+    pub(crate) rows: &'a Rows,
+    pub(crate) limit: u64,
+    /// Events that did not reach the report.
+    pub(crate) missed: u64,
+}
+
+/// The fields of events: every payload that differs is a row, and every text is there once.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    /// Names of fields.
+    pub(crate) names: Texts,
+    /// What fields hold.
+    pub(crate) texts: Texts,
+    /// Of each row: a name and a text, a name and a text, ...
+    pub(crate) rows: Vec<Vec<u32>>,
+}
+
+/// Texts, each once, by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    all: Vec<String>,
+    // A tree, because what packets hold comes from whoever sends them: there is no hash that they could aim at.
+    numbers: std::collections::BTreeMap<String, u32>,
+}
+
+impl Texts {
+    /// The text's number.
+    pub(crate) fn number(&mut self, text: &str) -> u32 {
+        if let Some(&number) = self.numbers.get(text) {
+            return number;
+        }
+        let number = self.all.len() as u32;
+        self.all.push(text.to_owned());
+        self.numbers.insert(text.to_owned(), number);
+        number
+    }
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    version: u32,
+    title: &'a str,
+    axis: Axis,
+    trace: About<'a>,
+    /// The first event of all: nanoseconds since 1970.
+    began: String,
+    layers: &'static [&'static str],
+    /// Name, module, layer, and whether it drops packets.
+    functions: Vec<(String, String, u32, u32)>,
+    fields: &'a [String],
+    texts: &'a [String],
+    rows: &'a [Vec<u32>],
+    place: Vec<u32>,
+    packets: Vec<OnePacket<'a>>,
+    lost: Lost<'a>,
+    missed: String,
+    left_out: LeftOut,
+    summary: Totals<'a>,
+}
+
+#[derive(Serialize)]
+struct About<'a> {
+    tracer: &'a str,
+    backend: String,
+    kernel: String,
+    mark: String,
+    command: String,
+}
+
+#[derive(Serialize)]
+struct OnePacket<'a> {
+    id: String,
+    skb: String,
+    /// Nanoseconds after the first event of all.
+    start: i64,
+    #[serde(skip_serializing_if = "is_zero")]
+    cut: u32,
+    calls: Calls<'a>,
+}
+
+#[derive(Serialize)]
+struct Lost<'a> {
+    total: String,
+    ways: Vec<(&'a str, Option<u32>, String)>,
+}
+
+#[derive(Serialize)]
+struct LeftOut {
+    events: u64,
+    packets: u64,
+    limit: u64,
+}
+
+#[derive(Serialize)]
+struct Totals<'a> {
+    events: String,
+    packets: String,
+    attached: u32,
+    skipped: Vec<(String, &'a str)>,
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+/// The calls of a packet, and the numbers that the page has for functions.
+struct Calls<'a> {
+    packet: &'a Packet,
+    functions: &'a FxHashMap<u32, u32>,
+}
+
+impl Serialize for Calls<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let calls = &self.packet.calls;
+        let mut list = serializer.serialize_seq(Some(STRIDE * calls.len()))?;
+        let mut before = calls.first().map_or(0, |call| call.start);
+        for (position, (call, parent)) in calls.iter().zip(self.packet.parents()).enumerate() {
+            let duration = match call.end {
+                End::Missing => MISSING,
+                End::Orphan => ORPHAN,
+                End::Returned { duration, .. } => i64::try_from(duration).unwrap_or(LARGEST).min(LARGEST),
+            };
+            let numbers: [i64; STRIDE] = [
+                apart(call.start, before),
+                duration,
+                i64::from(self.functions.get(&call.function).copied().unwrap_or_default()),
+                i64::from(call.cpu),
+                i64::from(call.thread),
+                parent.map_or(0, |parent| (position - parent) as i64),
+                i64::from(call.fields),
+                i64::from(call.return_fields),
+            ];
+            for number in numbers {
+                list.serialize_element(&number)?;
+            }
+            before = call.start;
+        }
+        list.end()
+    }
+}
+
+/// How long `time` is after `earlier`, negative if it is before.
+fn apart(time: u64, earlier: u64) -> i64 {
+    let apart = i128::from(time) - i128::from(earlier);
+    apart.clamp(i128::from(-LARGEST), i128::from(LARGEST)) as i64
+}
+
+impl Serialize for Report<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Report {
+            trace,
+            summary,
+            journal,
+            ..
+        } = self;
+        // Of the thousands of functions that are traced, those that a packet met, in the order in which it did.
+        let mut numbers = FxHashMap::default();
+        let mut functions = Vec::new();
+        for call in journal.packets.iter().flat_map(|packet| &packet.calls) {
+            numbers.entry(call.function).or_insert_with(|| {
+                let function = trace.function(call.function);
+                functions.push((
+                    visible(&function.name),
+                    visible(&function.module),
+                    layers::layer(&function.name, &function.module),
+                    u32::from(layers::drops(&function.name)),
+                ));
+                functions.len() as u32 - 1
+            });
+        }
+        let starts = journal.packets.iter().filter_map(|packet| packet.calls.first());
+        let began = starts.map(|call| call.start).next().unwrap_or_default();
+        let packets = journal.packets.iter().map(|packet| OnePacket {
+            id: hex(packet.identity),
+            skb: hex(packet.skb),
+            start: apart(packet.calls.first().map_or(began, |call| call.start), began),
+            cut: u32::from(packet.cut),
+            calls: Calls {
+                packet,
+                functions: &numbers,
+            },
+        });
+        let ways = summary.losses.iter();
+        let skipped = summary.skipped.iter();
+        let data = Data {
+            version: 1,
+            title: self.title,
+            axis: self.axis,
+            trace: About {
+                tracer: if trace.has_returns() {
+                    "function_graph"
+                } else {
+                    "function"
+                },
+                backend: visible(&trace.backend),
+                kernel: visible(&trace.kernel_release),
+                mark: match trace.mask {
+                    u32::MAX => format!("{:#x}", trace.mark),
+                    mask => format!("{:#x} of {mask:#x}", trace.mark),
+                },
+                command: command(&trace.command_line),
+            },
+            began: (i128::from(trace.clock_offset) + i128::from(began)).to_string(),
+            layers: &layers::LAYERS,
+            functions,
+            fields: &self.rows.names.all,
+            texts: &self.rows.texts.all,
+            rows: &self.rows.rows,
+            place: layers::places(self.rows.names.all.iter().map(String::as_str)),
+            packets: packets.collect(),
+            lost: Lost {
+                total: summary.lost().to_string(),
+                ways: ways
+                    .map(|loss| (loss.kind.as_str(), loss.cpu, loss.count.to_string()))
+                    .collect(),
+            },
+            missed: self.missed.to_string(),
+            left_out: LeftOut {
+                events: journal.events_left_out,
+                packets: journal.packets_left_out(),
+                limit: self.limit,
+            },
+            summary: Totals {
+                events: summary.events.to_string(),
+                packets: summary.packets.to_string(),
+                attached: summary.attached,
+                skipped: skipped
+                    .map(|function| (visible(&function.name), function.reason.as_str()))
+                    .collect(),
+            },
+        };
+        data.serialize(serializer)
+    }
+}
+
+fn visible(name: &str) -> String {
+    text::visible(name).to_string()
+}
+
+fn hex(value: u64) -> String {
+    format!("{value:#018x}")
+}
+
+/// The command line as a shell would take it.
+fn command(words: &[String]) -> String {
+    let plain = |word: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=+.,:/@%".contains(&byte);
+        !word.is_empty() && word.bytes().all(plain)
+    };
+    let quoted = |word: &String| match plain(word) {
+        true => word.clone(),
+        false => format!("'{}'", visible(word).replace('\'', r"'\''")),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_reads_as_it_was_typed() {
+        let words = |words: &[&str]| command(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            words(&["ipft", "-m", "0x1", "-r", "", "a b", "it's"]),
+            r"ipft -m 0x1 -r '' 'a b' 'it'\''s'"
+        );
+        assert_eq!(words(&[]), "");
+    }
+
+    #[test]
+    fn times_that_lie_absurdly_far_apart_stay_numbers_that_the_page_can_hold() {
+        assert_eq!(apart(5, 3), 2);
+        assert_eq!(apart(3, 5), -2);
+        assert_eq!(apart(u64::MAX, 0), LARGEST);
+        assert_eq!(apart(0, u64::MAX), -LARGEST);
+    }
+}

@@ -1,0 +1,129 @@
+//! The page: HTML, style and script, written by hand, with the data in their middle.
+//!
+//! Nothing in it comes from elsewhere or asks for anything, and its Content-Security-Policy makes the browser hold it to
+//! that: only the style and the script that are here may run, which it knows by their hashes.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{CharEscape, Formatter, Serializer};
+
+const PAGE: &str = include_str!("../page/page.html");
+const STYLE: &str = include_str!("../page/page.css");
+const SCRIPT: &str = concat!(
+    include_str!("../page/model.js"),
+    include_str!("../page/lanes.js"),
+    include_str!("../page/view.js"),
+    include_str!("../page/lists.js"),
+    include_str!("../page/page.js"),
+);
+
+/// The SHA-256 of the style and of the script, as the policy wants them. A test says what they must be.
+const STYLE_HASH: &str = "sha256-S0M9x4jJ8obdHc32voMdeh43d94bHjKbFn4wxvnaVis=";
+const SCRIPT_HASH: &str = "sha256-83uRtKfNbSQV8rkLaqQjYV5F+zT1Zb6vKGDAdm/JX6k=";
+
+/// Writes the page with this data in it.
+pub(crate) fn write(out: &mut impl Write, data: &impl Serialize) -> io::Result<()> {
+    let mut rest = PAGE;
+    while let Some((before, marked)) = rest.split_once("{{") {
+        let (name, after) = marked.split_once("}}").unwrap_or((marked, ""));
+        out.write_all(before.as_bytes())?;
+        match name {
+            "style" => out.write_all(STYLE.as_bytes())?,
+            "script" => out.write_all(SCRIPT.as_bytes())?,
+            "style-hash" => out.write_all(STYLE_HASH.as_bytes())?,
+            "script-hash" => out.write_all(SCRIPT_HASH.as_bytes())?,
+            "data" => write_data(out, data)?,
+            other => return Err(io::Error::other(format!("the page has an unknown mark: {other}"))),
+        }
+        rest = after;
+    }
+    out.write_all(rest.as_bytes())
+}
+
+/// JSON that can stand in a script element: whatever a name holds, it does not end the element.
+pub(crate) fn write_data(out: &mut impl Write, data: &impl Serialize) -> io::Result<()> {
+    data.serialize(&mut Serializer::with_formatter(out, Embedded))
+        .map_err(io::Error::from)
+}
+
+/// Compact JSON without `<`, which starts everything that a script element's content could be left with.
+struct Embedded;
+
+impl Formatter for Embedded {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut pieces = fragment.split('<');
+        out.write_all(pieces.next().unwrap_or_default().as_bytes())?;
+        for piece in pieces {
+            self.write_char_escape(out, CharEscape::AsciiControl(b'<'))?;
+            out.write_all(piece.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use sha2::Digest;
+
+    use super::*;
+
+    fn page(data: &impl Serialize) -> String {
+        let mut page = Vec::new();
+        write(&mut page, data).unwrap();
+        String::from_utf8(page).unwrap()
+    }
+
+    #[test]
+    fn the_policy_knows_the_style_and_the_script() {
+        let hash = |text: &str| {
+            let digest = sha2::Sha256::digest(text.as_bytes());
+            format!("sha256-{}", base64::engine::general_purpose::STANDARD.encode(digest))
+        };
+        assert_eq!(
+            [STYLE_HASH, SCRIPT_HASH],
+            [hash(STYLE), hash(SCRIPT)],
+            "set them in page.rs"
+        );
+        let page = page(&());
+        for hash in [STYLE_HASH, SCRIPT_HASH] {
+            assert!(page.contains(&format!("-src '{hash}'")), "{hash}");
+        }
+        assert!(page.contains("default-src 'none'"));
+    }
+
+    #[test]
+    fn nothing_is_left_unfilled_and_no_address_is_in_the_page() {
+        let page = page(&7);
+        assert!(page.contains(r#"<script type="application/json" id="data">7</script>"#));
+        assert!(!page.contains("{{"));
+        for address in ["://", "src=", "href=", "@import", "url("] {
+            assert!(!page.contains(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_script_sets_text_as_text() {
+        for way in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "Function(",
+        ] {
+            assert!(!SCRIPT.contains(way), "{way}");
+        }
+    }
+
+    #[test]
+    fn no_name_ends_the_element_that_holds_the_data() {
+        let name = "</script><!--<script>alert(1)</script>\u{0}\"\\";
+        let page = page(&name);
+        let (_, data) = page.split_once(r#"id="data">"#).unwrap();
+        let (data, _) = data.split_once("</script>").unwrap();
+        assert_eq!(serde_json::from_str::<String>(data).unwrap(), name);
+        assert!(!data.contains('<'));
+    }
+}

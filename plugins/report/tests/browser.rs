@@ -1,0 +1,341 @@
+//! The page in a real browser: what it shows of traces, and what it does when somebody clicks and types.
+
+mod webdriver;
+
+use std::path::{Path, PathBuf};
+
+use ipft_plugin::Event;
+use ipft_plugin::testing::{self, Recording};
+use webdriver::{Browser, DOWN, END, ENTER, ESCAPE, RIGHT};
+
+/// Writes the page of a recording, and returns where it is.
+fn page(name: &str, recording: &Recording) -> PathBuf {
+    let title = ("title", name);
+    let html = testing::run(report::Page::default(), recording, &[title]).expect("the plugin runs");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{}.html", name.replace(' ', "-")));
+    std::fs::write(&path, html.output).expect("the page can be written");
+    path
+}
+
+fn ping() -> Recording {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ping-through-nat.jsonl");
+    Recording::read(&path).expect("the recording can be read")
+}
+
+/// The beginning of a script: `data` is what is painted on the canvas `c`, read from a copy.
+macro_rules! painted {
+    ($rest:literal) => {
+        concat!(
+            "const c = document.querySelector('#canvas'); const copy = new OffscreenCanvas(c.width, c.height);",
+            "const context = copy.getContext('2d', { willReadFrequently: true }); context.drawImage(c, 0, 0);",
+            "const { data } = context.getImageData(0, 0, c.width, c.height);",
+            $rest
+        )
+    };
+}
+
+/// How many different colours the picture has, coarsely; a canvas on which nothing is drawn has one.
+const COLOURS: &str = painted!(
+    "const seen = new Set();
+    for (let i = 0; i < data.length; i += 4) seen.add((data[i] >> 4) * 256 + (data[i + 1] >> 4) * 16 + (data[i + 2] >> 4));
+    return seen.size;"
+);
+
+/// A number that is another one where another picture is painted.
+const PICTURE: &str = painted!(
+    "let sum = 0;
+    for (const byte of data) sum = (Math.imul(sum, 31) + byte) | 0;
+    return sum;"
+);
+
+/// Where in the window something of the colour of a drop is painted, as `x y`.
+const DROP: &str = painted!(
+    "const hex = getComputedStyle(document.documentElement).getPropertyValue('--drop').trim();
+    const want = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+    const box = c.getBoundingClientRect();
+    for (let i = 0; i < data.length; i += 4) {
+        if (want.every((value, at) => data[i + at] === value)) {
+            const [x, y] = [(i / 4) % c.width, Math.floor(i / 4 / c.width) + 4];
+            return `${Math.round(box.left + x / devicePixelRatio)} ${Math.round(box.top + y / devicePixelRatio)}`;
+        }
+    }
+    return '';"
+);
+
+const ROWS: &str = "return document.querySelectorAll('#packets .row').length";
+const FUNCTION: &str = "return document.querySelector('#details h2').textContent";
+const FOUND: &str = "return document.querySelector('#found').textContent";
+
+#[test]
+fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
+    let browser = Browser::start("journey", 1280, 863);
+    browser.open(&page("ping through the NAT router", &ping()));
+    assert_eq!(browser.complaints(), [""; 0]);
+    assert_eq!(
+        browser.number("return performance.getEntriesByType('resource').length"),
+        0
+    );
+    assert_eq!(browser.text("return document.title"), "ping through the NAT router");
+    assert_eq!(browser.number(ROWS), 4);
+    assert!(browser.number(COLOURS) > 20, "the lanes are drawn");
+    assert_eq!(
+        browser.text("return document.querySelector('#chips .bad').textContent"),
+        "1 dropped"
+    );
+
+    // A click on a packet shows that one.
+    browser.click("#packets [data-index='2']");
+    assert_eq!(browser.text(FUNCTION), "packet #3");
+    assert!(
+        browser
+            .text("return document.querySelector('#packet-facts').textContent")
+            .contains("97 functions")
+    );
+    assert_eq!(
+        browser.text("return document.querySelector('#packets [aria-selected=true] .number').textContent"),
+        "#3"
+    );
+
+    // Its drop is red, says so when the pointer is there, and is chosen by a click.
+    let place = browser.text(DROP);
+    let (x, y) = place.split_once(' ').expect("there is something red");
+    let (x, y) = (x.parse().unwrap(), y.parse().unwrap());
+    browser.point(x, y, false);
+    assert!(
+        browser
+            .text("return document.querySelector('#tip').textContent")
+            .starts_with("sk_skb_reason_drop")
+    );
+    browser.point(x, y, true);
+    assert_eq!(browser.text(FUNCTION), "sk_skb_reason_drop");
+    assert_eq!(
+        browser.text("return document.querySelector('#details .dropped').textContent"),
+        "The packet is dropped here."
+    );
+    assert_eq!(
+        browser.text("return document.querySelector('#calls [aria-selected=true] .name').textContent.trim()"),
+        "sk_skb_reason_drop"
+    );
+
+    // The picture in the book is this one.
+    browser.run("document.activeElement.blur()");
+    browser.point(2, 2, false);
+    let picture = browser.screenshot();
+    assert!(picture.starts_with(b"\x89PNG\r\n"));
+    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.png"), picture).expect("it can be written");
+
+    // A search filters the packets, counts, and goes from match to match.
+    browser.keys("#search", "raw_rcv");
+    assert_eq!(browser.number(ROWS), 1);
+    assert_eq!(browser.text(FOUND), "1 packet, 1 function, 0 calls here");
+    browser.keys("#search", ENTER);
+    assert_eq!(browser.text(FUNCTION), "raw_rcv");
+    browser.keys("#search", ESCAPE);
+    assert_eq!(browser.number(ROWS), 4);
+    browser.keys("#search", "no such function");
+    assert_eq!(browser.number(ROWS), 0);
+    browser.keys("#search", ESCAPE);
+
+    // Keys do what the mouse does.
+    browser.keys("#packets", "[[[");
+    assert_eq!(browser.text(FUNCTION), "packet #1");
+    browser.keys("#scroller", RIGHT);
+    assert_eq!(browser.text(FUNCTION), "ip_output");
+    browser.keys("#scroller", DOWN);
+    assert_eq!(browser.text(FUNCTION), "nf_hook_slow");
+    browser.keys("#calls", DOWN);
+    assert_eq!(browser.text(FUNCTION), "apparmor_ip_postroute");
+    assert_eq!(
+        browser.text("return document.querySelector('#chain').innerText"),
+        "nf_hook_slow\nip_output"
+    );
+    browser.keys("#scroller", "?");
+    assert_eq!(browser.run("return document.querySelector('#help').open"), true);
+    browser.keys("#help", ESCAPE);
+
+    // Zooming draws something else, and the whole journey is a key away.
+    let whole = browser.number(PICTURE);
+    browser.keys("#scroller", "+++");
+    assert_ne!(browser.number(PICTURE), whole);
+    browser.keys("#scroller", "0");
+    assert_eq!(browser.number(PICTURE), whole);
+
+    // Lanes and axis can be chosen, and so can the dark.
+    for (select, value) in [
+        ("#lanes", "cpu"),
+        ("#lanes", "module"),
+        ("#axis", "even"),
+        ("#axis", "time"),
+    ] {
+        let before = browser.number(PICTURE);
+        browser.run(&format!(
+            "const s = document.querySelector('{select}'); s.value = '{value}'; s.dispatchEvent(new Event('change'));"
+        ));
+        browser.settle();
+        assert_ne!(browser.number(PICTURE), before, "{select} {value}");
+    }
+    let ground = "return getComputedStyle(document.body).backgroundColor";
+    let light = browser.text(ground);
+    browser.click("#theme");
+    assert_ne!(browser.text(ground), light);
+
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn every_canned_trace_is_shown_and_no_name_gets_out_of_its_text() {
+    let browser = Browser::start("canned", 1000, 700);
+    for recording in testing::traces() {
+        let name = &recording.name;
+        browser.open(&page(name, &recording));
+        assert_eq!(browser.text("return document.querySelector('h1').textContent"), *name);
+        assert_eq!(browser.complaints(), [""; 0], "{name}");
+        let packets = browser.number("return JSON.parse(document.querySelector('#data').textContent).packets.length");
+        if packets == 0 {
+            assert_eq!(
+                browser.text("return document.querySelector('#empty').textContent"),
+                "No event was traced.",
+                "{name}"
+            );
+            continue;
+        }
+        assert!(browser.number(COLOURS) > 3, "{name}: the lanes are drawn");
+        browser.click("#packets [data-index='0']");
+        browser.keys("#scroller", RIGHT);
+        assert!(
+            browser.number("return document.querySelectorAll('#details table tr').length") > 3,
+            "{name}"
+        );
+        // However much there is, the document holds what can be seen of it.
+        assert!(
+            browser.number("return document.querySelectorAll('*').length") < 1500,
+            "{name}"
+        );
+        // Two scripts, as they were written, and no element that only a name could have made.
+        assert_eq!(browser.number("return document.scripts.length"), 2, "{name}");
+        assert_eq!(
+            browser.number("return document.querySelectorAll('img, b, iframe, a').length"),
+            0,
+            "{name}"
+        );
+        assert_eq!(browser.complaints(), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn devices_losses_and_unpaired_calls_are_to_be_seen() {
+    let browser = Browser::start("special", 1000, 700);
+    let open = |name: &str| {
+        let traces = testing::traces();
+        let recording = traces
+            .iter()
+            .find(|recording| recording.name == name)
+            .expect("there is such a trace");
+        browser.open(&page(&format!("{name} alone"), recording));
+    };
+    let chips = "return document.querySelector('#chips').innerText";
+
+    open("fields");
+    assert_eq!(browser.text("return document.querySelector('#lanes').value"), "place");
+    browser.keys("#scroller", RIGHT);
+    assert!(
+        browser
+            .text("return document.querySelector('#details').innerText")
+            .contains("device\tveth0")
+    );
+    assert!(
+        browser
+            .text("return document.querySelector('#details').innerText")
+            .contains("dev.name\tveth0")
+    );
+
+    open("losses");
+    assert_eq!(browser.text("return document.querySelector('#lanes').value"), "layer");
+    let shown = browser.text(chips);
+    assert!(
+        shown.contains("events lost") && shown.contains("17 events missed"),
+        "{shown}"
+    );
+    browser.click("#about-button");
+    assert!(
+        browser
+            .text("return document.querySelector('#about-text').innerText")
+            .contains("buffer-full")
+    );
+
+    open("unpaired");
+    assert!(browser.number("return document.querySelectorAll('#packets .badge.warn').length") > 0);
+    let missing = "return [...document.querySelectorAll('#calls .took')].map((took) => took.textContent).join()";
+    let ends = browser.text(missing);
+    assert!(ends.contains("return only") && ends.contains("no return"), "{ends}");
+}
+
+#[test]
+fn a_packet_of_a_hundred_thousand_events_is_drawn_and_searched() {
+    let mut recording = ping();
+    let mut time = 1_000_000_000;
+    let mut events = Vec::new();
+    for call in 0..50_000 {
+        let entry = Event {
+            packet: 1,
+            timestamp: time,
+            function: call % 90,
+            thread: 7,
+            ..Event::default()
+        };
+        events.push(entry);
+        events.push(Event {
+            kind: Event::RETURN,
+            timestamp: time + 700,
+            entry_timestamp: time,
+            ..entry
+        });
+        time += 1000;
+    }
+    recording.chunks[0].events = events;
+    recording.chunks.truncate(1);
+    let browser = Browser::start("large", 1000, 700);
+    browser.open(&page("large", &recording));
+    assert!(
+        browser
+            .text("return document.querySelector('#packet-facts').textContent")
+            .contains("50,000 functions")
+    );
+    assert!(browser.number(COLOURS) > 10);
+    browser.keys("#calls", END);
+    let last = &recording.chunks[0].functions[49_999 % 90].name;
+    assert_eq!(browser.text(FUNCTION), *last);
+    assert_eq!(
+        browser.number("return document.querySelectorAll('#calls [aria-selected=true]').length"),
+        1
+    );
+    browser.keys("#search", last);
+    assert!(browser.text(FOUND).contains(" calls here"), "{}", browser.text(FOUND));
+    browser.keys("#search", ENTER);
+    assert_eq!(browser.text(FUNCTION), *last);
+    assert!(browser.number("return document.querySelectorAll('*').length") < 1500);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn the_browser_itself_keeps_the_page_from_loading_or_running_anything_else() {
+    let browser = Browser::start("policy", 1000, 700);
+    browser.open(&page("policy", &ping()));
+    assert_eq!(browser.complaints(), [""; 0]);
+    for attempt in [
+        "const image = new Image(); image.src = 'http://127.0.0.1:9/image'; document.body.append(image);",
+        "const script = document.createElement('script'); script.textContent = 'window.ran = 1'; document.body.append(script);",
+        "const style = document.createElement('style'); style.textContent = '* { color: red }'; document.head.append(style);",
+        "document.body.setAttribute('onclick', 'window.ran = 1'); document.body.click();",
+        "fetch('http://127.0.0.1:9/data').catch(() => {});",
+    ] {
+        browser.run(attempt);
+        browser.settle();
+        let complaints = browser.complaints().join(" ");
+        assert!(
+            complaints.contains("Content Security Policy"),
+            "{attempt}: {complaints}"
+        );
+        assert_eq!(browser.run("return window.ran === undefined"), true, "{attempt}");
+    }
+}

@@ -1,0 +1,597 @@
+//! The plugin as a shared library: the C interface of `sdk/native/ipft_plugin.h` on one side, a [`Driver`] on the other.
+//!
+//! The header is the definition; a test compares every size and offset here with it. No panic leaves a function that the
+//! host calls: it ends the plugin with an error, as it does on WebAssembly.
+
+use std::cell::Cell;
+use std::ffi::{CString, c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::rc::Rc;
+
+use crate::event::Event;
+use crate::trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
+use crate::{Driver, Level, Options, Output, Plugin, set_logger};
+
+/// `IPFT_PLUGIN_VERSION`.
+const VERSION: u32 = 0x00_01_00;
+
+/// `struct ipft_text`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Text {
+    data: *const u8,
+    len: u64,
+}
+
+/// A pointer and a count, as the structs have them side by side.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct List<T> {
+    data: *const T,
+    len: u64,
+}
+
+/// `struct ipft_fact`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct FactRecord {
+    name: Text,
+    value: Text,
+}
+
+/// `struct ipft_function`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct FunctionRecord {
+    name: Text,
+    module: Text,
+    address: u64,
+}
+
+/// `struct ipft_member`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct MemberRecord {
+    name: Text,
+    value: u64,
+}
+
+/// `struct ipft_field`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct FieldRecord {
+    name: Text,
+    offset: u32,
+    size: u32,
+    bit_offset: u32,
+    bit_width: u32,
+    kind: Text,
+    format: Text,
+    members: List<MemberRecord>,
+}
+
+/// `struct ipft_trace`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct TraceRecord {
+    struct_size: u32,
+    payload_size: u32,
+    tracer: Text,
+    backend: Text,
+    fields: List<FieldRecord>,
+    encoding: Text,
+    clock_offset: i64,
+    command_line: List<Text>,
+    kernel_release: Text,
+    mark: u32,
+    mask: u32,
+    more: List<FactRecord>,
+}
+
+/// `struct ipft_loss`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct LossRecord {
+    kind: Text,
+    count: u64,
+    cpu: u32,
+    has_cpu: u32,
+}
+
+/// `struct ipft_skipped`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct SkippedRecord {
+    name: Text,
+    module: Text,
+    reason: Text,
+}
+
+/// `struct ipft_summary`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct SummaryRecord {
+    struct_size: u32,
+    attached: u32,
+    events: u64,
+    packets: u64,
+    missed: u64,
+    losses: List<LossRecord>,
+    skipped: List<SkippedRecord>,
+    more: List<FactRecord>,
+}
+
+/// `struct ipft_host`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct HostTable {
+    struct_size: u64,
+    context: *mut c_void,
+    write: unsafe extern "C" fn(*mut c_void, *const c_void, u64) -> i32,
+    log: unsafe extern "C" fn(*mut c_void, u32, *const c_char, u64),
+}
+
+/// An error, or null.
+type Answer = *const c_char;
+
+/// `struct ipft_plugin`: what a library exports.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Table {
+    version: u32,
+    struct_size: u32,
+    description: Text,
+    start:
+        unsafe extern "C" fn(*const HostTable, *const TraceRecord, *const FactRecord, u64, *mut *mut c_void) -> Answer,
+    learn: unsafe extern "C" fn(*mut c_void, *const FunctionRecord, u64, *const Text, u64),
+    events: unsafe extern "C" fn(*mut c_void, *const Event, u64, *const u8, u64) -> Answer,
+    missed: unsafe extern "C" fn(*mut c_void, u64),
+    finish: unsafe extern "C" fn(*mut c_void, *const SummaryRecord) -> Answer,
+    destroy: unsafe extern "C" fn(*mut c_void),
+}
+
+// SAFETY: it holds functions, and a pointer to text that is static and that nothing changes.
+unsafe impl Sync for Table {}
+
+impl Table {
+    /// The table of a plugin that says this of itself.
+    pub const fn new<P: Plugin + Default + 'static>(description: &'static [u8]) -> Self {
+        Table {
+            version: VERSION,
+            struct_size: size_of::<Table>() as u32,
+            description: Text {
+                data: description.as_ptr(),
+                len: description.len() as u64,
+            },
+            start: start::<P>,
+            learn: learn::<P>,
+            events: events::<P>,
+            missed: missed::<P>,
+            finish: finish::<P>,
+            destroy: destroy::<P>,
+        }
+    }
+}
+
+/// What the host calls an instance.
+struct Instance<P> {
+    driver: Driver<P>,
+    /// The stream takes no more, so that the next answer is an error.
+    ended: Rc<Cell<bool>>,
+    /// Why it ends, from a call that cannot say so.
+    failure: Option<String>,
+    /// The last error, which the host reads until the next call.
+    answer: CString,
+}
+
+impl<P: Plugin> Instance<P> {
+    /// Makes a call of the plugin, and of what came of it an answer.
+    fn answer(&mut self, call: impl FnOnce(&mut Driver<P>) -> Result<(), crate::Error>) -> Answer {
+        let result = match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => guarded(|| call(&mut self.driver).map_err(|error| error.to_string())).flatten(),
+        };
+        match result {
+            // The host knows why.
+            Ok(()) if self.ended.get() => self.say("the stream takes no more"),
+            Ok(()) => ptr::null(),
+            Err(error) => self.say(&error),
+        }
+    }
+
+    /// Makes a call of the plugin that has no answer.
+    fn tell(&mut self, call: impl FnOnce(&mut Driver<P>)) {
+        if self.failure.is_none() {
+            self.failure = guarded(|| call(&mut self.driver)).err();
+        }
+    }
+
+    fn say(&mut self, error: &str) -> Answer {
+        self.answer = CString::new(error.replace('\0', "\\0")).unwrap_or_default();
+        self.answer.as_ptr()
+    }
+}
+
+/// What a panic says, as it must not leave the library. The panic hook has told where it was.
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    // After a panic nothing is called but what drops the plugin.
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let message = panic.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        format!("it panicked: {}", message.unwrap_or("without a message"))
+    })
+}
+
+/// The header asks of the host what each of these functions relies on: that pointers and counts are those of lists that
+/// stay until the call returns, and that the instance is one that `start` made, which one thread uses at a time. What is
+/// kept is copied. `host`, which is kept itself, stays until `destroy` returns.
+unsafe extern "C" fn start<P: Plugin + Default + 'static>(
+    host: *const HostTable,
+    trace: *const TraceRecord,
+    options: *const FactRecord,
+    option_count: u64,
+    instance: *mut *mut c_void,
+) -> Answer {
+    // SAFETY: see above; the host's table and the trace are never null.
+    let (host, record) = unsafe { (*host, *trace) };
+    let ended = Rc::new(Cell::new(false));
+    let full = Rc::clone(&ended);
+    let output = Output::new(move |bytes| {
+        // SAFETY: the header defines the function so, and lets it be called now, since the driver, which this is part of,
+        // is dropped in `destroy`.
+        let result = unsafe { (host.write)(host.context, bytes.as_ptr().cast(), bytes.len() as u64) };
+        if result != 0 {
+            full.set(true);
+        }
+    });
+    set_logger(move |level, message| {
+        // SAFETY: as above; `destroy` sets another logger.
+        unsafe {
+            (host.log)(
+                host.context,
+                number(level),
+                message.as_ptr().cast(),
+                message.len() as u64,
+            )
+        };
+    });
+    let made = guarded(|| Driver::new(P::default(), output));
+    let driver = match made {
+        Ok(driver) => driver,
+        // There is nothing to destroy, and nobody to keep the text: it is leaked, once.
+        Err(error) => return CString::new(error.replace('\0', "\\0")).unwrap_or_default().into_raw(),
+    };
+    let made = Box::into_raw(Box::new(Instance {
+        driver,
+        ended,
+        failure: None,
+        answer: CString::default(),
+    }));
+    // SAFETY: see above; this is where the host wants it, and it was allocated right here.
+    let made = unsafe {
+        *instance = made.cast();
+        &mut *made
+    };
+    // SAFETY: see above.
+    let (trace, options) = unsafe { (of_trace(&record), of_facts(options, option_count)) };
+    let options = Options::new(options);
+    made.answer(|driver| driver.start(trace, &options))
+}
+
+unsafe extern "C" fn learn<P: Plugin + 'static>(
+    instance: *mut c_void,
+    functions: *const FunctionRecord,
+    function_count: u64,
+    names: *const Text,
+    name_count: u64,
+) {
+    // SAFETY: see `start`.
+    let (functions, names) = unsafe { (slice(functions, function_count), slice(names, name_count)) };
+    let function = |record: &FunctionRecord| Function {
+        // SAFETY: see `start`.
+        name: unsafe { text(record.name) },
+        // SAFETY: see `start`.
+        module: unsafe { text(record.module) },
+        address: record.address,
+    };
+    let functions = functions.iter().map(function).collect();
+    // SAFETY: see `start`.
+    let names = names.iter().map(|name| unsafe { text(*name) }).collect();
+    // SAFETY: see `start`.
+    let Some(instance) = (unsafe { of_instance::<P>(instance) }) else {
+        return;
+    };
+    instance.tell(|driver| driver.learn(functions, names));
+}
+
+unsafe extern "C" fn events<P: Plugin + 'static>(
+    instance: *mut c_void,
+    events: *const Event,
+    event_count: u64,
+    payload: *const u8,
+    payload_len: u64,
+) -> Answer {
+    // SAFETY: see `start`.
+    let (events, payload) = unsafe { (slice(events, event_count), slice(payload, payload_len)) };
+    // SAFETY: see `start`.
+    let Some(instance) = (unsafe { of_instance::<P>(instance) }) else {
+        return NOT_STARTED;
+    };
+    instance.answer(|driver| driver.events(events, payload))
+}
+
+unsafe extern "C" fn missed<P: Plugin + 'static>(instance: *mut c_void, events: u64) {
+    // SAFETY: see `start`.
+    if let Some(instance) = unsafe { of_instance::<P>(instance) } {
+        instance.tell(|driver| driver.missed(events));
+    }
+}
+
+unsafe extern "C" fn finish<P: Plugin + 'static>(instance: *mut c_void, summary: *const SummaryRecord) -> Answer {
+    // SAFETY: see `start`; the summary is never null.
+    let summary = unsafe { of_summary(&*summary) };
+    // SAFETY: see `start`.
+    let Some(instance) = (unsafe { of_instance::<P>(instance) }) else {
+        return NOT_STARTED;
+    };
+    instance.answer(|driver| driver.finish(&summary))
+}
+
+unsafe extern "C" fn destroy<P: Plugin + 'static>(instance: *mut c_void) {
+    if !instance.is_null() {
+        // SAFETY: see `start`, which made it of a box; this is the last call.
+        let instance = unsafe { Box::from_raw(instance.cast::<Instance<P>>()) };
+        // An error has nowhere to go; the panic hook has told it.
+        let _ = guarded(|| drop(instance));
+    }
+    // The old one refers to the host's table.
+    set_logger(|_, _| {});
+}
+
+/// What `start` failed to make; the host calls nothing then.
+const NOT_STARTED: Answer = c"it was not started".as_ptr();
+
+/// # Safety
+///
+/// It is what `start` of the same plugin made, or null, and nothing else uses it.
+unsafe fn of_instance<'a, P: Plugin>(instance: *mut c_void) -> Option<&'a mut Instance<P>> {
+    // SAFETY: the caller's.
+    unsafe { instance.cast::<Instance<P>>().as_mut() }
+}
+
+/// # Safety
+///
+/// There are so many items, or none; they stay as they are while they are borrowed.
+unsafe fn slice<'a, T>(data: *const T, len: u64) -> &'a [T] {
+    if data.is_null() || len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's. Plugins have 64 bits, so that no length is cut.
+    unsafe { std::slice::from_raw_parts(data, len as usize) }
+}
+
+/// # Safety
+///
+/// As for [`slice`].
+unsafe fn text(text: Text) -> String {
+    // SAFETY: the caller's.
+    String::from_utf8_lossy(unsafe { slice(text.data, text.len) }).into_owned()
+}
+
+/// # Safety
+///
+/// As for [`slice`]; so are the texts.
+unsafe fn of_facts(facts: *const FactRecord, count: u64) -> Vec<(String, String)> {
+    // SAFETY: the caller's.
+    let facts = unsafe { slice(facts, count) };
+    // SAFETY: the caller's.
+    let fact = |fact: &FactRecord| unsafe { (text(fact.name), text(fact.value)) };
+    facts.iter().map(fact).collect()
+}
+
+/// # Safety
+///
+/// As for [`slice`], for everything in it.
+unsafe fn of_trace(record: &TraceRecord) -> Trace {
+    // SAFETY: the caller's; so is everything in here.
+    unsafe {
+        let fields = slice(record.fields.data, record.fields.len);
+        let command_line = slice(record.command_line.data, record.command_line.len);
+        Trace {
+            tracer: text(record.tracer),
+            backend: text(record.backend),
+            fields: fields.iter().map(|field| of_field(field)).collect(),
+            payload_size: record.payload_size,
+            encoding: match text(record.encoding).as_str() {
+                "fixed" => Encoding::Fixed,
+                "tagged" => Encoding::Tagged,
+                _ => Encoding::Unknown,
+            },
+            clock_offset: record.clock_offset,
+            command_line: command_line.iter().map(|word| text(*word)).collect(),
+            kernel_release: text(record.kernel_release),
+            mark: record.mark,
+            mask: record.mask,
+            more: of_facts(record.more.data, record.more.len),
+            functions: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As for [`of_trace`].
+unsafe fn of_field(record: &FieldRecord) -> Field {
+    // SAFETY: the caller's; so is everything in here.
+    unsafe {
+        let members = slice(record.members.data, record.members.len);
+        let member = |member: &MemberRecord| Member {
+            name: text(member.name),
+            value: member.value,
+        };
+        Field {
+            name: text(record.name),
+            offset: record.offset,
+            size: record.size,
+            bit_offset: record.bit_offset,
+            bit_width: record.bit_width,
+            kind: Kind::named(&text(record.kind)),
+            format: Format::named(&text(record.format)),
+            members: members.iter().map(member).collect(),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As for [`of_trace`].
+unsafe fn of_summary(record: &SummaryRecord) -> Summary {
+    // SAFETY: the caller's; so is everything in here.
+    unsafe {
+        let losses = slice(record.losses.data, record.losses.len);
+        let skipped = slice(record.skipped.data, record.skipped.len);
+        let loss = |loss: &LossRecord| Loss {
+            kind: text(loss.kind),
+            cpu: (loss.has_cpu != 0).then_some(loss.cpu),
+            count: loss.count,
+        };
+        let skip = |skipped: &SkippedRecord| Skipped {
+            name: text(skipped.name),
+            module: text(skipped.module),
+            reason: text(skipped.reason),
+        };
+        Summary {
+            events: record.events,
+            packets: record.packets,
+            losses: losses.iter().map(loss).collect(),
+            missed: record.missed,
+            attached: record.attached,
+            skipped: skipped.iter().map(skip).collect(),
+            more: of_facts(record.more.data, record.more.len),
+        }
+    }
+}
+
+fn number(level: Level) -> u32 {
+    match level {
+        Level::Error => 0,
+        Level::Warning => 1,
+        Level::Info => 2,
+        Level::Debug => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::io::Write as _;
+    use std::mem::offset_of;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn size_of_field<T, F>(_: impl Fn(&T) -> &F) -> usize {
+        size_of::<F>()
+    }
+
+    /// One assertion per struct and per field, in C. `fields[..]` names what the header calls a pointer and its count.
+    macro_rules! assertions {
+        ($text:ident, $($record:ident is $name:literal { $($field:ident $(. $inner:ident)* = $c:literal),* $(,)? })*) => {
+            $({
+                let size = size_of::<$record>();
+                writeln!($text, "_Static_assert(sizeof(struct {}) == {size}, \"size of {}\");", $name, $name).unwrap();
+                let mut total = 0;
+                $({
+                    let offset = offset_of!($record, $field $(. $inner)*);
+                    let size = size_of_field(|record: &$record| &record.$field $(. $inner)*);
+                    total += size;
+                    let place = format!("{}.{}", $name, $c);
+                    writeln!($text, "_Static_assert(offsetof(struct {}, {}) == {offset}, \"offset of {place}\");", $name, $c).unwrap();
+                    writeln!($text, "_Static_assert(sizeof(((struct {} *)0)->{}) == {size}, \"size of {place}\");", $name, $c).unwrap();
+                })*
+                // Neither is there padding, nor is a field left out here.
+                assert_eq!(total, size, "{}", $name);
+            })*
+        };
+    }
+
+    fn compile(source: &str) -> std::process::Output {
+        let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../native");
+        let mut compiler = Command::new("cc");
+        compiler.args([
+            "-std=c11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pedantic",
+            "-fsyntax-only",
+            "-I",
+        ]);
+        compiler.arg(header).args(["-xc", "-"]);
+        compiler.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut compiler = compiler.spawn().unwrap();
+        compiler.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+        compiler.wait_with_output().unwrap()
+    }
+
+    #[test]
+    fn every_struct_lies_in_memory_as_the_header_says() {
+        let mut text = String::from("#include <stddef.h>\n#include \"ipft_plugin.h\"\n");
+        assertions! { text,
+            Text is "ipft_text" { data = "data", len = "len" }
+            FactRecord is "ipft_fact" { name = "name", value = "value" }
+            FunctionRecord is "ipft_function" { name = "name", module = "module", address = "address" }
+            MemberRecord is "ipft_member" { name = "name", value = "value" }
+            FieldRecord is "ipft_field" {
+                name = "name", offset = "offset", size = "size", bit_offset = "bit_offset", bit_width = "bit_width",
+                kind = "kind", format = "format", members.data = "members", members.len = "member_count",
+            }
+            TraceRecord is "ipft_trace" {
+                struct_size = "struct_size", payload_size = "payload_size", tracer = "tracer", backend = "backend",
+                fields.data = "fields", fields.len = "field_count", encoding = "encoding", clock_offset = "clock_offset",
+                command_line.data = "command_line", command_line.len = "command_line_count",
+                kernel_release = "kernel_release", mark = "mark", mask = "mask", more.data = "more",
+                more.len = "more_count",
+            }
+            Event is "ipft_event" {
+                packet = "packet", skb = "skb", timestamp = "timestamp", entry_timestamp = "entry_timestamp",
+                function = "function", cpu = "cpu", kind = "kind", thread = "thread",
+                payload_offset = "payload_offset", payload_len = "payload_len", spare = "spare",
+            }
+            LossRecord is "ipft_loss" { kind = "kind", count = "count", cpu = "cpu", has_cpu = "has_cpu" }
+            SkippedRecord is "ipft_skipped" { name = "name", module = "module", reason = "reason" }
+            SummaryRecord is "ipft_summary" {
+                struct_size = "struct_size", attached = "attached", events = "events", packets = "packets",
+                missed = "missed", losses.data = "losses", losses.len = "loss_count", skipped.data = "skipped",
+                skipped.len = "skipped_count", more.data = "more", more.len = "more_count",
+            }
+            HostTable is "ipft_host" { struct_size = "struct_size", context = "context", write = "write", log = "log" }
+            Table is "ipft_plugin" {
+                version = "version", struct_size = "struct_size", description = "description",
+                start = "start", learn = "learn", events = "events", missed = "missed", finish = "finish",
+                destroy = "destroy",
+            }
+        }
+        let (entry, ret) = (Event::ENTRY, Event::RETURN);
+        writeln!(
+            text,
+            "_Static_assert(IPFT_PLUGIN_VERSION == {VERSION} && IPFT_ENTRY == {entry} && IPFT_RETURN == {ret}, \"\");"
+        )
+        .unwrap();
+        writeln!(text, "const struct ipft_plugin *(*entry)(void) = ipft_plugin_v0;").unwrap();
+        let good = compile(&text);
+        assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+
+        // A wrong one would be found.
+        let wrong = text.replace(
+            "offsetof(struct ipft_trace, mark) == ",
+            "offsetof(struct ipft_trace, mark) == 1",
+        );
+        assert_ne!(wrong, text);
+        let wrong = compile(&wrong);
+        assert!(String::from_utf8_lossy(&wrong.stderr).contains("offset of ipft_trace.mark"));
+    }
+}
