@@ -503,7 +503,7 @@ fn whatever_a_plugin_does_the_other_sinks_get_everything() {
 }
 
 /// A plugin that is kept in `start` until the other end of the channel is dropped.
-fn held(release: Receiver<()>) -> (ipft::sink::wasm::WasmSink, Bytes) {
+fn held(release: Receiver<()>) -> (ipft::sink::PluginSink, Bytes) {
     let output = Bytes::default();
     let release = Mutex::new(release);
     let hold = Arc::new(move |_: Level, _: &str| {

@@ -96,7 +96,8 @@ fn open(path: &Path) -> Result<Entry, Problem> {
     // They are for the library alone, so that those of two plugins do not mix.
     let flags = unix::RTLD_NOW | unix::RTLD_LOCAL;
     // SAFETY: this runs code of the library, and the user, who named it, asked for that. It is never unloaded.
-    let library = unsafe { unix::Library::open(Some(path), flags) }.map_err(|error| Problem::of_linker(&said(&error)))?;
+    let library =
+        unsafe { unix::Library::open(Some(path), flags) }.map_err(|error| Problem::of_linker(&said(&error)))?;
     // SAFETY: the header defines the symbol of this name as a function of this type.
     let entry = unsafe { library.get::<Entry>(SYMBOL) }.map(|symbol| *symbol);
     if entry.is_ok() {

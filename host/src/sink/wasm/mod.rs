@@ -25,7 +25,6 @@ mod types;
 pub use cache::Cache;
 pub use component::Component;
 pub use decoder::Decoder;
-pub use super::stream::Log;
 pub use engine::{Engine, EngineError};
 pub use error::{During, Failure, Frames, PluginError, Text};
 pub use types::{Content, Decoded, DecodedValue, Level};
