@@ -344,7 +344,15 @@ mod tests {
     fn compile(source: &str) -> std::process::Output {
         let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/native");
         let mut compiler = Command::new("cc");
-        compiler.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-I"]);
+        compiler.args([
+            "-std=c11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pedantic",
+            "-fsyntax-only",
+            "-I",
+        ]);
         compiler.arg(header).args(["-xc", "-"]);
         compiler.stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut compiler = compiler.spawn().unwrap();
@@ -402,7 +410,10 @@ mod tests {
         assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
 
         // A wrong one would be found.
-        let wrong = text.replace("offsetof(struct ipft_trace, mark) == ", "offsetof(struct ipft_trace, mark) == 1");
+        let wrong = text.replace(
+            "offsetof(struct ipft_trace, mark) == ",
+            "offsetof(struct ipft_trace, mark) == 1",
+        );
         assert_ne!(wrong, text);
         let wrong = compile(&wrong);
         assert!(String::from_utf8_lossy(&wrong.stderr).contains("offset of ipft_trace.mark"));

@@ -34,6 +34,9 @@ pub enum Problem {
     /// It is something else.
     #[error("it is no shared library: {0}")]
     NoLibrary(&'static str),
+    /// It ends before it should.
+    #[error("it is only a part of a shared library: it is shorter than its headers say")]
+    Incomplete,
     /// It is a library that runs elsewhere.
     #[error("it was built for another kind of machine than {}", std::env::consts::ARCH)]
     Machine,
@@ -121,7 +124,11 @@ impl Problem {
         let of_glibc = symbol.starts_with("__") && symbol.ends_with("_chk") || symbol.starts_with("__isoc99_");
         Some(Problem::Symbol {
             symbol: Text::line(symbol),
-            hint: if of_glibc && cfg!(target_env = "musl") { GLIBC } else { "" },
+            hint: if of_glibc && cfg!(target_env = "musl") {
+                GLIBC
+            } else {
+                ""
+            },
         })
     }
 
@@ -140,11 +147,18 @@ impl Problem {
     fn missing(message: &str) -> Option<Self> {
         let library = match message.split_once(": cannot open shared object file") {
             Some((library, _)) => library,
-            None => message.strip_prefix("Error loading shared library ")?.split(": ").next()?,
+            None => message
+                .strip_prefix("Error loading shared library ")?
+                .split(": ")
+                .next()?,
         };
         let other = |start: &str| library.rsplit('/').next().is_some_and(|name| name.starts_with(start));
         let hint = if cfg!(target_env = "musl") {
-            if other("libc.so.6") || other("ld-linux") { GLIBC } else { "" }
+            if other("libc.so.6") || other("ld-linux") {
+                GLIBC
+            } else {
+                ""
+            }
         } else if other("libc.musl-") || other("ld-musl-") {
             MUSL
         } else {
@@ -173,7 +187,10 @@ mod tests {
             "/a b/x.so: undefined symbol: nowhere (fatal)",
             "Error relocating ./x.so: nowhere: symbol not found",
         ] {
-            assert!(told(message).starts_with("it uses `nowhere`, which neither it"), "{message}");
+            assert!(
+                told(message).starts_with("it uses `nowhere`, which neither it"),
+                "{message}"
+            );
         }
     }
 
@@ -185,7 +202,10 @@ mod tests {
             "libnone.so.3: cannot open shared object file: No such file or directory",
             "Error loading shared library libnone.so.3: No such file or directory (needed by ./x.so)",
         ] {
-            assert_eq!(told(message), "it needs the library libnone.so.3, which is not installed");
+            assert_eq!(
+                told(message),
+                "it needs the library libnone.so.3, which is not installed"
+            );
         }
     }
 

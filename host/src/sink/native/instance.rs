@@ -88,7 +88,9 @@ impl Draw for Instance {
     fn start(&mut self, trace: &Trace) -> Result<(), PluginError> {
         let lists: Vec<_> = trace.schema.fields.iter().map(members).collect();
         let fields = trace.schema.fields.iter().zip(&lists);
-        let fields: Vec<_> = fields.map(|(field, members)| FieldRecord::new(field, members)).collect();
+        let fields: Vec<_> = fields
+            .map(|(field, members)| FieldRecord::new(field, members))
+            .collect();
         let command_line: Vec<Text<'_>> = trace.command_line.iter().map(|word| word.as_str().into()).collect();
         let record = TraceRecord::new(trace, &fields, &command_line);
         let options: Vec<FactRecord<'_>> = self.options.iter().map(FactRecord::from).collect();

@@ -76,7 +76,8 @@ impl Draw for Guest {
         // SAFETY: `new` has compared the function's type with these parameters and this answer; lifetimes are no part
         // of it. So it is in the functions below.
         let start = unsafe { TypedFunc::<StartParameters<'_>, Answer>::new_unchecked(self.start) };
-        self.running.ask("start", &start, (TraceRecord::from(trace), &self.options[..]))
+        self.running
+            .ask("start", &start, (TraceRecord::from(trace), &self.options[..]))
     }
 
     fn learn(&mut self, functions: &[Function], names: &[String]) -> Result<(), PluginError> {

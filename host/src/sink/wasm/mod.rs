@@ -22,11 +22,11 @@ mod state;
 mod stdio;
 mod types;
 
+pub use super::stream::Log;
+pub use super::worker::Usage;
 pub use cache::Cache;
 pub use component::Component;
 pub use decoder::Decoder;
-pub use super::stream::Log;
-pub use super::worker::Usage;
 pub use engine::{Engine, EngineError};
 pub use error::{During, Failure, Frames, PluginError, Text};
 pub use types::{Content, Decoded, DecodedValue, Level};

@@ -88,7 +88,8 @@ impl Pollable for LogStream {
 impl WasiStream for OutputStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         // The time that it takes counts as the plugin's here.
-        locked(&self.0).write(&bytes)
+        locked(&self.0)
+            .write(&bytes)
             .map(drop)
             .map_err(|ended| StreamError::Trap(ended.into()))
     }
