@@ -96,7 +96,7 @@ fn run(component: &Component, what: &str, size: usize) -> Result<(f64, f64)> {
     Ok((handing / (few.len() * size) as f64, (all - nothing) / EVENTS as f64))
 }
 
-fn sink(component: &Component, what: &str) -> Result<ipft::sink::wasm::WasmSink> {
+fn sink(component: &Component, what: &str) -> Result<ipft::sink::PluginSink> {
     let values = component
         .description()
         .values(&[("what".to_owned(), what.to_owned())])?;

@@ -13,9 +13,13 @@ use crate::extension::Extension;
 use crate::extension::decode::Decode;
 use crate::extension::wasm::WasmDecoder;
 use crate::kernel::Root;
-use crate::plugin::{Folders, Grants, OptionValues, Stream, Target, inspect};
-use crate::sink::wasm::{Cache, Component, Engine, Level, Log, Usage};
-use crate::sink::{Destination, Sinks};
+use crate::plugin::{Description, Folders, Grants, OptionValues, Stream, Target, inspect};
+use crate::sink::native::Library;
+use crate::sink::wasm::{Cache, Component, Engine, Level};
+use crate::sink::{Destination, Log, PluginSink, Sinks, Usage};
+
+/// What native plugins are called.
+const NATIVE: &str = "so";
 
 /// The plugins that the user named.
 #[derive(Default)]
@@ -30,13 +34,45 @@ struct Loaded {
     name: String,
     /// As the user named it.
     path: PathBuf,
-    component: Component,
+    code: Code,
     grants: Grants,
     values: OptionValues,
     /// Where it draws to; `None` if it draws nothing.
     stream: Option<(Stream, Destination)>,
     /// What it uses, once it runs.
     usage: Option<Usage>,
+}
+
+/// A plugin's code.
+enum Code {
+    /// In the sandbox.
+    Wasm(Component),
+    /// In this very program.
+    Native(Library),
+}
+
+impl Code {
+    fn description(&self) -> &Description {
+        match self {
+            Code::Wasm(component) => component.description(),
+            Code::Native(library) => library.description(),
+        }
+    }
+
+    /// Whether it takes events, and does not only make them richer.
+    fn draws(&self) -> bool {
+        match self {
+            Code::Wasm(component) => draws(component),
+            Code::Native(_) => true,
+        }
+    }
+
+    fn sink(&self, grants: &Grants, values: OptionValues, stream: Stream, log: Log) -> anyhow::Result<PluginSink> {
+        Ok(match self {
+            Code::Wasm(component) => component.sink(grants, values, Box::new(stream), log)?,
+            Code::Native(library) => library.sink(grants, values, Box::new(stream), log),
+        })
+    }
 }
 
 impl Plugins {
@@ -50,22 +86,38 @@ impl Plugins {
         let folders = Folders::of_environment();
         let mut loaded: Vec<Loaded> = Vec::new();
         for file in files {
-            let component = load_component(&engine, cache.as_ref(), &folders, &file.path, &file.name, verbose)?;
-            let values = component
+            let code = if file.path.extension().is_some_and(|extension| extension == NATIVE) {
+                native(file, verbose)?
+            } else {
+                Code::Wasm(load_component(
+                    &engine,
+                    cache.as_ref(),
+                    &folders,
+                    &file.path,
+                    &file.name,
+                    verbose,
+                )?)
+            };
+            let values = code
                 .description()
                 .values(&file.grants.options)
                 .with_context(|| format!("plugin {}", file.name))?;
-            let same = loaded
-                .iter()
-                .filter(|other| other.component.description().name == file.name);
+            let same = files.iter().take(loaded.len()).filter(|other| other.name == file.name);
             let name = match same.count() {
                 0 => file.name.clone(),
                 others => format!("{} ({})", file.name, others + 1),
             };
+            let out = file.grants.out.as_ref();
+            if let Some(other) = loaded
+                .iter()
+                .find(|other| out.is_some() && other.grants.out.as_ref() == out)
+            {
+                bail!("the plugins {} and {name} would write to the same file", other.name);
+            }
             loaded.push(Loaded {
                 name,
                 path: file.path.clone(),
-                component,
+                code,
                 grants: file.grants.clone(),
                 values,
                 stream: None,
@@ -79,16 +131,12 @@ impl Plugins {
 
     /// Whether one of them draws, so that ipft need not.
     pub fn draw(&self) -> bool {
-        self.loaded.iter().any(|plugin| draws(&plugin.component))
+        self.loaded.iter().any(|plugin| plugin.code.draws())
     }
 
     /// Several that write to the same place take their turns when the trace has ended.
     fn open_streams(&mut self, own: Option<Output>) -> anyhow::Result<()> {
-        let mut drawing: Vec<&mut Loaded> = self
-            .loaded
-            .iter_mut()
-            .filter(|plugin| draws(&plugin.component))
-            .collect();
+        let mut drawing: Vec<&mut Loaded> = self.loaded.iter_mut().filter(|plugin| plugin.code.draws()).collect();
         let without_file = drawing.iter().filter(|plugin| plugin.grants.out.is_none()).count();
         for plugin in &mut drawing {
             plugin.stream = Some(match &plugin.grants.out {
@@ -110,21 +158,24 @@ impl Plugins {
 
     /// What the one that brings kernel code or a decoder adds to each event. There can be one.
     pub fn extension(&self, root: &Root) -> anyhow::Result<Option<Extension>> {
-        let mut bringing = self.loaded.iter().filter(|plugin| {
-            let exports = plugin.component.exports();
-            exports.program || exports.decoder
+        let mut bringing = self.loaded.iter().filter_map(|plugin| match &plugin.code {
+            Code::Wasm(component) => {
+                let exports = component.exports();
+                (exports.program || exports.decoder).then_some((plugin, component))
+            }
+            Code::Native(_) => None,
         });
-        let Some(plugin) = bringing.next() else {
+        let Some((plugin, component)) = bringing.next() else {
             return Ok(None);
         };
-        if let Some(other) = bringing.next() {
+        if let Some((other, _)) = bringing.next() {
             bail!(
                 "the plugins {} and {} both say what an event's payload is; leave one of them out",
                 plugin.name,
                 other.name
             );
         }
-        let (component, log) = (&plugin.component, log(&plugin.name, self.verbose));
+        let log = log(&plugin.name, self.verbose);
         let object = if component.exports().program {
             Some(component.object(&plugin.grants, &plugin.values, log.clone())?)
         } else {
@@ -148,15 +199,9 @@ impl Plugins {
             let Some((stream, destination)) = &plugin.stream else {
                 continue;
             };
-            let sink = plugin
-                .component
-                .sink(
-                    &plugin.grants,
-                    plugin.values.clone(),
-                    Box::new(stream.clone()),
-                    log(&plugin.name, verbose),
-                )
-                .with_context(|| format!("plugin {}", plugin.name))?;
+            let log = log(&plugin.name, verbose);
+            let values = plugin.values.clone();
+            let sink = plugin.code.sink(&plugin.grants, values, stream.clone(), log)?;
             plugin.usage = Some(sink.usage());
             sinks.add(plugin.name.as_str(), *destination, Box::new(sink));
         }
@@ -215,6 +260,17 @@ pub fn log(name: &str, verbose: bool) -> Log {
         Level::Debug if verbose => eprintln!("ipft: {name}: {message}"),
         Level::Debug => {}
     })
+}
+
+/// Loads a library. The user named the file: nothing is looked up.
+fn native(file: &PluginFile, verbose: bool) -> anyhow::Result<Code> {
+    if verbose {
+        eprintln!(
+            "Plugin {} is native code: it runs with all rights of ipft, and nothing limits it",
+            file.name
+        );
+    }
+    Ok(Code::Native(Library::load(&file.path)?))
 }
 
 /// Finds, reads and compiles one.

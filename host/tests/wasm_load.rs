@@ -189,7 +189,7 @@ fn a_cut_file_is_refused_wherever_it_is_cut() {
             continue;
         };
         // Between two sections the rest is a component, too. The last section says only what built it.
-        let says_less = inspection.exports == whole.exports && inspection.producers != whole.producers;
+        let says_less = inspection.exports == whole.exports && length - end < 100;
         assert!(
             says_less || inspection.check().is_err(),
             "{end} of {length} bytes are a plugin"

@@ -46,6 +46,7 @@ const SDK_FOLDER: &str = "ipft-plugin";
 
 /// The SDK's sources; its manifest is written by [`sdk_manifest`].
 const SDK: Template = sdk!(
+    "decoder",
     "description",
     "driver",
     "error",
@@ -55,14 +56,17 @@ const SDK: Template = sdk!(
     "lib",
     "log",
     "macros",
+    "native",
     "options",
     "output",
+    "parts",
     "testing/mod",
     "testing/recording",
     "testing/symbols",
     "testing/traces",
     "text",
     "trace",
+    "tree",
     "wasm",
 );
 
@@ -157,11 +161,12 @@ fn sdk_manifest() -> String {
     manifest
 }
 
-/// As a description has it, and so that it does not look like an option where it is part of a command, and is a name for
-/// cargo too.
+/// As a description has it, and so that it does not look like an option where it is part of a command, and is a name that
+/// cargo takes.
 fn check_name(name: &str) -> Result<(), NewError> {
     let reason = match description::name(name) {
         Err(_) => "a name has up to 64 letters, digits, - and _",
+        Ok(()) if name == SDK_FOLDER => "it is the name of the SDK",
         Ok(()) if !name.starts_with(|first: char| first.is_ascii_alphabetic()) => "a name begins with a letter",
         Ok(()) => return Ok(()),
     };
@@ -361,6 +366,7 @@ mod tests {
             "-x",
             "2x",
             "_x",
+            "ipft-plugin",
             "a b",
             "a/../b",
             "fl\u{1b}ame",

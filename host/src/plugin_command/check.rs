@@ -13,8 +13,8 @@ use crate::cli::PluginFile;
 use crate::plugin::inspect::Need;
 use crate::plugin::{Folders, Grants, OptionValues, inspect};
 use crate::plugins;
-use crate::sink::wasm::{Component, Engine, Level, Log};
-use crate::sink::{Destination, Sinks};
+use crate::sink::wasm::{Component, Engine, Level};
+use crate::sink::{Destination, Log, Sinks};
 
 /// Above this many nanoseconds an event, a plugin falls behind a busy trace.
 const SLOW: u128 = 2_000;

@@ -1,12 +1,15 @@
 //! Builds the hostile plugin, and runs it.
 
+#![allow(dead_code, reason = "each test uses a part of this")]
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use ipft::plugin::{Grants, Limits};
-use ipft::sink::wasm::{Component, Engine, Level, Log};
+use ipft::sink::Log;
+use ipft::sink::wasm::{Component, Engine, Level};
 
 /// The engine of all tests of a process.
 pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().expect("this machine runs plugins"));
@@ -23,7 +26,7 @@ fn build(features: &[&str]) -> Vec<u8> {
     /// Both have the same name, so that one is read before the other is built.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
-    let folder = target().join("test-plugins");
+    let folder = target().join("hostile-plugin");
     let status = Command::new(env!("CARGO"))
         .args([
             "build",

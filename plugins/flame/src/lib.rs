@@ -7,6 +7,9 @@
 use inferno::flamegraph;
 use ipft_plugin::{Batch, Error, Journey, Journeys, Options, Output, Plugin, Summary, Trace, Tree, plugin, text};
 
+/// Bytes of events whose packets may still go on. Memory that is used again is faster than memory that is new.
+const MEMORY: usize = 16 << 20;
+
 /// inferno shows numbers as `usize`, which has 32 bits on WebAssembly, and so a total that fits.
 const MAX_TOTAL: u64 = u32::MAX as u64;
 
@@ -44,7 +47,7 @@ impl Plugin for Flame {
         .to_owned();
         self.title = options.get("title")?.to_owned();
         self.width = options.integer_in("width", 200..=20_000)? as u64;
-        self.journeys = Journeys::default().without_payloads();
+        self.journeys = Journeys::with_limit(MEMORY).without_payloads();
         Ok(())
     }
 

@@ -17,6 +17,9 @@ const LIMIT: usize = 64 << 20;
 /// What a packet costs besides its events.
 const PACKET: usize = 192;
 
+/// Events that there is room for from the beginning, since few packets have fewer.
+const FIRST_EVENTS: usize = 8;
+
 /// The most events of a journey before it is given out in parts.
 const MAX_EVENTS: usize = 1 << 16;
 
@@ -99,13 +102,15 @@ impl Journeys {
                 true => batch.payload_of(event),
                 false => &[],
             };
-            self.bytes += size_of::<Event>() + payload.len();
+            let before = journey.memory();
             journey.push(event, payload);
+            self.bytes += journey.memory() - before;
             if journey.events.len() >= MAX_EVENTS {
                 over.extend(self.remove(event.packet));
             }
         }
-        if self.bytes > self.limit {
+        // Again, if it is one of the others that takes the room.
+        while self.bytes > self.limit && !self.packets.is_empty() {
             self.take_quiet(&mut over);
         }
         over
@@ -141,7 +146,7 @@ impl Journeys {
     fn remove(&mut self, packet: u64) -> Option<Journey> {
         let mut journey = self.packets.remove(&packet)?;
         journey.sort();
-        self.bytes -= PACKET + journey.events.len() * size_of::<Event>() + journey.payload.len();
+        self.bytes -= PACKET + journey.memory();
         // About half as much memory as the events take.
         if self.parts.len() > self.limit / 32 {
             self.parts.clear();
@@ -166,7 +171,15 @@ pub struct Journey {
 }
 
 impl Journey {
+    /// Bytes that are allocated.
+    fn memory(&self) -> usize {
+        self.events.capacity() * size_of::<Event>() + self.payload.capacity()
+    }
+
     fn push(&mut self, event: &Event, payload: &[u8]) {
+        if self.events.capacity() == 0 {
+            self.events.reserve_exact(FIRST_EVENTS);
+        }
         let fits = u32::try_from(self.payload.len()).is_ok_and(|offset| offset.checked_add(1 << 16).is_some());
         let payload = if fits { payload } else { &[] };
         self.events.push(Event {
@@ -456,8 +469,9 @@ mod tests {
                 events: &batch,
                 payload: b"abc",
             }));
-            let kept: usize = journeys.packets.values().map(|journey| journey.events.len()).sum();
-            assert!(kept * size_of::<Event>() <= 100_000);
+            let kept: usize = journeys.packets.values().map(|journey| journey.memory() + PACKET).sum();
+            assert_eq!(kept, journeys.bytes);
+            assert!(kept <= 100_000);
         }
         given_out.extend(journeys.take());
         assert_eq!(

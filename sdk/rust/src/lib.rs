@@ -15,7 +15,9 @@
 //!     fn events(&mut self, batch: &Batch, _out: &mut Output) -> Result<(), Error> {
 //!         self.of.resize(batch.trace.functions.len(), 0);
 //!         for event in batch.events.iter().filter(|event| event.is_entry()) {
-//!             self.of[event.function as usize] += 1;
+//!             if let Some(calls) = self.of.get_mut(event.function as usize) {
+//!                 *calls += 1;
+//!             }
 //!         }
 //!         Ok(())
 //!     }
@@ -112,3 +114,7 @@ pub trait Plugin {
     /// The trace has ended; nothing follows.
     fn finish(&mut self, trace: &Trace, summary: &Summary, out: &mut Output) -> Result<(), Error>;
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

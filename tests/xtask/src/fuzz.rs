@@ -12,10 +12,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::progress::{Step, step};
-use crate::{packages, workspace};
+use crate::{packages, plugins, workspace};
 
 /// The programs of `tests/fuzz`.
-const TARGETS: [&str; 4] = ["btf", "kernel", "layout", "object"];
+const TARGETS: [&str; 5] = ["btf", "component", "kernel", "layout", "object"];
 
 /// What makes the compiler count: libFuzzer looks for inputs that reach new code, and at what code compares.
 const COVERAGE: [&str; 7] = [
@@ -32,8 +32,9 @@ const COVERAGE: [&str; 7] = [
 const SECONDS: u32 = 20;
 /// An input that takes longer than this is a find: all of them are small.
 const SLOW: u32 = 10;
-/// Bytes of an input; real objects of extensions have five to ten thousand.
+/// Bytes of an input; real objects of extensions have five to ten thousand, and the smallest plugins a hundred.
 const LONGEST: u32 = 32 << 10;
+const LONGEST_COMPONENT: u32 = 256 << 10;
 /// MiB of memory above which an input is a find.
 const MEMORY: u32 = 1024;
 
@@ -101,7 +102,7 @@ fn build(targets: &[&str]) -> Result<PathBuf> {
     Ok(folder().join(machine).join("release"))
 }
 
-/// Makes the seeds: the objects of the tests' extensions, and what is in their section `.BTF`. Nothing of it is in the
+/// Makes the seeds: the objects of the tests' extensions, what is in their section `.BTF`, and a plugin. Nothing of it is in the
 /// repository, and it is of the compiler that there is.
 fn seeds() -> Result<PathBuf> {
     let seeds = folder().join("seeds");
@@ -120,6 +121,10 @@ fn seeds() -> Result<PathBuf> {
             seed(&step, &source, &seeds)?;
         }
     }
+    drop(step);
+    let plugin = plugins::of_tests()?.join("counting.wasm");
+    let seed = seeds.join("component").join("counting");
+    fs::copy(&plugin, &seed).with_context(|| format!("copy {}", plugin.display()))?;
     Ok(seeds)
 }
 
@@ -150,12 +155,17 @@ fn fuzz(program: &Path, target: &str, seeds: &Path, seconds: u32) -> Result<()> 
     let corpus = made(folder().join("corpus").join(target))?;
     let artifacts = made(folder().join("artifacts").join(target))?;
     let temporary = made(folder().join("tmp"))?;
+    let longest = if target == "component" {
+        LONGEST_COMPONENT
+    } else {
+        LONGEST
+    };
     let step = step(format!("fuzz {target} for {seconds} s"));
     let output = Command::new(program)
         .args([&corpus, &seeds.join(target)])
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-timeout={SLOW}"))
-        .arg(format!("-max_len={LONGEST}"))
+        .arg(format!("-max_len={longest}"))
         .arg(format!("-rss_limit_mb={MEMORY}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args(["-verbosity=0", "-print_final_stats=1"])

@@ -159,4 +159,18 @@ mod tests {
         let named = readme.lines().find_map(|line| line.strip_prefix("apt-get install "));
         assert_eq!(named, Some(BUILD.join(" ").as_str()));
     }
+
+    #[test]
+    fn what_the_guide_for_plugins_needs_is_installed_before_the_tests() {
+        let guide = std::fs::read_to_string(crate::workspace::root().join("docs/src/plugin-authors.md")).unwrap();
+        let mut named: Vec<&str> = guide
+            .lines()
+            .filter_map(|line| line.split("apt-get install ").nth(1))
+            .flat_map(|rest| rest.split('`').next().unwrap_or_default().split_whitespace())
+            .collect();
+        named.sort_unstable();
+        let mut installed = PLUGINS.to_vec();
+        installed.sort_unstable();
+        assert_eq!(named, installed);
+    }
 }

@@ -263,3 +263,72 @@ impl Hasher for Blake3 {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_used_for_longest_makes_room_and_what_is_not_ours_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, size: usize, age: u64| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, vec![0; size]).unwrap();
+            let used = SystemTime::now() - Duration::from_secs(age);
+            File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(used)
+                .unwrap();
+        };
+        file("old.compiled", 600, 300);
+        file("older.compiled", 600, 400);
+        file("new.compiled", 600, 0);
+        file("recent.compiled", 600, 10);
+        file("notes.txt", 5000, 500);
+        file(".unfinished-now", 600, 5);
+        file(".unfinished-then", 600, 7200);
+        let mut cache = Cache::new(folder.path().to_owned());
+        cache.limit = 1200;
+        cache.make_room(folder.path(), "new.compiled").unwrap();
+        let mut left: Vec<_> = folder
+            .path()
+            .read_dir()
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(
+            left,
+            [
+                ".unfinished-now",
+                "new.compiled",
+                "notes.txt",
+                "old.compiled",
+                "recent.compiled"
+            ]
+        );
+    }
+
+    #[test]
+    fn roots_cache_is_roots_whatever_home_says() {
+        let cache = Cache::of_user().unwrap();
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(cache.folder, Path::new("/var/cache/ipft"));
+        } else {
+            assert!(cache.folder.ends_with("ipft") && !cache.folder.starts_with("/var"));
+        }
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = Cache::new(folder.path().to_owned());
+        cache.open().unwrap();
+        let owner = folder.path().metadata().unwrap().uid();
+        // As another user would see it: root's folders are good, ours is not. If ours are root's, there is no other.
+        cache.user = owner + 1;
+        assert_eq!(cache.open().is_ok(), owner == 0);
+    }
+}

@@ -156,3 +156,90 @@ pub fn golden(path: impl AsRef<Path>, actual: &[u8]) {
         of(&actual)
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::{Batch, OptionSpec, log};
+
+    /// Writes which of its calls are made.
+    #[derive(Default)]
+    struct Calls(String);
+
+    impl Describe for Calls {
+        const DESCRIPTION: Description = Description {
+            name: "calls",
+            version: "1.0.0",
+            about: "",
+            license: "",
+            options: &[OptionSpec {
+                name: "most",
+                kind: "integer",
+                values: &[],
+                default: DefaultValue::Integer(7),
+                help: "",
+            }],
+        };
+    }
+
+    impl Plugin for Calls {
+        fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
+            assert!(trace.functions.is_empty());
+            log(Level::Info, "hello");
+            self.0 = format!("start {}", options.integer_in("most", 0..=10)?);
+            Ok(())
+        }
+
+        fn learn(&mut self, trace: &Trace) {
+            self.0 += &format!(" learn {}", trace.functions.len());
+        }
+
+        fn events(&mut self, batch: &Batch, out: &mut Output) -> Result<(), Error> {
+            self.0 += &format!(" events {}", batch.events.len());
+            Ok(out.write_all(b"!")?)
+        }
+
+        fn missed(&mut self, events: u64) {
+            self.0 += &format!(" missed {events}");
+        }
+
+        fn finish(&mut self, _trace: &Trace, summary: &Summary, out: &mut Output) -> Result<(), Error> {
+            Ok(write!(out, "{} finish {}", self.0, summary.events)?)
+        }
+    }
+
+    fn calls(name: &str, options: &[(&str, &str)]) -> Result<Ran, Error> {
+        let recording = traces().into_iter().find(|recording| recording.name == name);
+        run(Calls::default(), &recording.expect("it is there"), options)
+    }
+
+    #[test]
+    fn a_plugin_is_called_as_the_contract_says() {
+        let text = |name| calls(name, &[]).unwrap().text().to_owned();
+        assert_eq!(text("late"), "!!start 7 learn 1 events 1 learn 3 events 5 finish 6");
+        assert_eq!(
+            text("losses"),
+            "!!start 7 learn 2 events 2 missed 17 events 1 finish 20"
+        );
+        assert_eq!(calls("empty", &[]).unwrap().log, [(Level::Info, "hello".to_owned())]);
+        let nothing = run(Calls::default(), &Recording::default(), &[]).unwrap();
+        assert_eq!(nothing.text(), "start 7 learn 0 finish 0");
+    }
+
+    #[test]
+    fn options_that_the_host_would_refuse_are_refused() {
+        assert!(calls("empty", &[("most", "3")]).unwrap().text().contains("start 3"));
+        for (option, expected) in [
+            (("least", "3"), "it has no option 'least'"),
+            (("most", "x"), "its option 'most' cannot be 'x'"),
+            (
+                ("most", "11"),
+                "the option 'most' cannot be 11: it must be from 0 to 10",
+            ),
+        ] {
+            assert_eq!(calls("empty", &[option]).unwrap_err().to_string(), expected);
+        }
+    }
+}
