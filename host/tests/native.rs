@@ -379,6 +379,20 @@ fn functions_that_a_plugin_need_not_have_are_not_called() {
 }
 
 #[test]
+fn the_example_of_the_guide_counts_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, path) = (project("sdk/native/count.c"), folder.path().join("count.so"));
+    cc(&["-O2", "-shared", "-fPIC", source.to_str().unwrap()], &path);
+    let library = Library::load(&path).unwrap();
+    let output = Shared::default();
+    let log = Messages::default().log();
+    let mut sink = library.sink(&Grants::default(), Vec::new(), Box::new(output.clone()), log);
+    // Ten events, five of which are returns.
+    pass(&find("graph"), &mut sink).unwrap();
+    assert_eq!(output.text(), "5 calls\n");
+}
+
+#[test]
 fn a_file_that_is_no_shared_library_is_named_with_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
