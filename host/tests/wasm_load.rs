@@ -30,9 +30,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 
 /// Why it is not loaded, in words.
 fn refused(bytes: &[u8]) -> (Failure, String) {
-    let error = Component::load(&ENGINE, "file.wasm", bytes, None, || (), &mut |_| ())
-        .err()
-        .expect("it is refused");
+    let error = Component::load(&ENGINE, "file.wasm", bytes, None, || (), &mut |_| ()).expect_err("it is refused");
     let text = error.to_string();
     assert!(
         text.starts_with("the plugin ") && !text.contains(char::is_control),

@@ -1,6 +1,7 @@
 //! What a plugin gets, and what becomes of one that does what no plugin should: it is named, nothing is read, and
 //! everybody else goes on.
 
+#[allow(dead_code, reason = "the plugin draws, and not as a golden file shows")]
 mod canned;
 mod hostile;
 
@@ -272,10 +273,7 @@ fn an_endless_loop_is_ended_in_every_call_and_the_message_says_where() {
         let (error, text) = failure(&impatient(), call, "loop");
         assert!(matches!(error.failure, Failure::TimeOut { .. }), "{text}");
         assert!(text.contains("--plugin-timeout") && text.contains("hostile"), "{text}");
-        assert!(
-            text.contains("hostile.wasm!hostile::act") || text.contains("act"),
-            "{text}"
-        );
+        assert!(text.contains("hostile::act"), "{text}");
     }
 }
 

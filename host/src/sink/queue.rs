@@ -11,6 +11,11 @@ const MAX_EVENTS: usize = 1 << 20;
 /// Bytes of their payload.
 const MAX_PAYLOAD: usize = 64 << 20;
 
+/// Events that one call passes on at most, and bytes of their payload: more gain nothing, and the plugin needs memory
+/// for them.
+const MAX_CALL: usize = 4096;
+const MAX_CALL_PAYLOAD: usize = 4 << 20;
+
 /// What waits.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -105,6 +110,17 @@ fn moved(event: &Event, payload: usize, shift: u32) -> Event {
     }
 }
 
+/// How many of the events, which are not none, one call passes on.
+pub(super) fn call_size(events: &[Event]) -> usize {
+    let mut payload = 0;
+    let fits = |event: &&Event| {
+        payload += event.payload_len as usize;
+        payload <= MAX_CALL_PAYLOAD
+    };
+    // One whose payload is too large for a call is a call of its own.
+    events.iter().take(MAX_CALL).take_while(fits).count().max(1)
+}
+
 /// Makes some events a batch of their own: they refer to what is returned of the payload.
 pub(super) fn cut<'a>(events: &mut [Event], payload: &'a [u8]) -> &'a [u8] {
     let (mut start, mut end) = (u32::MAX, 0);
@@ -177,6 +193,13 @@ mod tests {
             }
             assert_eq!(found, expected, "{size}");
         }
+    }
+
+    #[test]
+    fn a_call_is_neither_empty_nor_too_large() {
+        let size = |count, payload| call_size(&batch(count, payload).events);
+        assert_eq!((size(1, 0), size(4096, 64), size(10_000, 0)), (1, 4096, 4096));
+        assert_eq!((size(3, MAX_CALL_PAYLOAD / 2), size(2, MAX_CALL_PAYLOAD + 1)), (2, 1));
     }
 
     #[test]

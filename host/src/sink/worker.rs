@@ -9,13 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::queue::{Pending, cut};
+use super::queue::{Pending, call_size, cut};
 use super::wasm::{During, Failure, PluginError};
 use super::{Sink, SinkError};
 use crate::event::{Batch, Event, Function, Summary, Trace};
-
-/// Events that one call passes on at most: more gain nothing, and the plugin needs memory for them.
-const MAX_CALL: usize = 4096;
 
 /// Events that are worth a call, and how long they are waited for.
 const GOOD_CALL: usize = 1024;
@@ -354,7 +351,11 @@ impl Channel {
                 plugin.learn(&[], &work.batch.names)?;
             }
             let mut skipped = 0;
-            for events in work.batch.events.chunks_mut(MAX_CALL) {
+            let mut rest = &mut work.batch.events[..];
+            while !rest.is_empty() {
+                let size = call_size(rest);
+                let (events, after) = rest.split_at_mut(size);
+                rest = after;
                 // When the trace has ended, a person waits for the rest.
                 if self.ended.load(Ordering::Relaxed) {
                     let over = *over.get_or_insert_with(|| Instant::now() + idle.rest);
