@@ -14,7 +14,7 @@ use crate::extension::decode::Decode;
 use crate::extension::wasm::WasmDecoder;
 use crate::kernel::Root;
 use crate::plugin::{Description, Folders, Grants, OptionValues, Stream, Target, inspect};
-use crate::sink::native::Library;
+use crate::sink::native::{self, Library};
 use crate::sink::wasm::{Cache, Component, Engine, Level};
 use crate::sink::{Destination, Log, PluginSink, Sinks, Usage};
 
@@ -87,7 +87,7 @@ impl Plugins {
         let mut loaded: Vec<Loaded> = Vec::new();
         for file in files {
             let code = if file.path.extension().is_some_and(|extension| extension == NATIVE) {
-                native(file, verbose)?
+                load_library(file, verbose)?
             } else {
                 Code::Wasm(load_component(
                     &engine,
@@ -263,7 +263,7 @@ pub fn log(name: &str, verbose: bool) -> Log {
 }
 
 /// Loads a library. The user named the file: nothing is looked up.
-fn native(file: &PluginFile, verbose: bool) -> anyhow::Result<Code> {
+fn load_library(file: &PluginFile, verbose: bool) -> anyhow::Result<Code> {
     if verbose {
         eprintln!(
             "Plugin {} is native code: it runs with all rights of ipft, and nothing limits it",
@@ -299,9 +299,15 @@ fn load_component(
     )?)
 }
 
-/// Finds and reads a plugin's file.
+/// Finds and reads a component's file.
 pub fn read(folders: &Folders, word: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     let path = folders.find(word)?;
     let bytes = inspect::read(&path).with_context(|| format!("cannot read the plugin {}", path.display()))?;
+    if native::is_elf(&bytes) {
+        bail!(
+            "{} is a native plugin: nothing is known of it until its code runs; 'ipft plugin run' and --plugin do that",
+            path.display()
+        );
+    }
     Ok((path, bytes))
 }

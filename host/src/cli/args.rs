@@ -301,7 +301,7 @@ pub(super) enum PluginSubcommand {
         /// The plugin: a file, or the name of one that is installed
         file: PathBuf,
         #[command(flatten)]
-        args: PluginArgs,
+        args: Box<PluginArgs>,
     },
     /// Begin a new plugin: a folder that builds as it is
     New {
@@ -332,7 +332,7 @@ pub(super) enum PluginSubcommand {
         /// The trace
         recording: PathBuf,
         #[command(flatten)]
-        args: PluginArgs,
+        args: Box<PluginArgs>,
     },
 }
 
