@@ -342,7 +342,7 @@ pub(super) enum LanguageArg {
     Rust,
     /// C, with clang and wasi-libc
     C,
-    /// JavaScript, with jco
+    /// JavaScript, with QuickJS
     Js,
     /// Python, with componentize-py
     Python,

@@ -7,7 +7,7 @@ pub enum Language {
     Rust,
     /// C, with clang and wasi-libc.
     C,
-    /// JavaScript, with jco.
+    /// JavaScript, with QuickJS.
     JavaScript,
     /// Python, with componentize-py.
     Python,

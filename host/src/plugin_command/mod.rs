@@ -6,6 +6,8 @@ mod inspect;
 mod replay;
 mod run;
 
+pub use replay::replay;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;

@@ -6,8 +6,8 @@ use super::convert;
 use crate::event::Trace;
 use crate::sink::{Flow, Sinks};
 
-/// Passes all of it on.
-pub(super) fn replay(recording: &Recording, sinks: &mut Sinks) {
+/// Passes all of it on, as a trace would come.
+pub fn replay(recording: &Recording, sinks: &mut Sinks) {
     let mut trace: Trace = convert::trace(&recording.trace);
     // The host tells a plugin all functions at the start.
     for chunk in &recording.chunks {

@@ -80,19 +80,20 @@ impl Output {
         self.buffer.len() + bytes.len() <= BUFFER
     }
 
-    /// Hands what was written to the writer. Fails if it fails, or if it has failed and nobody has asked why.
+    /// Hands what was taken over to the writer. Fails if it fails, or if the stream has ended and nobody has asked why.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
-        if let Some(failure) = self.take_failure() {
-            return Err(failure);
-        }
-        if self.ended || self.buffer.is_empty() {
-            return Ok(());
-        }
-        let flushed = self.write_buffer().and_then(|()| self.writer.flush());
-        flushed.map_err(|error| {
+        let flushed = match self.buffer.is_empty() {
+            true => Ok(()),
+            // Also after the end: what came before the limit is the plugin's output all the same.
+            false => self.write_buffer().and_then(|()| self.writer.flush()),
+        };
+        if flushed.is_err() {
             self.ended = true;
-            failure(error)
-        })
+        }
+        match self.take_failure() {
+            Some(failure) => Err(failure),
+            None => flushed.map_err(failure),
+        }
     }
 
     /// Why no more can be written, if so; once.
@@ -152,4 +153,65 @@ fn failure(error: io::Error) -> Failure {
 /// A lock that a panic elsewhere cannot take away: what it guards is whole after each call.
 pub(super) fn locked<T: ?Sized>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::test_support::Shared as Kept;
+
+    /// Takes so many calls, and fails then.
+    struct Failing(u32, Kept);
+
+    impl Write for Failing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn bytes_come_in_order_and_those_of_one_call_together() {
+        let kept = Kept::default();
+        let mut output = Output::new(Box::new(kept.clone()), u64::MAX);
+        let mut all = String::new();
+        for (index, length) in [1, BUFFER - 1, 1, 0, BUFFER, 3 * BUFFER, 5].into_iter().enumerate() {
+            let piece = index.to_string().repeat(length);
+            assert_eq!(output.has_room(piece.as_bytes()), matches!(index, 0 | 1 | 3 | 6));
+            output.write(piece.as_bytes()).unwrap();
+            all.push_str(&piece);
+        }
+        output.flush().unwrap();
+        assert!(kept.text() == all);
+    }
+
+    #[test]
+    fn a_failure_is_told_once_and_nothing_is_written_after_it() {
+        let kept = Kept::default();
+        let mut output = Output::new(Box::new(Failing(1, kept.clone())), u64::MAX);
+        let piece = vec![b'x'; BUFFER];
+        output.write(&piece).unwrap();
+        output.write(&piece).unwrap_err();
+        output.write(b"y").unwrap_err();
+        assert!(matches!(output.flush(), Err(Failure::Write(_))));
+        assert!(output.take_failure().is_none());
+        output.flush().unwrap();
+        assert_eq!(kept.text().len(), BUFFER);
+    }
+
+    #[test]
+    fn what_is_over_the_limit_is_not_written_and_what_came_before_is() {
+        let kept = Kept::default();
+        let mut output = Output::new(Box::new(kept.clone()), 10);
+        output.write(b"0123456").unwrap();
+        output.write(b"789a").unwrap_err();
+        assert!(matches!(output.take_failure(), Some(Failure::Output { limit: 10 })));
+        output.write(b"7").unwrap_err();
+        output.flush().unwrap();
+        assert_eq!(kept.text(), "0123456");
+    }
 }

@@ -8,7 +8,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use ipft::plugin::{Grants, Limits};
-use ipft::sink::wasm::{Component, Engine, Level, Log};
+use ipft::sink::Log;
+use ipft::sink::wasm::{Component, Engine, Level};
 
 /// The engine of all tests of a process.
 pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().expect("this machine runs plugins"));

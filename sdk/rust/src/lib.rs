@@ -43,6 +43,10 @@
 //! A plugin may also bring the kernel side of an extension, and a [`Decoder`] that makes fields of its payloads; see
 //! [`plugin!`](crate::plugin).
 //!
+//! `cargo build --release` without a target makes a shared library of the same source, a native plugin, which no
+//! sandbox holds. A program that links several plugins enables the feature `embedded`, as each would
+//! export the same symbol.
+//!
 //! With the feature `testing` a plugin runs natively on traces that are built in and on recordings, for tests that are
 //! ordinary ones. The crate uses wit-bindgen on WebAssembly only, and nothing of ipft itself.
 

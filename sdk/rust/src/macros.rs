@@ -152,9 +152,8 @@ macro_rules! __export {
     };
 }
 
-/// Elsewhere the file exports a table of functions, for hosts that load native code; tests link it as an ordinary
-/// library.
-#[cfg(not(target_family = "wasm"))]
+/// Elsewhere the file exports a table of functions, for hosts that load native code.
+#[cfg(all(not(target_family = "wasm"), not(feature = "embedded")))]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export {
@@ -170,4 +169,12 @@ macro_rules! __export {
             }
         };
     };
+}
+
+/// Two plugins in one program cannot both export the table, which has the same name in each.
+#[cfg(all(not(target_family = "wasm"), feature = "embedded"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    ($plugin:ty) => {};
 }

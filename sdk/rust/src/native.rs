@@ -537,6 +537,179 @@ mod tests {
         compiler.wait_with_output().unwrap()
     }
 
+    /// A plugin that panics in the call that its one option names, and writes in all others.
+    #[derive(Default)]
+    struct Fragile {
+        at: String,
+    }
+
+    impl Fragile {
+        fn call(&self, name: &str) {
+            assert_ne!(self.at, name, "a\0b");
+        }
+    }
+
+    impl Plugin for Fragile {
+        fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), crate::Error> {
+            self.at = options.get("at")?.to_owned();
+            crate::log(Level::Warning, &trace.tracer);
+            self.call("start");
+            Ok(())
+        }
+
+        fn learn(&mut self, _: &Trace) {
+            self.call("learn");
+        }
+
+        fn events(&mut self, batch: &crate::Batch<'_>, out: &mut Output) -> Result<(), crate::Error> {
+            self.call("events");
+            out.push(batch.payload);
+            Ok(())
+        }
+
+        fn missed(&mut self, _: u64) {
+            self.call("missed");
+        }
+
+        fn finish(&mut self, _: &Trace, _: &Summary, out: &mut Output) -> Result<(), crate::Error> {
+            self.call("finish");
+            out.push(b"finish");
+            Ok(())
+        }
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            self.call("destroy");
+        }
+    }
+
+    /// What a host sees: what was written and said, and whether the stream is full.
+    #[derive(Default)]
+    struct Seen {
+        written: Vec<u8>,
+        said: Vec<(u32, String)>,
+        full: bool,
+    }
+
+    unsafe extern "C" fn append(context: *mut c_void, bytes: *const c_void, len: u64) -> i32 {
+        // SAFETY: the context is that of `host`, and the bytes are a plugin's, which keeps to the header.
+        let (seen, bytes) = unsafe { (&mut *context.cast::<Seen>(), slice(bytes.cast::<u8>(), len)) };
+        seen.written.extend_from_slice(bytes);
+        if seen.full { -1 } else { 0 }
+    }
+
+    unsafe extern "C" fn say(context: *mut c_void, level: u32, message: *const c_char, len: u64) {
+        // SAFETY: as in `append`.
+        let (seen, message) = unsafe { (&mut *context.cast::<Seen>(), slice(message.cast::<u8>(), len)) };
+        seen.said.push((level, String::from_utf8(message.to_vec()).unwrap()));
+    }
+
+    fn text_of(text: &'static str) -> Text {
+        Text {
+            data: text.as_ptr(),
+            len: text.len() as u64,
+        }
+    }
+
+    fn none<T>() -> List<T> {
+        List {
+            data: ptr::null(),
+            len: 0,
+        }
+    }
+
+    /// All calls of one instance, up to the first that fails, as a host makes them; the error is the last thing seen.
+    fn live(at: &'static str, full: bool) -> (Seen, Option<String>) {
+        let table = Table::new::<Fragile>(b"{}");
+        let mut seen = Seen {
+            full,
+            ..Seen::default()
+        };
+        let host = HostTable {
+            struct_size: size_of::<HostTable>() as u64,
+            context: (&raw mut seen).cast(),
+            write: append,
+            log: say,
+        };
+        let trace = TraceRecord {
+            struct_size: size_of::<TraceRecord>() as u32,
+            payload_size: 0,
+            tracer: text_of("function"),
+            backend: text_of(""),
+            fields: none(),
+            encoding: text_of("fixed"),
+            clock_offset: 0,
+            command_line: none(),
+            kernel_release: text_of(""),
+            mark: 0,
+            mask: 0,
+            more: none(),
+        };
+        let summary = SummaryRecord {
+            struct_size: size_of::<SummaryRecord>() as u32,
+            attached: 0,
+            events: 0,
+            packets: 0,
+            missed: 0,
+            losses: none(),
+            skipped: none(),
+            more: none(),
+        };
+        let option = FactRecord {
+            name: text_of("at"),
+            value: text_of(at),
+        };
+        let mut instance = ptr::null_mut();
+        let error = |answer: Answer| {
+            // SAFETY: an answer is null, or text that a NUL ends.
+            (!answer.is_null()).then(|| unsafe { std::ffi::CStr::from_ptr(answer) }.to_str().unwrap().to_owned())
+        };
+        // SAFETY: everything is as the header asks for, and stays until `destroy` has returned.
+        let error = unsafe {
+            let mut failed = error((table.start)(&host, &trace, &option, 1, &mut instance));
+            if failed.is_none() {
+                (table.learn)(instance, ptr::null(), 0, ptr::null(), 0);
+                (table.missed)(instance, 3);
+                failed = error((table.events)(instance, ptr::null(), 0, b"payload".as_ptr(), 7));
+            }
+            if failed.is_none() {
+                failed = error((table.finish)(instance, &summary));
+            }
+            (table.destroy)(instance);
+            failed
+        };
+        (seen, error)
+    }
+
+    #[test]
+    fn a_panic_in_any_call_becomes_an_error_and_never_leaves_the_library() {
+        for at in ["start", "learn", "missed", "events", "finish"] {
+            let (_, error) = live(at, false);
+            let error = error.unwrap_or_else(|| panic!("{at}"));
+            assert!(error.starts_with("it panicked: ") && error.contains("a\\0b"), "{error}");
+        }
+        // Nobody is left who could be told, but nothing else happens either.
+        let (seen, error) = live("destroy", false);
+        assert_eq!((&seen.written[..], error), (&b"payloadfinish"[..], None));
+    }
+
+    #[test]
+    fn a_plugin_writes_and_speaks_through_the_hosts_table() {
+        let (seen, error) = live("", false);
+        assert_eq!((&seen.written[..], error), (&b"payloadfinish"[..], None));
+        assert_eq!(seen.said, [(1, "function".to_owned())]);
+    }
+
+    #[test]
+    fn a_stream_that_takes_no_more_ends_the_plugin() {
+        let (seen, error) = live("", true);
+        assert_eq!(
+            (&seen.written[..], error.as_deref()),
+            (&b"payload"[..], Some("the stream takes no more"))
+        );
+    }
+
     #[test]
     fn every_struct_lies_in_memory_as_the_header_says() {
         let mut text = String::from("#include <stddef.h>\n#include \"ipft_plugin.h\"\n");

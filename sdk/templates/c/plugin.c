@@ -1,8 +1,8 @@
 // {{name}}: how often packets entered each function, as a table when the trace ends.
 //
-// ipft calls the functions of this file in this order: `start` once; `learn`, `events` and `missed` any number of times;
-// `finish` once. `bindings/sink_plugin.h` says what they are given. All of it is a copy in the plugin's own memory, so
-// that each function frees what it does not keep.
+// ipft calls the functions of this file in this order: `start` once; `learn`, `events` and `missed` any number of
+// times; `finish` once. `bindings/sink_plugin.h` says what they are given. All of it is a copy in the plugin's own
+// memory, so that each function frees what it does not keep.
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -18,8 +18,8 @@ const functions = [];
 
 let top = Infinity;
 
-// Names come from the kernel and may hold anything, also what a terminal would obey: what is not printable ASCII becomes
-// a question mark.
+// Names come from the kernel and may hold anything, also what a terminal would obey: what is not printable ASCII
+// becomes a question mark.
 const shown = (name) => name.replace(/[^!-~]/gu, "?");
 
 // QuickJS has no TextEncoder.

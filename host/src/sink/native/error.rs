@@ -34,6 +34,9 @@ pub enum Problem {
     /// It is something else.
     #[error("it is no shared library: {0}")]
     NoLibrary(&'static str),
+    /// It ends before it should.
+    #[error("it is only a part of a shared library: it is shorter than its headers say")]
+    Incomplete,
     /// It is a library that runs elsewhere.
     #[error("it was built for another kind of machine than {}", std::env::consts::ARCH)]
     Machine,

@@ -1,7 +1,7 @@
 //! A native plugin's file, loaded, and what can be made of it.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -69,11 +69,7 @@ fn load(path: &Path) -> Result<Library, Problem> {
     }
     // A name without a slash would be looked for among the libraries of the system (dlopen(3)).
     let path = std::path::absolute(path).map_err(Problem::Read)?;
-    let mut header = Vec::new();
-    let file = File::open(&path).map_err(Problem::Read)?;
-    let header_size = elf::HEADER as u64;
-    file.take(header_size).read_to_end(&mut header).map_err(Problem::Read)?;
-    elf::check(&header)?;
+    elf::check(&mut File::open(&path).map_err(Problem::Read)?)?;
     let table = table(open(&path)?)?;
     // SAFETY: the header asks for a description that has these bytes and stays as it is.
     let description = Description::read(unsafe { slice(table.description.data, table.description.len) })?;

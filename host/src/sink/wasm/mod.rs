@@ -23,6 +23,7 @@ mod stdio;
 mod types;
 
 pub use super::stream::Log;
+pub use super::worker::Usage;
 pub use cache::Cache;
 pub use component::Component;
 pub use decoder::Decoder;
