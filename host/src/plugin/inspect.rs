@@ -458,7 +458,8 @@ impl std::fmt::Display for Version {
 
 /// The interface of the contract that has this name, and in which version.
 fn contract(name: &str) -> Option<(&str, Version)> {
-    let (name, version) = name.strip_prefix(PACKAGE)?.split_once('@').unwrap_or((name, ""));
+    let rest = name.strip_prefix(PACKAGE)?;
+    let (name, version) = rest.split_once('@').unwrap_or((rest, ""));
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(u64::MAX));
     let mut number = || parts.next().unwrap_or(u64::MAX);
     let numbers = [number(), number()];

@@ -102,8 +102,8 @@ fn build(targets: &[&str]) -> Result<PathBuf> {
     Ok(folder().join(machine).join("release"))
 }
 
-/// Makes the seeds: the objects of the tests' extensions, what is in their section `.BTF`, and a plugin. Nothing of it is in the
-/// repository, and it is of the compiler that there is.
+/// Makes the seeds: the objects of the tests' extensions, what is in their section `.BTF`, and a plugin. Nothing of it
+/// is in the repository, and it is of the compilers that there are.
 fn seeds() -> Result<PathBuf> {
     let seeds = folder().join("seeds");
     if seeds.is_dir() {

@@ -1,16 +1,16 @@
 //! What `benches/plugin.rs` measures: a plugin that does nothing with events, or the least that real ones do, which is to
 //! look up each event's packet and add to what is kept of it. The same code runs as WebAssembly and natively.
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use ipft_plugin::{Batch, Error, Options, Output, Plugin, Summary, Trace, plugin};
-use rustc_hash::FxHashMap;
 
 /// Counts, if it is told to.
 #[derive(Debug, Default)]
 pub struct Counting {
     packets: bool,
-    of: FxHashMap<u64, Packet>,
+    of: HashMap<u64, Packet>,
 }
 
 #[derive(Debug, Default)]
