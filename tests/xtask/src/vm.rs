@@ -293,6 +293,8 @@ impl Guest {
         // `run` hands out a folder in any case.
         archive.file("guest/send-out", 0o644, b"")?;
         archive.tree("guest/bin/ipft", ipft)?;
+        archive.folder("guest/share", 0o755)?;
+        archive.folder("guest/share/ipft", 0o755)?;
         archive.tree("guest/share/ipft/plugins", plugins)?;
         let mut names: Vec<String> = Vec::new();
         for file in &self.files {
