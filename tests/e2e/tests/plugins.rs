@@ -41,7 +41,7 @@ fn a_flame_graph_a_table_and_json_are_made_at_once() {
         graph.contains("<svg") && graph.trim_end().ends_with("</svg>"),
         "{graph}"
     );
-    for function in ["ip_rcv", "ip_output", "__netif_receive_skb_core"] {
+    for function in ["ip_rcv", "ip_output", "tcp_v4_rcv"] {
         assert!(graph.contains(function), "no {function}");
         // The table stays away from the JSON.
         assert!(said.contains(function), "no {function} in {said}");
