@@ -27,6 +27,11 @@ pub fn of_tests() -> Result<PathBuf> {
     once(&BUILT, || build("tests/plugins", "test-plugins"))
 }
 
+/// The folder in which cargo leaves all that was built.
+pub fn built() -> PathBuf {
+    workspace::target().join(TARGET).join(PROFILE)
+}
+
 /// Tests that boot guests do so in several threads, and one question to cargo is enough.
 fn once(built: &Mutex<Option<PathBuf>>, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
     let mut built = built.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -50,10 +55,7 @@ fn build(sources: &str, components: &str) -> Result<PathBuf> {
     let folder = workspace::target().join(components);
     fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
     for name in &names {
-        let from = workspace::target()
-            .join(TARGET)
-            .join(PROFILE)
-            .join(format!("{}.wasm", name.replace('-', "_")));
+        let from = built().join(format!("{}.wasm", name.replace('-', "_")));
         let to = folder.join(format!("{name}.wasm"));
         // Several processes may do so at once, and none may see half a file.
         let beside = workspace::target().join(format!("{components}-{name}.{}", std::process::id()));

@@ -76,11 +76,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
 
 /// What the boundary to a plugin costs; on this machine, as it needs no kernel to trace.
 fn plugin() -> Result<()> {
-    let plugins = plugins::gallery()?;
+    plugins::gallery()?;
+    plugins::of_tests()?;
     let mut cargo = workspace::cargo();
     cargo
-        .args(["bench", "--package", "ipft", "--bench", "plugin"])
-        .env("IPFT_PLUGINS", plugins);
+        .args(["bench", "--package", "ipft", "--bench", "plugin", "--"])
+        .arg(plugins::built());
     let status = cargo.status().context("run cargo bench")?;
     ensure!(status.success(), "the benchmark failed ({status})");
     Ok(())
