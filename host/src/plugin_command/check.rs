@@ -1,7 +1,9 @@
-//! `ipft plugin check`: a plugin on the traces that are built in, each in a fresh instance, and what its author should
-//! know of it.
+//! `ipft plugin check`: a plugin on the traces that are built in, each in a fresh instance, a decoder on bytes of all
+//! kinds, and what its author should know of both.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +12,9 @@ use ipft_plugin::testing::{self, Recording};
 
 use super::replay::replay;
 use crate::cli::PluginFile;
+use crate::event::{Batch, Event, EventKind, Schema, Trace, Tracer};
+use crate::extension::decode::{DATA, Decode};
+use crate::extension::wasm::WasmDecoder;
 use crate::plugin::inspect::Need;
 use crate::plugin::{Folders, Grants, OptionValues, inspect};
 use crate::plugins;
@@ -47,6 +52,9 @@ pub(super) fn check(folders: &Folders, file: &PluginFile, out: &mut impl Write) 
     if component.exports().program {
         good &= check_object(&component, &file.grants, &values, out)?;
     }
+    if component.exports().decoder {
+        good &= check_decoder(&component, &file.grants, &values, out)?;
+    }
     if plugins::draws(&component) {
         for recording in testing::traces() {
             good &= check_trace(&component, &file.grants, &values, &recording, out)?;
@@ -79,6 +87,89 @@ fn check_object(
         }
     }
     Ok(true)
+}
+
+/// Payloads that a decoder is given: more than one call takes.
+const PAYLOADS: usize = 10_000;
+
+/// A decoder has to make something of whatever is in a payload: kernel code of another version may have filled it.
+fn check_decoder(
+    component: &Component,
+    grants: &Grants,
+    values: &OptionValues,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let told = Rc::new(RefCell::new(None));
+    let first = told.clone();
+    let tell = move |failure: &str| *first.borrow_mut() = Some(failure.to_owned());
+    let log = plugins::log(&component.description().name, true);
+    let decoder = component.decoder(grants, values.clone(), log)?;
+    let mut decoder = WasmDecoder::new(decoder, Box::new(tell));
+    let mut trace = Trace {
+        tracer: Tracer::Function,
+        backend: "kprobe-multi".to_owned(),
+        functions: Vec::new(),
+        schema: Schema::default(),
+        clock_offset: 0,
+        command_line: Vec::new(),
+        kernel_release: "6.12.0".to_owned(),
+        mark: 1,
+        mask: u32::MAX,
+    };
+    trace.schema.size = DATA as u32;
+    write!(out, "  {:22}  ", "decoder")?;
+    if let Err(error) = decoder.start(&trace) {
+        writeln!(out, "failed: {error}")?;
+        return Ok(false);
+    }
+    let mut batch = arbitrary_payloads();
+    let start = Instant::now();
+    decoder.decode(&mut batch);
+    let each = start.elapsed().as_nanos() / PAYLOADS as u128;
+    let report = decoder.finish();
+    match told.take().or_else(|| report.messages.first().cloned()) {
+        Some(failure) => {
+            writeln!(out, "failed at {} of {PAYLOADS} payloads: {failure}", report.failed)?;
+            Ok(false)
+        }
+        None => {
+            let names = batch.names.len();
+            writeln!(
+                out,
+                "ok: {PAYLOADS} payloads of arbitrary bytes, {names} names, {each} ns each"
+            )?;
+            Ok(true)
+        }
+    }
+}
+
+/// The same bytes in every run (xorshift64), the first payload zero: that is what a decoder sees without kernel code.
+fn arbitrary_payloads() -> Batch {
+    let mut batch = Batch::default();
+    batch.payload.resize(DATA, 0);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    while batch.payload.len() < PAYLOADS * DATA {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        batch.payload.extend_from_slice(&state.to_le_bytes());
+    }
+    batch.events = (0..PAYLOADS)
+        .map(|index| Event {
+            packet: 1,
+            skb: 1,
+            timestamp: index as u64,
+            entry_timestamp: 0,
+            function: 0,
+            cpu: 0,
+            kind: EventKind::Entry,
+            thread: 1,
+            payload_offset: (index * DATA) as u32,
+            payload_len: DATA as u32,
+            spare: 0,
+        })
+        .collect();
+    batch
 }
 
 /// What a plugin wrote.
