@@ -62,7 +62,7 @@ impl Code {
     /// Whether it takes events, and does not only make them richer.
     fn draws(&self) -> bool {
         match self {
-            Code::Wasm(component) => draws(component),
+            Code::Wasm(component) => component.exports().draws(),
             Code::Native(_) => true,
         }
     }
@@ -239,11 +239,6 @@ impl Plugins {
         }
         good
     }
-}
-
-/// Whether it takes events, and does not only make them richer.
-pub fn draws(component: &Component) -> bool {
-    component.exports().sink || component.exports().raw_sink
 }
 
 fn held(target: Target) -> anyhow::Result<Stream> {

@@ -122,6 +122,10 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
     let mut sinks = sinks(options, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
+        // A plugin that could not start, with no other sink beside it, has been told.
+        if sinks.failures().next().is_some() {
+            return Ok(Outcome::SinkFailed);
+        }
         bail!("nobody reads the output");
     }
     let _server = server.map(ProbeServer::serve).transpose()?;

@@ -62,6 +62,46 @@ fn a_plugin_of_the_first_version_says_what_it_is() {
 }
 
 #[test]
+fn installed_it_is_listed_and_found_by_its_name() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("ipft/plugins");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(fixture(), folder.join("complete.wasm")).unwrap();
+    fs::write(folder.join("broken.wasm"), b"no plugin").unwrap();
+    let ipft = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ipft"));
+        command.arg("plugin").args(arguments).env("XDG_DATA_HOME", data.path());
+        command.output().unwrap()
+    };
+    let list = ipft(&["list"]);
+    assert!(list.status.success(), "{}", text(&list.stderr));
+    let said = text(&list.stdout);
+    assert!(said.contains("complete  1.0.0  Brings kernel code"), "{said}");
+    assert!(
+        said.contains("broken    (cannot be used: it is no WebAssembly"),
+        "{said}"
+    );
+    let inspected = ipft(&["inspect", "complete"]);
+    let said = text(&inspected.stdout);
+    assert!(inspected.status.success(), "{said}{}", text(&inspected.stderr));
+    for line in [
+        "complete 1.0.0 (MIT OR Apache-2.0)",
+        "This ipft can run it.",
+        "  suffix=TEXT",
+        "  sink: draws",
+    ] {
+        assert!(said.lines().any(|each| each == line), "no '{line}' in {said}");
+    }
+    let unknown = ipft(&["inspect", "nothing"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(
+        text(&unknown.stderr).contains("no plugin 'nothing' is installed"),
+        "{}",
+        text(&unknown.stderr)
+    );
+}
+
+#[test]
 fn it_draws_every_trace_that_is_built_in() {
     let output = ipft(&["check", fixture().to_str().unwrap()]);
     assert!(

@@ -8,21 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ipft::plugin::inspect::inspect;
+use ipft_e2e::book::blocks;
 
 /// What the page's `trace.jsonl` is.
 const TRACE: &str = include_str!("../../tests/golden/graph.jsonl");
-
-/// A block of the page: what its fence says, and its text.
-struct Block {
-    tags: Vec<String>,
-    text: String,
-}
-
-impl Block {
-    fn has(&self, tag: &str) -> bool {
-        self.tags.iter().any(|each| each == tag)
-    }
-}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -30,30 +19,6 @@ fn root() -> PathBuf {
 
 fn page() -> String {
     fs::read_to_string(root().join("docs/src/plugin-authors.md")).unwrap()
-}
-
-fn blocks(page: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
-    for line in page.lines() {
-        let Some(fence) = line.strip_prefix("```") else {
-            if let Some(block) = &mut open {
-                block.text.push_str(line);
-                block.text.push('\n');
-            }
-            continue;
-        };
-        if let Some(block) = open.take() {
-            blocks.push(block);
-        } else {
-            open = Some(Block {
-                tags: fence.split(',').map(str::to_owned).collect(),
-                text: String::new(),
-            });
-        }
-    }
-    assert!(open.is_none(), "the last block of the page is not closed");
-    blocks
 }
 
 /// The steps for one language: commands, and what the page says they print, if it does.

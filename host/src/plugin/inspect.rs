@@ -154,6 +154,13 @@ pub enum Need {
     Random,
 }
 
+impl Exports {
+    /// Whether it takes events, and does not only make them richer.
+    pub fn draws(self) -> bool {
+        self.sink || self.raw_sink
+    }
+}
+
 impl Need {
     /// What it asks for, and what it gets.
     pub fn description(self) -> &'static str {

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use ipft_plugin::testing::{self, Recording};
 
+use super::convert;
 use super::replay::replay;
 use crate::cli::PluginFile;
-use crate::event::{Batch, Event, EventKind, Schema, Trace, Tracer};
+use crate::event::{Batch, Event, EventKind};
 use crate::extension::decode::{DATA, Decode};
 use crate::extension::wasm::WasmDecoder;
 use crate::plugin::inspect::Need;
@@ -55,7 +56,7 @@ pub(super) fn check(folders: &Folders, file: &PluginFile, out: &mut impl Write) 
     if component.exports().decoder {
         good &= check_decoder(&component, &file.grants, &values, out)?;
     }
-    if plugins::draws(&component) {
+    if component.exports().draws() {
         for recording in testing::traces() {
             good &= check_trace(&component, &file.grants, &values, &recording, out)?;
         }
@@ -105,17 +106,7 @@ fn check_decoder(
     let log = plugins::log(&component.description().name, true);
     let decoder = component.decoder(grants, values.clone(), log)?;
     let mut decoder = WasmDecoder::new(decoder, Box::new(tell));
-    let mut trace = Trace {
-        tracer: Tracer::Function,
-        backend: "kprobe-multi".to_owned(),
-        functions: Vec::new(),
-        schema: Schema::default(),
-        clock_offset: 0,
-        command_line: Vec::new(),
-        kernel_release: "6.12.0".to_owned(),
-        mark: 1,
-        mask: u32::MAX,
-    };
+    let mut trace = convert::trace(&ipft_plugin::Trace::default());
     trace.schema.size = DATA as u32;
     write!(out, "  {:22}  ", "decoder")?;
     if let Err(error) = decoder.start(&trace) {

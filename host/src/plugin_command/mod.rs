@@ -15,8 +15,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::PluginCommand;
-use crate::plugin::{Folders, Language, Stream, new, pack};
-use crate::plugins;
+use crate::plugin::{Folders, Language, Stream, inspect as inspection, new, pack};
 
 /// Does what was asked for. `false` if it found something wrong, which it has told already.
 pub fn run(command: &PluginCommand, out: &mut impl Write) -> anyhow::Result<bool> {
@@ -38,17 +37,14 @@ fn list(folders: &Folders, out: &mut impl Write) -> anyhow::Result<()> {
         eprintln!("No plugin is installed. A FILE.wasm in {} is.", paths.join(" or "));
         return Ok(());
     }
-    let width = installed
-        .iter()
-        .map(|plugin| plugin.name.chars().count())
-        .max()
-        .unwrap_or_default();
-    for plugin in &installed {
-        let said = match (&plugin.hidden_by, inspect::one_line(&plugin.path)) {
-            (Some(other), _) => format!("(not used: {} comes first)", other.display()),
-            (None, said) => said,
+    let names: Vec<String> = (installed.iter().map(|plugin| plugin.name.escape_debug().to_string())).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+    for (plugin, name) in installed.iter().zip(&names) {
+        let said = match &plugin.hidden_by {
+            Some(other) => format!("(not used: {} comes first)", other.display()),
+            None => inspect::one_line(&plugin.path),
         };
-        writeln!(out, "{:width$}  {said}", plugin.name.escape_debug())?;
+        writeln!(out, "{name:width$}  {said}")?;
     }
     Ok(out.flush()?)
 }
@@ -63,7 +59,7 @@ fn begin(dir: &Path, language: Language, name: &str) -> anyhow::Result<()> {
 }
 
 fn describe(path: &Path, description: &Path, out: &Path) -> anyhow::Result<()> {
-    let (_, component) = plugins::read(&Folders::new(Vec::new()), &explicit(path))?;
+    let component = inspection::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let json = fs::read(description).with_context(|| format!("cannot read {}", description.display()))?;
     let packed = pack::pack(&component, &json).with_context(|| format!("cannot pack {}", path.display()))?;
     let written = Stream::file(out).and_then(|mut stream| {
@@ -71,13 +67,4 @@ fn describe(path: &Path, description: &Path, out: &Path) -> anyhow::Result<()> {
         stream.complete()
     });
     written.with_context(|| format!("cannot write {}", out.display()))
-}
-
-/// A word that can only be a path, as no installed plugin is meant.
-fn explicit(path: &Path) -> std::path::PathBuf {
-    if path.components().count() == 1 {
-        Path::new(".").join(path)
-    } else {
-        path.to_owned()
-    }
 }

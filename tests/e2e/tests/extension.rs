@@ -240,42 +240,7 @@ fn nothing_is_left_behind(kernel: Kernel) {
     assert!(!files.lines().any(|name| name.starts_with("ipft-")), "{files}");
 }
 
-/// A test of the same name for every kernel. Those of one property stand together, so that tests which run at the same
-/// time ask for different guests.
-macro_rules! on_every_kernel {
-    ($($property:ident),+ $(,)?) => {
-        $(mod $property {
-            use xtask::kernel::Kernel;
-
-            #[test]
-            fn on_5_10() {
-                super::$property(Kernel::V5_10);
-            }
-
-            #[test]
-            fn on_6_1() {
-                super::$property(Kernel::V6_1);
-            }
-
-            #[test]
-            fn on_6_12() {
-                super::$property(Kernel::V6_12);
-            }
-
-            #[test]
-            fn on_6_18() {
-                super::$property(Kernel::V6_18);
-            }
-
-            #[test]
-            fn on_7_2() {
-                super::$property(Kernel::V7_2);
-            }
-        })+
-    };
-}
-
-on_every_kernel!(
+ipft_e2e::on_every_kernel!(
     a_file_name_is_a_name,
     all_kinds_show_the_same_numbers_in_all_outputs,
     entries_have_fields_in_a_graph_and_returns_have_none,

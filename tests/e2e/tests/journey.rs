@@ -314,42 +314,7 @@ fn json_lines_keep_to_their_schema(kernel: Kernel) {
     faults.none();
 }
 
-/// A test of the same name for every kernel. Those of one property stand together, so that tests which run at the same
-/// time ask for different guests.
-macro_rules! on_every_kernel {
-    ($($property:ident),+ $(,)?) => {
-        $(mod $property {
-            use xtask::kernel::Kernel;
-
-            #[test]
-            fn on_5_10() {
-                super::$property(Kernel::V5_10);
-            }
-
-            #[test]
-            fn on_6_1() {
-                super::$property(Kernel::V6_1);
-            }
-
-            #[test]
-            fn on_6_12() {
-                super::$property(Kernel::V6_12);
-            }
-
-            #[test]
-            fn on_6_18() {
-                super::$property(Kernel::V6_18);
-            }
-
-            #[test]
-            fn on_7_2() {
-                super::$property(Kernel::V7_2);
-            }
-        })+
-    };
-}
-
-on_every_kernel!(
+ipft_e2e::on_every_kernel!(
     a_ping_takes_its_known_path,
     all_outputs_show_the_same_events,
     backends_that_the_kernel_lacks_are_refused,

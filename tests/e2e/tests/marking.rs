@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ipft_e2e::book::{Block, blocks};
 use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Kind, Recording};
 use xtask::kernel::Kernel;
@@ -20,45 +21,9 @@ const SENT_ANY: &str = "dev_hard_start_xmit";
 
 const KERNELS: [Kernel; 2] = [Kernel::V5_10, Kernel::V6_12];
 
-/// A block of the page: what its fence says, and its text.
-struct Block {
-    tags: Vec<String>,
-    text: String,
-}
-
-impl Block {
-    fn has(&self, tag: &str) -> bool {
-        self.tags.iter().any(|each| each == tag)
-    }
-}
-
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/marking.md");
     fs::read_to_string(path).unwrap()
-}
-
-fn blocks(page: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
-    for line in page.lines() {
-        let Some(fence) = line.strip_prefix("```") else {
-            if let Some(block) = &mut open {
-                block.text.push_str(line);
-                block.text.push('\n');
-            }
-            continue;
-        };
-        if let Some(block) = open.take() {
-            blocks.push(block);
-        } else {
-            open = Some(Block {
-                tags: fence.split(',').map(str::to_owned).collect(),
-                text: String::new(),
-            });
-        }
-    }
-    assert!(open.is_none(), "the last block of the page is not closed");
-    blocks
 }
 
 fn recipes(page: &str) -> Vec<Block> {

@@ -3,6 +3,8 @@
 //! The header is the definition; a test compares every size and offset here with it. No panic leaves a function that the
 //! host calls: it ends the plugin with an error, as it does on WebAssembly.
 
+mod records;
+
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,117 +12,12 @@ use std::ptr;
 use std::rc::Rc;
 
 use crate::event::Event;
-use crate::trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
+use crate::trace::Function;
 use crate::{Driver, Level, Options, Output, Plugin, set_logger};
+use records::*;
 
 /// `IPFT_PLUGIN_VERSION`.
 const VERSION: u32 = 0x00_01_00;
-
-/// `struct ipft_text`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct Text {
-    data: *const u8,
-    len: u64,
-}
-
-/// A pointer and a count, as the structs have them side by side.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct List<T> {
-    data: *const T,
-    len: u64,
-}
-
-/// `struct ipft_fact`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FactRecord {
-    name: Text,
-    value: Text,
-}
-
-/// `struct ipft_function`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FunctionRecord {
-    name: Text,
-    module: Text,
-    address: u64,
-}
-
-/// `struct ipft_member`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct MemberRecord {
-    name: Text,
-    value: u64,
-}
-
-/// `struct ipft_field`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FieldRecord {
-    name: Text,
-    offset: u32,
-    size: u32,
-    bit_offset: u32,
-    bit_width: u32,
-    kind: Text,
-    format: Text,
-    members: List<MemberRecord>,
-}
-
-/// `struct ipft_trace`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct TraceRecord {
-    struct_size: u32,
-    payload_size: u32,
-    tracer: Text,
-    backend: Text,
-    fields: List<FieldRecord>,
-    encoding: Text,
-    clock_offset: i64,
-    command_line: List<Text>,
-    kernel_release: Text,
-    mark: u32,
-    mask: u32,
-    more: List<FactRecord>,
-}
-
-/// `struct ipft_loss`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct LossRecord {
-    kind: Text,
-    count: u64,
-    cpu: u32,
-    has_cpu: u32,
-}
-
-/// `struct ipft_skipped`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct SkippedRecord {
-    name: Text,
-    module: Text,
-    reason: Text,
-}
-
-/// `struct ipft_summary`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct SummaryRecord {
-    struct_size: u32,
-    attached: u32,
-    events: u64,
-    packets: u64,
-    missed: u64,
-    losses: List<LossRecord>,
-    skipped: List<SkippedRecord>,
-    more: List<FactRecord>,
-}
 
 /// `struct ipft_host`.
 #[derive(Clone, Copy)]
@@ -360,120 +257,6 @@ unsafe fn of_instance<'a, P: Plugin>(instance: *mut c_void) -> Option<&'a mut In
     unsafe { instance.cast::<Instance<P>>().as_mut() }
 }
 
-/// # Safety
-///
-/// There are so many items, or none; they stay as they are while they are borrowed.
-unsafe fn slice<'a, T>(data: *const T, len: u64) -> &'a [T] {
-    if data.is_null() || len == 0 {
-        return &[];
-    }
-    // SAFETY: the caller's. Plugins have 64 bits, so that no length is cut.
-    unsafe { std::slice::from_raw_parts(data, len as usize) }
-}
-
-/// # Safety
-///
-/// As for [`slice`].
-unsafe fn text(text: Text) -> String {
-    // SAFETY: the caller's.
-    String::from_utf8_lossy(unsafe { slice(text.data, text.len) }).into_owned()
-}
-
-/// # Safety
-///
-/// As for [`slice`]; so are the texts.
-unsafe fn of_facts(facts: *const FactRecord, count: u64) -> Vec<(String, String)> {
-    // SAFETY: the caller's.
-    let facts = unsafe { slice(facts, count) };
-    // SAFETY: the caller's.
-    let fact = |fact: &FactRecord| unsafe { (text(fact.name), text(fact.value)) };
-    facts.iter().map(fact).collect()
-}
-
-/// # Safety
-///
-/// As for [`slice`], for everything in it.
-unsafe fn of_trace(record: &TraceRecord) -> Trace {
-    // SAFETY: the caller's; so is everything in here.
-    unsafe {
-        let fields = slice(record.fields.data, record.fields.len);
-        let command_line = slice(record.command_line.data, record.command_line.len);
-        Trace {
-            tracer: text(record.tracer),
-            backend: text(record.backend),
-            fields: fields.iter().map(|field| of_field(field)).collect(),
-            payload_size: record.payload_size,
-            encoding: match text(record.encoding).as_str() {
-                "fixed" => Encoding::Fixed,
-                "tagged" => Encoding::Tagged,
-                _ => Encoding::Unknown,
-            },
-            clock_offset: record.clock_offset,
-            command_line: command_line.iter().map(|word| text(*word)).collect(),
-            kernel_release: text(record.kernel_release),
-            mark: record.mark,
-            mask: record.mask,
-            more: of_facts(record.more.data, record.more.len),
-            functions: Vec::new(),
-            names: Vec::new(),
-        }
-    }
-}
-
-/// # Safety
-///
-/// As for [`of_trace`].
-unsafe fn of_field(record: &FieldRecord) -> Field {
-    // SAFETY: the caller's; so is everything in here.
-    unsafe {
-        let members = slice(record.members.data, record.members.len);
-        let member = |member: &MemberRecord| Member {
-            name: text(member.name),
-            value: member.value,
-        };
-        Field {
-            name: text(record.name),
-            offset: record.offset,
-            size: record.size,
-            bit_offset: record.bit_offset,
-            bit_width: record.bit_width,
-            kind: Kind::named(&text(record.kind)),
-            format: Format::named(&text(record.format)),
-            members: members.iter().map(member).collect(),
-        }
-    }
-}
-
-/// # Safety
-///
-/// As for [`of_trace`].
-unsafe fn of_summary(record: &SummaryRecord) -> Summary {
-    // SAFETY: the caller's; so is everything in here.
-    unsafe {
-        let losses = slice(record.losses.data, record.losses.len);
-        let skipped = slice(record.skipped.data, record.skipped.len);
-        let loss = |loss: &LossRecord| Loss {
-            kind: text(loss.kind),
-            cpu: (loss.has_cpu != 0).then_some(loss.cpu),
-            count: loss.count,
-        };
-        let skip = |skipped: &SkippedRecord| Skipped {
-            name: text(skipped.name),
-            module: text(skipped.module),
-            reason: text(skipped.reason),
-        };
-        Summary {
-            events: record.events,
-            packets: record.packets,
-            losses: losses.iter().map(loss).collect(),
-            missed: record.missed,
-            attached: record.attached,
-            skipped: skipped.iter().map(skip).collect(),
-            more: of_facts(record.more.data, record.more.len),
-        }
-    }
-}
-
 fn number(level: Level) -> u32 {
     match level {
         Level::Error => 0,
@@ -492,6 +275,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::trace::{Summary, Trace};
 
     fn size_of_field<T, F>(_: impl Fn(&T) -> &F) -> usize {
         size_of::<F>()
