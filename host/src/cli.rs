@@ -49,12 +49,8 @@ pub struct Options {
     pub mask: u32,
     /// Entries only, or entries and returns.
     pub tracer: Tracer,
-    /// How the result is written.
-    pub output: Output,
-    /// The user asked for that output, and not only got the default.
-    pub output_given: bool,
-    /// Who else draws the result.
-    pub plugins: Vec<PluginFile>,
+    /// Who draws the result.
+    pub drawing: Drawing,
     /// Which of the functions are wanted.
     pub filter: Filter,
     /// What more is wanted of each packet.
@@ -69,6 +65,24 @@ pub struct Options {
     pub probe_server: Option<SocketAddr>,
     /// Say what is done, and which functions were skipped and why.
     pub verbose: bool,
+}
+
+/// What becomes of the events, whether they happen now or were recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawing {
+    /// How the result is written.
+    pub output: Output,
+    /// The user asked for that output, and not only got the default.
+    pub output_given: bool,
+    /// Who else draws the result.
+    pub plugins: Vec<PluginFile>,
+}
+
+impl Drawing {
+    /// What ipft itself writes to stdout, if the user asked for it: plugins go elsewhere then.
+    pub fn own_output(&self) -> Option<Output> {
+        self.output_given.then_some(self.output)
+    }
 }
 
 /// A plugin, and what it may do.

@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod doctor;
+pub mod drawing;
 pub mod event;
 pub mod extension;
 pub mod kernel;

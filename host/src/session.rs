@@ -2,12 +2,14 @@
 //! hands everything to the sinks. This is where the rooms meet; each of them knows nothing of the others.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::cli::{self, BackendName, ExtensionFile, Options};
-use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, SkippedFunction, Summary, Trace, Tracer};
+use crate::drawing;
+use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, Progress, SkippedFunction, Summary, Trace, Tracer};
 use crate::extension::Extension;
 use crate::extension::lua::Print;
 use crate::kernel::{self, Candidate, Root, checks};
@@ -15,12 +17,15 @@ use crate::plugins::Plugins;
 use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
 use crate::probe_server::ProbeServer;
 use crate::signals::Signals;
-use crate::sink::{Aggregate, Counter, Destination, Flow, Json, Jsonl, Sinks};
+use crate::sink::{Flow, Sinks};
 use crate::stream::{AddressTable, Decoder, FunctionIds, PerfBuffer, PerfOptions, RingBuffer, Source};
 
 /// How long events may lie in the buffer before they are looked at. The programs wake the reader earlier when many
 /// come at once.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How often the sinks are told how the trace is going.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Batches that are read after a signal at most: some times what the largest buffer holds.
 const LAST_ROUNDS: u32 = 16384;
@@ -88,7 +93,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     }
     let signals = Signals::install().context("cannot listen for signals")?;
     let server = options.probe_server.map(ProbeServer::bind).transpose()?;
-    let mut plugins = Plugins::load(&options.plugins, own_output(options), options.verbose)?;
+    let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options);
@@ -120,7 +125,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         decoder.start(&trace).map_err(anyhow::Error::msg)?;
     }
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
-    let mut sinks = sinks(options, &mut plugins)?;
+    let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
         // A plugin that could not start, with no other sink beside it, has been told.
         if sinks.failures().next().is_some() {
@@ -131,7 +136,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let _server = server.map(ProbeServer::serve).transpose()?;
     eprintln!("Trace ready!");
 
-    let result = reader.run(&signals, &mut sinks);
+    let result = reader.run(&signals, &mut sinks, &mut || attachment.losses());
     let mut losses = attachment.losses();
     losses.extend(reader.losses());
     let summary = Summary {
@@ -183,11 +188,6 @@ fn buffer(options: &Options) -> Buffer {
     }
 }
 
-/// What ipft itself writes to stdout, if the user asked for it: plugins go elsewhere then.
-fn own_output(options: &Options) -> Option<cli::Output> {
-    options.output_given.then_some(options.output)
-}
-
 fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signals) -> anyhow::Result<Extension> {
     if let Some(extension) = plugins.extension(root)? {
         if options.extension.is_some() {
@@ -195,7 +195,7 @@ fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signal
         }
         return Ok(extension);
     }
-    let print = match options.output {
+    let print = match options.drawing.output {
         cli::Output::Aggregate => Print::Stdout,
         cli::Output::Json | cli::Output::Jsonl => Print::Stderr,
     };
@@ -300,29 +300,6 @@ fn report_losses(summary: &Summary) {
     }
 }
 
-fn sinks(options: &Options, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
-    let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
-    if plugins.draw() && own_output(options).is_none() {
-        plugins.add_to(&mut sinks)?;
-        return Ok(sinks);
-    }
-    let stdout = io::stdout();
-    match options.output {
-        cli::Output::Aggregate => {
-            let counter = Counter::on_stderr();
-            sinks.add(
-                "stdout",
-                Destination::Stdout,
-                Box::new(Aggregate::new(stdout).with_counter(counter)),
-            );
-        }
-        cli::Output::Json => sinks.add("stdout", Destination::Stdout, Box::new(Json::new(stdout))),
-        cli::Output::Jsonl => sinks.add("stdout", Destination::Stdout, Box::new(Jsonl::new(stdout))),
-    }
-    plugins.add_to(&mut sinks)?;
-    Ok(sinks)
-}
-
 /// Reads events and passes them on.
 struct Reader<'a> {
     source: Box<dyn Source + 'a>,
@@ -373,7 +350,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Until a signal, or until nobody wants the events any more.
-    fn run(&mut self, signals: &Signals, sinks: &mut Sinks) -> anyhow::Result<()> {
+    fn run(
+        &mut self,
+        signals: &Signals,
+        sinks: &mut Sinks,
+        losses: &mut dyn FnMut() -> Vec<Loss>,
+    ) -> anyhow::Result<()> {
+        let mut told = Instant::now();
         loop {
             let stopping = signals.stop_requested();
             // What was in the buffer when the signal came is part of the trace; what comes meanwhile is not, or a
@@ -393,13 +376,24 @@ impl<'a> Reader<'a> {
             if stopping {
                 return Ok(());
             }
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                let mut progress = Progress {
+                    timestamp: monotonic(),
+                    losses: losses(),
+                };
+                progress.losses.extend(self.losses());
+                if sinks.progress(&progress) == Flow::Stop {
+                    return Ok(());
+                }
+            }
             self.source.wait(signals.fd(), PATIENCE)?;
         }
     }
 
     /// Hands the batch to the sinks.
     fn pass_on(&mut self, sinks: &mut Sinks) -> Flow {
-        if self.batch.events.is_empty() {
+        if self.batch.is_empty() {
             return Flow::Continue;
         }
         if let Some(calls) = &mut self.calls {
@@ -432,12 +426,17 @@ fn kernel_release() -> String {
 
 /// Nanoseconds from `CLOCK_MONOTONIC`'s zero to 1970.
 fn clock_offset() -> i64 {
-    use rustix::time::{ClockId, clock_gettime};
-    let nanoseconds = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec * 1_000_000_000 + time.tv_nsec
-    };
     nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Monotonic)
+}
+
+/// The time as events have it.
+fn monotonic() -> u64 {
+    nanoseconds(ClockId::Monotonic).unsigned_abs()
+}
+
+fn nanoseconds(clock: ClockId) -> i64 {
+    let time = clock_gettime(clock);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
 /// Locked memory (which BPF maps are counted as before 5.11) and open files (one or two per function) without limit,

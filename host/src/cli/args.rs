@@ -14,7 +14,7 @@ use regex::Regex;
 use super::number::{self, Show};
 use super::plugins::{self, PluginArgs};
 use super::{
-    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
+    BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
     UsageError,
 };
 use crate::event::Tracer;
@@ -152,17 +152,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "WHAT", help_heading = WHAT)]
     r#gen: Option<GenerateArg>,
 
-    /// How to write the result
-    #[arg(short, long, value_name = "OUTPUT", default_value = "aggregate", help_heading = HOW)]
-    output: OutputArg,
-
-    /// Let a plugin draw the result: a file, or the name of one that is installed
-    ///
-    /// May be repeated. Without -o, a plugin takes the place of ipft's own output.
-    /// 'ipft plugin list' shows what is installed. FILE.wasm runs in a sandbox;
-    /// FILE.so is native code, which does what it likes.
-    #[arg(long, value_name = "PLUGIN", help_heading = HOW)]
-    plugin: Vec<PathBuf>,
+    #[command(flatten)]
+    drawing: DrawArgs,
 
     /// Attach in this way, not in the cheapest that works
     ///
@@ -240,11 +231,42 @@ pub(super) struct Args {
     )]
     probe_server_address: IpAddr,
 
-    #[command(flatten)]
-    plugin_args: PluginArgs,
-
     #[command(subcommand)]
     pub(super) command: Option<Subcommand>,
+}
+
+/// What becomes of the events, as both `ipft -m` and `ipft replay` take it.
+#[derive(Debug, clap::Args)]
+pub(super) struct DrawArgs {
+    /// How to write the result
+    #[arg(short, long, value_name = "OUTPUT", default_value = "aggregate", help_heading = HOW)]
+    output: OutputArg,
+
+    /// Let a plugin draw the result: a file, or the name of one that is installed
+    ///
+    /// May be repeated. Without -o, a plugin takes the place of ipft's own output.
+    /// 'ipft plugin list' shows what is installed. FILE.wasm runs in a sandbox;
+    /// FILE.so is native code, which does what it likes.
+    #[arg(long, value_name = "PLUGIN", help_heading = HOW)]
+    plugin: Vec<PathBuf>,
+
+    #[command(flatten)]
+    plugin_args: PluginArgs,
+}
+
+impl DrawArgs {
+    /// The step out of clap's world. `matches` are those of the command that the options belong to.
+    pub(super) fn into_drawing(self, matches: &ArgMatches) -> Result<Drawing, UsageError> {
+        Ok(Drawing {
+            output: match self.output {
+                OutputArg::Aggregate => Output::Aggregate,
+                OutputArg::Json => Output::Json,
+                OutputArg::Jsonl => Output::Jsonl,
+            },
+            output_given: matches.value_source("output") == Some(ValueSource::CommandLine),
+            plugins: plugins::with_grants(matches, &self.plugin)?,
+        })
+    }
 }
 
 const WHAT: &str = "What to trace";
@@ -518,13 +540,7 @@ impl Args {
             mark: mark & self.mask,
             mask: self.mask,
             tracer,
-            output: match self.output {
-                OutputArg::Aggregate => Output::Aggregate,
-                OutputArg::Json => Output::Json,
-                OutputArg::Jsonl => Output::Jsonl,
-            },
-            output_given: matches.value_source("output") == Some(ValueSource::CommandLine),
-            plugins: plugins::with_grants(matches, &self.plugin)?,
+            drawing: self.drawing.into_drawing(matches)?,
             filter,
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
             backend,

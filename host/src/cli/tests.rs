@@ -39,7 +39,7 @@ fn only_the_mark_is_needed_and_the_old_defaults_hold() {
     let options = options(&["-m", "0xdeadbeef"]);
     assert_eq!((options.mark, options.mask), (0xdead_beef, 0xffff_ffff));
     assert_eq!(options.tracer, Tracer::Function);
-    assert_eq!(options.output, Output::Aggregate);
+    assert_eq!(options.drawing.output, Output::Aggregate);
     assert_eq!(options.backend, None);
     assert!(options.filter.matches("ip_rcv", "vmlinux"));
     assert_eq!(
@@ -92,7 +92,7 @@ fn every_flag_reaches_its_option() {
         "the mark is compared after masking"
     );
     assert_eq!(options.tracer, Tracer::FunctionGraph);
-    assert_eq!(options.output, Output::Jsonl);
+    assert_eq!(options.drawing.output, Output::Jsonl);
     assert!(options.filter.matches("ip_rcv", "vmlinux"));
     assert!(!options.filter.matches("__ip_rcv", "vmlinux"));
     assert!(!options.filter.matches("ip_rcv", "nf_conntrack"));
@@ -108,7 +108,7 @@ fn short_options_may_carry_their_value_and_be_joined() {
     let options = options(&["-vm0x1", "-tfunction_graph", "-ojson", "-rtcp", "-bkprobe"]);
     assert_eq!(options.mark, 1);
     assert_eq!(options.tracer, Tracer::FunctionGraph);
-    assert_eq!(options.output, Output::Json);
+    assert_eq!(options.drawing.output, Output::Json);
     assert_eq!(options.backend, Some(BackendName::Kprobe));
     assert!(options.verbose && options.filter.matches("tcp_v4_rcv", "vmlinux"));
 }
@@ -368,7 +368,7 @@ fn the_book_shows_the_help_as_it_is() {
 }
 
 fn plugins(line: &[&str]) -> Vec<PluginFile> {
-    options(&[&["-m", "1"], line].concat()).plugins
+    options(&[&["-m", "1"], line].concat()).drawing.plugins
 }
 
 fn plugin_error(line: &[&str]) -> String {
@@ -480,8 +480,8 @@ fn wrong_grants_are_told_with_what_would_be_right() {
 
 #[test]
 fn ipfts_own_output_is_told_apart_from_its_default() {
-    assert!(!options(&["-m", "1"]).output_given);
-    assert!(options(&["-m", "1", "-o", "aggregate"]).output_given);
+    assert!(!options(&["-m", "1"]).drawing.output_given);
+    assert!(options(&["-m", "1", "-o", "aggregate"]).drawing.output_given);
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod value;
 
 pub use calls::{MAX_DEPTH, OpenCalls, Pairing};
 pub use schema::{Bits, Encoding, EnumMember, Field, FieldFormat, FieldType, Schema};
-pub use trace::{Function, Loss, LossKind, SkippedFunction, Summary, Trace, Tracer};
+pub use trace::{Function, Loss, LossKind, Progress, SkippedFunction, Summary, Trace, Tracer};
 pub use value::{MAX_TAGGED, Value, Values};
 
 /// Whether an event is a function's entry or its return.
@@ -94,6 +94,33 @@ impl Event {
     }
 }
 
+/// The first bytes of a packet, as they were when it was first seen. Only traces that were asked for them have any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// As [`Event::packet`].
+    pub packet: u64,
+    /// As [`Event::timestamp`] of its first event.
+    pub timestamp: u64,
+    /// What the bytes begin with.
+    pub link: Link,
+    /// How many bytes the packet had from there on, of which these are the first.
+    pub length: u32,
+    /// First of the bytes in [`Batch::captured`].
+    pub offset: u32,
+    /// How many there are.
+    pub captured_len: u32,
+}
+
+/// What the first byte of a [`Capture`] belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Link {
+    /// An Ethernet header.
+    Ethernet = 0,
+    /// An IPv4 or IPv6 header, which its first four bits tell apart.
+    Ip = 1,
+}
+
 /// Events as they travel: in the order in which the stream delivered them, which within one packet is the order of
 /// time.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +131,10 @@ pub struct Batch {
     pub payload: Vec<u8>,
     /// The names of tagged values. There is one list for the whole trace, and names are only ever added at its end.
     pub names: Vec<String>,
+    /// The first bytes of packets that were first seen in this batch.
+    pub captures: Vec<Capture>,
+    /// Bytes of all captures; each names its range.
+    pub captured: Vec<u8>,
 }
 
 impl Batch {
@@ -115,9 +146,24 @@ impl Batch {
             .unwrap_or_default()
     }
 
-    /// Forgets the events, and keeps the memory and the names.
+    /// The bytes of one of this batch's captures; empty if the range is out of it.
+    pub fn bytes_of(&self, capture: &Capture) -> &[u8] {
+        let start = capture.offset as usize;
+        self.captured
+            .get(start..start + capture.captured_len as usize)
+            .unwrap_or_default()
+    }
+
+    /// Whether it holds nothing that a sink could want.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.captures.is_empty()
+    }
+
+    /// Forgets the events and captures, and keeps the memory and the names.
     pub fn clear(&mut self) {
         self.events.clear();
         self.payload.clear();
+        self.captures.clear();
+        self.captured.clear();
     }
 }

@@ -105,6 +105,15 @@ pub struct Loss {
     pub count: u64,
 }
 
+/// How a trace that goes on is going.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub timestamp: u64,
+    /// All events lost so far, by way and CPU.
+    pub losses: Vec<Loss>,
+}
+
 /// A function that was wanted and is not traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkippedFunction {

@@ -38,6 +38,7 @@ pub(super) fn batch(events: &[sdk::Event], payload: &[u8], names: &[String]) -> 
         events: events.iter().map(event).collect(),
         payload: payload.to_vec(),
         names: names.to_vec(),
+        ..Batch::default()
     }
 }
 

@@ -33,7 +33,7 @@ pub use sinks::{Destination, Flow, Report, Sinks};
 pub use stream::Log;
 pub use worker::{PluginSink, Usage};
 
-use crate::event::{Batch, Summary, Trace};
+use crate::event::{Batch, Progress, Summary, Trace};
 
 /// What a sink could not do.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +73,18 @@ impl From<std::io::Error> for SinkError {
     }
 }
 
-/// A consumer of one trace. The calls come in this order: `start` once, `events` any number of times, `finish` once.
+/// A consumer of one trace. The calls come in this order: `start` once, `events` and `progress` any number of times,
+/// `finish` once.
 pub trait Sink {
     /// The trace is about to deliver events.
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError>;
     /// Events happened. Within one packet they come in order of time.
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError>;
+    /// The trace goes on: about once a second, also while nothing happens. For sinks that must not wait for the end;
+    /// what is drawn must not depend on it, since a recording that is replayed does not tell.
+    fn progress(&mut self, _progress: &Progress) -> Result<(), SinkError> {
+        Ok(())
+    }
     /// The trace has ended; nothing follows.
     fn finish(&mut self, summary: &Summary) -> Result<(), SinkError>;
 }

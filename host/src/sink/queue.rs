@@ -188,8 +188,11 @@ mod tests {
             for slice in events.chunks_mut(size) {
                 let payload = cut(slice, &pending.batch.payload).to_vec();
                 let events = slice.to_vec();
-                let names = Vec::new();
-                found.extend(payloads(&Batch { events, payload, names }));
+                found.extend(payloads(&Batch {
+                    events,
+                    payload,
+                    ..Batch::default()
+                }));
             }
             assert_eq!(found, expected, "{size}");
         }

@@ -1,7 +1,7 @@
 //! Several sinks at once, none of which can harm the others.
 
 use super::{Sink, SinkError};
-use crate::event::{Batch, Summary, Trace};
+use crate::event::{Batch, Progress, Summary, Trace};
 
 /// Whether a run should go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,11 @@ impl Sinks {
     /// Passes a batch on to all that have not failed.
     pub fn events(&mut self, batch: &Batch) -> Flow {
         self.each(|sink| sink.events(batch))
+    }
+
+    /// Passes the progress on to all that have not failed.
+    pub fn progress(&mut self, progress: &Progress) -> Flow {
+        self.each(|sink| sink.progress(progress))
     }
 
     /// Passes the end on to all that have not failed.
