@@ -11,10 +11,11 @@
 //! when none is named.
 
 use std::hint::black_box;
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::time::Instant;
 
 use ipft::event::*;
+use ipft::recording::{Content, Input, Reader, Writer};
 use ipft::sink::*;
 
 /// Events in a batch, as the stream makes them.
@@ -78,6 +79,10 @@ const SCENARIOS: &[Scenario] = &[
     ("aggregate-fields-print", |events| {
         print(Aggregate::new(Nowhere), Tracer::Function, 4, events)
     }),
+    ("record", |events| record(Tracer::Function, events)),
+    ("record-graph", |events| record(Tracer::FunctionGraph, events)),
+    ("replay", |events| replay(Tracer::Function, events)),
+    ("replay-graph", |events| replay(Tracer::FunctionGraph, events)),
     ("pair", |events| {
         let mut source = Source::new(Tracer::FunctionGraph, 0);
         let mut calls = OpenCalls::default();
@@ -106,6 +111,42 @@ fn print(mut sink: impl Sink, tracer: Tracer, fields: u32, events: usize) -> f64
     sink.start(&source.trace).unwrap();
     source.run(events, |batch| sink.events(batch).unwrap());
     measured(|| sink.finish(&Summary::default()).unwrap())
+}
+
+/// The events into a recording that goes nowhere.
+fn record(tracer: Tracer, events: usize) -> f64 {
+    let mut source = Source::new(tracer, 0);
+    let mut writer = Writer::new(Nowhere, &source.trace, 1).unwrap();
+    let empty = writer.position();
+    let mut took = 0.0;
+    source.run(events, |batch| took += measured(|| writer.push(batch).unwrap()));
+    took += measured(|| writer.close_block().unwrap());
+    let size = (writer.position() - empty) as f64 / events as f64;
+    eprintln!("{size:.2} bytes on disk an event");
+    took
+}
+
+/// The events out of a recording in memory, into a sink that ignores them.
+fn replay(tracer: Tracer, events: usize) -> f64 {
+    let mut source = Source::new(tracer, 0);
+    let mut file = Vec::new();
+    let mut writer = Writer::new(&mut file, &source.trace, 1).unwrap();
+    source.run(events, |batch| writer.push(batch).unwrap());
+    writer.finish(&Summary::default()).unwrap();
+    drop(writer);
+    let mut reader = Reader::open(Input::Stream(Box::new(Cursor::new(file)))).unwrap();
+    let mut batch = Batch::default();
+    let mut count = 0;
+    let took = measured(|| {
+        while let Some(content) = reader.next(|_| true).unwrap() {
+            while matches!(content, Content::Events) && reader.fill(&mut batch, BATCH) {
+                count += black_box(&batch).events.len();
+                batch.clear();
+            }
+        }
+    });
+    assert_eq!(count, events);
+    took
 }
 
 /// The frame that callgrind looks for.

@@ -7,6 +7,7 @@
 mod args;
 mod number;
 mod plugins;
+mod replay;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -28,6 +29,8 @@ pub const EXIT_USAGE: u8 = 2;
 pub enum Command {
     /// Trace packets.
     Trace(Options),
+    /// Draw what was recorded (`ipft replay`).
+    Replay(ReplayOptions),
     /// List the functions that can be traced (`-l`).
     List(ListOptions),
     /// Print what the author of an extension starts from (`--gen`).
@@ -67,6 +70,61 @@ pub struct Options {
     pub verbose: bool,
 }
 
+/// What to draw of which recording, and how.
+#[derive(Clone, Debug)]
+pub struct ReplayOptions {
+    /// The files, in any order; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// Only say what is in them.
+    pub info: bool,
+    /// Who draws.
+    pub drawing: Drawing,
+    /// What is drawn.
+    pub selection: Selection,
+    /// What makes fields of the recorded bytes.
+    pub extension: Option<ExtensionFile>,
+    /// Say more.
+    pub verbose: bool,
+}
+
+/// Which events of a recording are wanted: those that meet all conditions.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Only of these packets; of all if there are none.
+    pub packets: Vec<u64>,
+    /// Only in these functions.
+    pub filter: Filter,
+    /// Not before this.
+    pub from: Option<Moment>,
+    /// Not after this.
+    pub to: Option<Moment>,
+    /// The first so many that meet the other conditions.
+    pub limit: Option<u64>,
+}
+
+impl Selection {
+    /// Whether everything is wanted.
+    pub fn is_all(&self) -> bool {
+        self.packets.is_empty()
+            && self.filter.function.is_none()
+            && self.filter.module.is_none()
+            && self.from.is_none()
+            && self.to.is_none()
+            && self.limit.is_none()
+    }
+}
+
+/// A moment of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// As outputs show it: nanoseconds since the machine started.
+    Timestamp(u64),
+    /// Nanoseconds after the first event.
+    Since(u64),
+    /// Nanoseconds since 1970 (UTC).
+    Wall(i64),
+}
+
 /// What becomes of the events, whether they happen now or were recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drawing {
@@ -76,12 +134,30 @@ pub struct Drawing {
     pub output_given: bool,
     /// Who else draws the result.
     pub plugins: Vec<PluginFile>,
+    /// Where it is recorded.
+    pub record: Option<RecordFile>,
 }
 
 impl Drawing {
     /// What ipft itself writes to stdout, if the user asked for it: plugins go elsewhere then.
     pub fn own_output(&self) -> Option<Output> {
         self.output_given.then_some(self.output)
+    }
+}
+
+/// A recording to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordFile {
+    /// The file; `-` is standard output.
+    pub path: PathBuf,
+    /// The most that a file of it may grow to, and how many files there may be; without, it is one file.
+    pub ring: Option<(u64, u32)>,
+}
+
+impl RecordFile {
+    /// Whether it goes to standard output.
+    pub fn is_stdout(&self) -> bool {
+        self.path == Path::new("-")
     }
 }
 
@@ -330,6 +406,10 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
             }
         }
         Some(Subcommand::Plugin { command }) => plugin_command(command, &matches),
+        Some(Subcommand::Replay(replay)) => {
+            let own = matches.subcommand().map_or(&matches, |(_, own)| own);
+            Ok(Command::Replay(replay.into_options(own)?))
+        }
         None => args.into_command(&matches),
     }
 }

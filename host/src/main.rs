@@ -8,6 +8,7 @@ use ipft::doctor;
 use ipft::extension::generate;
 use ipft::kernel::Root;
 use ipft::plugin_command;
+use ipft::replay;
 use ipft::session::{self, Outcome};
 
 fn main() -> ExitCode {
@@ -41,6 +42,10 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
         Command::Trace(options) => {
             drop(stdout);
             Ok(session::trace(&options, command_line)? == Outcome::Done)
+        }
+        Command::Replay(options) => {
+            drop(stdout);
+            Ok(replay::replay(&options)? == Outcome::Done)
         }
         Command::List(options) => {
             session::list(&options, &mut stdout)?;

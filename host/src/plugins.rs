@@ -158,6 +158,30 @@ impl Plugins {
 
     /// What the one that brings kernel code or a decoder adds to each event. There can be one.
     pub fn extension(&self, root: &Root) -> anyhow::Result<Option<Extension>> {
+        let Some((plugin, component)) = self.bringing()? else {
+            return Ok(None);
+        };
+        let log = log(&plugin.name, self.verbose);
+        let object = if component.exports().program {
+            Some(component.object(&plugin.grants, &plugin.values, log)?)
+        } else {
+            None
+        };
+        let decoder = self.decoder_of(plugin, component)?;
+        let path = plugin.path.as_path();
+        Ok(Some(Extension::from_plugin(path, object, decoder, root)?))
+    }
+
+    /// What makes fields of payloads that were recorded, where a plugin can. There can be one.
+    pub fn decoder(&self) -> anyhow::Result<Option<Box<dyn Decode>>> {
+        match self.bringing()? {
+            Some((plugin, component)) => self.decoder_of(plugin, component),
+            None => Ok(None),
+        }
+    }
+
+    /// The one that says what an event's payload is.
+    fn bringing(&self) -> anyhow::Result<Option<(&Loaded, &Component)>> {
         let mut bringing = self.loaded.iter().filter_map(|plugin| match &plugin.code {
             Code::Wasm(component) => {
                 let exports = component.exports();
@@ -175,21 +199,17 @@ impl Plugins {
                 other.name
             );
         }
+        Ok(Some((plugin, component)))
+    }
+
+    fn decoder_of(&self, plugin: &Loaded, component: &Component) -> anyhow::Result<Option<Box<dyn Decode>>> {
+        if !component.exports().decoder {
+            return Ok(None);
+        }
         let log = log(&plugin.name, self.verbose);
-        let object = if component.exports().program {
-            Some(component.object(&plugin.grants, &plugin.values, log.clone())?)
-        } else {
-            None
-        };
-        let decoder: Option<Box<dyn Decode>> = if component.exports().decoder {
-            let decoder = component.decoder(&plugin.grants, plugin.values.clone(), log)?;
-            let tell = Box::new(|message: &str| eprintln!("ipft: {message}"));
-            Some(Box::new(WasmDecoder::new(decoder, tell)))
-        } else {
-            None
-        };
-        let path = plugin.path.as_path();
-        Ok(Some(Extension::from_plugin(path, object, decoder, root)?))
+        let decoder = component.decoder(&plugin.grants, plugin.values.clone(), log)?;
+        let tell = Box::new(|message: &str| eprintln!("ipft: {message}"));
+        Ok(Some(Box::new(WasmDecoder::new(decoder, tell))))
     }
 
     /// Adds those that draw.

@@ -95,6 +95,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let server = options.probe_server.map(ProbeServer::bind).transpose()?;
     let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
+    let files = drawing::Files::open(&options.drawing)?;
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options);
     let request = Request {
@@ -125,7 +126,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         decoder.start(&trace).map_err(anyhow::Error::msg)?;
     }
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
-    let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
+    let mut sinks = drawing::sinks(&options.drawing, files, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
         // A plugin that could not start, with no other sink beside it, has been told.
         if sinks.failures().next().is_some() {
@@ -284,7 +285,8 @@ fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bo
     }
 }
 
-fn report_losses(summary: &Summary) {
+/// Tells the user what was lost.
+pub fn report_losses(summary: &Summary) {
     if summary.losses.is_empty() {
         return;
     }

@@ -13,9 +13,10 @@ use regex::Regex;
 
 use super::number::{self, Show};
 use super::plugins::{self, PluginArgs};
+use super::replay::ReplayArgs;
 use super::{
     BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
-    UsageError,
+    RecordFile, UsageError,
 };
 use crate::event::Tracer;
 use crate::plugin::Language;
@@ -26,6 +27,9 @@ pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 const LARGEST_RING: u64 = 1 << 31;
 /// The kernel's limit on locked memory is met long before: 256 MiB per CPU with pages of 4 KiB.
 const MOST_PERF_PAGES: u64 = 1 << 16;
+
+/// Each file of a ring repeats what was traced, which takes some ten kilobytes.
+const SMALLEST_PART: u64 = 64 << 10;
 
 const ABOUT: &str = "Show every kernel function that a marked packet goes through";
 
@@ -89,7 +93,7 @@ Exit status:
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP,
     term_width = 80,
-    override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
+    override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft replay FILE... [OPTIONS]\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
     disable_help_subcommand = true,
     subcommand_help_heading = "Subcommands",
     // As getopt_long(3) did: the last of several wins, and a long option may be abbreviated.
@@ -250,6 +254,23 @@ pub(super) struct DrawArgs {
     #[arg(long, value_name = "PLUGIN", help_heading = HOW)]
     plugin: Vec<PathBuf>,
 
+    /// Record the trace in a file, to be drawn later by 'ipft replay'
+    ///
+    /// Without -o and --plugin, nothing else is written. '-' is stdout.
+    #[arg(short = 'w', long, value_name = "FILE", help_heading = RECORDING)]
+    record: Option<PathBuf>,
+
+    /// Go on in a new file when one has this size: a ring of files
+    ///
+    /// In bytes, or with K, M or G; at least 64K. The files are called FILE with a
+    /// number before its extension; 'ipft replay' takes all of them at once.
+    #[arg(long, value_name = "SIZE", value_parser = record_size, requires = "record", help_heading = RECORDING)]
+    record_max_size: Option<u64>,
+
+    /// How many files a ring has; the oldest is deleted for a new one [default: 2]
+    #[arg(long, value_name = "N", value_parser = record_files, requires = "record_max_size", help_heading = RECORDING)]
+    record_files: Option<u32>,
+
     #[command(flatten)]
     plugin_args: PluginArgs,
 }
@@ -257,7 +278,7 @@ pub(super) struct DrawArgs {
 impl DrawArgs {
     /// The step out of clap's world. `matches` are those of the command that the options belong to.
     pub(super) fn into_drawing(self, matches: &ArgMatches) -> Result<Drawing, UsageError> {
-        Ok(Drawing {
+        let drawing = Drawing {
             output: match self.output {
                 OutputArg::Aggregate => Output::Aggregate,
                 OutputArg::Json => Output::Json,
@@ -265,12 +286,31 @@ impl DrawArgs {
             },
             output_given: matches.value_source("output") == Some(ValueSource::CommandLine),
             plugins: plugins::with_grants(matches, &self.plugin)?,
-        })
+            record: (self.record).map(|path| {
+                let ring = (self.record_max_size).map(|size| (size, self.record_files.unwrap_or(2)));
+                RecordFile { path, ring }
+            }),
+        };
+        if drawing.record.as_ref().is_some_and(RecordFile::is_stdout) {
+            if drawing.output_given || drawing.plugins.iter().any(|plugin| plugin.grants.out.is_none()) {
+                return Err(UsageError::new(
+                    "the recording goes to stdout (--record -), where nothing else can go\n\n  \
+                     tip: leave -o out, and give each plugin a --plugin-out",
+                ));
+            }
+            if drawing.record.as_ref().is_some_and(|record| record.ring.is_some()) {
+                return Err(UsageError::new(
+                    "stdout cannot be a ring of files: --record-max-size needs a --record FILE",
+                ));
+            }
+        }
+        Ok(drawing)
     }
 }
 
 const WHAT: &str = "What to trace";
 const HOW: &str = "How";
+const RECORDING: &str = "Recording";
 const BUFFERS: &str = "Buffers and limits";
 const PROBE: &str = "Probe server";
 
@@ -281,6 +321,10 @@ pub(super) enum Subcommand {
     /// Looks at the kernel, BTF, tracefs, capabilities and lockdown, and tries each
     /// backend for real. Exits with 1 where none works.
     Doctor,
+    /// Draw what --record has recorded, with the options of a trace
+    ///
+    /// Needs no rights and no kernel. Several files of one trace are put in order.
+    Replay(Box<ReplayArgs>),
     /// Find, examine, try and write plugins
     ///
     /// A plugin draws a trace in its own way: ipft -m 0xdeadbeef --plugin flame
@@ -427,7 +471,7 @@ fn mark(text: &str) -> Result<u32, String> {
     number::parse(text, MARKS, Show::Hex).map(|number| number as u32)
 }
 
-fn extension(text: OsString) -> Result<ExtensionFile, String> {
+pub(super) fn extension(text: OsString) -> Result<ExtensionFile, String> {
     let path = PathBuf::from(text);
     match path.extension().and_then(OsStr::to_str) {
         Some("c") => Ok(ExtensionFile::Source(path)),
@@ -478,7 +522,19 @@ fn ring_size(text: &str) -> Result<u32, String> {
     }
 }
 
-fn pattern(text: &str) -> Result<Regex, String> {
+fn record_size(text: &str) -> Result<u64, String> {
+    match number::parse_size(text) {
+        Some(size) if size >= SMALLEST_PART => Ok(size),
+        Some(_) => Err("too small; accepted: 64K or more".to_owned()),
+        None => Err("not a size; accepted: a number of bytes, with K, M or G if you like".to_owned()),
+    }
+}
+
+fn record_files(text: &str) -> Result<u32, String> {
+    number::parse(text, 1..=1_000_000, Show::Decimal).map(|number| number as u32)
+}
+
+pub(super) fn pattern(text: &str) -> Result<Regex, String> {
     // The library's own message shows the pattern, a marker under the error, and the reason.
     Regex::new(text).map_err(|error| error.to_string())
 }

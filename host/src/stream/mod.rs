@@ -1,11 +1,12 @@
 //! Turns what the kernel delivers into batches of events.
 //!
 //! A stream has two halves: a source hands over records as the programs wrote them (`ring`, `perf`), and [`Decoder`]
-//! makes events of them. This room may import `event`; it knows nothing of probes but what a record's function word
-//! means.
+//! makes events of them. A recording has events already ([`Recorded`]). This room may import `event` and `recording`; it
+//! knows nothing of probes but what a record's function word means.
 
 mod decode;
 mod perf;
+mod recorded;
 mod ring;
 
 use std::os::fd::BorrowedFd;
@@ -15,6 +16,7 @@ use crate::event::Batch;
 
 pub use decode::{AddressTable, Decoder, FunctionIds};
 pub use perf::{PerfBuffer, PerfOptions};
+pub use recorded::{Recorded, RecordedError};
 pub use ring::RingBuffer;
 
 /// Events that a batch holds at most: enough to make the hand-over to a sink cheap, and few enough to stay in cache.

@@ -1,0 +1,63 @@
+//! Recordings: a trace in a file, to be drawn later as if it happened then.
+//!
+//! ```text
+//! file     = FileHeader TRCE (EVNT | LOSS)* [DONE] INDX Trailer
+//! block    = BlockHeader content                       content is one zstd frame
+//!
+//! FileHeader, 32 bytes                                 BlockHeader, 48 bytes
+//!  0  magic    89 69 70 66 74 0d 0a 1a                  0  kind      four letters
+//!  8  u16      major version                            4  u32       bytes of content, as stored
+//! 10  u16      minor version                            8  u32       bytes of content, decompressed
+//! 12  u32      part, from 0                            12  u32       events in it
+//! 16  u64      trace, the same in all of its parts     16  u64       their earliest timestamp
+//! 24  u32      0                                       24  u64       their latest timestamp
+//! 28  u32      CRC-32 of bytes 0 to 27                 32  u32       captures in it
+//!                                                      36  u32       CRC-32 of the content, as stored
+//! Trailer, 24 bytes                                    40  u32       0
+//!  0  u64      where the INDX block begins             44  u32       CRC-32 of bytes 0 to 43
+//!  8  u32      0
+//! 12  u32      CRC-32 of bytes 0 to 11
+//! 16  "ipft-end"
+//! ```
+//!
+//! All numbers are little-endian. `TRCE`, `LOSS` and `DONE` hold JSON ([`document`]), `EVNT` columns ([`columns`]), `INDX`
+//! 32 bytes a block ([`layout::IndexEntry`]). A reader skips kinds that it does not know, and refuses another major
+//! version. A trace that was rotated has several files, its parts: each begins with the same `TRCE`, and only the last
+//! has `DONE`. A file that ends without `INDX` was cut; what is in it up to there is whole.
+//! `docs/src/recording.md` says the same for people who write a reader.
+//!
+//! This room imports `event` and nothing else of the crate. Nothing in it is `unsafe`.
+
+mod columns;
+mod document;
+pub mod layout;
+mod reader;
+mod writer;
+
+pub use reader::{Content, Damage, End, Input, Reader, Seen, read_header};
+pub use writer::Writer;
+
+/// Why a recording cannot be read. Damage within it is no error: what is whole is read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+    /// There is nothing in it.
+    #[error("is empty: the trace did not begin, or nothing was recorded")]
+    Empty,
+    /// It is something else.
+    #[error("is no recording: it does not begin as what 'ipft --record' writes does")]
+    Foreign,
+    /// It is of a later version.
+    #[error("is of version {major}.{minor} of the format, and this ipft knows 1; a newer ipft reads it")]
+    Version {
+        /// Changes when older readers cannot read it.
+        major: u16,
+        /// Changes when they can.
+        minor: u16,
+    },
+    /// What describes the trace is damaged or missing, and nothing else means anything without.
+    #[error("is damaged: {0}")]
+    Beginning(&'static str),
+}

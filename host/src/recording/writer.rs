@@ -1,0 +1,246 @@
+//! Writes one part of a recording: its header, the trace, blocks of events and losses, and the end.
+//!
+//! The output is only ever appended to, so that a pipe will do, and everything up to the last whole block stays readable
+//! whatever happens next.
+
+use std::io::{self, Write};
+
+use zstd::bulk::Compressor;
+
+use super::columns::Columns;
+use super::document;
+use super::layout::{BlockHeader, FileHeader, IndexEntry, Kind, MAJOR, MINOR, trailer};
+use crate::event::{Batch, Loss, Progress, Summary, Trace};
+
+/// Events of a block: enough that what comes once a block does not count, few enough to lose little with one.
+const BLOCK: usize = 1 << 15;
+/// Bytes of payloads and captures that end a block before.
+const BLOCK_BYTES: usize = 4 << 20;
+/// Events that are looked at together. Their payloads alone cannot make a block larger than a reader takes.
+const SLICE: usize = 256;
+/// A block does not stay open for longer, in nanoseconds of the trace.
+const BLOCK_TIME: u64 = 500_000_000;
+/// zstd's first level: higher ones save a tenth of the space for several times the work.
+const LEVEL: i32 = 1;
+
+/// A part of a recording that is being written.
+pub struct Writer<W> {
+    out: W,
+    position: u64,
+    whole: u64,
+    header: FileHeader,
+    /// The content of the `TRCE` block, for the parts that follow.
+    trace: Vec<u8>,
+    columns: Columns,
+    content: Vec<u8>,
+    stored: Vec<u8>,
+    compressor: Compressor<'static>,
+    index: Vec<IndexEntry>,
+    losses: Vec<Loss>,
+    /// The latest time that is known.
+    now: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a recording. `id` tells the trace from all others.
+    pub fn new(out: W, trace: &Trace, id: u64) -> io::Result<Self> {
+        let mut writer = Writer {
+            out,
+            position: 0,
+            whole: 0,
+            header: FileHeader {
+                major: MAJOR,
+                minor: MINOR,
+                part: 0,
+                trace: id,
+            },
+            trace: document::write_trace(trace),
+            columns: Columns::new(&trace.schema),
+            content: Vec::new(),
+            stored: Vec::new(),
+            compressor: Compressor::new(LEVEL)?,
+            index: Vec::new(),
+            losses: Vec::new(),
+            now: 0,
+        };
+        writer.begin()?;
+        Ok(writer)
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        self.position = 0;
+        self.whole = 0;
+        self.index.clear();
+        self.append(&self.header.to_bytes())?;
+        self.content.clone_from(&self.trace);
+        self.document(Kind::TRACE)
+    }
+
+    /// Bytes that this part has so far, without the block that is open.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Bytes of this part up to the end of the last whole block.
+    pub fn whole(&self) -> u64 {
+        self.whole
+    }
+
+    /// What it is written to.
+    pub fn get_ref(&self) -> &W {
+        &self.out
+    }
+
+    /// Appends the events and captures of a batch.
+    pub fn push(&mut self, batch: &Batch) -> io::Result<()> {
+        self.push_captures(batch)?;
+        let mut start = 0;
+        while start < batch.events.len() {
+            let room = BLOCK - self.columns.events() as usize;
+            let slice = match batch.payload.is_empty() {
+                true => room,
+                false => room.min(SLICE),
+            };
+            let end = batch.events.len().min(start + slice);
+            self.columns.push(batch, start..end);
+            start = end;
+            let (first, last) = self.columns.span();
+            if self.columns.events() as usize >= BLOCK
+                || self.columns.extra_bytes() >= BLOCK_BYTES
+                || last - first >= BLOCK_TIME
+            {
+                self.close_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push_captures(&mut self, batch: &Batch) -> io::Result<()> {
+        for capture in &batch.captures {
+            self.columns.push_capture(batch, capture);
+            if self.columns.extra_bytes() >= BLOCK_BYTES {
+                self.close_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is still in memory, so that it survives us.
+    pub fn close_block(&mut self) -> io::Result<()> {
+        if self.columns.is_empty() {
+            return Ok(());
+        }
+        let (first, last) = self.columns.span();
+        self.now = self.now.max(last);
+        let mut header = BlockHeader {
+            kind: Kind::EVENTS,
+            stored: 0,
+            length: 0,
+            events: self.columns.events(),
+            first,
+            last,
+            captures: self.columns.captures(),
+            checksum: 0,
+        };
+        self.content.clear();
+        self.columns.take(&mut self.content);
+        self.block(&mut header)
+    }
+
+    /// Says what was lost so far, if it is more than was said before.
+    pub fn progress(&mut self, progress: &Progress) -> io::Result<()> {
+        self.close_block()?;
+        self.now = self.now.max(progress.timestamp);
+        if progress.losses != self.losses {
+            self.losses.clone_from(&progress.losses);
+            self.content = document::write_losses(&progress.losses);
+            self.document(Kind::LOSSES)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the part, and begins the next one elsewhere. Returns what the part was written to.
+    pub fn next_part(&mut self, out: W) -> io::Result<W> {
+        self.end()?;
+        let before = std::mem::replace(&mut self.out, out);
+        self.header.part += 1;
+        self.begin()?;
+        if !self.losses.is_empty() {
+            self.content = document::write_losses(&self.losses);
+            self.document(Kind::LOSSES)?;
+        }
+        Ok(before)
+    }
+
+    /// Ends the recording.
+    pub fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+        self.close_block()?;
+        self.content = document::write_summary(summary);
+        self.document(Kind::DONE)?;
+        self.end()
+    }
+
+    /// The index and what finds it.
+    fn end(&mut self) -> io::Result<()> {
+        self.close_block()?;
+        self.content.clear();
+        self.content
+            .extend(self.index.iter().flat_map(|entry| entry.to_bytes()));
+        let start = self.position;
+        self.document(Kind::INDEX)?;
+        self.append(&trailer(start))?;
+        self.out.flush()
+    }
+
+    /// Writes `content` as a block that has no events.
+    fn document(&mut self, kind: Kind) -> io::Result<()> {
+        self.block(&mut BlockHeader {
+            kind,
+            stored: 0,
+            length: 0,
+            events: 0,
+            first: self.now,
+            last: self.now,
+            captures: 0,
+            checksum: 0,
+        })
+    }
+
+    /// Writes `content` as a block, and completes its header.
+    fn block(&mut self, header: &mut BlockHeader) -> io::Result<()> {
+        self.stored.clear();
+        self.stored.reserve(zstd::zstd_safe::compress_bound(self.content.len()));
+        self.compressor.compress_to_buffer(&self.content, &mut self.stored)?;
+        header.stored = self.stored.len() as u32;
+        header.length = self.content.len() as u32;
+        header.checksum = crc32fast::hash(&self.stored);
+        self.index.push(IndexEntry {
+            offset: self.position,
+            kind: header.kind,
+            events: header.events,
+            first: header.first,
+            last: header.last,
+        });
+        self.append(&header.to_bytes())?;
+        self.out.write_all(&self.stored)?;
+        self.position += self.stored.len() as u64;
+        self.whole = self.position;
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.position += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl<W> std::fmt::Debug for Writer<W> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Writer")
+            .field("header", &self.header)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,197 @@
+//! `ipft replay`: a recording through the sinks, as if it happened now.
+
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, bail};
+
+use crate::cli::{ExtensionFile, Output, ReplayOptions};
+use crate::drawing;
+use crate::event::{Batch, Encoding, Schema, Summary, Trace};
+use crate::extension::decode::{DATA, Decode};
+use crate::extension::lua::{Print, Script};
+use crate::plugins::Plugins;
+use crate::selection::Selection;
+use crate::session::{Outcome, report_losses};
+use crate::signals::Signals;
+use crate::sink::{Flow, Sinks};
+use crate::stream::Recorded;
+
+/// Draws what was recorded.
+pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
+    let signals = Signals::install().context("cannot listen for signals")?;
+    let mut recorded = Recorded::open(&options.files)?;
+    let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
+    let files = drawing::Files::open(&options.drawing)?;
+    refuse_to_overwrite(options, &files)?;
+    let mut trace = recorded.trace().clone();
+    let mut decoder = decoder(options, &plugins, &trace, &signals)?;
+    if decoder.is_some() {
+        trace.schema = Schema {
+            encoding: Encoding::Tagged,
+            ..Schema::default()
+        };
+    }
+    if let Some(decoder) = &mut decoder {
+        decoder.start(&trace).map_err(anyhow::Error::msg)?;
+    }
+    let count = !(options.selection.is_all() && recorded.ends());
+    let selection = Selection::new(&options.selection, &trace, count);
+    let mut sinks = drawing::sinks(&options.drawing, files, &mut plugins)?;
+    if sinks.start(&trace) == Flow::Stop {
+        if sinks.failures().next().is_some() {
+            return Ok(Outcome::SinkFailed);
+        }
+        bail!("nobody reads the output");
+    }
+    let mut replay = Replay {
+        recorded: &mut recorded,
+        selection,
+        decoder,
+        events: 0,
+        stopped: false,
+    };
+    let result = replay.run(&signals, &mut sinks);
+    let summary = replay.summary(options, &trace);
+    let decoder = replay.decoder.take();
+    sinks.finish(&summary);
+    let drawn = plugins.complete(&sinks);
+    let messages = decoder.map(|mut decoder| decoder.finish().messages);
+    let notes = recorded.notes().iter().chain(messages.iter().flatten());
+    for note in notes {
+        eprintln!("ipft: {note}");
+    }
+    report_losses(&summary);
+    result?;
+    Ok(if drawn && sinks.failures().next().is_none() {
+        Outcome::Done
+    } else {
+        Outcome::SinkFailed
+    })
+}
+
+/// Recording a recording into itself would end it.
+fn refuse_to_overwrite(options: &ReplayOptions, files: &drawing::Files) -> anyhow::Result<()> {
+    let written = files.identities();
+    for path in &options.files {
+        let Ok(known) = std::fs::metadata(path) else {
+            continue;
+        };
+        if written.contains(&(known.dev(), known.ino())) {
+            bail!(
+                "{} would be recorded into itself; give --record another name",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What makes fields of the bytes that an extension collected, if the user wants another way than its own.
+fn decoder(
+    options: &ReplayOptions,
+    plugins: &Plugins,
+    trace: &Trace,
+    signals: &Signals,
+) -> anyhow::Result<Option<Box<dyn Decode>>> {
+    let raw = trace.schema.encoding == Encoding::Fixed && trace.schema.size > 0;
+    let Some(ExtensionFile::Script(path)) = &options.extension else {
+        return match raw {
+            true => plugins.decoder(),
+            false => Ok(None),
+        };
+    };
+    if !raw {
+        bail!(
+            "{} cannot be used: {}",
+            path.display(),
+            match trace.schema.encoding {
+                Encoding::Tagged => "the fields were made by a script or plugin when the trace was recorded",
+                Encoding::Fixed =>
+                    "the trace was recorded without an extension, so there are no bytes to make fields of",
+            }
+        );
+    }
+    let print = match options.drawing.output {
+        Output::Aggregate => Print::Stdout,
+        Output::Json | Output::Jsonl => Print::Stderr,
+    };
+    let stop = signals.fd().try_clone_to_owned().context("cannot listen for signals")?;
+    let tell = Box::new(|message: &str| eprintln!("ipft: {message}"));
+    Ok(Some(Box::new(Script::load(path, print, Some(stop), tell)?)))
+}
+
+/// A recording on its way to the sinks.
+struct Replay<'a> {
+    recorded: &'a mut Recorded,
+    selection: Selection,
+    decoder: Option<Box<dyn Decode>>,
+    events: u64,
+    /// It was ended before the recording was.
+    stopped: bool,
+}
+
+impl Replay<'_> {
+    fn run(&mut self, signals: &Signals, sinks: &mut Sinks) -> anyhow::Result<()> {
+        let mut batch = Batch::default();
+        while self.recorded.read(&mut batch, |block| self.selection.wants(block))? {
+            self.selection.apply(&mut batch);
+            if !batch.is_empty() {
+                if let Some(decoder) = &mut self.decoder {
+                    widen(&mut batch);
+                    decoder.decode(&mut batch);
+                }
+                self.events += batch.events.len() as u64;
+                if sinks.events(&batch) == Flow::Stop {
+                    self.stopped = true;
+                    return Ok(());
+                }
+            }
+            if signals.stop_requested() || self.selection.is_over() {
+                self.stopped = true;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// That of the trace, if all of it was drawn.
+    fn summary(&self, options: &ReplayOptions, trace: &Trace) -> Summary {
+        let recorded = self.recorded.summary();
+        match recorded {
+            Some(summary) if options.selection.is_all() && !self.stopped && summary.events == self.events => {
+                summary.clone()
+            }
+            _ => Summary {
+                events: self.events,
+                packets: (self.selection.packets())
+                    .or(recorded.map(|summary| summary.packets))
+                    .unwrap_or_default(),
+                losses: recorded
+                    .map_or(self.recorded.losses(), |summary| &summary.losses)
+                    .to_vec(),
+                attached: recorded.map_or(trace.functions.len() as u32, |summary| summary.attached),
+                skipped: recorded.map(|summary| summary.skipped.clone()).unwrap_or_default(),
+            },
+        }
+    }
+}
+
+/// Gives each payload the room that a decoder expects: what an extension left untouched was zero.
+fn widen(batch: &mut Batch) {
+    let narrow = std::mem::take(&mut batch.payload);
+    for event in &mut batch.events {
+        let start = event.payload_offset as usize;
+        let bytes = narrow
+            .get(start..start + event.payload_len as usize)
+            .unwrap_or_default();
+        event.payload_offset = batch.payload.len() as u32;
+        if bytes.is_empty() {
+            event.payload_len = 0;
+            continue;
+        }
+        let bytes = &bytes[..bytes.len().min(DATA)];
+        batch.payload.extend_from_slice(bytes);
+        batch.payload.resize(event.payload_offset as usize + DATA, 0);
+        event.payload_len = DATA as u32;
+    }
+}

@@ -1,0 +1,267 @@
+//! `--record`: the trace as a file that can be drawn later, or as a ring of files in bounded space.
+//!
+//! The file is written as the trace goes on, so that it is there whatever ends the program. What fails leaves the file as
+//! it was after the last whole block.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::counter::Counter;
+use super::{Sink, SinkError};
+use crate::event::{Batch, Progress, Summary, Trace};
+use crate::recording::Writer;
+
+/// A ring of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Bytes of a file: the block that fills it is its last.
+    pub max_size: u64,
+    /// How many files there are at most; older ones are deleted.
+    pub files: u32,
+}
+
+/// The sink behind `--record`.
+pub struct Record {
+    /// What files of a ring are called, and how large and how many they are.
+    ring: Option<(PathBuf, Ring)>,
+    /// Before the trace begins: the file, as yet untouched.
+    file: Option<Target>,
+    writer: Option<Writer<Target>>,
+    /// Parts that are there, the oldest first.
+    parts: VecDeque<PathBuf>,
+    number: u32,
+    counter: Option<Counter>,
+}
+
+/// What a part is written to.
+struct Target {
+    output: Output,
+    /// Its name, if it was made by us and nothing is in it yet.
+    fresh: Option<PathBuf>,
+}
+
+enum Output {
+    /// A file, and whether it is one that has a length.
+    File(File, bool),
+    Stdout(io::Stdout),
+}
+
+impl Record {
+    /// Records to one file, or to a ring of files beside it. That it can be written is found out here; what was in it
+    /// stays until the trace begins.
+    pub fn create(path: &Path, ring: Option<Ring>) -> io::Result<Self> {
+        let first = match ring {
+            Some(_) => part_name(path, 0),
+            None => path.to_owned(),
+        };
+        Ok(Record {
+            file: Some(Target::open(&first)?),
+            ring: ring.map(|ring| (path.to_owned(), ring)),
+            writer: None,
+            parts: VecDeque::from([first]),
+            number: 0,
+            counter: None,
+        })
+    }
+
+    /// Records to standard output.
+    pub fn to_stdout() -> Self {
+        Record {
+            ring: None,
+            file: Some(Target {
+                output: Output::Stdout(io::stdout()),
+                fresh: None,
+            }),
+            writer: None,
+            parts: VecDeque::new(),
+            number: 0,
+            counter: None,
+        }
+    }
+
+    /// Shows how many events there are so far.
+    pub fn with_counter(mut self, counter: Option<Counter>) -> Self {
+        self.counter = counter;
+        self
+    }
+
+    /// Device and inode of the file that it writes to first, so that nobody reads from it.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        match &self.file.as_ref()?.output {
+            Output::File(file, true) => file.metadata().ok().map(|known| (known.dev(), known.ino())),
+            _ => None,
+        }
+    }
+
+    /// Goes on in a new file if this one is full.
+    fn rotate(&mut self) -> io::Result<()> {
+        let (Some((path, ring)), Some(writer)) = (&self.ring, &mut self.writer) else {
+            return Ok(());
+        };
+        if writer.position() < ring.max_size {
+            return Ok(());
+        }
+        self.number += 1;
+        let next = part_name(path, self.number);
+        let mut target = Target::open(&next)?;
+        target.empty()?;
+        writer.next_part(target)?;
+        self.parts.push_back(next);
+        while self.parts.len() > ring.files as usize {
+            if let Some(oldest) = self.parts.pop_front() {
+                match fs::remove_file(&oldest) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes, and if that fails, takes back what is of no use.
+    fn write(&mut self, what: impl FnOnce(&mut Writer<Target>) -> io::Result<()>) -> Result<(), SinkError> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        let Err(error) = what(writer) else {
+            return Ok(());
+        };
+        if let Output::File(file, true) = &writer.get_ref().output {
+            // Half a block is no use to anybody. If this fails too, a reader passes over it.
+            let _ = file.set_len(writer.whole());
+        }
+        Err(error.into())
+    }
+}
+
+impl Sink for Record {
+    fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
+        let Some(mut target) = self.file.take() else {
+            return Ok(());
+        };
+        target.empty()?;
+        self.writer = Some(Writer::new(target, trace, new_id())?);
+        Ok(())
+    }
+
+    fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.write(|writer| writer.push(batch))?;
+        if let Some(counter) = &mut self.counter {
+            counter.add(batch.events.len());
+        }
+        Ok(self.rotate()?)
+    }
+
+    fn progress(&mut self, progress: &Progress) -> Result<(), SinkError> {
+        self.write(|writer| writer.progress(progress))?;
+        Ok(self.rotate()?)
+    }
+
+    fn finish(&mut self, summary: &Summary) -> Result<(), SinkError> {
+        if let Some(counter) = &mut self.counter {
+            counter.clear();
+        }
+        self.write(|writer| writer.finish(summary))
+    }
+}
+
+impl Target {
+    fn open(path: &Path) -> io::Result<Self> {
+        let was_there = fs::symlink_metadata(path).is_ok();
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        let regular = file.metadata()?.is_file();
+        Ok(Target {
+            output: Output::File(file, regular),
+            fresh: (!was_there).then(|| path.to_owned()),
+        })
+    }
+
+    /// From now on it is ours.
+    fn empty(&mut self) -> io::Result<()> {
+        self.fresh = None;
+        match &self.output {
+            Output::File(file, true) => file.set_len(0),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Target {
+    /// A trace that never began leaves nothing.
+    fn drop(&mut self) {
+        if let Some(path) = &self.fresh {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.output {
+            Output::File(file, _) => file.write(bytes),
+            Output::Stdout(stdout) => stdout.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.output {
+            Output::File(file, _) => file.flush(),
+            Output::Stdout(stdout) => stdout.flush(),
+        }
+    }
+}
+
+/// `trace.ipft` becomes `trace.000007.ipft`.
+fn part_name(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!(".{number:06}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+/// A number that no other trace has: unless two begin in the same nanosecond in processes of the same number.
+fn new_id() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let nanoseconds = now.map_or(0, |since| since.as_nanos() as u64);
+    nanoseconds ^ u64::from(std::process::id()).rotate_left(42)
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Record")
+            .field("parts", &self.parts)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_numbered_before_the_extension() {
+        let name = |path: &str| part_name(Path::new(path), 7);
+        assert_eq!(name("a/trace.ipft"), Path::new("a/trace.000007.ipft"));
+        assert_eq!(name("trace"), Path::new("trace.000007"));
+        assert_eq!(name("a.b/x.y.ipft"), Path::new("a.b/x.y.000007.ipft"));
+    }
+
+    #[test]
+    fn a_trace_that_never_begins_leaves_no_file_and_changes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = folder.path().join("new.ipft");
+        let old = folder.path().join("old.ipft");
+        fs::write(&old, "something").unwrap();
+        drop(Record::create(&new, None).unwrap());
+        drop(Record::create(&old, None).unwrap());
+        assert!(!new.exists());
+        assert_eq!(fs::read_to_string(&old).unwrap(), "something");
+    }
+}

@@ -1,0 +1,292 @@
+//! Recordings as a stream: the files of one trace, one after the other, in batches as a live trace has them.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::BATCH;
+use crate::event::{Batch, Loss, Summary, Trace};
+use crate::recording::layout::BlockHeader;
+use crate::recording::{Content, End, Input, Reader, RecordingError, read_header};
+
+/// Why recordings cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordedError {
+    /// One of them cannot be used at all.
+    #[error("{path} {source}", path = path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: RecordingError,
+    },
+    /// They do not belong together.
+    #[error(
+        "{first} and {second} are of different traces; replay one after the other",
+        first = first.display(),
+        second = second.display()
+    )]
+    Different {
+        /// One of them.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+    },
+    /// They are the same piece of a trace.
+    #[error("{first} and {second} are the same part of a trace", first = first.display(), second = second.display())]
+    Twice {
+        /// One of them.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+}
+
+/// Files of one trace.
+pub struct Recorded {
+    /// Those that were not begun yet, the last one first.
+    waiting: Vec<Part>,
+    path: PathBuf,
+    reader: Reader,
+    /// The block that was read last may have more events.
+    open: bool,
+    losses: Vec<Loss>,
+    summary: Option<Summary>,
+    notes: Vec<String>,
+    /// The last file has its index, so that its end is known to be there.
+    ends: bool,
+}
+
+struct Part {
+    path: PathBuf,
+    number: u32,
+}
+
+impl Recorded {
+    /// Opens files, which may be in any order; `-` is standard input.
+    pub fn open(paths: &[PathBuf]) -> Result<Self, RecordedError> {
+        let mut notes = Vec::new();
+        let mut parts = order(paths, &mut notes)?;
+        parts.reverse();
+        let Some(first) = parts.pop() else {
+            return Err(RecordedError::Recording {
+                path: PathBuf::new(),
+                source: RecordingError::Empty,
+            });
+        };
+        let last = parts.first().unwrap_or(&first).path.clone();
+        let reader = open(&first.path)?;
+        let mut recorded = Recorded {
+            waiting: parts,
+            path: first.path,
+            reader,
+            open: false,
+            losses: Vec::new(),
+            summary: None,
+            notes,
+            ends: false,
+        };
+        recorded.ends = recorded.has_end(&last)?;
+        Ok(recorded)
+    }
+
+    fn has_end(&mut self, last: &Path) -> Result<bool, RecordedError> {
+        let failed = |source: io::Error| RecordedError::Recording {
+            path: last.to_owned(),
+            source: source.into(),
+        };
+        let index = match self.waiting.is_empty() {
+            true => self.reader.index().map_err(failed)?,
+            false => open(last)?.index().map_err(failed)?,
+        };
+        Ok(index.is_some_and(|index| {
+            index
+                .iter()
+                .any(|entry| entry.kind == crate::recording::layout::Kind::DONE)
+        }))
+    }
+
+    /// The trace.
+    pub fn trace(&self) -> &Trace {
+        self.reader.trace()
+    }
+
+    /// Whether the end of the trace is there, so that its summary will be.
+    pub fn ends(&self) -> bool {
+        self.ends
+    }
+
+    /// The summary, once it was read.
+    pub fn summary(&self) -> Option<&Summary> {
+        self.summary.as_ref()
+    }
+
+    /// What was lost, as far as that was read.
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// What the user should know about the state of the files read so far.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Puts the next events into the batch, in place of those in it. Blocks that are not wanted are passed over. `false`
+    /// at the end.
+    pub fn read(
+        &mut self,
+        batch: &mut Batch,
+        mut wanted: impl FnMut(&BlockHeader) -> bool,
+    ) -> Result<bool, RecordedError> {
+        batch.clear();
+        loop {
+            if self.open && self.reader.fill(batch, BATCH) {
+                return Ok(true);
+            }
+            self.open = false;
+            let next = self.reader.next(&mut wanted).map_err(|source| self.failed(source))?;
+            match next {
+                Some(Content::Events) => self.open = true,
+                Some(Content::Losses(losses)) => self.losses = losses,
+                Some(Content::Done(summary)) => self.summary = Some(summary),
+                None => {
+                    self.note();
+                    let Some(part) = self.waiting.pop() else {
+                        return Ok(false);
+                    };
+                    self.reader = open(&part.path)?;
+                    self.path = part.path;
+                    // Each part has all names from the first on, in every block.
+                    batch.names.clear();
+                }
+            }
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> RecordedError {
+        RecordedError::Recording {
+            path: self.path.clone(),
+            source: source.into(),
+        }
+    }
+
+    /// Notes what was wrong with the file that has ended.
+    fn note(&mut self) {
+        let seen = self.reader.seen();
+        let path = self.path.display();
+        let (pieces, bytes) = seen.damaged;
+        if pieces > 0 {
+            let lost: u64 = seen
+                .damage
+                .iter()
+                .filter_map(|damage| damage.events)
+                .map(u64::from)
+                .sum();
+            let unsure = seen.damage.len() as u64 != pieces || seen.damage.iter().any(|damage| damage.events.is_none());
+            let first = seen.damage.first().map_or(0, |damage| damage.offset);
+            self.notes.push(format!(
+                "{path} is damaged: {bytes} bytes in {pieces} places, the first at byte {first}, cannot be read; {}{lost} \
+                 events were in them",
+                if unsure { "at least " } else { "" }
+            ));
+        }
+        match seen.end {
+            Some(End::Cut { done: true, .. }) => self.notes.push(format!(
+                "{path} was cut at its very end; nothing of the trace is missing"
+            )),
+            Some(End::Cut { offset, done: false }) => self.notes.push(format!(
+                "{path} was cut: it has no end, and what follows byte {offset} was not recorded or is lost"
+            )),
+            Some(End::Continued) if self.waiting.is_empty() => self.notes.push(format!(
+                "{path} is not the last part of its trace; what follows is in part {}",
+                u64::from(self.reader.header().part) + 1
+            )),
+            _ => {}
+        }
+    }
+}
+
+/// Brings the files into the order of their trace, and notes what is missing between them.
+fn order(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Part>, RecordedError> {
+    if let [only] = paths {
+        return Ok(vec![Part {
+            path: only.clone(),
+            number: 0,
+        }]);
+    }
+    let mut trace: Option<(u64, &PathBuf)> = None;
+    let mut parts = Vec::new();
+    for path in paths {
+        let failed = |source| RecordedError::Recording {
+            path: path.clone(),
+            source,
+        };
+        let header = input(path)
+            .map_err(|error| failed(error.into()))
+            .and_then(|mut input| read_header(&mut input).map_err(failed))?;
+        match trace {
+            Some((trace, first)) if trace != header.trace => {
+                return Err(RecordedError::Different {
+                    first: first.clone(),
+                    second: path.clone(),
+                });
+            }
+            _ => trace = Some((header.trace, path)),
+        }
+        parts.push(Part {
+            path: path.clone(),
+            number: header.part,
+        });
+    }
+    parts.sort_by_key(|part| part.number);
+    for pair in parts.windows(2) {
+        let [one, other] = pair else { continue };
+        match other.number - one.number {
+            0 => {
+                return Err(RecordedError::Twice {
+                    first: one.path.clone(),
+                    second: other.path.clone(),
+                });
+            }
+            1 => {}
+            gap => notes.push(format!(
+                "{} parts are missing between {} and {}",
+                gap - 1,
+                one.path.display(),
+                other.path.display()
+            )),
+        }
+    }
+    Ok(parts)
+}
+
+fn open(path: &Path) -> Result<Reader, RecordedError> {
+    input(path)
+        .map_err(RecordingError::from)
+        .and_then(Reader::open)
+        .map_err(|source| RecordedError::Recording {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn input(path: &Path) -> io::Result<Input> {
+    if path == Path::new("-") {
+        return Ok(Input::Stream(Box::new(io::stdin().lock())));
+    }
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Input::file(file)
+}
+
+impl std::fmt::Debug for Recorded {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Recorded")
+            .field("path", &self.path)
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
