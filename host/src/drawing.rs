@@ -23,7 +23,10 @@ pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> 
                 Box::new(Aggregate::new(stdout).with_counter(counter)),
             );
         }
-        Output::Json => sinks.add("stdout", Destination::Stdout, Box::new(Json::new(stdout))),
+        Output::Json => {
+            let json = Json::new(stdout).with_warnings(Box::new(|message| eprintln!("ipft: {message}")));
+            sinks.add("stdout", Destination::Stdout, Box::new(json));
+        }
         Output::Jsonl => sinks.add("stdout", Destination::Stdout, Box::new(Jsonl::new(stdout))),
     }
     plugins.add_to(&mut sinks)?;
