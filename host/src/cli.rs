@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches};
 use regex::Regex;
@@ -62,6 +63,10 @@ pub struct Options {
     pub backend: Option<BackendName>,
     /// The buffers between the kernel and us.
     pub buffers: Buffers,
+    /// How long to trace; never 0.
+    pub duration: Option<Duration>,
+    /// How much to trace.
+    pub stop_after: Option<StopAfter>,
     /// Raise the limits on locked memory and open files first.
     pub set_rlimit: bool,
     /// Where to accept connections once the trace is ready.
@@ -294,6 +299,26 @@ pub struct PerfBuffer {
     pub sample_period: u64,
     /// `wakeup_events`, at least 1.
     pub wakeup_events: u32,
+}
+
+/// How much of a trace is wanted; never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopAfter {
+    /// So many events.
+    Events(u64),
+    /// The packets that are seen first, so many.
+    Packets(u64),
+}
+
+impl fmt::Display for StopAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StopAfter::Events(1) => f.write_str("1 event"),
+            StopAfter::Events(count) => write!(f, "{count} events"),
+            StopAfter::Packets(1) => f.write_str("1 packet"),
+            StopAfter::Packets(count) => write!(f, "{count} packets"),
+        }
+    }
 }
 
 /// How the result is written.

@@ -43,7 +43,7 @@ pub fn sinks(drawing: &Drawing, files: Files, plugins: &mut Plugins) -> anyhow::
         let stdout = io::stdout();
         let sink: Box<dyn crate::sink::Sink> = match drawing.output {
             Output::Aggregate => Box::new(Aggregate::new(stdout).with_counter(Counter::on_stderr())),
-            Output::Json => Box::new(Json::new(stdout)),
+            Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| eprintln!("ipft: {message}")))),
             Output::Jsonl => Box::new(Jsonl::new(stdout)),
         };
         sinks.add("stdout", Destination::Stdout, sink);

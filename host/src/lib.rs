@@ -15,6 +15,7 @@ pub mod drawing;
 pub mod event;
 pub mod extension;
 pub mod kernel;
+pub mod limit;
 pub mod plugin;
 pub mod plugin_command;
 pub mod plugins;

@@ -13,7 +13,7 @@ use crate::extension::Extension;
 use crate::extension::decode::Decode;
 use crate::extension::wasm::WasmDecoder;
 use crate::kernel::Root;
-use crate::plugin::{Description, Folders, Grants, OptionValues, Stream, Target, inspect};
+use crate::plugin::{Description, Folders, Grants, OptionValues, Place, Stream, Target, inspect};
 use crate::sink::native::{self, Library};
 use crate::sink::wasm::{Cache, Component, Engine, Level};
 use crate::sink::{Destination, Log, PluginSink, Sinks, Usage};
@@ -81,11 +81,13 @@ impl Plugins {
         if files.is_empty() {
             return Ok(Plugins::default());
         }
+        let names = names(files);
+        refuse_shared_files(files, &names)?;
         let engine = Engine::new()?;
         let cache = Cache::of_user();
         let folders = Folders::of_environment();
         let mut loaded: Vec<Loaded> = Vec::new();
-        for file in files {
+        for (file, name) in files.iter().zip(names) {
             let code = if file.path.extension().is_some_and(|extension| extension == NATIVE) {
                 load_library(file, verbose)?
             } else {
@@ -102,18 +104,6 @@ impl Plugins {
                 .description()
                 .values(&file.grants.options)
                 .with_context(|| format!("plugin {}", file.name))?;
-            let same = files.iter().take(loaded.len()).filter(|other| other.name == file.name);
-            let name = match same.count() {
-                0 => file.name.clone(),
-                others => format!("{} ({})", file.name, others + 1),
-            };
-            let out = file.grants.out.as_ref();
-            if let Some(other) = loaded
-                .iter()
-                .find(|other| out.is_some() && other.grants.out.as_ref() == out)
-            {
-                bail!("the plugins {} and {name} would write to the same file", other.name);
-            }
             loaded.push(Loaded {
                 name,
                 path: file.path.clone(),
@@ -261,6 +251,34 @@ impl Plugins {
     }
 }
 
+/// What messages call them: each unlike all others.
+fn names(files: &[PluginFile]) -> Vec<String> {
+    let name = |(index, file): (usize, &PluginFile)| {
+        let before = files[..index].iter().filter(|other| other.name == file.name);
+        match before.count() {
+            0 => file.name.clone(),
+            others => format!("{} ({})", file.name, others + 1),
+        }
+    };
+    files.iter().enumerate().map(name).collect()
+}
+
+/// One would replace what the other has drawn.
+fn refuse_shared_files(files: &[PluginFile], names: &[String]) -> anyhow::Result<()> {
+    let mut taken: Vec<(Place, &str)> = Vec::new();
+    for (file, name) in files.iter().zip(names) {
+        // A file that cannot be made is told when it is to be made.
+        let Some(Ok(place)) = file.grants.out.as_deref().map(Place::of) else {
+            continue;
+        };
+        if let Some((_, other)) = taken.iter().find(|(other, _)| *other == place) {
+            bail!("the plugins {other} and {name} would write to the same file");
+        }
+        taken.push((place, name));
+    }
+    Ok(())
+}
+
 fn held(target: Target) -> anyhow::Result<Stream> {
     Stream::held(target).context("cannot make a temporary file for a plugin's output")
 }
@@ -325,4 +343,43 @@ pub fn read(folders: &Folders, word: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)
         );
     }
     Ok((path, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of plugins that are not there, and would write to these files.
+    fn refusal(outs: &[&Path]) -> String {
+        let files: Vec<_> = outs
+            .iter()
+            .map(|out| PluginFile {
+                name: "flame".to_owned(),
+                path: PathBuf::from("/none/flame.wasm"),
+                grants: Grants {
+                    out: Some(out.to_path_buf()),
+                    ..Grants::default()
+                },
+            })
+            .collect();
+        match Plugins::load(&files, None, false) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("there are such plugins"),
+        }
+    }
+
+    #[test]
+    fn two_plugins_for_one_file_are_refused_however_it_is_spelt() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("a.svg"), folder.path().join("b.svg"));
+        let again = folder.path().join("./a.svg");
+        let said = refusal(&[&one, &other, &again]);
+        assert_eq!(said, "the plugins flame and flame (3) would write to the same file");
+        std::os::unix::fs::symlink("a.svg", &other).unwrap();
+        std::fs::write(&one, b"").unwrap();
+        let said = refusal(&[&other, &one]);
+        assert_eq!(said, "the plugins flame and flame (2) would write to the same file");
+        std::fs::remove_file(&other).unwrap();
+        assert!(refusal(&[&one, &other]).contains("/none/flame.wasm"));
+    }
 }

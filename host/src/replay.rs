@@ -60,7 +60,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     for note in notes {
         eprintln!("ipft: {note}");
     }
-    report_losses(&summary);
+    report_losses(&summary, None);
     result?;
     Ok(if drawn && sinks.failures().next().is_none() {
         Outcome::Done

@@ -2,7 +2,7 @@
 //! hands everything to the sinks. This is where the rooms meet; each of them knows nothing of the others.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::time::{ClockId, clock_gettime};
@@ -13,6 +13,7 @@ use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, Progress, Skipped
 use crate::extension::Extension;
 use crate::extension::lua::Print;
 use crate::kernel::{self, Candidate, Root, checks};
+use crate::limit::{Limit, Reached};
 use crate::plugins::Plugins;
 use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
 use crate::probe_server::ProbeServer;
@@ -24,11 +25,8 @@ use crate::stream::{AddressTable, Decoder, FunctionIds, PerfBuffer, PerfOptions,
 /// come at once.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// How often the sinks are told how the trace is going.
-const PROGRESS: Duration = Duration::from_secs(1);
-
-/// Batches that are read after a signal at most: some times what the largest buffer holds.
-const LAST_ROUNDS: u32 = 16384;
+/// How often the sinks are told how the trace is going, in nanoseconds.
+const PROGRESS: u64 = 1_000_000_000;
 
 /// How a trace ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +76,7 @@ fn find_functions(root: &Root, filter: &cli::Filter) -> anyhow::Result<Functions
     })
 }
 
-/// Traces until a signal, or until the reader of stdout goes away.
+/// Traces until a signal, until a limit is reached, or until the reader of stdout goes away.
 pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Outcome> {
     let root = Root::system();
     if let Some(failure) = checks::first_failure(&root) {
@@ -137,12 +135,13 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let _server = server.map(ProbeServer::serve).transpose()?;
     eprintln!("Trace ready!");
 
-    let result = reader.run(&signals, &mut sinks, &mut || attachment.losses());
+    let mut limit = Limit::new(options.duration, options.stop_after, monotonic());
+    let result = reader.run(&signals, &mut limit, &mut sinks, &mut || attachment.losses());
     let mut losses = attachment.losses();
     losses.extend(reader.losses());
     let summary = Summary {
         events: reader.events,
-        packets: attachment.packets(),
+        packets: limit.packets(attachment.packets()),
         losses,
         attached: attachment.attached,
         skipped: functions.skipped.iter().chain(&attachment.skipped).cloned().collect(),
@@ -153,7 +152,11 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     for message in extension.finish().messages {
         eprintln!("ipft: {message}");
     }
-    report_losses(&summary);
+    let reached = result.as_ref().ok().copied().flatten();
+    if let Some(reached) = reached {
+        eprintln!("Stopped after {reached}");
+    }
+    report_losses(&summary, reached);
     if attachment.attached > 0 && options.verbose {
         eprintln!("Detaching from {} functions", attachment.attached);
     }
@@ -285,8 +288,8 @@ fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bo
     }
 }
 
-/// Tells the user what was lost.
-pub fn report_losses(summary: &Summary) {
+/// Tells the user what was lost; `reached` is what ended the trace, if it was a limit.
+pub fn report_losses(summary: &Summary, reached: Option<Reached>) {
     if summary.losses.is_empty() {
         return;
     }
@@ -299,6 +302,10 @@ pub fn report_losses(summary: &Summary) {
     }
     if summary.losses.iter().any(|loss| loss.kind == LossKind::BufferFull) {
         eprintln!("A larger --ring-size (or --perf-page-count) loses fewer to a full buffer.");
+    }
+    if let Some(Reached::StopAfter(_)) = reached {
+        // The kernel counts without knowing what is wanted.
+        eprintln!("Some of them may belong to what --stop-after leaves out.");
     }
 }
 
@@ -351,45 +358,58 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Until a signal, or until nobody wants the events any more.
+    /// Until a signal, until nobody wants the events any more, or until a limit is reached; then it says which.
     fn run(
         &mut self,
         signals: &Signals,
+        limit: &mut Limit,
         sinks: &mut Sinks,
         losses: &mut dyn FnMut() -> Vec<Loss>,
-    ) -> anyhow::Result<()> {
-        let mut told = Instant::now();
+    ) -> anyhow::Result<Option<Reached>> {
+        let mut told = monotonic();
+        // Since when the trace is to end, and why.
+        let mut ending = None;
+        // Everything is looked at after each batch: in a flood the buffer is never empty.
         loop {
-            let stopping = signals.stop_requested();
-            // What was in the buffer when the signal came is part of the trace; what comes meanwhile is not, or a
-            // flood would never end it.
-            let mut rounds = if stopping { LAST_ROUNDS } else { u32::MAX };
-            loop {
-                self.batch.clear();
-                let more = self.source.read(&mut self.decoder, &mut self.batch)?;
-                if self.pass_on(sinks) == Flow::Stop {
-                    return Ok(());
-                }
-                rounds -= 1;
-                if !more || rounds == 0 || signals.stop_requested() != stopping {
-                    break;
+            let now = monotonic();
+            if ending.is_none() {
+                let over = limit.time_is_over(now);
+                if over.is_some() || signals.stop_requested() {
+                    ending = Some((now, over));
                 }
             }
-            if stopping {
-                return Ok(());
+            self.batch.clear();
+            let more = self.source.read(&mut self.decoder, &mut self.batch)?;
+            let newest = self.batch.events.last().map_or(0, |event| event.timestamp);
+            limit.admit(&mut self.batch, (!more).then_some(now));
+            if self.pass_on(sinks) == Flow::Stop {
+                return Ok(None);
             }
-            if told.elapsed() >= PROGRESS {
-                told = Instant::now();
+            let complete = limit.is_complete();
+            if complete.is_some() {
+                return Ok(complete);
+            }
+            match ending {
+                // What was in the buffer when the end came is part of the trace; what comes meanwhile is not, or a
+                // flood would never end it.
+                Some((since, why)) if !more || newest > since => return Ok(why),
+                Some(_) => continue,
+                None => {}
+            }
+            if now - told >= PROGRESS {
+                told = now;
                 let mut progress = Progress {
-                    timestamp: monotonic(),
+                    timestamp: now,
                     losses: losses(),
                 };
                 progress.losses.extend(self.losses());
                 if sinks.progress(&progress) == Flow::Stop {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
-            self.source.wait(signals.fd(), PATIENCE)?;
+            if !more {
+                self.source.wait(signals.fd(), PATIENCE)?;
+            }
         }
     }
 
@@ -492,3 +512,6 @@ pub fn list(options: &cli::ListOptions, out: &mut impl Write) -> anyhow::Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,9 +46,19 @@ impl Signals {
         ) {
             wanted.push(SIGHUP);
         }
+        Signals::listen(&wanted)
+    }
+
+    /// Takes over no signal: a trace in a test, which must leave those of the test program alone.
+    #[cfg(test)]
+    pub(crate) fn none() -> io::Result<Self> {
+        Signals::listen(&[])
+    }
+
+    fn listen(wanted: &[i32]) -> io::Result<Self> {
         let requested = Arc::new(AtomicBool::new(false));
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let mut incoming = iterator::Signals::new(&wanted)?;
+        let mut incoming = iterator::Signals::new(wanted)?;
         let handle = incoming.handle();
         let thread = std::thread::Builder::new().name("signals".into()).spawn({
             let (requested, event) = (Arc::clone(&requested), Arc::clone(&event));

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::parser::ValueSource;
@@ -16,7 +17,7 @@ use super::plugins::{self, PluginArgs};
 use super::replay::ReplayArgs;
 use super::{
     BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
-    RecordFile, UsageError,
+    RecordFile, StopAfter, UsageError,
 };
 use crate::event::Tracer;
 use crate::plugin::Language;
@@ -54,6 +55,10 @@ Examples:
 
   Only functions of the IPv4 stack and of netfilter's connection tracking:
       ipft -m 0xdeadbeef -r '^(ip|nf_conntrack)_'
+
+  For ten seconds, or only the first three packets:
+      ipft -m 0xdeadbeef --duration 10s
+      ipft -m 0xdeadbeef --stop-after 3packets
 
   Mark what a ping sends, from another terminal:
       ping -m 3735928559 -c 1 192.0.2.1
@@ -168,6 +173,21 @@ pub(super) struct Args {
     /// Say more, and which functions are skipped and why
     #[arg(short, long, help_heading = HOW)]
     verbose: bool,
+
+    /// End the trace after this time
+    ///
+    /// Counted from "Trace ready!", in seconds or with units: 10, 0.5, 90s, 5m, 1h30m.
+    /// It ends as with Ctrl-C.
+    #[arg(long, value_name = "TIME", value_parser = number::parse_duration, allow_negative_numbers = true, help_heading = END)]
+    duration: Option<Duration>,
+
+    /// End the trace after so many events or packets: 1000events, 10packets
+    ///
+    /// A plain number counts events. Packets are those that are seen first: they are
+    /// shown whole, later ones are left out, and the trace ends when nothing has
+    /// happened to any of them for a second.
+    #[arg(long, value_name = "LIMIT", value_parser = number::parse_stop_after, allow_negative_numbers = true, help_heading = END)]
+    stop_after: Option<StopAfter>,
 
     /// Size of the BPF ring buffer
     ///
@@ -311,6 +331,7 @@ impl DrawArgs {
 const WHAT: &str = "What to trace";
 const HOW: &str = "How";
 const RECORDING: &str = "Recording";
+const END: &str = "When to end";
 const BUFFERS: &str = "Buffers and limits";
 const PROBE: &str = "Probe server";
 
@@ -609,6 +630,8 @@ impl Args {
                     wakeup_events: self.perf_wakeup_events.unwrap_or(1),
                 },
             },
+            duration: self.duration,
+            stop_after: self.stop_after,
             set_rlimit: !self.no_set_rlimit,
             probe_server: self
                 .enable_probe_server

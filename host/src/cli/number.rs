@@ -1,8 +1,16 @@
 //! Numbers as the command line takes them: decimal, hexadecimal with `0x` or octal with a leading `0`, as strtoul(3)
-//! with base 0 reads them, but all of the text, and never wrapped or cut to fit.
+//! with base 0 reads them, but all of the text, and never wrapped or cut to fit. Some have a unit behind them. Times are
+//! decimal only: nobody means eight seconds by 010.
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::StopAfter;
+
+/// More than any time needs that somebody means. The library that reads times adds their parts up and is not careful
+/// with sums near the largest number of seconds, which takes more than this to write.
+const LONGEST_TIME: usize = 24;
 
 /// How a range of accepted values is written.
 #[derive(Clone, Copy)]
@@ -41,6 +49,53 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
         _ => (text, 0),
     };
     read(digits).ok()?.checked_mul(1 << shift)
+}
+
+/// Reads a time, in seconds if it has no unit. It is not 0.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refused = |why: &dyn fmt::Display| {
+        Err(format!(
+            "{why}; accepted: seconds, as 10 or 0.5, or with units, as 500ms, 90s, 5m, 1h30m"
+        ))
+    };
+    if text.len() > LONGEST_TIME {
+        return refused(&"not a time: too long");
+    }
+    let seconds;
+    let with_unit = if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        seconds = format!("{text}s");
+        &seconds
+    } else {
+        text
+    };
+    match humantime::parse_duration(with_unit) {
+        Ok(Duration::ZERO) => refused(&"zero is not allowed"),
+        Ok(duration) => Ok(duration),
+        Err(humantime::DurationError::NumberOverflow) => refused(&"out of range"),
+        Err(humantime::DurationError::UnknownUnit { unit, .. }) if !unit.is_empty() => {
+            refused(&format_args!("not a time: '{unit}' is no unit"))
+        }
+        Err(_) => refused(&"not a time"),
+    }
+}
+
+/// Reads a number of events or packets; without a word behind it, of events. It is not 0.
+pub(super) fn parse_stop_after(text: &str) -> Result<StopAfter, String> {
+    let before = |several: &str, one: &str| text.strip_suffix(several).or_else(|| text.strip_suffix(one));
+    let (digits, unit): (_, fn(u64) -> StopAfter) = match before("packets", "packet") {
+        Some(digits) => (digits, StopAfter::Packets),
+        None => (before("events", "event").unwrap_or(text), StopAfter::Events),
+    };
+    match read(digits.trim_end()) {
+        Ok(0) => Err("zero is not allowed; accepted: 1 and more, as 1000events or 10packets".into()),
+        Ok(number) => Ok(unit(number)),
+        Err(Unreadable::TooLarge | Unreadable::Negative) => {
+            Err("out of range; accepted: 1 and more, as 1000events or 10packets".into())
+        }
+        Err(Unreadable::NotANumber | Unreadable::NotOctal) => {
+            Err("not a number of events or packets; accepted: as 1000events or 10packets; 1000 means events".into())
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -130,6 +185,85 @@ mod tests {
         }
         for text in ["-1", "-0x1", "-0"] {
             assert_eq!(read(text), Err(Unreadable::Negative), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_seconds_or_have_units() {
+        for (text, milliseconds) in [
+            ("10", 10_000),
+            ("010", 10_000),
+            ("0.5", 500),
+            ("10s", 10_000),
+            ("1.5s", 1_500),
+            ("500ms", 500),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("2 days", 172_800_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused_with_the_reason() {
+        for (text, why) in [
+            ("", "not a time"),
+            (".", "not a time"),
+            ("1.", "not a time"),
+            ("1.2.3", "not a time"),
+            ("-5", "not a time"),
+            ("5 apples", "'apples' is no unit"),
+            ("0x10", "'x' is no unit"),
+            ("1e3", "'e' is no unit"),
+            ("s", "not a time"),
+            ("0", "zero"),
+            ("0.0", "zero"),
+            ("0s", "zero"),
+            ("0.0000000001", "out of range"),
+            ("99999999999999999999", "out of range"),
+            ("18446744073709551615y", "out of range"),
+            ("18446744073709551615s999999999ns1ns", "too long"),
+            ("\u{661}", "not a time"),
+        ] {
+            let error = parse_duration(text).expect_err(text);
+            assert!(error.contains(why) && error.contains("1h30m"), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_of_events_or_packets() {
+        for (text, amount) in [
+            ("1000", StopAfter::Events(1000)),
+            ("1000events", StopAfter::Events(1000)),
+            ("1event", StopAfter::Events(1)),
+            ("10packets", StopAfter::Packets(10)),
+            ("1packet", StopAfter::Packets(1)),
+            ("10 packets", StopAfter::Packets(10)),
+            ("0x10events", StopAfter::Events(16)),
+            ("18446744073709551615", StopAfter::Events(u64::MAX)),
+        ] {
+            assert_eq!(parse_stop_after(text), Ok(amount), "{text:?}");
+        }
+        for (text, why) in [
+            ("0", "zero"),
+            ("0packets", "zero"),
+            ("-1", "out of range"),
+            ("18446744073709551616events", "out of range"),
+            ("", "not a number"),
+            ("packets", "not a number"),
+            ("10bytes", "not a number"),
+            ("1eventss", "not a number"),
+            ("1.5packets", "not a number"),
+            ("10packetsevents", "not a number"),
+        ] {
+            let error = parse_stop_after(text).expect_err(text);
+            assert!(error.contains(why) && error.contains("10packets"), "{text:?}: {error}");
         }
     }
 

@@ -56,6 +56,7 @@ fn only_the_mark_is_needed_and_the_old_defaults_hold() {
     );
     assert!(options.set_rlimit);
     assert_eq!(options.probe_server, None);
+    assert_eq!((options.duration, options.stop_after), (None, None));
     assert!(!options.verbose);
 }
 
@@ -84,6 +85,10 @@ fn every_flag_reaches_its_option() {
         "::1",
         "--ring-size",
         "64K",
+        "--duration",
+        "1h30m",
+        "--stop-after",
+        "10packets",
         "--verbose",
     ]);
     assert_eq!(
@@ -100,6 +105,8 @@ fn every_flag_reaches_its_option() {
     assert!(!options.set_rlimit);
     assert_eq!(options.probe_server, Some("[::1]:8080".parse().unwrap()));
     assert_eq!(options.buffers.ring_size, 65536);
+    assert_eq!(options.duration, Some(Duration::from_secs(5400)));
+    assert_eq!(options.stop_after, Some(StopAfter::Packets(10)));
     assert!(options.verbose);
 }
 
@@ -266,6 +273,12 @@ fn wrong_usage_names_the_option_and_the_accepted_values() {
         &["-m", "1", "--ring-size", "4G"],
         &["-m", "1", "--ring-size", "big"],
         &["-m", "1", "--ring-size", "1M", "--perf-page-count", "8"],
+        &["-m", "1", "--duration", "soon"],
+        &["-m", "1", "--duration", "0"],
+        &["-m", "1", "--duration", "-5"],
+        &["-m", "1", "--duration", "5 apples"],
+        &["-m", "1", "--stop-after", "10bytes"],
+        &["-m", "1", "--stop-after", "0packets"],
         &["-m", "1", "--enable-probe-server", "--probe-server-port", "0"],
         &["-m", "1", "--enable-probe-server", "--probe-server-port", "65536"],
         &[
@@ -295,7 +308,7 @@ fn wrong_usage_names_the_option_and_the_accepted_values() {
             Ok(command) => panic!("{line:?}: {command:?}"),
         };
         let words = line.iter().map(|word| {
-            if word.is_empty() || *word == "*" || *word == "(" {
+            if word.is_empty() || word.contains(['*', '(', ' ']) {
                 format!("'{word}'")
             } else {
                 word.to_string()

@@ -130,7 +130,8 @@ pub struct SkippedFunction {
 pub struct Summary {
     /// Events delivered to the sinks.
     pub events: u64,
-    /// Packets that were given an identity, also those all of whose events were lost.
+    /// Packets that were given an identity, also those all of whose events were lost. Where the user wanted some
+    /// packets only, no more than these.
     pub packets: u64,
     /// Events lost, by way and CPU; empty if none was.
     pub losses: Vec<Loss>,

@@ -11,6 +11,7 @@ mod language;
 mod lookup;
 pub mod new;
 pub mod pack;
+mod place;
 mod stream;
 
 pub use description::{
@@ -19,4 +20,5 @@ pub use description::{
 pub use grants::{DirGrant, Grants, Limits};
 pub use language::Language;
 pub use lookup::{Folders, Installed, NotFound};
+pub use place::Place;
 pub use stream::{Stream, Target};

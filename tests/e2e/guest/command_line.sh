@@ -44,6 +44,12 @@ soon() {
 	wait "$!"
 }
 
+# ends_itself NAME: waits for what start_ipft started. If it goes on, it is killed, which is another exit code.
+ends_itself() {
+	ipft_ends 120 || kill -KILL "$IPFT_PID"
+	exit_of "$1-wait" wait "$IPFT_PID"
+}
+
 # Wrong usage.
 exit_of mark-zero ipft -m 0
 exit_of mark-banana ipft -m banana
@@ -103,6 +109,30 @@ pkill -INT -x ipft
 ipft_ends 30 || pkill -KILL -x ipft
 kill "$(cat /tmp/sleeper)"
 wait "$PIPE"
+
+# Limits.
+start_ipft duration -m 1 -r "$ONE" -o jsonl --duration 3s
+datagrams 3
+ends_itself duration
+start_ipft events -m 1 -r "$ONE" -o jsonl --stop-after 5events
+datagrams 20
+ends_itself events
+start_ipft packets -m 1 -r '^(__)?ip_' -o jsonl --stop-after 3packets
+datagrams 20
+ends_itself packets
+# More than can be read, so that the buffer is never empty.
+flood() {
+	exec ip netns exec a taskset -c "$1" udpflood send 10.0.0.2 9000 100000000 64 1
+}
+piped flood 'exec tail -n 200' -m 1 -o jsonl --duration 5s --ring-size 1M
+flood 0 >/dev/null &
+FLOOD_0=$!
+flood 1 >/dev/null &
+FLOOD_1=$!
+ipft_ends 120 || pkill -KILL -x ipft
+wait "$PIPE"
+kill "$FLOOD_0" "$FLOOD_1"
+wait "$FLOOD_0" "$FLOOD_1" || :
 
 # The probe server. All functions, so that attaching takes a moment.
 ipft -m 1 --enable-probe-server -o jsonl >probe.out 2>probe.err &

@@ -1,5 +1,6 @@
 //! What `ipft` answers, on which stream and with which exit code, in a guest that can trace and in one that cannot.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 use ipft_e2e::guest::{self, Left, Shared};
@@ -201,6 +202,54 @@ fn a_second_signal_ends_it_at_once() {
     assert_ne!(left().text("twice.alive"), "", "it had ended before the second signal");
     // 128 and SIGINT, as the shell sees it.
     assert_eq!(left().exit("twice"), 130);
+}
+
+/// A trace that ended itself, with the message that says why.
+fn limited(run: &str, why: &str) -> Recording {
+    let said = left().text(&format!("{run}.err"));
+    assert_eq!(left().exit(&format!("{run}-wait")), 0, "{run}: {said}");
+    assert!(said.lines().any(|line| line == why), "{run}: {said}");
+    let recording = Recording::read(&left().path(&format!("{run}.out"))).unwrap();
+    assert_eq!(recording.summary.events, recording.events.len() as u64, "{run}");
+    assert_eq!(recording.summary.lost, 0, "{run}");
+    recording
+}
+
+#[test]
+fn a_duration_ends_the_trace_with_what_was_seen() {
+    assert_eq!(limited("duration", "Stopped after 3s").events.len(), 3);
+}
+
+#[test]
+fn a_flood_does_not_keep_a_duration_from_ending_the_trace() {
+    let said = left().text("flood.err");
+    assert_eq!(left().exit("flood"), 0, "{said}");
+    assert!(said.lines().any(|line| line == "Stopped after 5s"), "{said}");
+    // It was more than could be read, and the last line is there all the same.
+    assert!(said.contains("buffer full"), "{said}");
+    let last = left().text("flood.out").lines().last().map(str::to_owned);
+    assert!(last.is_some_and(|line| line.starts_with("{\"type\":\"summary\"")));
+}
+
+#[test]
+fn a_trace_ends_after_as_many_events_as_were_wanted() {
+    assert_eq!(limited("events", "Stopped after 5 events").events.len(), 5);
+}
+
+#[test]
+fn a_trace_ends_after_the_packets_that_were_wanted_and_has_all_of_them() {
+    let recording = limited("packets", "Stopped after 3 packets");
+    let mut journeys = BTreeMap::<u64, Vec<&str>>::new();
+    for event in &recording.events {
+        journeys.entry(event.packet).or_default().push(&event.function);
+    }
+    assert_eq!(journeys.len(), 3, "{journeys:?}");
+    assert_eq!(recording.summary.packets, 3);
+    for journey in journeys.values() {
+        for function in ["ip_send_skb", "ip_output", "ip_finish_output2"] {
+            assert!(journey.contains(&function), "{journey:?}");
+        }
+    }
 }
 
 #[test]

@@ -5,9 +5,10 @@
 //!
 //! A script is trusted like a program: it has the whole standard library. So nothing here guards against what it does,
 //! only against what it does by mistake: errors name the file and the line, and a call that does not end can be ended.
-//! [`call`] runs the decoder, [`watch`] interrupts it.
+//! [`call`] runs the decoder, [`watch`] interrupts it, with the help of [`coroutine`].
 
 mod call;
+mod coroutine;
 mod names;
 mod watch;
 
@@ -135,6 +136,7 @@ impl Script {
         }
         let watch = Watch::new(call::state(&lua).map_err(setup)?, stop)
             .map_err(|error| ScriptError::Setup(format!("cannot watch for signals: {error}")))?;
+        coroutine::follow(&lua, watch.calls()).map_err(setup)?;
 
         let name = lua.create_string(path.as_os_str().as_bytes()).map_err(setup)?;
         // As Lua's own interpreter loads it: a first line with `#!` is skipped, and a compiled script is taken.

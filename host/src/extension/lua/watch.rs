@@ -7,8 +7,9 @@
 //! hook at Ctrl-C in the same way; `lua_sethook` is made to be called in a handler (`ldebug.c` says under what
 //! assumptions), but not by another thread.
 //!
-//! What a coroutine runs has hooks of its own and is not reached, and neither is a C function that waits. A second
-//! signal ends the process in any case.
+//! A coroutine is a state with hooks of its own. [`super::coroutine`] tells which of them runs; the handler sets its hook
+//! there too, and from then on every state that the call goes on in gets one. A C function that waits is not reached. A
+//! second signal ends the process in any case.
 
 use std::ffi::c_int;
 use std::io;
@@ -30,7 +31,7 @@ const INSTRUCTIONS: c_int = 10_000_000;
 /// Watches the calls into one Lua state.
 #[derive(Debug)]
 pub(super) struct Watch {
-    calls: Arc<Calls>,
+    calls: &'static Calls,
     stop: Option<Arc<OwnedFd>>,
     /// Tells the thread to end.
     end: Arc<OwnedFd>,
@@ -38,10 +39,12 @@ pub(super) struct Watch {
     handler: Option<signal_hook::SigId>,
 }
 
-/// What the threads and the handler share.
+/// What the threads, the handler and Lua's functions share.
 #[derive(Debug)]
-struct Calls {
+pub(super) struct Calls {
     state: AtomicPtr<ffi::lua_State>,
+    /// The coroutine in which the call goes on, or the state itself.
+    running: AtomicPtr<ffi::lua_State>,
     /// The thread that runs Lua.
     thread: libc::pid_t,
     /// Odd while a call goes on, and different for each.
@@ -53,12 +56,14 @@ struct Calls {
 impl Watch {
     /// Watches `state`, which this thread runs and which must outlive the watch, from when `stop` becomes readable.
     pub(super) fn new(state: *mut ffi::lua_State, stop: Option<OwnedFd>) -> io::Result<Self> {
-        let calls = Arc::new(Calls {
+        // Lua's functions have its address until Lua has ended, which may be after the watch. A program has one script.
+        let calls: &'static Calls = Box::leak(Box::new(Calls {
             state: AtomicPtr::new(state),
+            running: AtomicPtr::new(state),
             thread: this_thread(),
             number: AtomicU64::new(0),
             overdue: AtomicU64::new(0),
-        });
+        }));
         let mut watch = Watch {
             calls,
             stop: stop.map(Arc::new),
@@ -69,13 +74,10 @@ impl Watch {
         if let Some(stop) = &watch.stop {
             // SAFETY: the handler reads and writes atomics, asks for the thread's number and sets a hook, all of which
             // are allowed in a handler. The state is alive: the watch, which is dropped first, takes the handler away.
-            let handler = unsafe {
-                let calls = Arc::clone(&watch.calls);
-                signal_hook::low_level::register(signal(), move || calls.interrupt())
-            };
+            let handler = unsafe { signal_hook::low_level::register(signal(), move || calls.interrupt()) };
             watch.handler = Some(handler?);
             watch.thread = Some(std::thread::Builder::new().name("script".into()).spawn({
-                let (calls, stop, end) = (Arc::clone(&watch.calls), Arc::clone(stop), Arc::clone(&watch.end));
+                let (stop, end) = (Arc::clone(stop), Arc::clone(&watch.end));
                 move || calls.watch(&stop, &end)
             })?);
         }
@@ -97,6 +99,11 @@ impl Watch {
         // A handler that ran before the step set the hook, and one that runs after it does not.
         compiler_fence(Ordering::SeqCst);
         self.calls.overdue.load(Ordering::Relaxed) == number
+    }
+
+    /// For what tells in which coroutine a call goes on.
+    pub(super) fn calls(&self) -> &'static Calls {
+        self.calls
     }
 
     /// Whether the trace was asked to stop.
@@ -126,6 +133,42 @@ impl Calls {
     fn step(&self) {
         let number = self.number.load(Ordering::Relaxed);
         self.number.store(number + 1, Ordering::Release);
+    }
+
+    /// The call goes on in another state: in a coroutine, or in what resumed it.
+    ///
+    /// # Safety
+    ///
+    /// The state must be alive, and stay so until the call goes on in yet another.
+    pub(super) unsafe fn goes_on_in(&self, state: *mut ffi::lua_State) {
+        self.running.store(state, Ordering::Relaxed);
+        // A handler that runs from here on finds this state; one that ran before has told by now that it did.
+        compiler_fence(Ordering::SeqCst);
+        let late = self.overdue.load(Ordering::Relaxed) == self.number.load(Ordering::Relaxed);
+        // SAFETY: the state is alive.
+        unsafe {
+            match (late, is_hooked(state)) {
+                // Each state once, or a loop that resumes would begin to count anew each time.
+                (true, false) => ffi::lua_sethook(state, Some(raise), ffi::LUA_MASKCOUNT, INSTRUCTIONS),
+                // That was for an earlier call, which has ended in time.
+                (false, true) => ffi::lua_sethook(state, None, 0, 0),
+                _ => {}
+            }
+        }
+    }
+
+    /// If the coroutine was interrupted, so is the state that has resumed it: the call is to end, and not only a part.
+    ///
+    /// # Safety
+    ///
+    /// Both must be alive.
+    pub(super) unsafe fn inherit(&self, state: *mut ffi::lua_State, coroutine: *mut ffi::lua_State) {
+        // SAFETY: as this function's.
+        unsafe {
+            if is_hooked(coroutine) && ffi::lua_gethookcount(coroutine) == 1 {
+                ffi::lua_sethook(state, Some(raise), ffi::LUA_MASKCOUNT, 1);
+            }
+        }
     }
 
     /// The watching thread, from the request to the end.
@@ -161,12 +204,27 @@ impl Calls {
         if this_thread() != self.thread || number.is_multiple_of(2) || self.overdue.load(Ordering::Acquire) != number {
             return;
         }
-        // SAFETY: this is the thread that runs the state, and setting a hook is allowed at any point of a call.
+        // SAFETY: this is the thread that runs the states, both are alive during a call, and setting a hook is allowed
+        // at any point of it.
         unsafe {
-            let state = self.state.load(Ordering::Relaxed);
+            let (state, running) = (self.state.load(Ordering::Relaxed), self.running.load(Ordering::Relaxed));
             ffi::lua_sethook(state, Some(raise), ffi::LUA_MASKCOUNT, INSTRUCTIONS);
+            if running != state {
+                ffi::lua_sethook(running, Some(raise), ffi::LUA_MASKCOUNT, INSTRUCTIONS);
+            }
         }
     }
+}
+
+/// Whether the state has our hook.
+///
+/// # Safety
+///
+/// It must be alive.
+unsafe fn is_hooked(state: *mut ffi::lua_State) -> bool {
+    // SAFETY: as this function's.
+    let hook = unsafe { ffi::lua_gethook(state) };
+    hook.is_some_and(|hook| std::ptr::fn_addr_eq(hook, raise as ffi::lua_Hook))
 }
 
 /// The hook: an error with file and line.

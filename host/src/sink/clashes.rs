@@ -1,0 +1,67 @@
+//! Fields of an extension that are named like a key of an output's own, where both are in one object.
+//!
+//! JSON allows a key twice, and what a reader makes of it is its own affair; most keep the last. Outputs that must keep
+//! the shape that the old tool gave them cannot rename either, so the user is told.
+
+use std::fmt;
+
+use crate::event::Schema;
+
+/// Gets the messages.
+pub(super) type Tell = Box<dyn FnMut(&str)>;
+
+/// Looks at every name once, and tells the user of those that clash.
+#[derive(Default)]
+pub(super) struct Clashes {
+    keys: &'static [&'static str],
+    tell: Option<Tell>,
+    /// Names of tagged values that were looked at.
+    seen: usize,
+}
+
+impl Clashes {
+    /// With these keys; `tell` gets a message for each name that is among them.
+    pub(super) fn new(keys: &'static [&'static str], tell: Tell) -> Self {
+        Clashes {
+            keys,
+            tell: Some(tell),
+            seen: 0,
+        }
+    }
+
+    /// The fields that are known at the start.
+    pub(super) fn look_at_schema(&mut self, schema: &Schema) {
+        for field in &schema.fields {
+            self.look_at(&field.name);
+        }
+    }
+
+    /// The names that a batch brings. The list only grows.
+    #[inline]
+    pub(super) fn look_at_names(&mut self, names: &[String]) {
+        for name in names.get(self.seen..).unwrap_or_default() {
+            self.look_at(name);
+        }
+        self.seen = self.seen.max(names.len());
+    }
+
+    fn look_at(&mut self, name: &str) {
+        if let Some(tell) = &mut self.tell
+            && self.keys.contains(&name)
+        {
+            tell(&format!(
+                "the field `{name}` of the extension has the name of a key of -o json, which each event has twice now: \
+                 most readers keep the last, the extension's; -o jsonl keeps them apart"
+            ));
+        }
+    }
+}
+
+impl fmt::Debug for Clashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clashes")
+            .field("keys", &self.keys)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}
