@@ -23,6 +23,10 @@ use args::{Args, PluginSubcommand, Subcommand};
 /// The exit code of a run that was asked for wrongly.
 pub const EXIT_USAGE: u8 = 2;
 
+/// The most bytes of a packet that are recorded. Its linear part is seldom longer, and the kernel reserves so much of the
+/// ring for each.
+pub const MOST_RECORD_BYTES: u32 = 16384;
+
 /// What the program is to do.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -55,6 +59,8 @@ pub struct Options {
     pub filter: Filter,
     /// What more is wanted of each packet.
     pub extension: Option<ExtensionFile>,
+    /// How many of each packet's first bytes are wanted; 0 for none. With any, the ring buffer is used.
+    pub record_bytes: u32,
     /// The attach mechanism to use; `None` leaves the choice to what works.
     pub backend: Option<BackendName>,
     /// The buffers between the kernel and us.
@@ -76,6 +82,27 @@ pub struct Drawing {
     pub output_given: bool,
     /// Who else draws the result.
     pub plugins: Vec<PluginFile>,
+    /// Where to write the packets themselves.
+    pub pcapng: Option<OutputFile>,
+}
+
+/// A file that a result goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputFile {
+    /// `-`.
+    Stdout,
+    /// Any other.
+    Path(PathBuf),
+}
+
+impl From<OsString> for OutputFile {
+    fn from(word: OsString) -> Self {
+        if word == "-" {
+            OutputFile::Stdout
+        } else {
+            OutputFile::Path(word.into())
+        }
+    }
 }
 
 impl Drawing {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::cli::{self, BackendName, ExtensionFile, Options};
+use crate::cli::{self, BackendName, ExtensionFile, Options, OutputFile};
 use crate::drawing;
 use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, Progress, SkippedFunction, Summary, Trace, Tracer};
 use crate::extension::Extension;
@@ -29,6 +29,9 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Batches that are read after a signal at most: some times what the largest buffer holds.
 const LAST_ROUNDS: u32 = 16384;
+
+// The command line knows nothing of the programs.
+const _: () = assert!(cli::MOST_RECORD_BYTES == ipft_bpf::wire::MAX_RECORD_BYTES);
 
 /// How a trace ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +99,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
     let functions = find_functions(&root, &options.filter)?;
-    let buffer = buffer(options);
+    let buffer = buffer(options)?;
     let request = Request {
         root: &root,
         functions: &functions.wanted,
@@ -106,6 +109,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         mask: options.mask,
         buffer: &buffer,
         extension: extension.object(),
+        record_bytes: options.record_bytes,
     };
     let attachment = attach(options.backend, &request, options.verbose)?;
     report_attachment(&attachment, &functions, options.verbose);
@@ -173,9 +177,15 @@ fn function(candidate: &Candidate) -> Function {
     }
 }
 
-fn buffer(options: &Options) -> Buffer {
+fn buffer(options: &Options) -> anyhow::Result<Buffer> {
     let buffers = options.buffers;
-    if buffers.perf_requested || !probe::has_ring_buffer() {
+    Ok(if buffers.perf_requested || !probe::has_ring_buffer() {
+        if options.record_bytes > 0 {
+            bail!(
+                "this kernel has no BPF ring buffer (Linux 5.8), which the first bytes of packets are recorded through; \
+                 leave out --record-bytes and --pcapng"
+            );
+        }
         Buffer::Perf {
             pages: buffers.perf.pages,
             sample_period: buffers.perf.sample_period,
@@ -185,7 +195,7 @@ fn buffer(options: &Options) -> Buffer {
         Buffer::Ring {
             bytes: buffers.ring_size,
         }
-    }
+    })
 }
 
 fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signals) -> anyhow::Result<Extension> {
@@ -196,8 +206,8 @@ fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signal
         return Ok(extension);
     }
     let print = match options.drawing.output {
-        cli::Output::Aggregate => Print::Stdout,
-        cli::Output::Json | cli::Output::Jsonl => Print::Stderr,
+        cli::Output::Aggregate if options.drawing.pcapng != Some(OutputFile::Stdout) => Print::Stdout,
+        cli::Output::Aggregate | cli::Output::Json | cli::Output::Jsonl => Print::Stderr,
     };
     Ok(match &options.extension {
         None => Extension::default(),

@@ -14,8 +14,8 @@ use regex::Regex;
 use super::number::{self, Show};
 use super::plugins::{self, PluginArgs};
 use super::{
-    BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
-    UsageError,
+    BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, MOST_RECORD_BYTES, Options, Output,
+    OutputFile, PerfBuffer, UsageError,
 };
 use crate::event::Tracer;
 use crate::plugin::Language;
@@ -26,6 +26,12 @@ pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 const LARGEST_RING: u64 = 1 << 31;
 /// The kernel's limit on locked memory is met long before: 256 MiB per CPU with pages of 4 KiB.
 const MOST_PERF_PAGES: u64 = 1 << 16;
+
+/// Of each packet's first bytes, where they are wanted and nobody said how many: all headers, and the payload of what
+/// is small.
+const RECORD_BYTES: u32 = 256;
+/// The ring must hold at least so many captures, or the first ones would leave no room for events.
+const LEAST_CAPTURES: u32 = 8;
 
 const ABOUT: &str = "Show every kernel function that a marked packet goes through";
 
@@ -148,6 +154,13 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE", conflicts_with = "extension", help_heading = WHAT)]
     script: Option<PathBuf>,
 
+    /// Record the first bytes of each packet [default: 256 with --pcapng]
+    ///
+    /// At most 16384. They are read once in a packet's life, from the IP header on, or from the
+    /// Ethernet header of what is not IP. Needs the BPF ring buffer (5.8+).
+    #[arg(long, value_name = "N", value_parser = record_bytes, allow_negative_numbers = true, help_heading = WHAT)]
+    record_bytes: Option<u32>,
+
     /// Print what the author of an extension starts from
     #[arg(long, value_name = "WHAT", help_heading = WHAT)]
     r#gen: Option<GenerateArg>,
@@ -252,19 +265,33 @@ pub(super) struct DrawArgs {
 
     #[command(flatten)]
     plugin_args: PluginArgs,
+
+    /// Write the packets to a file for Wireshark, each with its journey as a comment
+    ///
+    /// It takes the recorded bytes of the packets: see --record-bytes. Without -o, the file takes the
+    /// place of ipft's own output. '-' is stdout.
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(OutputFile::from), help_heading = HOW)]
+    pcapng: Option<OutputFile>,
 }
 
 impl DrawArgs {
     /// The step out of clap's world. `matches` are those of the command that the options belong to.
     pub(super) fn into_drawing(self, matches: &ArgMatches) -> Result<Drawing, UsageError> {
+        let output_given = matches.value_source("output") == Some(ValueSource::CommandLine);
+        if output_given && self.pcapng == Some(OutputFile::Stdout) {
+            return Err(UsageError::new(
+                "--pcapng - and -o would both write to stdout\n\n  tip: name a file: --pcapng trace.pcapng",
+            ));
+        }
         Ok(Drawing {
             output: match self.output {
                 OutputArg::Aggregate => Output::Aggregate,
                 OutputArg::Json => Output::Json,
                 OutputArg::Jsonl => Output::Jsonl,
             },
-            output_given: matches.value_source("output") == Some(ValueSource::CommandLine),
+            output_given,
             plugins: plugins::with_grants(matches, &self.plugin)?,
+            pcapng: self.pcapng,
         })
     }
 }
@@ -452,6 +479,10 @@ fn wakeup_events(text: &str) -> Result<u32, String> {
     number::parse(text, 1..=u32::MAX as u64, Show::Decimal).map(|number| number as u32)
 }
 
+fn record_bytes(text: &str) -> Result<u32, String> {
+    number::parse(text, 1..=u64::from(MOST_RECORD_BYTES), Show::Decimal).map(|number| number as u32)
+}
+
 fn perf_pages(text: &str) -> Result<u32, String> {
     let pages = number::parse(text, 1..=MOST_PERF_PAGES, Show::Decimal)?;
     if !pages.is_power_of_two() {
@@ -536,13 +567,32 @@ impl Args {
         }
         let perf_requested =
             self.perf_page_count.is_some() || self.perf_sample_period.is_some() || self.perf_wakeup_events.is_some();
+        let drawing = self.drawing.into_drawing(matches)?;
+        let wanted_bytes = drawing.pcapng.as_ref().map(|_| RECORD_BYTES);
+        let record_bytes = self.record_bytes.or(wanted_bytes).unwrap_or(0);
+        if record_bytes > 0 && perf_requested {
+            let which = if self.record_bytes.is_some() { "--record-bytes" } else { "--pcapng" };
+            return Err(UsageError::new(format!(
+                "{which} needs the BPF ring buffer, and the --perf-* options ask for the perf buffer\n\n  \
+                 tip: leave out the --perf-* options"
+            )));
+        }
+        if record_bytes > self.ring_size / LEAST_CAPTURES {
+            return Err(UsageError::new(format!(
+                "a ring buffer of {} bytes has no room for {record_bytes} bytes of every packet\n\n  \
+                 tip: --ring-size {} or more, or fewer --record-bytes",
+                self.ring_size,
+                (record_bytes * LEAST_CAPTURES).next_power_of_two()
+            )));
+        }
         Ok(Command::Trace(Options {
             mark: mark & self.mask,
             mask: self.mask,
             tracer,
-            drawing: self.drawing.into_drawing(matches)?,
+            drawing,
             filter,
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
+            record_bytes,
             backend,
             buffers: Buffers {
                 ring_size: self.ring_size,
