@@ -14,8 +14,8 @@ use regex::Regex;
 use super::number::{self, Show};
 use super::plugins::{self, PluginArgs};
 use super::{
-    BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, MOST_RECORD_BYTES, Options, Output,
-    OutputFile, PerfBuffer, UsageError,
+    BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, MOST_RECORD_BYTES, Options,
+    Output, OutputFile, PerfBuffer, UsageError,
 };
 use crate::event::Tracer;
 use crate::plugin::Language;
@@ -571,7 +571,11 @@ impl Args {
         let wanted_bytes = drawing.pcapng.as_ref().map(|_| RECORD_BYTES);
         let record_bytes = self.record_bytes.or(wanted_bytes).unwrap_or(0);
         if record_bytes > 0 && perf_requested {
-            let which = if self.record_bytes.is_some() { "--record-bytes" } else { "--pcapng" };
+            let which = if self.record_bytes.is_some() {
+                "--record-bytes"
+            } else {
+                "--pcapng"
+            };
             return Err(UsageError::new(format!(
                 "{which} needs the BPF ring buffer, and the --perf-* options ask for the perf buffer\n\n  \
                  tip: leave out the --perf-* options"

@@ -1,8 +1,8 @@
 //! The blocks of a pcapng file, as the IETF's draft of the format (draft-ietf-opsawg-pcapng) lays them out: a section
 //! header, a description of each interface, packets with options. Nothing else is needed here, and nothing is read.
 //!
-//! Written by hand: the crate that writes the format with comments, `pcap-file`, has for years had its maintained version
-//! as a release candidate only. All numbers are little-endian, which the section header tells.
+//! Written by hand: of the one crate that writes packets with comments, `pcap-file`, the maintained version has only ever
+//! been a release candidate. All numbers are little-endian, which the section header tells.
 
 use super::super::text::push_visible;
 
@@ -28,7 +28,7 @@ const TIMESTAMP_RESOLUTION: u16 = 9;
 const PACKET_ID: u16 = 5;
 
 /// The longest option: its length is 16 bits wide, and padded it must fit them, too.
-pub(super) const LONGEST_OPTION: usize = 0xfffc;
+const LONGEST_OPTION: usize = 0xfffc;
 
 /// A packet to be written.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,8 @@ pub(super) struct Packet<'a> {
     pub(super) bytes: &'a [u8],
     /// What tells it from all others.
     pub(super) identity: u64,
-    /// Text for people.
+    /// Text for people, with a newline between its lines. Each becomes a comment of its own, as programs that show
+    /// comments show the beginning of each.
     pub(super) comment: &'a [u8],
 }
 
@@ -58,7 +59,12 @@ pub(super) fn section_header(out: &mut Vec<u8>, os: &str, application: &str, com
         for (code, text) in [(COMMENT, comment), (OS, os), (APPLICATION, application)] {
             let mut visible = Vec::new();
             push_visible(&mut visible, text);
-            option(out, code, &visible);
+            // What is cut is cut between two characters.
+            let mut end = visible.len().min(LONGEST_OPTION);
+            while visible.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+                end -= 1;
+            }
+            option(out, code, &visible[..end]);
         }
     });
 }
@@ -85,7 +91,13 @@ pub(super) fn packet(out: &mut Vec<u8>, packet: &Packet<'_>) {
         out.extend_from_slice(&packet.length.to_le_bytes());
         out.extend_from_slice(packet.bytes);
         pad(out, packet.bytes.len());
-        option(out, COMMENT, packet.comment);
+        for line in packet
+            .comment
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            option(out, COMMENT, line);
+        }
         option(out, PACKET_ID, &packet.identity.to_le_bytes());
     });
 }
@@ -102,7 +114,7 @@ fn block(out: &mut Vec<u8>, kind: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&length.to_le_bytes());
 }
 
-/// Appends an option, which is cut if it is too long.
+/// Appends an option. What is longer than an option can be is cut.
 fn option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
     let value = &value[..value.len().min(LONGEST_OPTION)];
     out.extend_from_slice(&code.to_le_bytes());

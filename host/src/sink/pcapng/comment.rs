@@ -6,24 +6,18 @@
 //!        9.304 us  CPU 0    } /* 5.904 us */
 //! ```
 //!
-//! Times count from the packet's first event. Without the graph there are no braces. A comment has its limit; what is
-//! left out of it is counted in its last line.
+//! Times count from the packet's first event. Without the graph there are no braces. The lines of a packet have a limit;
+//! what is left out is counted in the last one.
 
 use super::super::graph::Line;
 use super::super::journal::Kept;
 use super::super::text::*;
-use super::blocks::LONGEST_OPTION;
 use crate::event::{EventKind, Function};
 
-/// Bytes of a comment after which no further line is begun: some hundred events. More makes Wireshark slow, and nobody
-/// reads it there.
+/// Bytes of a packet's lines: those of some hundred events. More makes Wireshark slow, and nobody reads it there.
 const LIMIT: usize = 32 << 10;
 /// Columns of the time.
 const TIME: usize = 12;
-/// Room for the last line.
-const NOTE: usize = 64;
-
-const _: () = assert!(LIMIT + NOTE <= LONGEST_OPTION);
 
 /// Writes comments; what it holds are the functions' names.
 #[derive(Debug, Default)]
@@ -44,7 +38,7 @@ impl Comments {
         }
     }
 
-    /// Appends the comment of a packet with these events, which are in order of time. `lines` are their places in the
+    /// Appends the lines of a packet with these events, which are in order of time. `lines` are their places in the
     /// graph, if there is one.
     pub(super) fn push(&self, out: &mut Vec<u8>, events: impl ExactSizeIterator<Item = Kept>, lines: Option<&[Line]>) {
         let begin = out.len();
@@ -104,7 +98,7 @@ fn push_microseconds(out: &mut Vec<u8>, nanoseconds: u64, width: usize) {
     push_unsigned(&mut text, nanoseconds / 1000);
     text.push(b'.');
     push_three_digits(&mut text, nanoseconds % 1000);
-    push_spaces(out, (width.saturating_sub(text.len())).min(width));
+    push_spaces(out, width.saturating_sub(text.len()));
     out.extend_from_slice(&text);
     out.extend_from_slice(b" us");
 }

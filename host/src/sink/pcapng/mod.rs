@@ -118,7 +118,9 @@ impl<W: Write> Pcapng<W> {
     /// Writes the half of the packets that have been quiet for longest.
     #[cold]
     fn make_room(&mut self) -> Result<(), SinkError> {
-        let mut times: Vec<u64> = (0..self.journal.packets()).map(|packet| self.last_event(packet)).collect();
+        let mut times: Vec<u64> = (0..self.journal.packets())
+            .map(|packet| self.last_event(packet))
+            .collect();
         // Bytes whose events have not come, or were not wanted.
         let seen: HashMap<u64, (), FxBuildHasher> = (0..self.journal.packets())
             .map(|packet| (self.journal.identity(packet), ()))
@@ -143,13 +145,19 @@ impl<W: Write> Pcapng<W> {
     }
 
     fn last_event(&self, packet: u32) -> u64 {
-        let times = self.journal.events_of(packet).map(|event| self.journal.timestamp(event));
+        let times = self
+            .journal
+            .events_of(packet)
+            .map(|event| self.journal.timestamp(event));
         times.max().unwrap_or(0)
     }
 
     /// Writes packets, forgets them, and keeps the others.
     fn write(&mut self, which: Which) -> Result<(), SinkError> {
-        let journal = std::mem::replace(&mut self.journal, Journal::new(self.graph.is_some(), &Schema::default()));
+        let journal = std::mem::replace(
+            &mut self.journal,
+            Journal::new(self.graph.is_some(), &Schema::default()),
+        );
         let mut kept = Vec::new();
         let mut order = Vec::new();
         for packet in 0..journal.packets() {
@@ -293,13 +301,14 @@ impl<W: Write> Sink for Pcapng<W> {
         (self.complete)(self.output.writer())?;
         if self.without_bytes > 0 {
             let early = match self.written_early {
-                true => "; memory was short, so some of these may be the rest of packets that had been written",
+                true => "; memory was short, so this may be the rest of packets that had been written already",
                 false => "",
             };
-            (self.tell)(&format!(
-                "{} packets are not in the file, as their bytes were not recorded{early}",
-                self.without_bytes
-            ));
+            let packets = match self.without_bytes {
+                1 => "1 packet is".to_owned(),
+                many => format!("{many} packets are"),
+            };
+            (self.tell)(&format!("{packets} not in the file, for want of recorded bytes{early}"));
         }
         Ok(())
     }
@@ -314,6 +323,3 @@ impl<W> std::fmt::Debug for Pcapng<W> {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;
