@@ -98,6 +98,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let server = options.probe_server.map(ProbeServer::bind).transpose()?;
     let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
+    // Before anything is attached, which takes long: files that cannot be written are told here.
+    let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options)?;
     let request = Request {
@@ -129,7 +131,6 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         decoder.start(&trace).map_err(anyhow::Error::msg)?;
     }
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
-    let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
         // A plugin that could not start, with no other sink beside it, has been told.
         if sinks.failures().next().is_some() {
