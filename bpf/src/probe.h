@@ -12,13 +12,26 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 #include "wire.h"
 
 #define MAX_CPUS 1024 /* a power of two; also the room for the CPU in a packet's identity */
 #define FILTER_SIZE 16384
 
+struct net_device {
+	__u16 type;
+} __attribute__((preserve_access_index));
+
 struct sk_buff {
 	__u32 mark;
+	__u32 len;
+	__u16 protocol;
+	__u16 network_header;
+	__u16 mac_header;
+	__u32 tail;
+	__u8 *head;
+	__u8 *data;
+	struct net_device *dev;
 } __attribute__((preserve_access_index));
 
 const volatile struct ipft_config ipft_config SEC(".rodata.ipft") = {};
@@ -47,7 +60,8 @@ struct {
  */
 struct packet {
 	__u64 id;
-	__u64 dying;
+	__u32 dying;
+	__u32 captured; /* nothing is left to be done about its first bytes */
 };
 
 struct {
@@ -168,6 +182,7 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 		if (role == ORDINARY && packet->dying) {
 			packet->id = new_packet(now);
 			packet->dying = 0;
+			packet->captured = 0;
 		}
 		__u64 id = packet->id;
 		if (role == RELEASE)
@@ -197,7 +212,80 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 	return 0;
 }
 
-/* The same, from memory if this CPU saw the packet last. */
+#define PROTOCOL_IPV4 0x0800
+#define PROTOCOL_IPV6 0x86dd
+#define DEVICE_ETHERNET 1 /* ARPHRD_ETHER */
+#define UNSET 0xffff	  /* of mac_header */
+
+/*
+ * Sends the first bytes of a packet once, and says whether that is over and done with. A packet that is sent from here
+ * is first seen before its headers are complete: ip_local_out writes their lengths, and the protocol of the sk_buff. So
+ * a packet without a protocol waits, at most until it is released.
+ *
+ * Only what lies between head and tail can be read: pages that hang on the packet are not taken. Nothing is sent of a
+ * packet that is neither IP nor on an Ethernet device, nor of one whose memory is already being given back.
+ */
+static __noinline int capture(__u64 skb, __u64 now, int released)
+{
+	struct packet *packet = bpf_map_lookup_elem(&ipft_packets, &skb);
+
+	if (!packet || packet->captured || (packet->dying && !released))
+		return 1;
+	struct sk_buff *held = (void *)skb;
+	__u16 protocol = BPF_CORE_READ(held, protocol);
+	if (!protocol && !released)
+		return 0;
+
+	__u8 *head = BPF_CORE_READ(held, head);
+	__u32 tail = BPF_CORE_READ(held, tail);
+	__u32 start = BPF_CORE_READ(held, network_header);
+	__u32 link = IPFT_IP;
+	__u8 version = 0;
+	if (!protocol || protocol == bpf_htons(PROTOCOL_IPV4) || protocol == bpf_htons(PROTOCOL_IPV6)) {
+		/* Before the network layer has seen the packet, the offset may be anything. */
+		if (start < tail)
+			bpf_probe_read_kernel(&version, sizeof(version), head + start);
+		version >>= 4;
+	}
+	if (version != 4 && version != 6) {
+		link = IPFT_ETHERNET;
+		start = BPF_CORE_READ(held, mac_header);
+		if (start == UNSET || BPF_CORE_READ(held, dev, type) != DEVICE_ETHERNET)
+			return 0;
+	}
+	/* Both headers may lie before the data, which begins where the kernel is at work. */
+	__u32 data = BPF_CORE_READ(held, data) - head;
+	__u32 length = BPF_CORE_READ(held, len) + data - start;
+	if (start >= tail || (__s32)length <= 0)
+		return 0;
+
+	packet->captured = 1;
+	__u64 room = ipft_config.record_bytes;
+	struct ipft_capture *record = bpf_ringbuf_reserve(&ipft_ring, sizeof(*record) + room, 0);
+	if (!record) {
+		__sync_fetch_and_add(&this_cpu()->buffer_full, 1);
+		return 1;
+	}
+	__u64 size = tail - start;
+	if (size > length)
+		size = length;
+	if (size > room)
+		size = room;
+	record->packet = packet->id;
+	record->length = length;
+	record->captured = size;
+	record->timestamp = now;
+	record->function = IPFT_CAPTURE;
+	record->link = link;
+	record->padding = 0;
+	if (bpf_probe_read_kernel(record->bytes, size, head + start))
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+	else
+		bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
+/* The packet that lives at `skb`, from memory if this CPU saw it last. */
 static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enum pointer pointer, __u64 now,
 					    enum role role)
 {
@@ -214,6 +302,9 @@ static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enu
 	if (role == ORDINARY && packet && *(volatile __u64 *)&cpu->last_check == check_of(packet, address))
 		return packet;
 	packet = identify(skb, pointer, now, role);
+	/* What is remembered is not looked at again, so its first bytes must be on their way. */
+	if (ipft_config.record_bytes && !capture(skb, now, role == RELEASE))
+		return packet;
 	if (role == ORDINARY) {
 		*(volatile __u64 *)&cpu->last_packet = packet;
 		*(volatile __u64 *)&cpu->last_check = check_of(packet, address);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the programs and user space share: the event as it lies in the ring or perf buffer, and the counters of a CPU.
+ * What the programs and user space share: the records as they lie in the ring or perf buffer, and the counters of a CPU.
  * This is the one definition. src/wire.rs is its twin for Rust; both sides assert the same sizes and offsets, so that
  * a change on one side alone does not build.
  */
@@ -18,6 +18,26 @@ struct ipft_event {
 	__u32 thread;	    /* kernel's id of the current thread */
 };
 
+/* In the place of an event's function: the record is a capture. No function has this index or address. */
+#define IPFT_CAPTURE 0xffffffffffffffffull
+
+enum ipft_link {
+	IPFT_ETHERNET, /* the first byte is of an Ethernet header */
+	IPFT_IP,       /* of an IPv4 or IPv6 header */
+};
+
+/* The first bytes of a packet; only in the ring buffer. What tells it from an event lies where an event has it. */
+struct ipft_capture {
+	__u64 packet;
+	__u32 length;	 /* bytes of the packet from the first byte here on */
+	__u32 captured;	 /* how many of them are here */
+	__u64 timestamp; /* of the event at which they were read */
+	__u64 function;	 /* IPFT_CAPTURE */
+	__u32 link;	 /* enum ipft_link */
+	__u32 padding;
+	__u8 bytes[];	 /* ipft_config.record_bytes; behind `captured` they mean nothing */
+};
+
 #define IPFT_PAYLOAD 64 /* bytes that follow the event of an entry when there is an extension: its `data` */
 
 /*
@@ -32,6 +52,7 @@ struct ipft_config {
 	__u8 function_source; /* enum ipft_function_source */
 	__u8 padding;
 	__u32 wake_mask;      /* 2^n - 1: a CPU wakes the reader every 2^n events */
+	__u32 record_bytes;   /* of each packet are sent so many of its first bytes; 0: none are */
 };
 
 enum ipft_function_source {
@@ -43,7 +64,7 @@ enum ipft_function_source {
 /* One cache line, so that CPUs do not share one. The counters only grow. */
 struct ipft_cpu {
 	__u64 emitted;	     /* events handed to the buffer; paces wake-ups, may run behind */
-	__u64 buffer_full;   /* events that found no room in the ring or perf buffer */
+	__u64 buffer_full;   /* records that found no room in the ring or perf buffer */
 	__u64 packets_full;  /* events of packets that found no room in the table of packets */
 	__u64 calls_full;    /* returns that are not traced because the table of open calls was full */
 	__u64 calls_missed;  /* returns that never came: their frame was entered again */
@@ -58,8 +79,16 @@ _Static_assert(__builtin_offsetof(struct ipft_event, timestamp) == 16, "wire");
 _Static_assert(__builtin_offsetof(struct ipft_event, function) == 24, "wire");
 _Static_assert(__builtin_offsetof(struct ipft_event, cpu_and_kind) == 32, "wire");
 _Static_assert(__builtin_offsetof(struct ipft_event, thread) == 36, "wire");
+_Static_assert(sizeof(struct ipft_capture) == 40, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_capture, length) == 8, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_capture, captured) == 12, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_capture, timestamp) == 16, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_capture, function) == 24, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_capture, link) == 32, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_capture, bytes) == 40, "wire");
 _Static_assert(sizeof(struct ipft_cpu) == 64, "wire");
-_Static_assert(sizeof(struct ipft_config) == 16, "wire");
+_Static_assert(sizeof(struct ipft_config) == 20, "wire");
 _Static_assert(__builtin_offsetof(struct ipft_config, function_source) == 10, "wire");
+_Static_assert(__builtin_offsetof(struct ipft_config, record_bytes) == 16, "wire");
 
 #endif

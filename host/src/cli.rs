@@ -25,6 +25,10 @@ use args::{Args, PluginSubcommand, Subcommand};
 /// The exit code of a run that was asked for wrongly.
 pub const EXIT_USAGE: u8 = 2;
 
+/// The most bytes of a packet that are recorded. Its linear part is seldom longer, and the kernel reserves so much of the
+/// ring for each.
+pub const MOST_RECORD_BYTES: u32 = 16384;
+
 /// What the program is to do.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -59,6 +63,8 @@ pub struct Options {
     pub filter: Filter,
     /// What more is wanted of each packet.
     pub extension: Option<ExtensionFile>,
+    /// How many of each packet's first bytes are wanted; 0 for none. With any, the ring buffer is used.
+    pub record_bytes: u32,
     /// The attach mechanism to use; `None` leaves the choice to what works.
     pub backend: Option<BackendName>,
     /// The buffers between the kernel and us.
@@ -141,6 +147,27 @@ pub struct Drawing {
     pub plugins: Vec<PluginFile>,
     /// Where it is recorded.
     pub record: Option<RecordFile>,
+    /// Where to write the packets themselves.
+    pub pcapng: Option<OutputFile>,
+}
+
+/// A file that a result goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputFile {
+    /// `-`.
+    Stdout,
+    /// Any other.
+    Path(PathBuf),
+}
+
+impl From<OsString> for OutputFile {
+    fn from(word: OsString) -> Self {
+        if word == "-" {
+            OutputFile::Stdout
+        } else {
+            OutputFile::Path(word.into())
+        }
+    }
 }
 
 impl Drawing {
@@ -153,8 +180,8 @@ impl Drawing {
 /// A recording to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordFile {
-    /// The file; `-` is standard output.
-    pub path: PathBuf,
+    /// Where it goes.
+    pub file: OutputFile,
     /// The most that a file of it may grow to, and how many files there may be; without, it is one file.
     pub ring: Option<(u64, u32)>,
 }
@@ -162,7 +189,7 @@ pub struct RecordFile {
 impl RecordFile {
     /// Whether it goes to standard output.
     pub fn is_stdout(&self) -> bool {
-        self.path == Path::new("-")
+        self.file == OutputFile::Stdout
     }
 }
 

@@ -62,6 +62,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
                 mask: u32::MAX,
                 buffer: &buffer,
                 extension: None,
+                record_bytes: 0,
             };
             probe::try_out(backend, &request)
         };

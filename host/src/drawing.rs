@@ -2,63 +2,80 @@
 
 use std::io;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
-use crate::cli::{Drawing, Output, RecordFile};
+use crate::cli::{Drawing, Output, OutputFile, RecordFile};
+use crate::plugin::{Stream, Target};
 use crate::plugins::Plugins;
-use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, Record, Ring, Sinks};
+use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, Pcapng, Record, Ring, Sink, Sinks};
 
-/// What is opened before anything is attached, so that a wrong name is found out in time.
-#[derive(Default)]
-pub struct Files {
-    record: Option<Record>,
-}
-
-impl Files {
-    /// Opens them, and changes nothing in them.
-    pub fn open(drawing: &Drawing) -> anyhow::Result<Self> {
-        let record = drawing.record.as_ref().map(record).transpose()?;
-        Ok(Files { record })
-    }
-
-    /// Device and inode of those that a trace is not to be read from, since they are written.
-    pub fn identities(&self) -> Vec<(u64, u64)> {
-        self.record.iter().filter_map(Record::identity).collect()
-    }
-}
-
-fn record(file: &RecordFile) -> anyhow::Result<Record> {
-    if file.is_stdout() {
-        return Ok(Record::to_stdout());
-    }
-    let ring = file.ring.map(|(max_size, files)| Ring { max_size, files });
-    Record::create(&file.path, ring).with_context(|| format!("cannot record to {}", file.path.display()))
-}
-
-/// All of them. Without a word on ipft's own output, plugins and recordings take its place.
-pub fn sinks(drawing: &Drawing, files: Files, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
+/// All of them. Without a word on ipft's own output, plugins and files take its place. Their files are opened here, and
+/// nothing is changed in them before the trace begins.
+pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
     let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
-    let others = plugins.draw() || files.record.is_some();
-    if drawing.own_output().is_some() || !others {
-        let stdout = io::stdout();
-        let sink: Box<dyn crate::sink::Sink> = match drawing.output {
-            Output::Aggregate => Box::new(Aggregate::new(stdout).with_counter(Counter::on_stderr())),
-            Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| eprintln!("ipft: {message}")))),
-            Output::Jsonl => Box::new(Jsonl::new(stdout)),
-        };
-        sinks.add("stdout", Destination::Stdout, sink);
+    let files = drawing.pcapng.is_some() || drawing.record.is_some();
+    let own = drawing.own_output().is_some() || !(plugins.draw() || files);
+    if own {
+        sinks.add("stdout", Destination::Stdout, own_output(drawing.output));
     }
-    let alone = drawing.own_output().is_none() && !plugins.draw();
-    if let (Some(record), Some(file)) = (files.record, &drawing.record) {
-        // Other sinks show on the terminal themselves that something is going on.
-        let counter = if alone { Counter::on_stderr() } else { None };
-        let destination = match file.is_stdout() {
-            true => Destination::Stdout,
-            false => Destination::Elsewhere,
-        };
-        let name = file.path.display().to_string();
-        sinks.add(name, destination, Box::new(record.with_counter(counter)));
+    for (option, file) in [
+        ("--pcapng", drawing.pcapng.as_ref()),
+        ("--record", drawing.record.as_ref().map(|record| &record.file)),
+    ] {
+        if file == Some(&OutputFile::Stdout) && plugins.use_stdout() {
+            bail!("a plugin and {option} - would both write to stdout; name a file, or give the plugin a --plugin-out");
+        }
+    }
+    // One counter is enough.
+    let mut counter = if own { None } else { Counter::on_stderr() };
+    if let Some(file) = &drawing.pcapng {
+        add_pcapng(file, counter.take(), &mut sinks)?;
+    }
+    if let Some(record) = &drawing.record {
+        add_record(record, counter.take(), &mut sinks)?;
     }
     plugins.add_to(&mut sinks)?;
     Ok(sinks)
+}
+
+/// ipft's own output.
+fn own_output(output: Output) -> Box<dyn Sink> {
+    let stdout = io::stdout();
+    match output {
+        Output::Aggregate => Box::new(Aggregate::new(stdout).with_counter(Counter::on_stderr())),
+        Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| eprintln!("ipft: {message}")))),
+        Output::Jsonl => Box::new(Jsonl::new(stdout)),
+    }
+}
+
+/// The file of packets.
+fn add_pcapng(file: &OutputFile, counter: Option<Counter>, sinks: &mut Sinks) -> anyhow::Result<()> {
+    let (name, destination, stream) = match file {
+        OutputFile::Stdout => ("stdout".to_owned(), Destination::Stdout, Stream::direct(Target::Stdout)),
+        OutputFile::Path(path) => {
+            let name = path.display().to_string();
+            let stream = Stream::file(path).with_context(|| format!("cannot write {name}"))?;
+            (name, Destination::Elsewhere, stream)
+        }
+    };
+    let said = name.clone();
+    let tell = Box::new(move |message: &str| eprintln!("ipft: {said}: {message}"));
+    let sink = Pcapng::new(stream, |stream| stream.complete(), tell).with_counter(counter);
+    sinks.add(name, destination, Box::new(sink));
+    Ok(())
+}
+
+/// The recording.
+fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks) -> anyhow::Result<()> {
+    let (name, destination, sink) = match &record.file {
+        OutputFile::Stdout => ("stdout".to_owned(), Destination::Stdout, Record::to_stdout()),
+        OutputFile::Path(path) => {
+            let name = path.display().to_string();
+            let ring = record.ring.map(|(max_size, files)| Ring { max_size, files });
+            let sink = Record::create(path, ring).with_context(|| format!("cannot record to {name}"))?;
+            (name, Destination::Elsewhere, sink)
+        }
+    };
+    sinks.add(name, destination, Box::new(sink.with_counter(counter)));
+    Ok(())
 }

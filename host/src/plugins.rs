@@ -124,6 +124,12 @@ impl Plugins {
         self.loaded.iter().any(|plugin| plugin.code.draws())
     }
 
+    /// Whether one of them draws to stdout.
+    pub fn use_stdout(&self) -> bool {
+        let mut streams = self.loaded.iter().filter_map(|plugin| plugin.stream.as_ref());
+        streams.any(|(_, destination)| *destination == Destination::Stdout)
+    }
+
     /// Several that write to the same place take their turns when the trace has ended.
     fn open_streams(&mut self, own: Option<Output>) -> anyhow::Result<()> {
         let mut drawing: Vec<&mut Loaded> = self.loaded.iter_mut().filter(|plugin| plugin.code.draws()).collect();

@@ -1,14 +1,13 @@
 //! `ipft replay`: a recording through the sinks, as if it happened now.
 
-use std::os::unix::fs::MetadataExt;
-
 use anyhow::{Context, bail};
 
-use crate::cli::{ExtensionFile, Output, ReplayOptions};
+use crate::cli::{ExtensionFile, Output, OutputFile, ReplayOptions};
 use crate::drawing;
 use crate::event::{Batch, Encoding, Schema, Summary, Trace};
 use crate::extension::decode::{DATA, Decode};
 use crate::extension::lua::{Print, Script};
+use crate::plugin::Place;
 use crate::plugins::Plugins;
 use crate::selection::Selection;
 use crate::session::{Outcome, report_losses};
@@ -21,8 +20,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let signals = Signals::install().context("cannot listen for signals")?;
     let mut recorded = Recorded::open(&options.files)?;
     let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
-    let files = drawing::Files::open(&options.drawing)?;
-    refuse_to_overwrite(options, &files)?;
+    refuse_to_overwrite(options)?;
     let mut trace = recorded.trace().clone();
     let mut decoder = decoder(options, &plugins, &trace, &signals)?;
     if decoder.is_some() {
@@ -36,7 +34,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     }
     let count = !(options.selection.is_all() && recorded.ends());
     let selection = Selection::new(&options.selection, &trace, count);
-    let mut sinks = drawing::sinks(&options.drawing, files, &mut plugins)?;
+    let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
         if sinks.failures().next().is_some() {
             return Ok(Outcome::SinkFailed);
@@ -70,13 +68,13 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
 }
 
 /// Recording a recording into itself would end it.
-fn refuse_to_overwrite(options: &ReplayOptions, files: &drawing::Files) -> anyhow::Result<()> {
-    let written = files.identities();
+fn refuse_to_overwrite(options: &ReplayOptions) -> anyhow::Result<()> {
+    let Some(OutputFile::Path(written)) = options.drawing.record.as_ref().map(|record| &record.file) else {
+        return Ok(());
+    };
+    let place = Place::of(written).ok();
     for path in &options.files {
-        let Ok(known) = std::fs::metadata(path) else {
-            continue;
-        };
-        if written.contains(&(known.dev(), known.ino())) {
+        if place.is_some() && Place::of(path).ok() == place {
             bail!(
                 "{} would be recorded into itself; give --record another name",
                 path.display()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::cli::{self, BackendName, ExtensionFile, Options};
+use crate::cli::{self, BackendName, ExtensionFile, Options, OutputFile};
 use crate::drawing;
 use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, Progress, SkippedFunction, Summary, Trace, Tracer};
 use crate::extension::Extension;
@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// How often the sinks are told how the trace is going, in nanoseconds.
 const PROGRESS: u64 = 1_000_000_000;
+
+// The command line knows nothing of the programs.
+const _: () = assert!(cli::MOST_RECORD_BYTES == ipft_bpf::wire::MAX_RECORD_BYTES);
 
 /// How a trace ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +96,10 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let server = options.probe_server.map(ProbeServer::bind).transpose()?;
     let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
-    let files = drawing::Files::open(&options.drawing)?;
+    // Before anything is attached, which takes long: files that cannot be written are told here.
+    let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
     let functions = find_functions(&root, &options.filter)?;
-    let buffer = buffer(options);
+    let buffer = buffer(options)?;
     let request = Request {
         root: &root,
         functions: &functions.wanted,
@@ -105,6 +109,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         mask: options.mask,
         buffer: &buffer,
         extension: extension.object(),
+        record_bytes: options.record_bytes,
     };
     let attachment = attach(options.backend, &request, options.verbose)?;
     report_attachment(&attachment, &functions, options.verbose);
@@ -124,7 +129,6 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         decoder.start(&trace).map_err(anyhow::Error::msg)?;
     }
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
-    let mut sinks = drawing::sinks(&options.drawing, files, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
         // A plugin that could not start, with no other sink beside it, has been told.
         if sinks.failures().next().is_some() {
@@ -177,9 +181,15 @@ fn function(candidate: &Candidate) -> Function {
     }
 }
 
-fn buffer(options: &Options) -> Buffer {
+fn buffer(options: &Options) -> anyhow::Result<Buffer> {
     let buffers = options.buffers;
-    if buffers.perf_requested || !probe::has_ring_buffer() {
+    Ok(if buffers.perf_requested || !probe::has_ring_buffer() {
+        if options.record_bytes > 0 {
+            bail!(
+                "this kernel has no BPF ring buffer (Linux 5.8), which the first bytes of packets are recorded through; \
+                 leave out --record-bytes and --pcapng"
+            );
+        }
         Buffer::Perf {
             pages: buffers.perf.pages,
             sample_period: buffers.perf.sample_period,
@@ -189,7 +199,7 @@ fn buffer(options: &Options) -> Buffer {
         Buffer::Ring {
             bytes: buffers.ring_size,
         }
-    }
+    })
 }
 
 fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signals) -> anyhow::Result<Extension> {
@@ -200,8 +210,8 @@ fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signal
         return Ok(extension);
     }
     let print = match options.drawing.output {
-        cli::Output::Aggregate => Print::Stdout,
-        cli::Output::Json | cli::Output::Jsonl => Print::Stderr,
+        cli::Output::Aggregate if options.drawing.pcapng != Some(OutputFile::Stdout) => Print::Stdout,
+        cli::Output::Aggregate | cli::Output::Json | cli::Output::Jsonl => Print::Stderr,
     };
     Ok(match &options.extension {
         None => Extension::default(),

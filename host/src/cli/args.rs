@@ -16,8 +16,8 @@ use super::number::{self, Show};
 use super::plugins::{self, PluginArgs};
 use super::replay::ReplayArgs;
 use super::{
-    BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
-    RecordFile, StopAfter, UsageError,
+    BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, MOST_RECORD_BYTES, Options,
+    Output, OutputFile, PerfBuffer, RecordFile, StopAfter, UsageError,
 };
 use crate::event::Tracer;
 use crate::plugin::Language;
@@ -31,6 +31,11 @@ const MOST_PERF_PAGES: u64 = 1 << 16;
 
 /// Each file of a ring repeats what was traced, which takes some ten kilobytes.
 const SMALLEST_PART: u64 = 64 << 10;
+/// Of each packet's first bytes, where they are wanted and nobody said how many: all headers, and the payload of what
+/// is small.
+const RECORD_BYTES: u32 = 256;
+/// The ring must hold at least so many captures, or the first ones would leave no room for events.
+const LEAST_CAPTURES: u32 = 8;
 
 const ABOUT: &str = "Show every kernel function that a marked packet goes through";
 
@@ -157,6 +162,13 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE", conflicts_with = "extension", help_heading = WHAT)]
     script: Option<PathBuf>,
 
+    /// Record the first bytes of each packet [default: 256 with --pcapng]
+    ///
+    /// At most 16384. They are read once in a packet's life, from the IP header on, or from the
+    /// Ethernet header of what is not IP. Needs the BPF ring buffer (5.8+).
+    #[arg(long, value_name = "N", value_parser = record_bytes, allow_negative_numbers = true, help_heading = WHAT)]
+    record_bytes: Option<u32>,
+
     /// Print what the author of an extension starts from
     #[arg(long, value_name = "WHAT", help_heading = WHAT)]
     r#gen: Option<GenerateArg>,
@@ -277,8 +289,8 @@ pub(super) struct DrawArgs {
     /// Record the trace in a file, to be drawn later by 'ipft replay'
     ///
     /// Without -o and --plugin, nothing else is written. '-' is stdout.
-    #[arg(short = 'w', long, value_name = "FILE", help_heading = RECORDING)]
-    record: Option<PathBuf>,
+    #[arg(short = 'w', long, value_name = "FILE", value_parser = OsStringValueParser::new().map(OutputFile::from), help_heading = RECORDING)]
+    record: Option<OutputFile>,
 
     /// Go on in a new file when one has this size: a ring of files
     ///
@@ -293,6 +305,13 @@ pub(super) struct DrawArgs {
 
     #[command(flatten)]
     plugin_args: PluginArgs,
+
+    /// Write the packets to a file for Wireshark, each with its journey as a comment
+    ///
+    /// It takes the recorded bytes of the packets: see --record-bytes. Without -o, the file takes the
+    /// place of ipft's own output. '-' is stdout.
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(OutputFile::from), help_heading = HOW)]
+    pcapng: Option<OutputFile>,
 }
 
 impl DrawArgs {
@@ -306,25 +325,36 @@ impl DrawArgs {
             },
             output_given: matches.value_source("output") == Some(ValueSource::CommandLine),
             plugins: plugins::with_grants(matches, &self.plugin)?,
-            record: (self.record).map(|path| {
+            pcapng: self.pcapng,
+            record: (self.record).map(|file| {
                 let ring = (self.record_max_size).map(|size| (size, self.record_files.unwrap_or(2)));
-                RecordFile { path, ring }
+                RecordFile { file, ring }
             }),
         };
-        if drawing.record.as_ref().is_some_and(RecordFile::is_stdout) {
-            if drawing.output_given || drawing.plugins.iter().any(|plugin| plugin.grants.out.is_none()) {
-                return Err(UsageError::new(
-                    "the recording goes to stdout (--record -), where nothing else can go\n\n  \
-                     tip: leave -o out, and give each plugin a --plugin-out",
-                ));
-            }
-            if drawing.record.as_ref().is_some_and(|record| record.ring.is_some()) {
-                return Err(UsageError::new(
-                    "stdout cannot be a ring of files: --record-max-size needs a --record FILE",
-                ));
-            }
-        }
+        check_stdout(&drawing)?;
         Ok(drawing)
+    }
+}
+
+/// What goes to stdout has it for itself. Plugins have theirs only when they are loaded.
+fn check_stdout(drawing: &Drawing) -> Result<(), UsageError> {
+    let users = [
+        ("--record -", drawing.record.as_ref().is_some_and(RecordFile::is_stdout)),
+        ("--pcapng -", drawing.pcapng == Some(OutputFile::Stdout)),
+        ("-o", drawing.output_given),
+    ];
+    let users: Vec<&str> = users.iter().filter(|(_, uses)| *uses).map(|(name, _)| *name).collect();
+    if users.len() > 1 {
+        return Err(UsageError::new(format!(
+            "{} would both write to stdout\n\n  tip: name files, such as --record trace.ipft",
+            users.join(" and ")
+        )));
+    }
+    match &drawing.record {
+        Some(record) if record.is_stdout() && record.ring.is_some() => Err(UsageError::new(
+            "stdout cannot be a ring of files: --record-max-size needs a --record FILE",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -517,6 +547,10 @@ fn wakeup_events(text: &str) -> Result<u32, String> {
     number::parse(text, 1..=u32::MAX as u64, Show::Decimal).map(|number| number as u32)
 }
 
+fn record_bytes(text: &str) -> Result<u32, String> {
+    number::parse(text, 1..=u64::from(MOST_RECORD_BYTES), Show::Decimal).map(|number| number as u32)
+}
+
 fn perf_pages(text: &str) -> Result<u32, String> {
     let pages = number::parse(text, 1..=MOST_PERF_PAGES, Show::Decimal)?;
     if !pages.is_power_of_two() {
@@ -613,13 +647,36 @@ impl Args {
         }
         let perf_requested =
             self.perf_page_count.is_some() || self.perf_sample_period.is_some() || self.perf_wakeup_events.is_some();
+        let drawing = self.drawing.into_drawing(matches)?;
+        let wanted_bytes = drawing.pcapng.as_ref().map(|_| RECORD_BYTES);
+        let record_bytes = self.record_bytes.or(wanted_bytes).unwrap_or(0);
+        if record_bytes > 0 && perf_requested {
+            let which = if self.record_bytes.is_some() {
+                "--record-bytes"
+            } else {
+                "--pcapng"
+            };
+            return Err(UsageError::new(format!(
+                "{which} needs the BPF ring buffer, and the --perf-* options ask for the perf buffer\n\n  \
+                 tip: leave out the --perf-* options"
+            )));
+        }
+        if record_bytes > self.ring_size / LEAST_CAPTURES {
+            return Err(UsageError::new(format!(
+                "a ring buffer of {} bytes has no room for {record_bytes} bytes of every packet\n\n  \
+                 tip: --ring-size {} or more, or fewer --record-bytes",
+                self.ring_size,
+                (record_bytes * LEAST_CAPTURES).next_power_of_two()
+            )));
+        }
         Ok(Command::Trace(Options {
             mark: mark & self.mask,
             mask: self.mask,
             tracer,
-            drawing: self.drawing.into_drawing(matches)?,
+            drawing,
             filter,
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
+            record_bytes,
             backend,
             buffers: Buffers {
                 ring_size: self.ring_size,

@@ -111,6 +111,23 @@ fn every_flag_reaches_its_option() {
 }
 
 #[test]
+fn a_file_of_packets_wants_bytes_of_each_of_them() {
+    let both = |line: &[&str]| {
+        let options = options(line);
+        (options.record_bytes, options.drawing.pcapng)
+    };
+    let file = || Some(OutputFile::Path("a.pcapng".into()));
+    assert_eq!(both(&["-m", "1"]), (0, None));
+    assert_eq!(both(&["-m", "1", "--pcapng", "a.pcapng"]), (256, file()));
+    assert_eq!(
+        both(&["-m", "1", "--pcapng", "a.pcapng", "--record-bytes", "0x40"]),
+        (64, file())
+    );
+    assert_eq!(both(&["-m", "1", "--record-bytes", "16384"]), (16384, None));
+    assert_eq!(both(&["-m", "1", "--pcapng", "-"]), (256, Some(OutputFile::Stdout)));
+}
+
+#[test]
 fn short_options_may_carry_their_value_and_be_joined() {
     let options = options(&["-vm0x1", "-tfunction_graph", "-ojson", "-rtcp", "-bkprobe"]);
     assert_eq!(options.mark, 1);
@@ -279,6 +296,12 @@ fn wrong_usage_names_the_option_and_the_accepted_values() {
         &["-m", "1", "--duration", "5 apples"],
         &["-m", "1", "--stop-after", "10bytes"],
         &["-m", "1", "--stop-after", "0packets"],
+        &["-m", "1", "--record-bytes", "0"],
+        &["-m", "1", "--record-bytes", "16385"],
+        &["-m", "1", "--record-bytes", "64", "--perf-page-count", "8"],
+        &["-m", "1", "--pcapng", "a.pcapng", "--perf-sample-period", "1"],
+        &["-m", "1", "--record-bytes", "1024", "--ring-size", "4096"],
+        &["-m", "1", "--pcapng", "-", "-o", "json"],
         &["-m", "1", "--enable-probe-server", "--probe-server-port", "0"],
         &["-m", "1", "--enable-probe-server", "--probe-server-port", "65536"],
         &[

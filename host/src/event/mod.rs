@@ -94,12 +94,14 @@ impl Event {
     }
 }
 
-/// The first bytes of a packet, as they were when it was first seen. Only traces that were asked for them have any.
+/// The first bytes of a packet, as they were when it was first seen with its headers complete: what is sent from here is
+/// seen a few functions earlier. Only traces that were asked for them have any, and not of every packet; there may be
+/// two of one packet, of which the first counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
     /// As [`Event::packet`].
     pub packet: u64,
-    /// As [`Event::timestamp`] of its first event.
+    /// As [`Event::timestamp`] of the event at which they were read.
     pub timestamp: u64,
     /// What the bytes begin with.
     pub link: Link,
@@ -131,7 +133,7 @@ pub struct Batch {
     pub payload: Vec<u8>,
     /// The names of tagged values. There is one list for the whole trace, and names are only ever added at its end.
     pub names: Vec<String>,
-    /// The first bytes of packets that were first seen in this batch.
+    /// The first bytes of packets whose events are in this batch or near it.
     pub captures: Vec<Capture>,
     /// Bytes of all captures; each names its range.
     pub captured: Vec<u8>,

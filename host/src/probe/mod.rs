@@ -127,10 +127,11 @@ impl Buffer {
 
     /// After how many events of a CPU, less one, the reader of a ring buffer is woken: when an eighth of it is full.
     /// A large ring waits for the reader to look by itself, which it does every few milliseconds.
-    fn wake_mask(&self, payload: usize) -> u32 {
+    fn wake_mask(&self, payload: usize, capture: usize) -> u32 {
         /// Of the ring buffer, before each record.
         const HEADER: usize = 8;
-        let record = (ipft_bpf::wire::EVENT_SIZE + payload + HEADER) as u32;
+        // Every event may be a packet's first.
+        let record = (ipft_bpf::wire::EVENT_SIZE + payload + HEADER + capture) as u32;
         match *self {
             Buffer::Ring { bytes } => ((bytes / 8 / record).max(1).next_power_of_two() / 2).clamp(1, 8192) - 1,
             Buffer::Perf { .. } => 0,
@@ -157,6 +158,9 @@ pub struct Request<'a> {
     pub buffer: &'a Buffer,
     /// An object whose `module` fills the payload of each entry.
     pub extension: Option<&'a [u8]>,
+    /// How many of each packet's first bytes are wanted, at most [`ipft_bpf::wire::MAX_RECORD_BYTES`]; 0 for none. Only a
+    /// ring buffer takes them.
+    pub record_bytes: u32,
 }
 
 impl Request<'_> {
@@ -170,13 +174,19 @@ impl Request<'_> {
 
     /// The programs' configuration.
     fn config(&self, function_source: FunctionSource) -> Config {
+        let record_bytes = if self.buffer.is_perf() { 0 } else { self.record_bytes };
+        let capture = match record_bytes {
+            0 => 0,
+            bytes => ipft_bpf::wire::CAPTURE_SIZE + bytes as usize,
+        };
         Config {
             mark: self.mark,
             mask: self.mask,
             use_perf_buffer: self.buffer.is_perf(),
-            wake_mask: self.buffer.wake_mask(self.payload_size()),
+            wake_mask: self.buffer.wake_mask(self.payload_size(), capture),
             remember_calls: self.tracer == Tracer::FunctionGraph,
             function_source,
+            record_bytes,
         }
     }
 }

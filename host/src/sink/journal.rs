@@ -258,6 +258,16 @@ impl Journal {
         }
     }
 
+    /// How many events there are.
+    pub(super) fn len(&self) -> usize {
+        self.events
+    }
+
+    /// The identity of the packet with this number.
+    pub(super) fn identity(&self, number: u32) -> u64 {
+        packet(&self.packets, number).packet
+    }
+
     /// Whether every packet's events came in order of time.
     pub(super) fn is_sorted(&self) -> bool {
         !self.unsorted

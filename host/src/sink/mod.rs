@@ -15,6 +15,7 @@ mod json;
 mod jsonl;
 pub mod native;
 mod output;
+mod pcapng;
 mod queue;
 mod record;
 mod rows;
@@ -32,6 +33,7 @@ pub use aggregate::Aggregate;
 pub use counter::Counter;
 pub use json::Json;
 pub use jsonl::{Jsonl, VERSION as JSONL_VERSION};
+pub use pcapng::Pcapng;
 pub use record::{Record, Ring};
 pub use sinks::{Destination, Flow, Report, Sinks};
 pub use stream::Log;
@@ -62,6 +64,12 @@ pub enum SinkError {
         /// How many are kept.
         limit: u64,
     },
+    /// The sink writes packets, and has the bytes of none.
+    #[error(
+        "the trace has packets, and of none of them the bytes: --record-bytes (or --pcapng) has to be there when the trace \
+         is made"
+    )]
+    NoBytes,
     /// A plugin could not go on.
     #[error(transparent)]
     Plugin(Box<wasm::PluginError>),

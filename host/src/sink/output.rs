@@ -37,6 +37,11 @@ impl<W: Write> Output<W> {
         Ok(self.writer.flush()?)
     }
 
+    /// Where the bytes go, for what is not writing. What is in the buffer has not gone there.
+    pub(super) fn writer(&mut self) -> &mut W {
+        &mut self.writer
+    }
+
     #[cold]
     fn write(&mut self) -> Result<(), SinkError> {
         let written = self.writer.write_all(&self.buffer);

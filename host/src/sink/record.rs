@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::counter::Counter;
@@ -86,14 +85,6 @@ impl Record {
     pub fn with_counter(mut self, counter: Option<Counter>) -> Self {
         self.counter = counter;
         self
-    }
-
-    /// Device and inode of the file that it writes to first, so that nobody reads from it.
-    pub fn identity(&self) -> Option<(u64, u64)> {
-        match &self.file.as_ref()?.output {
-            Output::File(file, true) => file.metadata().ok().map(|known| (known.dev(), known.ino())),
-            _ => None,
-        }
     }
 
     /// Goes on in a new file if this one is full.

@@ -1,11 +1,11 @@
-//! Makes an event of a record.
+//! Makes an event of a record, or a capture.
 //!
 //! Where a program could not carry the function's index, the record has its address, and the index is looked up here:
 //! one multiplication and, almost always, one comparison.
 
 use ipft_bpf::wire;
 
-use crate::event::{Batch, Event, EventKind};
+use crate::event::{Batch, Capture, Event, EventKind, Link};
 
 /// What a record's function word is.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ pub struct Decoder {
     functions: FunctionIds,
     /// How many of the bytes that follow an entry are kept. Nothing follows a return.
     payload_size: usize,
-    /// Records that were no event of ours: too short, or of a function that is not in the table.
+    /// Records that were none of ours: too short, or of a function that is not in the table.
     undecodable: u64,
 }
 
@@ -93,7 +93,7 @@ impl Decoder {
         self.undecodable
     }
 
-    /// Appends the record's event to the batch.
+    /// Appends the record's event or capture to the batch.
     #[inline]
     pub fn decode(&mut self, record: &[u8], batch: &mut Batch) {
         let Some(event) = wire::Event::parse(record) else {
@@ -101,7 +101,10 @@ impl Decoder {
             return;
         };
         let Some(function) = self.functions.index(event.function) else {
-            self.undecodable += 1;
+            // A capture is seldom, so that it is looked for only here.
+            if event.function != wire::CAPTURE || capture(record, batch).is_none() {
+                self.undecodable += 1;
+            }
             return;
         };
         let kind = if event.cpu_and_kind & wire::RETURN == 0 {
@@ -137,6 +140,30 @@ impl Decoder {
             spare: 0,
         });
     }
+}
+
+/// Appends the record's capture to the batch; `None` if it contradicts itself.
+#[cold]
+fn capture(record: &[u8], batch: &mut Batch) -> Option<()> {
+    let (capture, bytes) = wire::Capture::parse(record)?;
+    let link = match capture.link {
+        wire::LINK_ETHERNET => Link::Ethernet,
+        wire::LINK_IP => Link::Ip,
+        _ => return None,
+    };
+    if capture.captured > capture.length || capture.captured > wire::MAX_RECORD_BYTES {
+        return None;
+    }
+    batch.captures.push(Capture {
+        packet: capture.packet,
+        timestamp: capture.timestamp,
+        link,
+        length: capture.length,
+        offset: u32::try_from(batch.captured.len()).ok()?,
+        captured_len: capture.captured,
+    });
+    batch.captured.extend_from_slice(bytes);
+    Some(())
 }
 
 #[cfg(test)]
@@ -199,5 +226,98 @@ mod tests {
         with_payload.decode(&record(0, 0), &mut batch);
         assert!(batch.events.is_empty());
         assert_eq!((decoder.undecodable(), with_payload.undecodable()), (2, 1));
+    }
+
+    /// A capture, as `wire.h` lays it out.
+    fn captured(length: u32, captured: u32, link: u32, bytes: &[u8]) -> Vec<u8> {
+        let mut record = 7u64.to_ne_bytes().to_vec();
+        record.extend(length.to_ne_bytes());
+        record.extend(captured.to_ne_bytes());
+        record.extend(99u64.to_ne_bytes());
+        record.extend(u64::MAX.to_ne_bytes());
+        record.extend(link.to_ne_bytes());
+        record.extend([0xee; 4]);
+        record.extend(bytes);
+        record
+    }
+
+    /// Both ways in which a decoder knows functions.
+    fn decoders() -> [Decoder; 2] {
+        let table = AddressTable::new([(0xffff_ffff_8100_0000, 0)]);
+        [FunctionIds::Index(u32::MAX), FunctionIds::Address(table)].map(|functions| Decoder::new(functions, 64))
+    }
+
+    #[test]
+    fn the_first_bytes_of_packets_become_captures_beside_the_events() {
+        for mut decoder in decoders() {
+            let mut batch = Batch::default();
+            // The program reserves room for more than there was.
+            decoder.decode(&captured(3, 3, wire::LINK_ETHERNET, b"abc\0\0\0\0\0"), &mut batch);
+            decoder.decode(&captured(1500, 4, wire::LINK_IP, b"wxyz"), &mut batch);
+            decoder.decode(&captured(60, 0, wire::LINK_IP, b""), &mut batch);
+            assert_eq!(decoder.undecodable(), 0);
+            assert!(batch.events.is_empty() && batch.payload.is_empty());
+            let read: Vec<_> = batch
+                .captures
+                .iter()
+                .map(|capture| (capture.link, capture.length, batch.bytes_of(capture)))
+                .collect();
+            assert_eq!(
+                read,
+                [
+                    (Link::Ethernet, 3, b"abc".as_slice()),
+                    (Link::Ip, 1500, b"wxyz"),
+                    (Link::Ip, 60, b"")
+                ]
+            );
+            assert_eq!((batch.captures[1].packet, batch.captures[1].timestamp), (7, 99));
+        }
+    }
+
+    #[test]
+    fn a_capture_that_contradicts_itself_is_counted_and_nothing_of_it_is_kept() {
+        let whole = captured(4, 4, wire::LINK_IP, b"wxyz");
+        let most = wire::MAX_RECORD_BYTES;
+        let mut bad = vec![
+            captured(3, 4, wire::LINK_IP, b"wxyz"),
+            captured(4, 4, 2, b"wxyz"),
+            captured(4, u32::MAX, wire::LINK_IP, b"wxyz"),
+            captured(u32::MAX, most + 1, wire::LINK_IP, &vec![0; most as usize + 1]),
+        ];
+        bad.extend((0..whole.len()).map(|length| whole[..length].to_vec()));
+        for mut decoder in decoders() {
+            let mut batch = Batch::default();
+            for record in &bad {
+                decoder.decode(record, &mut batch);
+            }
+            assert_eq!(decoder.undecodable(), bad.len() as u64);
+            assert!(batch.is_empty() && batch.captured.is_empty());
+        }
+    }
+
+    #[test]
+    fn any_bytes_at_all_are_decoded_or_counted() {
+        let mut state = 1u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for mut decoder in decoders() {
+            let mut batch = Batch::default();
+            for count in 1..20_000 {
+                let mut record: Vec<u8> = (0..random() % 80).map(|_| random() as u8 & random() as u8).collect();
+                if let (Some(function), true) = (record.get_mut(24..32), count % 4 != 0) {
+                    function.fill(0xff);
+                }
+                decoder.decode(&record, &mut batch);
+                let kept = batch.events.len() + batch.captures.len();
+                assert_eq!(kept as u64 + decoder.undecodable(), count);
+            }
+            let bytes: usize = batch.captures.iter().map(|capture| batch.bytes_of(capture).len()).sum();
+            assert_eq!(bytes, batch.captured.len());
+            assert!(batch.captures.len() > 100, "too few captures to have tried anything");
+        }
     }
 }

@@ -22,6 +22,15 @@ pub use ring::RingBuffer;
 /// Events that a batch holds at most: enough to make the hand-over to a sink cheap, and few enough to stay in cache.
 pub const BATCH: usize = 4096;
 
+/// Captured bytes after which a batch takes no further record.
+const CAPTURED: usize = 1 << 18;
+
+/// Whether the batch is to be handed over before it takes more. A capture has bytes, so these are what is counted of it.
+#[inline]
+fn is_full(batch: &Batch) -> bool {
+    batch.events.len() >= BATCH || batch.captured.len() >= CAPTURED
+}
+
 /// Why events cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
@@ -50,7 +59,7 @@ fn hint(error: &std::io::Error) -> &'static str {
 pub trait Source {
     /// Waits until there may be records, the stop descriptor becomes readable, or the time is over.
     fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(), StreamError>;
-    /// Appends the events of the records that are there to `batch`, up to [`BATCH`] of them. Returns whether there
-    /// may be more.
+    /// Appends the events of the records that are there to `batch`, up to [`BATCH`] of them, and captures likewise.
+    /// Returns whether there may be more.
     fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError>;
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{BATCH, Decoder, Source, StreamError};
+use super::{Decoder, Source, StreamError, is_full};
 use crate::event::Batch;
 
 /// `BPF_RINGBUF_BUSY_BIT`: the record is being written.
@@ -118,7 +118,7 @@ impl Source for RingBuffer<'_> {
     fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError> {
         let mut position = self.consumer.position().load(Ordering::Relaxed);
         let end = self.producer.position().load(Ordering::Acquire);
-        while position < end && batch.events.len() < BATCH {
+        while position < end && !is_full(batch) {
             let length = self.header(position).load(Ordering::Acquire);
             if length & BUSY != 0 {
                 break;
@@ -130,7 +130,7 @@ impl Source for RingBuffer<'_> {
             position += (u64::from(bytes) + HEADER).next_multiple_of(8);
         }
         self.consumer.position().store(position, Ordering::Release);
-        Ok(batch.events.len() >= BATCH)
+        Ok(is_full(batch))
     }
 }
 

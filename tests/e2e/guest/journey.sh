@@ -4,7 +4,7 @@
 #   FEW        a regular expression for a handful of functions
 #   SHARED     one for the trace that three tracers make together
 #
-# Leaves, for each NAME-TRACER: .out (JSON lines), .err, .exit, .during (what was attached while it traced) and .left
+# Leaves, for each NAME-TRACER: .out (JSON lines), of the graph also .pcapng (the packets, with their first bytes), .err, .exit, .during (what was attached while it traced) and .left
 # (what was attached after its end); the same of NAME-killed, which was ended by SIGKILL; and of the three outputs of
 # the same traffic, jsonl, json, aggregate.
 
@@ -36,7 +36,9 @@ traffic
 for backend in "${BACKENDS[@]}"; do
 	name=${backend%%/*} regex=${backend#*/}
 	for tracer in function function_graph; do
-		undisturbed "$name-$tracer" trace "$name-$tracer" -b "$name" -t "$tracer" -r "$regex" -o jsonl
+		packets=()
+		[ "$tracer" = function ] || packets=(--record-bytes 64 --pcapng "$name-$tracer.pcapng")
+		undisturbed "$name-$tracer" trace "$name-$tracer" -b "$name" -t "$tracer" -r "$regex" -o jsonl "${packets[@]}"
 	done
 	if start_ipft "$name-killed" -m "$MARK" -b "$name" -t function_graph -r "$FEW"; then
 		attached >"$name-killed.during"

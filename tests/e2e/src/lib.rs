@@ -11,6 +11,7 @@ pub mod compiler;
 pub mod fields;
 pub mod guest;
 pub mod jsonl;
+pub mod pcapng;
 pub mod shape;
 
 /// A test of the same name for every kernel. Those of one property stand together, so that tests which run at the same

@@ -1,9 +1,11 @@
 //! The known journey of a ping and of a TCP exchange through a NAT router, on every kernel, by every backend.
 
+use std::fs;
 use std::path::Path;
 
 use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Kind, Recording, entries, follows};
+use ipft_e2e::pcapng::Capture;
 use ipft_e2e::{calls, shape};
 use xtask::kernel::Kernel;
 
@@ -314,6 +316,74 @@ fn json_lines_keep_to_their_schema(kernel: Kernel) {
     faults.none();
 }
 
+/// What is on an IPv4 packet's first bytes: its whole length, its protocol, and what follows the header.
+fn ipv4(bytes: &[u8]) -> Option<(u32, u8, &[u8])> {
+    let (header, rest) = bytes.split_at_checked(20)?;
+    let length = u16::from_be_bytes([header[2], header[3]]);
+    (header[0] == 0x45).then_some((length.into(), header[9], rest))
+}
+
+fn packets_carry_their_first_bytes_and_their_journey(kernel: Kernel) {
+    let mut faults = Faults::default();
+    for (run, recording) in recordings(kernel, &mut faults) {
+        if recording.trace.tracer == "function" {
+            continue;
+        }
+        let file = fs::read(left(kernel).path(&format!("{run}.pcapng"))).map_err(anyhow::Error::from);
+        let Some(capture) = faults.check(&run, file.and_then(|file| Capture::parse(&file))) else {
+            continue;
+        };
+        faults.expect(&run, capture.os.ends_with(&recording.trace.kernel), || {
+            capture.os.clone()
+        });
+        let packets = recording.packets();
+        let (mut pings, mut tcp, mut received) = (0, 0, 0);
+        for packet in &capture.packets {
+            let name = format!("{run}: packet {:#x}", packet.identity);
+            let Some(events) = packets.get(&packet.identity) else {
+                faults.0.push(format!("{name} is not in the other output"));
+                continue;
+            };
+            // The comments are the same journey: a line for each event, in the same order.
+            let shown = packet.comments.iter().filter(|line| line.contains('['));
+            let shown: Vec<_> = shown
+                .filter_map(|line| line.split("  ").last()?.strip_suffix(" {"))
+                .collect();
+            let entered = events.iter().filter(|event| event.kind == Kind::Entry);
+            let entered: Vec<_> = entered
+                .map(|event| format!("{} [{}]", event.function, event.module))
+                .collect();
+            faults.expect(&name, shown == entered, || format!("{shown:?} is not {entered:?}"));
+            faults.expect(&name, packet.comments.len() == events.len(), || {
+                format!("{} comments on {} events", packet.comments.len(), events.len())
+            });
+            // Headers are complete, although what is sent is seen before they are.
+            let Some((length, protocol, rest)) = ipv4(&packet.bytes) else {
+                faults
+                    .0
+                    .push(format!("{name} is no IPv4 packet: {:02x?}", packet.bytes));
+                continue;
+            };
+            let captured = packet.bytes.len() as u32;
+            let whole = packet.link_type == 101 && packet.length == length && captured <= length.min(64);
+            faults.expect(&name, whole, || format!("{length}: {packet:?}"));
+            received += usize::from(entries(events, "ip_rcv") > 0);
+            // What ping fills its packets with, and the port of the server.
+            let pattern: Vec<u8> = (0x10..).take(rest.len().saturating_sub(24)).collect();
+            pings += usize::from(protocol == 1 && rest.ends_with(&pattern) && rest.len() == 44);
+            tcp +=
+                usize::from(protocol == 6 && (rest.starts_with(&[0x1f, 0x40]) || rest[2..].starts_with(&[0x1f, 0x40])));
+        }
+        faults.expect(&run, pings >= 2, || format!("{pings} packets of a ping"));
+        faults.expect(&run, tcp >= 6, || format!("{tcp} packets to or from the server's port"));
+        let all = packets.values().filter(|events| entries(events, "ip_rcv") > 0).count();
+        faults.expect(&run, received == all && all > 0, || {
+            format!("{received} of {all} packets that were received are in the file")
+        });
+    }
+    faults.none();
+}
+
 ipft_e2e::on_every_kernel!(
     a_ping_takes_its_known_path,
     all_outputs_show_the_same_events,
@@ -321,5 +391,6 @@ ipft_e2e::on_every_kernel!(
     json_lines_keep_to_their_schema,
     nothing_is_lost_or_skipped_unseen,
     nothing_stays_attached,
+    packets_carry_their_first_bytes_and_their_journey,
     returns_belong_to_their_entries_and_calls_nest,
 );

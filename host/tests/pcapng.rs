@@ -1,0 +1,275 @@
+//! What `--pcapng` writes, read back by a parser of the format that is not ours.
+//!
+//! The expected packets are in `tests/golden/*.pcapng.txt`; `UPDATE_GOLDEN=1 cargo test --test pcapng` writes them anew.
+
+#[expect(dead_code, reason = "some of it is for sinks that write text")]
+mod canned;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::rc::Rc;
+
+use canned::{Canned, Script, golden};
+use ipft::event::*;
+use ipft::sink::*;
+use ipft_e2e::pcapng::{Capture as File, Packet};
+
+/// What a sink wrote, whether it said that the file is complete, and what it told the user.
+#[derive(Clone, Debug, Default)]
+struct Written {
+    bytes: Rc<RefCell<Vec<u8>>>,
+    complete: Rc<RefCell<bool>>,
+    told: Rc<RefCell<Vec<String>>>,
+}
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(!*self.complete.borrow(), "it writes after the end");
+        self.bytes.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    fn sink(&self) -> Pcapng<Written> {
+        let told = self.told.clone();
+        let complete = |written: &mut Written| {
+            *written.complete.borrow_mut() = true;
+            Ok(())
+        };
+        Pcapng::new(
+            self.clone(),
+            complete,
+            Box::new(move |message| told.borrow_mut().push(message.to_owned())),
+        )
+    }
+
+    fn file(&self) -> File {
+        assert!(*self.complete.borrow(), "the file is not complete");
+        File::parse(&self.bytes.borrow()).expect("a file of packets")
+    }
+}
+
+fn draw(canned: &Canned, sink: &mut Pcapng<Written>) -> Result<(), SinkError> {
+    sink.start(&canned.trace)?;
+    for batch in &canned.batches {
+        sink.events(batch)?;
+    }
+    sink.finish(&canned.summary)
+}
+
+/// Captures so many bytes of a packet, in this batch.
+fn capture(batch: &mut Batch, packet: u64, link: Link, length: u32, bytes: &[u8]) {
+    batch.captures.push(Capture {
+        packet,
+        timestamp: 1,
+        link,
+        length,
+        offset: batch.captured.len() as u32,
+        captured_len: bytes.len() as u32,
+    });
+    batch.captured.extend_from_slice(bytes);
+}
+
+/// The trace with the first bytes of each packet: of odd ones an IP packet, of even ones an Ethernet frame.
+fn with_bytes(mut canned: Canned) -> Canned {
+    let mut seen = BTreeSet::new();
+    for batch in &mut canned.batches {
+        let packets: Vec<u64> = batch.events.iter().map(|event| event.packet).collect();
+        for packet in packets {
+            if seen.insert(packet) {
+                let (link, length) = [(Link::Ethernet, 1514), (Link::Ip, 7)][packet as usize % 2];
+                capture(
+                    batch,
+                    packet,
+                    link,
+                    length,
+                    &[0x45, 0, 0, 0x54, 0xff, 0xfe, packet as u8],
+                );
+            }
+        }
+    }
+    canned
+}
+
+fn dump(file: &File) -> String {
+    let mut text = format!("{}\n{}\n{}\n", file.application, file.os, file.command_line);
+    for packet in &file.packets {
+        let Packet {
+            link_type,
+            time,
+            length,
+            bytes,
+            identity,
+            comments,
+        } = packet;
+        writeln!(
+            text,
+            "\npacket {identity:#x} at {time}, link type {link_type}, {length} bytes: {bytes:02x?}"
+        )
+        .unwrap();
+        for comment in comments {
+            writeln!(text, "  {comment}").unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn every_trace_becomes_the_packets_that_its_golden_file_shows() {
+    for canned in canned::all() {
+        let canned = with_bytes(canned);
+        let written = Written::default();
+        draw(&canned, &mut written.sink()).unwrap();
+        let dump = dump(&written.file()).replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        golden(&format!("{}.pcapng.txt", canned.name), &dump);
+        assert!(written.told.borrow().is_empty(), "{}", canned.name);
+        let control = dump.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(control, None, "{}", canned.name);
+    }
+}
+
+/// A trace in which packets 1 to `packets` come one after the other, each through two functions.
+fn one_after_the_other(packets: u64) -> Canned {
+    let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux"), ("kfree_skb", "vmlinux")]);
+    for packet in 1..=packets {
+        script.at(packet * 1000).enter(packet, 0);
+        script.at(packet * 1000 + 5).enter(packet, 1);
+        if packet % 10 == 0 {
+            script.end_batch();
+        }
+    }
+    script.can("one after the other")
+}
+
+#[test]
+fn memory_is_bounded_by_writing_what_is_quiet_and_nothing_is_missing_for_that() {
+    // 100 bytes of events and some 140 of each packet.
+    let canned = with_bytes(one_after_the_other(1000));
+    let written = Written::default();
+    let mut sink = written.sink().with_limit(20_000);
+    sink.start(&canned.trace).unwrap();
+    let mut early = 0;
+    for batch in &canned.batches {
+        sink.events(batch).unwrap();
+        early = early.max(written.bytes.borrow().len());
+    }
+    assert!(early > 100_000, "only {early} bytes were written before the end");
+    sink.finish(&canned.summary).unwrap();
+    let file = written.file();
+    let identities: Vec<u64> = file.packets.iter().map(|packet| packet.identity).collect();
+    assert_eq!(identities, (1..=1000).collect::<Vec<_>>());
+    assert!(file.packets.iter().all(|packet| packet.comments.len() == 2));
+    assert!(written.told.borrow().is_empty());
+}
+
+#[test]
+fn a_packet_that_is_busy_stays_whole_while_others_are_written() {
+    let mut script = Script::new(Tracer::FunctionGraph, &[("ip_rcv", "vmlinux")]);
+    script.thread(7).at(1).enter(1_000_000, 0);
+    for packet in 1..=1000 {
+        script.at(packet * 1000).thread(8).enter(packet, 0);
+        script.thread(7).enter(1_000_000, 0);
+        script.at(packet * 1000 + 10).leave(1_000_000, 0);
+        if packet % 10 == 0 {
+            script.end_batch();
+        }
+    }
+    let canned = with_bytes(script.can("busy"));
+    let written = Written::default();
+    draw(&canned, &mut written.sink().with_limit(300_000)).unwrap();
+    let file = written.file();
+    let busy = file.packets.iter().find(|packet| packet.identity == 1_000_000).unwrap();
+    // Some lines are left out, and counted.
+    let (last, lines) = busy.comments.split_last().unwrap();
+    assert_eq!(*last, format!("... and {} more events", 2001 - lines.len()));
+    assert_eq!(lines[1], "       0.999 us  CPU 0  ip_rcv [vmlinux] {");
+    assert_eq!(lines[2], "       1.009 us  CPU 0  } /* 0.010 us */");
+    assert!(written.told.borrow().is_empty());
+    assert_eq!(file.packets.len(), 1001);
+}
+
+#[test]
+fn one_packet_that_goes_on_for_ever_is_written_and_its_rest_is_told_of() {
+    let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux")]);
+    for time in 1..=1000 {
+        script.at(time).enter(1, 0);
+        if time % 10 == 0 {
+            script.end_batch();
+        }
+    }
+    let canned = with_bytes(script.can("for ever"));
+    let written = Written::default();
+    draw(&canned, &mut written.sink().with_limit(20_000)).unwrap();
+    assert_eq!(written.file().packets.len(), 1);
+    let told = written.told.borrow().join("\n");
+    assert!(
+        told.starts_with("1 packet is not in the file") && told.contains("the rest of packets"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_trace_without_bytes_is_refused_and_no_file_appears() {
+    let written = Written::default();
+    let error = draw(&one_after_the_other(3), &mut written.sink()).unwrap_err();
+    assert!(error.to_string().contains("--record-bytes"), "{error}");
+    assert!(!*written.complete.borrow());
+}
+
+#[test]
+fn packets_without_bytes_are_counted_and_bytes_without_events_are_not_written() {
+    let mut canned = one_after_the_other(3);
+    capture(&mut canned.batches[0], 2, Link::Ip, 4, b"\x45abc");
+    // The first is the one that counts.
+    capture(&mut canned.batches[0], 2, Link::Ethernet, 2, b"no");
+    capture(&mut canned.batches[0], 77, Link::Ip, 4, b"\x45abc");
+    let written = Written::default();
+    draw(&canned, &mut written.sink()).unwrap();
+    let file = written.file();
+    assert_eq!(file.packets.len(), 1);
+    assert_eq!(
+        (file.packets[0].link_type, &file.packets[0].bytes[..]),
+        (101, &b"\x45abc"[..])
+    );
+    let told = written.told.borrow().join("\n");
+    assert!(told.starts_with("2 packets are not in the file"), "{told}");
+}
+
+#[test]
+fn what_a_broken_recording_may_hold_makes_a_file_that_can_be_read() {
+    let mut canned = one_after_the_other(1);
+    canned.trace.clock_offset = i64::MIN;
+    canned.trace.command_line = vec!["é".repeat(100_000), "\0\n".to_owned()];
+    canned.trace.functions[0].name = "\u{202e}\n".repeat(40_000);
+    let event = canned.batches[0].events[0];
+    for function in [0, 5, u32::MAX] {
+        canned.batches[0].events.push(Event {
+            timestamp: u64::MAX,
+            function,
+            cpu: u32::MAX,
+            ..event
+        });
+    }
+    // Less than there is, and a range that is not there.
+    capture(&mut canned.batches[0], 1, Link::Ip, 0, b"abcde");
+    capture(&mut canned.batches[0], 2, Link::Ip, 0, b"");
+    canned.batches[0].captures[1].captured_len = u32::MAX;
+    canned.batches[0].events.push(Event { packet: 2, ..event });
+    let written = Written::default();
+    draw(&canned, &mut written.sink()).unwrap();
+    let file = written.file();
+    assert!(file.command_line.starts_with("éé") && file.command_line.len() <= 65_535);
+    let [first, second] = &file.packets[..] else {
+        panic!("{} packets", file.packets.len());
+    };
+    assert_eq!((first.time, first.length, first.bytes.len()), (0, 5, 5));
+    assert_eq!((second.length, second.bytes.len()), (0, 0));
+    assert_eq!(first.comments, ["... and 5 more events"]);
+}
