@@ -33,8 +33,8 @@ use crate::event::{Batch, Function, Summary, Trace, Tracer};
 
 /// The sink behind `-o aggregate`.
 #[derive(Debug)]
-pub struct Aggregate<W> {
-    output: Output<W>,
+pub struct Aggregate {
+    output: Output,
     journal: Journal,
     fields: Fields,
     functions: Vec<Function>,
@@ -42,9 +42,9 @@ pub struct Aggregate<W> {
     counter: Option<Counter>,
 }
 
-impl<W: Write> Aggregate<W> {
+impl Aggregate {
     /// Writes to `writer` when the trace has ended.
-    pub fn new(writer: W) -> Self {
+    pub fn new(writer: impl Write + 'static) -> Self {
         Aggregate {
             output: Output::new(writer),
             journal: Journal::default(),
@@ -89,15 +89,15 @@ impl<W: Write> Aggregate<W> {
 }
 
 /// What it takes to print a packet.
-struct Printer<'a, W> {
-    output: &'a mut Output<W>,
+struct Printer<'a> {
+    output: &'a mut Output,
     journal: &'a Journal,
     fields: &'a Fields,
     rows: Rows,
     graph: Option<Graph>,
 }
 
-impl<W: Write> Printer<'_, W> {
+impl Printer<'_> {
     /// Prints one packet's events, which are in order of time.
     #[inline]
     fn print(&mut self, events: impl Iterator<Item = u32> + Clone) -> Result<(), SinkError> {
@@ -120,7 +120,7 @@ impl<W: Write> Printer<'_, W> {
     }
 }
 
-impl<W: Write> Sink for Aggregate<W> {
+impl Sink for Aggregate {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         self.fields = Fields::new(&trace.schema, Style::Text)?;
         self.functions.clone_from(&trace.functions);
