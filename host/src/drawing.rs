@@ -3,8 +3,12 @@
 use std::io;
 
 use crate::cli::{Drawing, Output};
+use crate::kernel::{self, Root};
 use crate::plugins::Plugins;
 use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, Sinks};
+
+/// The memory that there is, where the system does not say.
+const MEMORY: u64 = 4 << 30;
 
 /// All of them. Without a word on ipft's own output, a plugin takes its place.
 pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
@@ -16,16 +20,32 @@ pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> 
     let stdout = io::stdout();
     match drawing.output {
         Output::Aggregate => {
-            let counter = Counter::on_stderr();
-            sinks.add(
-                "stdout",
-                Destination::Stdout,
-                Box::new(Aggregate::new(stdout).with_counter(counter)),
-            );
+            let max_memory = drawing.max_memory.unwrap_or_else(default_max_memory);
+            let aggregate = Aggregate::new(stdout)
+                .with_counter(Counter::on_stderr())
+                .with_max_memory(max_memory, Box::new(|packets| eprintln!("{}", printed_early(packets))));
+            sinks.add("stdout", Destination::Stdout, Box::new(aggregate));
         }
         Output::Json => sinks.add("stdout", Destination::Stdout, Box::new(Json::new(stdout))),
         Output::Jsonl => sinks.add("stdout", Destination::Stdout, Box::new(Jsonl::new(stdout))),
     }
     plugins.add_to(&mut sinks)?;
     Ok(sinks)
+}
+
+/// A quarter of the memory that there is: others want some, and a trace must not be what makes the machine run out.
+fn default_max_memory() -> u64 {
+    kernel::memory(&Root::system()).unwrap_or(MEMORY) / 4
+}
+
+/// What the user is told when a trace has ended that needed more memory.
+fn printed_early(packets: u64) -> String {
+    let (printed, were) = match packets {
+        1 => ("1 packet".to_owned(), "was"),
+        _ => (format!("{packets} packets"), "were"),
+    };
+    format!(
+        "{printed} {were} printed before the trace ended, for want of memory.\n\
+         A packet that went on after that is shown in several parts. A larger --max-memory avoids that."
+    )
 }

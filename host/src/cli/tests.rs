@@ -40,6 +40,7 @@ fn only_the_mark_is_needed_and_the_old_defaults_hold() {
     assert_eq!((options.mark, options.mask), (0xdead_beef, 0xffff_ffff));
     assert_eq!(options.tracer, Tracer::Function);
     assert_eq!(options.drawing.output, Output::Aggregate);
+    assert_eq!(options.drawing.max_memory, None);
     assert_eq!(options.backend, None);
     assert!(options.filter.matches("ip_rcv", "vmlinux"));
     assert_eq!(
@@ -84,6 +85,8 @@ fn every_flag_reaches_its_option() {
         "::1",
         "--ring-size",
         "64K",
+        "--max-memory",
+        "3G",
         "--verbose",
     ]);
     assert_eq!(
@@ -100,6 +103,7 @@ fn every_flag_reaches_its_option() {
     assert!(!options.set_rlimit);
     assert_eq!(options.probe_server, Some("[::1]:8080".parse().unwrap()));
     assert_eq!(options.buffers.ring_size, 65536);
+    assert_eq!(options.drawing.max_memory, Some(3 << 30));
     assert!(options.verbose);
 }
 
@@ -265,6 +269,9 @@ fn wrong_usage_names_the_option_and_the_accepted_values() {
         &["-m", "1", "--ring-size", "1K"],
         &["-m", "1", "--ring-size", "4G"],
         &["-m", "1", "--ring-size", "big"],
+        &["-m", "1", "--max-memory", "1023K"],
+        &["-m", "1", "--max-memory", "-1G"],
+        &["-m", "1", "--max-memory", "half"],
         &["-m", "1", "--ring-size", "1M", "--perf-page-count", "8"],
         &["-m", "1", "--enable-probe-server", "--probe-server-port", "0"],
         &["-m", "1", "--enable-probe-server", "--probe-server-port", "65536"],

@@ -118,7 +118,7 @@ impl Sink for Aggregate {
         for events in batch.events.chunks(STEP) {
             self.make_room(events)?;
             for event in events {
-                self.journal.push(event, batch.payload_of(event));
+                self.journal.push(event, batch);
             }
         }
         if let Some(counter) = &mut self.counter {

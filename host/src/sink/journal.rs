@@ -15,7 +15,7 @@ use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
 use super::blocks::Blocks;
-use crate::event::{Encoding, Event, EventKind, MAX_TAGGED, Schema};
+use crate::event::{Batch, Encoding, Event, EventKind, MAX_TAGGED, Schema};
 
 /// What one chunk holds, in items.
 const CHUNK: usize = 1 << 14;
@@ -140,7 +140,10 @@ impl Journal {
     /// at all.
     pub(super) fn bytes_with(&self, events: &[Event]) -> usize {
         let payload = match self.tagged {
-            true => events.iter().map(|event| event.payload_len as usize).sum(),
+            true => events
+                .iter()
+                .map(|event| (event.payload_len as usize).min(MAX_TAGGED))
+                .sum(),
             false => 0,
         };
         self.bytes_with_more(events.len(), payload)
@@ -164,8 +167,8 @@ impl Journal {
             chunk.bytes() + grown
         });
         let table = match self.table.capacity() - self.table.len() < events {
-            true => (2 * self.table.allocation_size()).max(SMALLEST_TABLE),
-            false => self.table.allocation_size(),
+            true if self.table_doubles() => (2 * self.table.allocation_size()).max(SMALLEST_TABLE),
+            _ => self.table.allocation_size(),
         };
         self.full_chunks
             + of_newest
@@ -176,9 +179,9 @@ impl Journal {
             + self.packets.bytes()
     }
 
-    /// Keeps the event.
+    /// Keeps one of the batch's events.
     #[inline]
-    pub(super) fn push(&mut self, event: &Event, payload: &[u8]) {
+    pub(super) fn push(&mut self, event: &Event, batch: &Batch) {
         if (self.next as usize).is_multiple_of(CHUNK) {
             self.add_chunk();
         }
@@ -191,6 +194,7 @@ impl Journal {
             function |= RETURN;
         }
         if self.payload_size != 0 {
+            let payload = batch.payload_of(event);
             if payload.len() == self.payload_size {
                 function |= PAYLOAD;
                 chunk.payload.extend_from_slice(payload);
@@ -198,6 +202,7 @@ impl Journal {
                 chunk.payload.resize(chunk.payload.len() + self.payload_size, 0);
             }
         } else if self.tagged {
+            let payload = batch.payload_of(event);
             // A longer one breaks the contract of `Event`.
             if payload.len() <= MAX_TAGGED {
                 chunk.payload.extend_from_slice(payload);
@@ -317,15 +322,25 @@ impl Journal {
         CHUNK * (size_of::<Row>() + nesting + end) + self.new_payload_capacity()
     }
 
-    /// Makes room in the table: doubles it, unless it is full of packets that are forgotten. It is made anew, so that
-    /// the old one is given back before and not after.
+    /// How many packets the table has places for, also those of packets that are forgotten.
+    fn table_places(&self) -> usize {
+        self.table.num_buckets() / 8 * 7
+    }
+
+    /// Whether a table that is full is full of packets that are not forgotten. Else it is enough to make it anew, which
+    /// costs each packet that comes as much as finding seven, at most.
+    fn table_doubles(&self) -> bool {
+        self.table.len() > self.table_places() / 8 * 7
+    }
+
+    /// Makes room in the table. It is made anew, so that the old one is given back before and not after.
     #[cold]
     fn grow_table(&mut self) {
-        let full = self.table.num_buckets() / 8 * 7;
-        let capacity = match 2 * self.table.len() > full {
-            true => (2 * self.table.len()).max(64),
-            false => full.max(64),
+        let capacity = match self.table_doubles() {
+            true => 2 * self.table.len(),
+            false => self.table_places(),
         };
+        let capacity = capacity.max(64);
         self.table = HashTable::new();
         self.table = HashTable::with_capacity(capacity);
         let packets = &self.packets;
@@ -471,7 +486,7 @@ mod tests {
 
     use super::*;
 
-    fn event(packet: u64, timestamp: u64) -> Event {
+    fn event(packet: u64, timestamp: u64, payload_len: u32) -> Event {
         Event {
             packet,
             skb: 0,
@@ -482,8 +497,15 @@ mod tests {
             kind: EventKind::Return,
             thread: packet as u32,
             payload_offset: 0,
-            payload_len: 0,
+            payload_len,
             spare: 0,
+        }
+    }
+
+    fn batch(payload: &[u8]) -> Batch {
+        Batch {
+            payload: payload.to_vec(),
+            ..Batch::default()
         }
     }
 
@@ -516,11 +538,8 @@ mod tests {
                     3..7 => next_packet.saturating_sub(random >> 8 & 1023),
                     _ => random >> 8 & 63,
                 };
-                let payload = time.to_ne_bytes();
-                journal.push(
-                    &event(identity, time),
-                    &payload[..if size > 0 || time % 2 == 0 { 8 } else { 3 }],
-                );
+                let length = if size > 0 || time % 2 == 0 { 8 } else { 3 };
+                journal.push(&event(identity, time, length), &batch(&time.to_ne_bytes()));
                 let times_of = times.entry(identity).or_default();
                 if times_of.is_empty() {
                     again += u32::from(identity < 64);
@@ -561,7 +580,7 @@ mod tests {
     fn the_table_does_not_grow_with_packets_that_are_forgotten() {
         let mut journal = Journal::new(false, &Schema::default());
         for packet in 1..=200_000 {
-            journal.push(&event(packet, packet), &[]);
+            journal.push(&event(packet, packet, 0), &Batch::default());
             if packet > 1000 {
                 journal.forget_oldest();
             }
@@ -584,10 +603,11 @@ mod tests {
             ..Schema::default()
         };
         for (per_packet, nesting) in [(1, false), (1, true), (40, true)] {
+            let batch = batch(&[0; 16]);
             let mut journal = Journal::new(nesting, &schema);
             for index in 0..40 * CHUNK as u64 {
                 let foreseen = journal.bytes_with_more(1, 16);
-                journal.push(&event(index / per_packet, index), &[0; 16]);
+                journal.push(&event(index / per_packet, index, 16), &batch);
                 assert!(taken(&journal) <= foreseen);
             }
             // Not much more either.
