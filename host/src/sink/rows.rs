@@ -90,7 +90,7 @@ impl Rows {
     }
 
     /// Appends the event's row, up to the fields. `line` is its place in the graph, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, out: &mut Vec<u8>, event: &Kept, line: Option<&Line>) {
         let start = out.len();
         out.extend_from_slice(&[b' '; ROOM]);
@@ -105,7 +105,7 @@ impl Rows {
     }
 
     /// Makes a usual row in a room full of spaces, and returns its length; or returns that it is not usual.
-    #[inline]
+    #[inline(always)]
     fn fill(&mut self, row: &mut [u8; ROOM], event: &Kept, line: Option<&Line>) -> Option<usize> {
         let usual = self.usual.get(event.function as usize)?.as_ref()?;
         self.clock.fill(row.first_chunk_mut()?, event.timestamp)?;
