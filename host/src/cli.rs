@@ -145,6 +145,8 @@ pub struct Drawing {
     pub output_given: bool,
     /// Who else draws the result.
     pub plugins: Vec<PluginFile>,
+    /// Bytes of events that may be kept in memory; `None` leaves that to the machine's size.
+    pub max_memory: Option<u64>,
     /// Where it is recorded.
     pub record: Option<RecordFile>,
     /// Where to write the packets themselves.

@@ -5,9 +5,13 @@ use std::io;
 use anyhow::{Context, bail};
 
 use crate::cli::{Drawing, Output, OutputFile, RecordFile};
+use crate::kernel::{self, Root};
 use crate::plugin::{Stream, Target};
 use crate::plugins::Plugins;
 use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, Pcapng, Record, Ring, Sink, Sinks};
+
+/// The memory that there is, where the system does not say.
+const MEMORY: u64 = 4 << 30;
 
 /// All of them. Without a word on ipft's own output, plugins and files take its place. Their files are opened here, and
 /// nothing is changed in them before the trace begins.
@@ -16,7 +20,7 @@ pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> 
     let files = drawing.pcapng.is_some() || drawing.record.is_some();
     let own = drawing.own_output().is_some() || !(plugins.draw() || files);
     if own {
-        sinks.add("stdout", Destination::Stdout, own_output(drawing.output));
+        sinks.add("stdout", Destination::Stdout, own_output(drawing));
     }
     for (option, file) in [
         ("--pcapng", drawing.pcapng.as_ref()),
@@ -39,10 +43,14 @@ pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> 
 }
 
 /// ipft's own output.
-fn own_output(output: Output) -> Box<dyn Sink> {
+fn own_output(drawing: &Drawing) -> Box<dyn Sink> {
     let stdout = io::stdout();
-    match output {
-        Output::Aggregate => Box::new(Aggregate::new(stdout).with_counter(Counter::on_stderr())),
+    match drawing.output {
+        Output::Aggregate => {
+            let max_memory = drawing.max_memory.unwrap_or_else(default_max_memory);
+            let aggregate = Aggregate::new(stdout).with_counter(Counter::on_stderr());
+            Box::new(aggregate.with_max_memory(max_memory, Box::new(|packets| eprintln!("{}", printed_early(packets)))))
+        }
         Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| eprintln!("ipft: {message}")))),
         Output::Jsonl => Box::new(Jsonl::new(stdout)),
     }
@@ -78,4 +86,21 @@ fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks) 
     };
     sinks.add(name, destination, Box::new(sink.with_counter(counter)));
     Ok(())
+}
+
+/// A quarter of the memory that there is: others want some, and a trace must not be what makes the machine run out.
+fn default_max_memory() -> u64 {
+    kernel::memory(&Root::system()).unwrap_or(MEMORY) / 4
+}
+
+/// What the user is told when a trace has ended that needed more memory.
+fn printed_early(packets: u64) -> String {
+    let (printed, were) = match packets {
+        1 => ("1 packet".to_owned(), "was"),
+        _ => (format!("{packets} packets"), "were"),
+    };
+    format!(
+        "{printed} {were} printed before the trace ended, for want of memory.\n\
+         A packet that went on after that is shown in several parts. A larger --max-memory avoids that."
+    )
 }

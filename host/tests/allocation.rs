@@ -1,9 +1,11 @@
-//! No sink allocates per event, and the aggregate keeps one in at most 48 bytes: a counting allocator watches.
+//! No sink allocates per event, and the aggregate keeps one in at most 48 bytes, and all in no more than it may: a
+//! counting allocator watches.
 //!
 //! One test in a process of its own, because the count is the whole process's.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ipft::event::*;
@@ -228,6 +230,50 @@ fn nothing_is_allocated_per_event() {
     memory(Tracer::Function, (7 << 18) + 1, 1);
     memory(Tracer::FunctionGraph, 2 * ((7 << 16) + 1), 2);
     memory(Tracer::FunctionGraph, 300_000, 64);
+
+    bounded(&trace, 32);
+    bounded(&trace, 1);
+    bounded(&tagged(), 32);
+}
+
+/// Collects four times as much as may be kept, and looks at the memory that it took.
+fn bounded(trace: &Trace, per_packet: u64) {
+    const MAX_MEMORY: usize = 3 << 20;
+    // Of functions and fields.
+    const TEXTS: usize = 16 << 10;
+    let early = Arc::new(AtomicUsize::new(0));
+    let told = early.clone();
+    let mut aggregate = Aggregate::new(Nowhere).with_max_memory(
+        MAX_MEMORY as u64,
+        Box::new(move |packets| told.store(packets as usize, Ordering::Relaxed)),
+    );
+    let mut batch = Batch::default();
+    fill(&mut batch, 0);
+    if trace.schema.encoding == Encoding::Tagged {
+        tag(&mut batch);
+    }
+    let before = BYTES.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    aggregate.start(trace).unwrap();
+    let mut take = |number| {
+        fill(&mut batch, number);
+        for (event, index) in batch.events.iter_mut().zip(number * BATCH..) {
+            event.packet = 1 + index / per_packet;
+        }
+        if trace.schema.encoding == Encoding::Tagged {
+            tag(&mut batch);
+        }
+        aggregate.events(&batch).unwrap();
+    };
+    let batches = 4 * MAX_MEMORY as u64 / 48 / BATCH;
+    (0..batches).for_each(&mut take);
+    aggregate.finish(&Summary::default()).unwrap();
+    let peak = PEAK.load(Ordering::Relaxed) - before;
+    assert!(peak <= MAX_MEMORY + TEXTS, "{peak} bytes, {per_packet} events a packet");
+    assert!(peak > MAX_MEMORY / 2, "{peak} bytes, {per_packet} events a packet");
+    let packets = (batches * BATCH).div_ceil(per_packet) as usize;
+    let early = early.load(Ordering::Relaxed);
+    assert!((packets / 2..packets).contains(&early), "{early} of {packets}");
 }
 
 /// Collects that many events and looks at the memory that it took.

@@ -26,6 +26,8 @@ use crate::plugin::Language;
 pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 /// `max_entries` of a BPF ring buffer is a 32-bit word and a power of two.
 const LARGEST_RING: u64 = 1 << 31;
+/// Less than this is soon more than the limit: memory is taken in pieces of half a megabyte.
+const LEAST_MEMORY: u64 = 1 << 20;
 /// The kernel's limit on locked memory is met long before: 256 MiB per CPU with pages of 4 KiB.
 const MOST_PERF_PAGES: u64 = 1 << 16;
 
@@ -286,6 +288,13 @@ pub(super) struct DrawArgs {
     #[arg(long, value_name = "PLUGIN", help_heading = HOW)]
     plugin: Vec<PathBuf>,
 
+    /// Memory for events that are kept until the end [default: a quarter of what there is]
+    ///
+    /// In bytes or with K, M or G, at least 1M. '-o aggregate' keeps all events. When they
+    /// need more than this, the oldest packets are printed early to make room.
+    #[arg(long, value_name = "SIZE", value_parser = max_memory, allow_negative_numbers = true, help_heading = HOW)]
+    max_memory: Option<u64>,
+
     /// Record the trace in a file, to be drawn later by 'ipft replay'
     ///
     /// Without -o and --plugin, nothing else is written. '-' is stdout.
@@ -325,6 +334,7 @@ impl DrawArgs {
             },
             output_given: matches.value_source("output") == Some(ValueSource::CommandLine),
             plugins: plugins::with_grants(matches, &self.plugin)?,
+            max_memory: self.max_memory,
             pcapng: self.pcapng,
             record: (self.record).map(|file| {
                 let ring = (self.record_max_size).map(|size| (size, self.record_files.unwrap_or(2)));
@@ -574,6 +584,14 @@ fn ring_size(text: &str) -> Result<u32, String> {
         None => Err(format!(
             "not a size; accepted: powers of two from {page} (a page) to 2G, with K, M or G if you like"
         )),
+    }
+}
+
+fn max_memory(text: &str) -> Result<u64, String> {
+    match number::parse_size(text) {
+        Some(size) if size >= LEAST_MEMORY => Ok(size),
+        Some(_) => Err("out of range; accepted: 1M or more".into()),
+        None => Err("not a size; accepted: a number of bytes, with K, M or G if you like, from 1M".into()),
     }
 }
 

@@ -40,6 +40,7 @@ fn only_the_mark_is_needed_and_the_old_defaults_hold() {
     assert_eq!((options.mark, options.mask), (0xdead_beef, 0xffff_ffff));
     assert_eq!(options.tracer, Tracer::Function);
     assert_eq!(options.drawing.output, Output::Aggregate);
+    assert_eq!(options.drawing.max_memory, None);
     assert_eq!(options.backend, None);
     assert!(options.filter.matches("ip_rcv", "vmlinux"));
     assert_eq!(
@@ -89,6 +90,8 @@ fn every_flag_reaches_its_option() {
         "1h30m",
         "--stop-after",
         "10packets",
+        "--max-memory",
+        "3G",
         "--verbose",
     ]);
     assert_eq!(
@@ -107,6 +110,7 @@ fn every_flag_reaches_its_option() {
     assert_eq!(options.buffers.ring_size, 65536);
     assert_eq!(options.duration, Some(Duration::from_secs(5400)));
     assert_eq!(options.stop_after, Some(StopAfter::Packets(10)));
+    assert_eq!(options.drawing.max_memory, Some(3 << 30));
     assert!(options.verbose);
 }
 
@@ -289,6 +293,9 @@ fn wrong_usage_names_the_option_and_the_accepted_values() {
         &["-m", "1", "--ring-size", "1K"],
         &["-m", "1", "--ring-size", "4G"],
         &["-m", "1", "--ring-size", "big"],
+        &["-m", "1", "--max-memory", "1023K"],
+        &["-m", "1", "--max-memory", "-1G"],
+        &["-m", "1", "--max-memory", "half"],
         &["-m", "1", "--ring-size", "1M", "--perf-page-count", "8"],
         &["-m", "1", "--duration", "soon"],
         &["-m", "1", "--duration", "0"],

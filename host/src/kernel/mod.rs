@@ -13,6 +13,7 @@ mod function;
 mod known;
 mod lines;
 mod list;
+mod memory;
 mod prototype;
 mod symbols;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use error::KernelError;
 pub use find::{Found, MissingModule, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
 pub use list::{HEADER as LIST_HEADER, write_list};
+pub use memory::memory;
 pub use symbols::read_symbols;
 
 use std::path::{Path, PathBuf};

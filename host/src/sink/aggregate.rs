@@ -19,39 +19,50 @@
 //! Durations are in microseconds, whatever their length. `} /* name */` is a return whose entry was lost, and a brace
 //! that is never closed an entry whose return was. Nothing is cut: what is wider than its column moves the rest.
 //! Losses are no rows; the session reports them on stderr.
+//!
+//! Events are kept in memory, up to a limit. When it is reached the oldest packets are printed early, as many as it takes
+//! to make room and no more, so that the trace never stands still for long. The packets' order stays the same. One that
+//! goes on after that comes again further down, as if it were new.
 
 use std::io::Write;
 
 use super::counter::Counter;
 use super::fields::{Fields, Style};
 use super::graph::Graph;
-use super::journal::{Journal, LIMIT};
+use super::journal::{Journal, Kept};
 use super::output::Output;
 use super::rows::Rows;
 use super::{Sink, SinkError};
-use crate::event::{Batch, Function, Summary, Trace, Tracer};
+use crate::event::{Batch, Event, Summary, Trace, Tracer};
+
+/// How many events are taken before the memory is looked at again.
+const STEP: usize = 4096;
+
+/// What is called at the end with the number of packets that were printed before it.
+pub type Told = Box<dyn FnMut(u64)>;
 
 /// The sink behind `-o aggregate`.
-#[derive(Debug)]
-pub struct Aggregate<W> {
-    output: Output<W>,
+pub struct Aggregate {
     journal: Journal,
-    fields: Fields,
-    functions: Vec<Function>,
-    graph: bool,
+    printer: Printer,
     counter: Option<Counter>,
+    /// Bytes of memory that the journal may take.
+    max_memory: usize,
+    /// Packets that were printed to make room.
+    early: u64,
+    told: Option<Told>,
 }
 
-impl<W: Write> Aggregate<W> {
-    /// Writes to `writer` when the trace has ended.
-    pub fn new(writer: W) -> Self {
+impl Aggregate {
+    /// Writes to `writer` when the trace has ended, and keeps everything until then.
+    pub fn new(writer: impl Write + 'static) -> Self {
         Aggregate {
-            output: Output::new(writer),
             journal: Journal::default(),
-            fields: Fields::default(),
-            functions: Vec::new(),
-            graph: false,
+            printer: Printer::new(Output::new(writer)),
             counter: None,
+            max_memory: usize::MAX,
+            early: 0,
+            told: None,
         }
     }
 
@@ -61,79 +72,53 @@ impl<W: Write> Aggregate<W> {
         self
     }
 
-    /// Prints all packets, row by row.
-    fn print(&mut self) -> Result<(), SinkError> {
-        let out = &mut self.output.buffer;
-        out.extend_from_slice(b"Timestamp            CPU                   Module                         Function\n");
-        let mut printer = Printer {
-            output: &mut self.output,
-            journal: &self.journal,
-            fields: &self.fields,
-            rows: Rows::new(&self.functions, self.graph),
-            graph: self.graph.then(Graph::default),
-        };
-        let mut sorted = Vec::new();
-        for packet in 0..self.journal.packets() {
-            let events = self.journal.events_of(packet);
-            if self.journal.is_sorted() {
-                printer.print(events)?;
-            } else {
-                sorted.clear();
-                sorted.extend(events);
-                sorted.sort_by_key(|event| self.journal.timestamp(*event));
-                printer.print(sorted.iter().copied())?;
-            }
-        }
-        self.output.flush()
+    /// Keeps no more than so many bytes of events, and prints the oldest packets early. `told` is called at the end if
+    /// any were.
+    pub fn with_max_memory(mut self, bytes: u64, told: Told) -> Self {
+        self.max_memory = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.told = Some(told);
+        self
     }
-}
 
-/// What it takes to print a packet.
-struct Printer<'a, W> {
-    output: &'a mut Output<W>,
-    journal: &'a Journal,
-    fields: &'a Fields,
-    rows: Rows,
-    graph: Option<Graph>,
-}
-
-impl<W: Write> Printer<'_, W> {
-    /// Prints one packet's events, which are in order of time.
-    #[inline]
-    fn print(&mut self, events: impl Iterator<Item = u32> + Clone) -> Result<(), SinkError> {
-        self.output.buffer.extend_from_slice(b"===\n");
-        let lines = match &mut self.graph {
-            Some(graph) => graph.lay_out(events.clone().map(|event| self.journal.event(event))),
-            None => &[],
-        };
-        let mut lines = lines.iter();
-        for event in events {
-            let out = &mut self.output.buffer;
-            self.rows.push(out, &self.journal.event(event), lines.next());
-            if !self.fields.is_empty() {
-                self.fields.push(out, self.journal.payload(event));
-            }
-            out.push(b'\n');
-            self.output.line_done()?;
+    /// Prints the oldest packets until these events fit. If they never do, because the limit is less than the least
+    /// that the journal can take, nothing else is left in it then.
+    fn make_room(&mut self, events: &[Event]) -> Result<(), SinkError> {
+        if self.journal.bytes_with(events) <= self.max_memory {
+            return Ok(());
+        }
+        if let Some(counter) = &mut self.counter {
+            counter.clear();
+        }
+        while self.journal.bytes_with(events) > self.max_memory && self.print_oldest()? {
+            self.early += 1;
         }
         Ok(())
     }
+
+    /// Prints the oldest packet and forgets it; false if there is none.
+    fn print_oldest(&mut self) -> Result<bool, SinkError> {
+        let Some(packet) = self.journal.oldest() else {
+            return Ok(false);
+        };
+        self.printer.print(&self.journal, packet)?;
+        self.journal.forget_oldest();
+        Ok(true)
+    }
 }
 
-impl<W: Write> Sink for Aggregate<W> {
+impl Sink for Aggregate {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        self.fields = Fields::new(&trace.schema, Style::Text)?;
-        self.functions.clone_from(&trace.functions);
-        self.graph = trace.tracer == Tracer::FunctionGraph;
-        self.journal = Journal::new(self.graph, &trace.schema);
-        Ok(())
+        let graph = trace.tracer == Tracer::FunctionGraph;
+        self.journal = Journal::new(graph, &trace.schema);
+        self.printer.start(trace, graph)
     }
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        self.fields.learn(&batch.names);
-        for event in &batch.events {
-            if !self.journal.push(event, batch.payload_of(event)) {
-                return Err(SinkError::Full { limit: LIMIT as u64 });
+        self.printer.fields.learn(&batch.names);
+        for events in batch.events.chunks(STEP) {
+            self.make_room(events)?;
+            for event in events {
+                self.journal.push(event, batch);
             }
         }
         if let Some(counter) = &mut self.counter {
@@ -146,6 +131,104 @@ impl<W: Write> Sink for Aggregate<W> {
         if let Some(counter) = &mut self.counter {
             counter.clear();
         }
-        self.print()
+        self.journal.close();
+        while self.print_oldest()? {}
+        self.printer.finish()?;
+        if let Some(told) = self.told.as_mut().filter(|_| self.early > 0) {
+            told(self.early);
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Aggregate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Aggregate")
+            .field("max_memory", &self.max_memory)
+            .field("early", &self.early)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What it takes to print packets.
+#[derive(Debug)]
+struct Printer {
+    output: Output,
+    /// The line above all rows is written.
+    begun: bool,
+    fields: Fields,
+    rows: Rows,
+    graph: Option<Graph>,
+    /// A packet's events in order of time, where they did not come so.
+    sorted: Vec<u32>,
+}
+
+impl Printer {
+    fn new(output: Output) -> Self {
+        Printer {
+            output,
+            begun: false,
+            fields: Fields::default(),
+            rows: Rows::new(&[], false),
+            graph: None,
+            sorted: Vec::new(),
+        }
+    }
+
+    fn start(&mut self, trace: &Trace, graph: bool) -> Result<(), SinkError> {
+        self.fields = Fields::new(&trace.schema, Style::Text)?;
+        self.rows = Rows::new(&trace.functions, graph);
+        self.graph = graph.then(Graph::default);
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.output.buffer.extend_from_slice(
+                b"Timestamp            CPU                   Module                         Function\n",
+            );
+        }
+    }
+
+    /// Prints the packet with this number.
+    fn print(&mut self, journal: &Journal, packet: u32) -> Result<(), SinkError> {
+        self.begin();
+        if journal.is_sorted() {
+            return self.print_events(journal, journal.events_of(packet));
+        }
+        let mut sorted = std::mem::take(&mut self.sorted);
+        sorted.clear();
+        sorted.extend(journal.events_of(packet).map(|event| event.index));
+        sorted.sort_by_key(|event| journal.event(*event).timestamp);
+        let printed = self.print_events(journal, sorted.iter().map(|event| journal.event(*event)));
+        self.sorted = sorted;
+        printed
+    }
+
+    /// Prints one packet's events, which are in order of time.
+    #[inline]
+    fn print_events(&mut self, journal: &Journal, events: impl Iterator<Item = Kept> + Clone) -> Result<(), SinkError> {
+        self.output.buffer.extend_from_slice(b"===\n");
+        let lines = match &mut self.graph {
+            Some(graph) => graph.lay_out(events.clone()),
+            None => &[],
+        };
+        let mut lines = lines.iter();
+        for event in events {
+            let out = &mut self.output.buffer;
+            self.rows.push(out, &event, lines.next());
+            if !self.fields.is_empty() {
+                self.fields.push(out, journal.payload(event.index));
+            }
+            out.push(b'\n');
+            self.output.line_done()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        self.begin();
+        self.output.flush()
     }
 }

@@ -47,6 +47,8 @@ struct Compiled {
 #[derive(Debug)]
 enum How {
     Unsigned,
+    /// The same of four bytes, which most fields have.
+    Unsigned32,
     Signed,
     Hex,
     Bool,
@@ -111,8 +113,14 @@ impl Fields {
     }
 
     /// Appends what the payload holds; nothing if it is empty.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&self, out: &mut Vec<u8>, payload: &[u8]) {
+        if !payload.is_empty() {
+            self.push_values(out, payload);
+        }
+    }
+
+    fn push_values(&self, out: &mut Vec<u8>, payload: &[u8]) {
         if self.fields.is_empty() || payload.len() != self.size {
             if let Some(tagged) = &self.tagged {
                 tagged.push(out, payload);
@@ -167,6 +175,7 @@ impl Compiled {
         };
         let how = match &field.format {
             FieldFormat::Plain => match field.kind {
+                FieldType::Unsigned if field.size == 4 && field.bits.is_none() => How::Unsigned32,
                 FieldType::Unsigned => integer(How::Unsigned)?,
                 FieldType::Signed => integer(How::Signed)?,
                 FieldType::Pointer => integer(How::Hex)?,
@@ -237,9 +246,9 @@ impl Compiled {
     /// Writes the value.
     #[inline]
     fn push(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
-        match &self.how {
-            How::Unsigned => push_unsigned(out, unsigned(bytes)),
-            other => other.push(out, bytes, style),
+        match (&self.how, bytes) {
+            (How::Unsigned32, &[a, b, c, d]) => push_unsigned(out, u64::from(u32::from_ne_bytes([a, b, c, d]))),
+            (other, _) => other.push(out, bytes, style),
         }
     }
 }
@@ -264,6 +273,7 @@ impl How {
     }
 
     /// Writes the value.
+    #[inline(never)]
     fn push(&self, out: &mut Vec<u8>, bytes: &[u8], style: Style) {
         let typed = style == Style::JsonTyped;
         match self {
@@ -276,7 +286,7 @@ impl How {
                 };
                 how.push(out, &value.to_ne_bytes(), style);
             }
-            How::Unsigned => push_unsigned(out, unsigned(bytes)),
+            How::Unsigned | How::Unsigned32 => push_unsigned(out, unsigned(bytes)),
             How::Signed => push_signed(out, signed(bytes)),
             How::Bool => out.extend_from_slice(if bytes.iter().any(|byte| *byte != 0) {
                 b"true"

@@ -167,6 +167,7 @@ mod tests {
             let (kind, word) = word.split_at(1);
             let (function, entered) = word.split_at(1);
             events.push(Kept {
+                index: 0,
                 timestamp: time,
                 entry_timestamp: entered.parse().unwrap_or(0),
                 thread: u32::from(context.as_bytes()[0]),

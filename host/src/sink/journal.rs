@@ -1,19 +1,25 @@
-//! Every event of a trace, kept in memory in as few bytes as it takes, and found again by packet.
+//! The events of a trace, kept in memory in as few bytes as it takes, and found again by packet.
 //!
 //! An event takes 20 bytes, 12 more where returns are traced, and its payload beside, with 4 more if payloads differ in
-//! length. A packet takes 16, and up to 12 in a hash table. Storage grows by chunks that never move: a vector that doubles would for a moment need three times
-//! what it holds. Events of one packet form a list, oldest first, whose links are indices.
+//! length. A packet takes 16, and up to 12 in a hash table. Storage grows by chunks that never move: a vector that
+//! doubles would for a moment need three times what it holds. Events of one packet form a list, oldest first, whose
+//! links are indices.
+//!
+//! Packets are forgotten in the order of their first event. That makes storage free in the order in which it was taken:
+//! when all packets that begin in a chunk or before are forgotten, nothing in that chunk is needed any more. So a trace
+//! can go on for ever in bounded memory, and no event is ever moved.
 
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
-use crate::event::{Encoding, Event, EventKind, MAX_TAGGED, Schema};
+use super::blocks::Blocks;
+use crate::event::{Batch, Encoding, Event, EventKind, MAX_TAGGED, Schema};
 
 /// What one chunk holds, in items.
 const CHUNK: usize = 1 << 14;
-/// The end of a packet's list.
+/// The end of a packet's list, and no packet.
 const NONE: u32 = u32::MAX;
 /// In [`Row::function`]: the event is a return.
 const RETURN: u32 = 1 << 31;
@@ -22,19 +28,27 @@ const PAYLOAD: u32 = 1 << 30;
 /// The bits of [`Row::function`] that hold the index, which no kernel comes near to exhaust.
 const FUNCTION: u32 = PAYLOAD - 1;
 
-/// The most events that are kept: links are 32 bits wide. Some 80 GB of memory are full before.
-pub(super) const LIMIT: usize = NONE as usize / CHUNK * CHUNK;
+/// The most chunks at a time: links are 32 bits wide, and one value is no index. Some 80 GB of memory are full before.
+const MOST_CHUNKS: usize = NONE as usize / CHUNK;
 
-/// All events of a trace.
+/// Bytes of the first table, and more.
+const SMALLEST_TABLE: usize = 1 << 10;
+
+/// The events of all packets that are not forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    chunks: Vec<Chunk>,
-    events: usize,
+    chunks: Blocks<Chunk>,
+    /// Where the next event goes; the beginning of a chunk if there is none with room.
+    next: u32,
+    /// Bytes of all chunks but the newest, which may still grow.
+    full_chunks: usize,
     nesting: bool,
     payload_size: usize,
     /// Payloads have any length, and `payload_size` is 0.
     tagged: bool,
-    packets: Vec<Vec<Packet>>,
+    packets: Blocks<Vec<Packet>>,
+    /// How many packets of the oldest block are forgotten.
+    forgotten: usize,
     /// Numbers of packets, by identity.
     table: HashTable<u32>,
     /// The packet of the event before: a batch often holds a run of one packet.
@@ -44,7 +58,7 @@ pub(super) struct Journal {
 }
 
 /// Up to `CHUNK` events. The vectors have all the room that they will need.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Chunk {
     rows: Vec<Row>,
     /// Beside every row, if returns are traced.
@@ -58,6 +72,8 @@ struct Chunk {
 /// An event as the journal gives it back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
+    /// Where the journal has it.
+    pub(super) index: u32,
     pub(super) timestamp: u64,
     /// As in [`Event::entry_timestamp`]; 0 without nesting.
     pub(super) entry_timestamp: u64,
@@ -115,29 +131,70 @@ impl Journal {
             nesting,
             payload_size: if tagged { 0 } else { schema.size as usize },
             tagged,
+            last: NONE,
             ..Journal::default()
         }
     }
 
-    /// Keeps the event; false if there is no room for more, ever.
+    /// The bytes of memory that it can come to take with these events more. More than there are if it cannot take them
+    /// at all.
+    pub(super) fn bytes_with(&self, events: &[Event]) -> usize {
+        let payload = match self.tagged {
+            true => events
+                .iter()
+                .map(|event| (event.payload_len as usize).min(MAX_TAGGED))
+                .sum(),
+            false => 0,
+        };
+        self.bytes_with_more(events.len(), payload)
+    }
+
+    /// As [`Journal::bytes_with`], of a number of events and, if payloads are tagged, of bytes in all of them.
+    fn bytes_with_more(&self, events: usize, payload: usize) -> usize {
+        let room = CHUNK - (self.next as usize).wrapping_sub(1) % CHUNK - 1;
+        let chunks = events.saturating_sub(room).div_ceil(CHUNK);
+        let packet_blocks = self.packets.len() + events.div_ceil(CHUNK);
+        if self.chunks.len() + chunks > MOST_CHUNKS || packet_blocks > MOST_CHUNKS {
+            return usize::MAX;
+        }
+        let newest = self.chunks.newest().map(|place| &self.chunks[place as usize]);
+        let of_newest = newest.map_or(0, |chunk| {
+            // A vector that has to grow doubles, and old and new are there at once.
+            let grown = match self.tagged && chunk.payload.len() + payload > chunk.payload.capacity() {
+                true => 2 * (chunk.payload.len() + payload).max(chunk.payload.capacity()),
+                false => 0,
+            };
+            chunk.bytes() + grown
+        });
+        let table = match self.table.capacity() - self.table.len() < events {
+            true if self.table_doubles() => (2 * self.table.allocation_size()).max(SMALLEST_TABLE),
+            _ => self.table.allocation_size(),
+        };
+        self.full_chunks
+            + of_newest
+            + chunks * self.new_chunk_bytes()
+            + packet_blocks * CHUNK * size_of::<Packet>()
+            + table
+            + self.chunks.bytes()
+            + self.packets.bytes()
+    }
+
+    /// Keeps one of the batch's events.
     #[inline]
-    #[must_use]
-    pub(super) fn push(&mut self, event: &Event, payload: &[u8]) -> bool {
-        let index = self.events;
-        if index.is_multiple_of(CHUNK) {
-            if index == LIMIT {
-                return false;
-            }
+    pub(super) fn push(&mut self, event: &Event, batch: &Batch) {
+        if (self.next as usize).is_multiple_of(CHUNK) {
             self.add_chunk();
         }
-        let Some(chunk) = self.chunks.last_mut() else {
-            return false;
+        let index = self.next;
+        let Some(chunk) = self.chunks.get_mut(index as usize / CHUNK) else {
+            return;
         };
         let mut function = event.function.min(FUNCTION);
         if event.kind == EventKind::Return {
             function |= RETURN;
         }
         if self.payload_size != 0 {
+            let payload = batch.payload_of(event);
             if payload.len() == self.payload_size {
                 function |= PAYLOAD;
                 chunk.payload.extend_from_slice(payload);
@@ -145,6 +202,7 @@ impl Journal {
                 chunk.payload.resize(chunk.payload.len() + self.payload_size, 0);
             }
         } else if self.tagged {
+            let payload = batch.payload_of(event);
             // A longer one breaks the contract of `Event`.
             if payload.len() <= MAX_TAGGED {
                 chunk.payload.extend_from_slice(payload);
@@ -163,9 +221,8 @@ impl Journal {
                 thread: event.thread,
             });
         }
-        self.events += 1;
-        self.link(event, index as u32);
-        true
+        self.next += 1;
+        self.link(event, index);
     }
 
     /// Appends the event to its packet's list.
@@ -175,7 +232,7 @@ impl Journal {
         let packet = match self
             .packets
             .get_mut(last / CHUNK)
-            .and_then(|chunk| chunk.get_mut(last % CHUNK))
+            .and_then(|block| block.get_mut(last % CHUNK))
         {
             Some(packet) if packet.packet == event.packet => packet,
             _ => match self.find_or_add(event.packet, index) {
@@ -184,9 +241,14 @@ impl Journal {
             },
         };
         let before = std::mem::replace(&mut packet.last, index) as usize;
-        let row = &mut self.chunks[before / CHUNK].rows[before % CHUNK];
-        row.next = index;
-        self.unsorted |= u64::from_ne_bytes(row.timestamp) > event.timestamp;
+        let row = self
+            .chunks
+            .get_mut(before / CHUNK)
+            .and_then(|chunk| chunk.rows.get_mut(before % CHUNK));
+        if let Some(row) = row {
+            row.next = index;
+            self.unsorted |= u64::from_ne_bytes(row.timestamp) > event.timestamp;
+        }
     }
 
     /// The packet's list; `None` if this event is the one that begins it.
@@ -198,16 +260,21 @@ impl Journal {
             .find(hash, |number| packet(packets, *number).packet == identity);
         if let Some(&number) = found {
             self.last = number;
-            return Some(&mut self.packets[number as usize / CHUNK][number as usize % CHUNK]);
+            return self
+                .packets
+                .get_mut(number as usize / CHUNK)?
+                .get_mut(number as usize % CHUNK);
         }
         if self.table.len() == self.table.capacity() {
             self.grow_table();
         }
-        self.last = self.packets();
-        if (self.last as usize).is_multiple_of(CHUNK) {
-            self.packets.push(Vec::with_capacity(CHUNK));
-        }
-        self.packets[self.last as usize / CHUNK].push(Packet {
+        let place = match self.packets.newest() {
+            Some(newest) if self.packets[newest as usize].len() < CHUNK => newest,
+            _ => self.packets.add(Vec::with_capacity(CHUNK)),
+        };
+        let block = self.packets.get_mut(place as usize)?;
+        self.last = place * CHUNK as u32 + block.len() as u32;
+        block.push(Packet {
             packet: identity,
             first: index,
             last: index,
@@ -221,46 +288,117 @@ impl Journal {
 
     #[cold]
     fn add_chunk(&mut self) {
-        // Tagged payloads will need about what they needed before; a chunk that needs more grows.
-        let payload = match self.chunks.last_mut() {
-            Some(last) if self.tagged => {
-                last.payload.shrink_to_fit();
-                last.payload.len() + last.payload.len() / 8
+        let payload = self.new_payload_capacity();
+        if let Some(full) = self.chunks.newest_mut() {
+            if self.tagged {
+                full.payload.shrink_to_fit();
             }
-            _ => CHUNK * self.payload_size,
-        };
-        self.chunks.push(Chunk {
+            self.full_chunks += full.bytes();
+        }
+        let place = self.chunks.add(Chunk {
             rows: Vec::with_capacity(CHUNK),
             nesting: Vec::with_capacity(if self.nesting { CHUNK } else { 0 }),
             payload: Vec::with_capacity(payload),
             ends: Vec::with_capacity(if self.tagged { CHUNK } else { 0 }),
         });
+        self.next = place * CHUNK as u32;
     }
 
-    /// Doubles the table. It is made anew from the packets, so that the old one is given back before and not after.
+    /// What a new chunk's payloads get. Tagged ones will need about what they needed before; a chunk that needs more
+    /// grows.
+    fn new_payload_capacity(&self) -> usize {
+        match self.chunks.newest() {
+            Some(newest) if self.tagged => {
+                let before = self.chunks[newest as usize].payload.len();
+                before + before / 8
+            }
+            _ => CHUNK * self.payload_size,
+        }
+    }
+
+    fn new_chunk_bytes(&self) -> usize {
+        let nesting = if self.nesting { size_of::<Nesting>() } else { 0 };
+        let end = if self.tagged { size_of::<u32>() } else { 0 };
+        CHUNK * (size_of::<Row>() + nesting + end) + self.new_payload_capacity()
+    }
+
+    /// How many packets the table has places for, also those of packets that are forgotten.
+    fn table_places(&self) -> usize {
+        self.table.num_buckets() / 8 * 7
+    }
+
+    /// Whether a table that is full is full of packets that are not forgotten. Else it is enough to make it anew, which
+    /// costs each packet that comes as much as finding seven, at most.
+    fn table_doubles(&self) -> bool {
+        self.table.len() > self.table_places() / 8 * 7
+    }
+
+    /// Makes room in the table. It is made anew, so that the old one is given back before and not after.
     #[cold]
     fn grow_table(&mut self) {
-        let capacity = (2 * self.table.len()).max(64);
+        let capacity = match self.table_doubles() {
+            true => 2 * self.table.len(),
+            false => self.table_places(),
+        };
+        let capacity = capacity.max(64);
         self.table = HashTable::new();
         self.table = HashTable::with_capacity(capacity);
         let packets = &self.packets;
         let hash = |number: &u32| FxBuildHasher.hash_one(packet(packets, *number).packet);
-        for number in 0..self.packets() {
-            self.table.insert_unique(hash(&number), number, hash);
+        for (place, block) in packets.iter() {
+            let forgotten = if packets.oldest() == Some(place) {
+                self.forgotten
+            } else {
+                0
+            };
+            for index in forgotten..block.len() {
+                let number = place * CHUNK as u32 + index as u32;
+                self.table.insert_unique(hash(&number), number, hash);
+            }
         }
     }
 
-    /// How many packets there are. They are numbered from 0 in the order of their first event.
-    pub(super) fn packets(&self) -> u32 {
-        match self.packets.last() {
-            Some(last) => ((self.packets.len() - 1) * CHUNK + last.len()) as u32,
-            None => 0,
+    /// The packet whose first event is the oldest.
+    pub(super) fn oldest(&self) -> Option<u32> {
+        let place = self.packets.oldest()?;
+        (self.forgotten < self.packets[place as usize].len()).then(|| place * CHUNK as u32 + self.forgotten as u32)
+    }
+
+    /// Forgets the oldest packet, and gives back the memory that nothing needs any more. If the packet goes on it is one
+    /// that was never seen.
+    pub(super) fn forget_oldest(&mut self) {
+        let Some(number) = self.oldest() else {
+            return;
+        };
+        let packets = &self.packets;
+        let identity = packet(packets, number).packet;
+        let found = self
+            .table
+            .find_entry(FxBuildHasher.hash_one(identity), |entry| *entry == number);
+        if let Ok(entry) = found {
+            entry.remove();
+        }
+        if self.last == number {
+            self.last = NONE;
+        }
+        self.forgotten += 1;
+        if self.forgotten == CHUNK {
+            self.packets.take_oldest();
+            self.forgotten = 0;
+        }
+        let needed = self
+            .oldest()
+            .map(|number| packet(&self.packets, number).first / CHUNK as u32);
+        while self.chunks.len() > 1 && self.chunks.oldest() != needed {
+            if let Some(chunk) = self.chunks.take_oldest() {
+                self.full_chunks -= chunk.bytes();
+            }
         }
     }
 
-    /// How many events there are.
-    pub(super) fn len(&self) -> usize {
-        self.events
+    /// The trace has ended: nothing is pushed any more, and packets need not be found by their identity.
+    pub(super) fn close(&mut self) {
+        self.table = HashTable::new();
     }
 
     /// The identity of the packet with this number.
@@ -275,44 +413,22 @@ impl Journal {
 
     /// The packet's events, in the order in which they came.
     #[inline]
-    pub(super) fn events_of(&self, number: u32) -> impl Iterator<Item = u32> + Clone {
-        let some = |event| (event != NONE).then_some(event);
-        std::iter::successors(Some(packet(&self.packets, number).first), move |event| {
-            some(self.row(*event).next)
+    pub(super) fn events_of(&self, number: u32) -> impl Iterator<Item = Kept> + Clone {
+        let mut next = packet(&self.packets, number).first;
+        std::iter::from_fn(move || {
+            let index = next;
+            if index == NONE {
+                return None;
+            }
+            let chunk = &self.chunks[index as usize / CHUNK];
+            next = chunk.rows[index as usize % CHUNK].next;
+            Some(chunk.event(index))
         })
     }
 
-    #[inline]
-    fn row(&self, event: u32) -> &Row {
-        &self.chunks[event as usize / CHUNK].rows[event as usize % CHUNK]
-    }
-
-    /// The event's time alone, for sorting.
-    pub(super) fn timestamp(&self, event: u32) -> u64 {
-        u64::from_ne_bytes(self.row(event).timestamp)
-    }
-
-    /// The event.
-    #[inline]
-    pub(super) fn event(&self, event: u32) -> Kept {
-        let chunk = &self.chunks[event as usize / CHUNK];
-        let row = &chunk.rows[event as usize % CHUNK];
-        let (entry_timestamp, thread) = match chunk.nesting.get(event as usize % CHUNK) {
-            Some(nesting) => (u64::from_ne_bytes(nesting.entry_timestamp), nesting.thread),
-            None => (0, 0),
-        };
-        Kept {
-            timestamp: u64::from_ne_bytes(row.timestamp),
-            entry_timestamp,
-            thread,
-            function: row.function & FUNCTION,
-            cpu: row.cpu,
-            kind: if row.function & RETURN == 0 {
-                EventKind::Entry
-            } else {
-                EventKind::Return
-            },
-        }
+    /// The event at this index.
+    pub(super) fn event(&self, index: u32) -> Kept {
+        self.chunks[index as usize / CHUNK].event(index)
     }
 
     /// The event's payload, empty if it has none.
@@ -332,8 +448,184 @@ impl Journal {
     }
 }
 
+impl Chunk {
+    #[inline]
+    fn event(&self, index: u32) -> Kept {
+        let row = &self.rows[index as usize % CHUNK];
+        let (entry_timestamp, thread) = match self.nesting.get(index as usize % CHUNK) {
+            Some(nesting) => (u64::from_ne_bytes(nesting.entry_timestamp), nesting.thread),
+            None => (0, 0),
+        };
+        Kept {
+            index,
+            timestamp: u64::from_ne_bytes(row.timestamp),
+            entry_timestamp,
+            thread,
+            function: row.function & FUNCTION,
+            cpu: row.cpu,
+            kind: if row.function & RETURN == 0 {
+                EventKind::Entry
+            } else {
+                EventKind::Return
+            },
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>()
+            + self.nesting.capacity() * size_of::<Nesting>()
+            + self.payload.capacity()
+            + self.ends.capacity() * size_of::<u32>()
+    }
+}
+
 /// The packet with this number.
 #[inline]
-fn packet(packets: &[Vec<Packet>], number: u32) -> &Packet {
+fn packet(packets: &Blocks<Vec<Packet>>, number: u32) -> &Packet {
     &packets[number as usize / CHUNK][number as usize % CHUNK]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, VecDeque};
+
+    use super::*;
+
+    fn event(packet: u64, timestamp: u64, payload_len: u32) -> Event {
+        Event {
+            packet,
+            skb: 0,
+            timestamp,
+            entry_timestamp: timestamp / 2,
+            function: timestamp as u32 % 1000,
+            cpu: 0,
+            kind: EventKind::Return,
+            thread: packet as u32,
+            payload_offset: 0,
+            payload_len,
+            spare: 0,
+        }
+    }
+
+    fn batch(payload: &[u8]) -> Batch {
+        Batch {
+            payload: payload.to_vec(),
+            ..Batch::default()
+        }
+    }
+
+    /// The packets of a journal that forgets as it goes, next to a list that does the same.
+    #[test]
+    fn what_is_not_forgotten_is_there_whole_and_what_is_forgotten_begins_anew() {
+        let schemas = [(8, Encoding::Fixed), (0, Encoding::Tagged), (0, Encoding::Fixed)];
+        for (seed, (size, encoding)) in (1_u64..).zip(schemas) {
+            let schema = Schema {
+                size,
+                encoding,
+                ..Schema::default()
+            };
+            let mut journal = Journal::new(true, &schema);
+            let mut order: VecDeque<u64> = VecDeque::new();
+            let mut times: HashMap<u64, Vec<u64>> = HashMap::new();
+            let mut random = seed;
+            let mut next_packet = 0_u64;
+            let mut again = 0;
+            for time in 0..12 * CHUNK as u64 {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                // New packets, old ones, and now and then one that is long forgotten.
+                let identity = match random % 8 {
+                    0..3 => {
+                        next_packet += 1;
+                        next_packet
+                    }
+                    3..7 => next_packet.saturating_sub(random >> 8 & 1023),
+                    _ => random >> 8 & 63,
+                };
+                let length = if size > 0 || time % 2 == 0 { 8 } else { 3 };
+                journal.push(&event(identity, time, length), &batch(&time.to_ne_bytes()));
+                let times_of = times.entry(identity).or_default();
+                if times_of.is_empty() {
+                    again += u32::from(identity < 64);
+                    order.push_back(identity);
+                }
+                times_of.push(time);
+                while order.len() > 2000 + (time / 16) as usize % 500 {
+                    let identity = order.pop_front().unwrap();
+                    let times = times.remove(&identity).unwrap();
+                    let oldest = journal.oldest().unwrap();
+                    assert_eq!(packet(&journal.packets, oldest).packet, identity);
+                    let kept: Vec<Kept> = journal.events_of(oldest).collect();
+                    assert!(kept.iter().map(|kept| kept.timestamp).eq(times.iter().copied()));
+                    for kept in kept {
+                        assert_eq!(kept.entry_timestamp, kept.timestamp / 2);
+                        let payload = journal.payload(kept.index);
+                        match (size, encoding) {
+                            (0, Encoding::Fixed) => assert_eq!(payload, b""),
+                            _ => assert_eq!(payload, &kept.timestamp.to_ne_bytes()[..payload.len()]),
+                        }
+                    }
+                    journal.forget_oldest();
+                }
+            }
+            assert!(again > 1000, "{again}");
+            assert!(journal.chunks.len() < 12, "{} chunks", journal.chunks.len());
+            while journal.oldest().is_some() {
+                journal.forget_oldest();
+            }
+            assert_eq!(
+                (journal.chunks.len(), journal.full_chunks, journal.table.len()),
+                (1, 0, 0)
+            );
+        }
+    }
+
+    #[test]
+    fn the_table_does_not_grow_with_packets_that_are_forgotten() {
+        let mut journal = Journal::new(false, &Schema::default());
+        for packet in 1..=200_000 {
+            journal.push(&event(packet, packet, 0), &Batch::default());
+            if packet > 1000 {
+                journal.forget_oldest();
+            }
+        }
+        assert!(journal.table.num_buckets() <= 4096, "{}", journal.table.num_buckets());
+        assert_eq!(journal.table.len(), 1000);
+    }
+
+    fn taken(journal: &Journal) -> usize {
+        let packets = journal.packets.iter().map(|(_, block)| block.capacity());
+        journal.chunks.iter().map(|(_, chunk)| chunk.bytes()).sum::<usize>()
+            + packets.sum::<usize>() * size_of::<Packet>()
+            + journal.table.allocation_size()
+    }
+
+    #[test]
+    fn the_bytes_that_are_foreseen_are_those_that_are_taken() {
+        let schema = Schema {
+            size: 16,
+            ..Schema::default()
+        };
+        for (per_packet, nesting) in [(1, false), (1, true), (40, true)] {
+            let batch = batch(&[0; 16]);
+            let mut journal = Journal::new(nesting, &schema);
+            for index in 0..40 * CHUNK as u64 {
+                let foreseen = journal.bytes_with_more(1, 16);
+                journal.push(&event(index / per_packet, index, 16), &batch);
+                assert!(taken(&journal) <= foreseen);
+            }
+            // Not much more either.
+            let each = journal.bytes_with_more(CHUNK, 16 * CHUNK) / (41 * CHUNK);
+            let expected = 36 + if nesting { 12 } else { 0 } + 32_usize.div_ceil(per_packet as usize) + 1;
+            assert!(each <= expected, "{each} bytes an event, {per_packet} events a packet");
+        }
+    }
+
+    #[test]
+    fn more_events_than_links_can_name_are_more_than_there_is_memory() {
+        let journal = Journal::new(false, &Schema::default());
+        assert_eq!(journal.bytes_with_more(NONE as usize, 0), usize::MAX);
+        assert!(journal.bytes_with_more(1 << 20, 0) < 64 << 20);
+    }
 }

@@ -28,8 +28,8 @@ const KEYS: [&str; 6] = [
 
 /// The sink behind `-o json`.
 #[derive(Debug)]
-pub struct Json<W> {
-    output: Output<W>,
+pub struct Json {
+    output: Output,
     /// `,"module":"…","function":"…","is_return":` of every function.
     functions: FunctionTexts,
     fields: Fields,
@@ -40,9 +40,9 @@ pub struct Json<W> {
     beginning: [u8; 46],
 }
 
-impl<W: Write> Json<W> {
+impl Json {
     /// Writes to `writer`, once per batch.
-    pub fn new(writer: W) -> Self {
+    pub fn new(writer: impl Write + 'static) -> Self {
         Json {
             output: Output::new(writer),
             functions: FunctionTexts::default(),
@@ -68,7 +68,7 @@ fn beginning(packet: u64) -> [u8; 46] {
     text
 }
 
-impl<W: Write> Sink for Json<W> {
+impl Sink for Json {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         self.fields = Fields::new(&trace.schema, Style::JsonText)?;
         self.clashes.look_at_schema(&trace.schema);

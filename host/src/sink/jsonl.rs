@@ -26,8 +26,8 @@ const NANOSECONDS: i64 = 1_000_000_000;
 
 /// The sink behind `-o jsonl`.
 #[derive(Debug)]
-pub struct Jsonl<W> {
-    output: Output<W>,
+pub struct Jsonl {
+    output: Output,
     /// `,"function":"…","module":"…","function_index":N,"kind":` of every function.
     functions: FunctionTexts,
     fields: Fields,
@@ -37,9 +37,9 @@ pub struct Jsonl<W> {
     beginning: Vec<u8>,
 }
 
-impl<W: Write> Jsonl<W> {
+impl Jsonl {
     /// Writes to `writer`, once per batch.
-    pub fn new(writer: W) -> Self {
+    pub fn new(writer: impl Write + 'static) -> Self {
         Jsonl {
             output: Output::new(writer),
             functions: FunctionTexts::default(),
@@ -70,7 +70,7 @@ impl<W: Write> Jsonl<W> {
     }
 }
 
-impl<W: Write> Sink for Jsonl<W> {
+impl Sink for Jsonl {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         self.fields = Fields::new(&trace.schema, Style::JsonTyped)?;
         // The index is part of the text, and the closure sees the functions in their order.

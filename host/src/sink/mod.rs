@@ -6,6 +6,7 @@
 //! Several run at once; one that fails is set aside and the others go on.
 
 mod aggregate;
+mod blocks;
 mod clashes;
 mod counter;
 mod fields;
@@ -29,7 +30,7 @@ mod worker;
 #[cfg(test)]
 mod test_support;
 
-pub use aggregate::Aggregate;
+pub use aggregate::{Aggregate, Told};
 pub use counter::Counter;
 pub use json::Json;
 pub use jsonl::{Jsonl, VERSION as JSONL_VERSION};
@@ -57,12 +58,6 @@ pub enum SinkError {
         name: String,
         /// What is wrong with it.
         reason: &'static str,
-    },
-    /// The sink keeps all events until the end, and can keep no more.
-    #[error("{limit} events are kept, and no more can be; `-o json` and `-o jsonl` write them as they come")]
-    Full {
-        /// How many are kept.
-        limit: u64,
     },
     /// The sink writes packets, and has the bytes of none.
     #[error(

@@ -1,4 +1,7 @@
 //! Where a text sink's bytes go: a buffer that is filled while a batch is drawn, and a writer that gets it whole.
+//!
+//! The writer is behind a pointer. It is called once in thousands of lines, and a sink that is no template over its
+//! writer is compiled once and here, where everything that an event passes through can be inlined.
 
 use std::io::Write;
 
@@ -8,22 +11,25 @@ use super::SinkError;
 const FULL: usize = 64 << 10;
 
 /// A reused buffer in front of a writer.
-#[derive(Debug)]
-pub(super) struct Output<W> {
+pub(super) struct Output {
     /// Bytes that the writer has not seen.
     pub(super) buffer: Vec<u8>,
-    writer: W,
+    writer: Box<dyn Write>,
 }
 
-impl<W: Write> Output<W> {
-    pub(super) fn new(writer: W) -> Self {
+impl Output {
+    pub(super) fn new(writer: impl Write + 'static) -> Self {
         // Twice what makes it full: what is appended after the last check never makes it grow, short of a line of
         // that size.
         let buffer = Vec::with_capacity(2 * FULL);
-        Output { buffer, writer }
+        Output {
+            buffer,
+            writer: Box::new(writer),
+        }
     }
 
     /// To be called after every line: writes the buffer if it is full.
+    #[inline]
     pub(super) fn line_done(&mut self) -> Result<(), SinkError> {
         if self.buffer.len() >= FULL {
             self.write()?;
@@ -37,16 +43,20 @@ impl<W: Write> Output<W> {
         Ok(self.writer.flush()?)
     }
 
-    /// Where the bytes go, for what is not writing. What is in the buffer has not gone there.
-    pub(super) fn writer(&mut self) -> &mut W {
-        &mut self.writer
-    }
-
     #[cold]
     fn write(&mut self) -> Result<(), SinkError> {
         let written = self.writer.write_all(&self.buffer);
         // Also after an error: the sink is set aside then, and must not write the same bytes again.
         self.buffer.clear();
         Ok(written?)
+    }
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Output")
+            .field("buffered", &self.buffer.len())
+            .finish_non_exhaustive()
     }
 }

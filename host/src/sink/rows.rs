@@ -34,6 +34,9 @@ pub(super) struct Rows {
     /// The same of all functions whose names fit their columns, for usual rows.
     usual: Vec<Option<Usual>>,
     clock: Clock,
+    /// The CPU of the row before, and its three digits.
+    cpu: u32,
+    cpu_digits: [u8; 3],
 }
 
 /// The parts of a usual row that depend on the function.
@@ -81,11 +84,13 @@ impl Rows {
             columns,
             names,
             clock: Clock::default(),
+            cpu: 0,
+            cpu_digits: *b"000",
         }
     }
 
     /// Appends the event's row, up to the fields. `line` is its place in the graph, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, out: &mut Vec<u8>, event: &Kept, line: Option<&Line>) {
         let start = out.len();
         out.extend_from_slice(&[b' '; ROOM]);
@@ -100,14 +105,18 @@ impl Rows {
     }
 
     /// Makes a usual row in a room full of spaces, and returns its length; or returns that it is not usual.
-    #[inline]
+    #[inline(always)]
     fn fill(&mut self, row: &mut [u8; ROOM], event: &Kept, line: Option<&Line>) -> Option<usize> {
         let usual = self.usual.get(event.function as usize)?.as_ref()?;
         self.clock.fill(row.first_chunk_mut()?, event.timestamp)?;
-        if event.cpu >= 1000 {
-            return None;
+        if event.cpu != self.cpu {
+            if event.cpu >= 1000 {
+                return None;
+            }
+            self.cpu = event.cpu;
+            self.cpu_digits = three_digits(event.cpu);
         }
-        row[CPU..MODULE].copy_from_slice(&three_digits(event.cpu));
+        row[CPU..MODULE].copy_from_slice(&self.cpu_digits);
         row[MODULE..MODULE + NAMES_WIDTH].copy_from_slice(&usual.names);
         let Some(line) = line else {
             return Some(MODULE + NAMES_WIDTH);
@@ -228,6 +237,7 @@ mod tests {
                 for (case, cpu) in [0, 7, 42, 999, 1000, u32::MAX].into_iter().enumerate() {
                     for (timestamp, duration) in times.iter().flat_map(|time| durations.map(|it| (*time, it))) {
                         let event = Kept {
+                            index: 0,
                             timestamp,
                             entry_timestamp: timestamp.saturating_sub(duration),
                             thread: 0,
@@ -258,6 +268,7 @@ mod tests {
             address: 0,
         }];
         let event = Kept {
+            index: 0,
             timestamp: 75_681_521_100,
             entry_timestamp: 0,
             thread: 0,

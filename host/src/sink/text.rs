@@ -37,7 +37,7 @@ pub(super) fn push_hex_byte(out: &mut Vec<u8>, byte: u8) {
 }
 
 /// Decimal.
-#[inline]
+#[inline(always)]
 pub(super) fn push_unsigned(out: &mut Vec<u8>, value: u64) {
     if value < 10 {
         return out.push(b'0' + value as u8);
@@ -48,6 +48,12 @@ pub(super) fn push_unsigned(out: &mut Vec<u8>, value: u64) {
         out.extend_from_slice(&digits);
         return out.truncate(end);
     }
+    push_long(out, value);
+}
+
+/// Apart, so that what is short need not make room for what this needs.
+#[inline(never)]
+fn push_long(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
@@ -72,22 +78,21 @@ pub(super) fn push_three_digits(out: &mut Vec<u8>, value: u64) {
 /// The digits of a number below 1,000, zeros in front.
 #[inline]
 pub(super) fn three_digits(value: u32) -> [u8; 3] {
-    let [_, digits @ ..] = four_digits(value);
+    let [digits @ .., _] = SHORT[value as usize & 1023];
     digits
 }
 
 /// The digits of a number below 10,000 without zeros in front, and how many there are.
 #[inline]
 pub(super) fn up_to_four_digits(value: u32) -> ([u8; 4], usize) {
-    let leading = match value {
-        0..10 => 3,
-        10..100 => 2,
-        100..1000 => 1,
-        _ => 0,
-    };
+    if value >= 1000 {
+        return (four_digits(value), 4);
+    }
+    let short = SHORT[value as usize & 1023];
+    let length = usize::from(short[3]);
     // They move to the front as one word.
-    let digits = u32::from_le_bytes(four_digits(value)) >> (8 * leading);
-    (digits.to_le_bytes(), 4 - leading)
+    let digits = u32::from_le_bytes(short) >> (24 - 8 * length);
+    (digits.to_le_bytes(), length)
 }
 
 /// Nine digits of a number below 1,000,000,000.
@@ -96,12 +101,14 @@ pub(super) fn push_nine_digits(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&eight_digits(value % LOW as u32));
 }
 
-/// The digits of a number below 10,000.
+/// The digits of a number below 10,000, made as [`eight_digits`] makes them.
 #[inline]
 fn four_digits(value: u32) -> [u8; 4] {
-    let [a, b] = DECIMAL_PAIRS[(value / 100) as usize & 127];
-    let [c, d] = DECIMAL_PAIRS[(value % 100) as usize & 127];
-    [a, b, c, d]
+    let upper = (value * 10_486) >> 20;
+    let pairs = upper | (value - 100 * upper) << 16;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f;
+    let digits = tens | (pairs - 10 * tens) << 8;
+    (digits | 0x3030_3030).to_le_bytes()
 }
 
 /// The digits of a number below 100,000,000.
@@ -142,7 +149,7 @@ impl Default for Clock {
 
 impl Clock {
     /// The timestamp in decimal.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, out: &mut Vec<u8>, timestamp: u64) {
         let mut text = [0; 20];
         match self.fill(&mut text, timestamp) {
@@ -291,16 +298,23 @@ const HEX_PAIRS: [[u8; 2]; 256] = {
     pairs
 };
 
-/// The two decimal digits of every number below 100. It is longer so that a mask, and not a check, keeps an index
-/// inside.
-const DECIMAL_PAIRS: [[u8; 2]; 128] = {
-    let mut pairs = [[0; 2]; 128];
+/// The three decimal digits of every number below 1000, and how many it has without zeros in front. It is longer so that
+/// a mask, and not a check, keeps an index inside.
+const SHORT: [[u8; 4]; 1024] = {
+    let mut short = [[b'0', b'0', b'0', 1]; 1024];
     let mut number = 0;
-    while number < 100 {
-        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+    while number < 1000 {
+        let digits = [number / 100, number / 10 % 10, number % 10];
+        let length = 1 + (number >= 10) as u8 + (number >= 100) as u8;
+        short[number] = [
+            b'0' + digits[0] as u8,
+            b'0' + digits[1] as u8,
+            b'0' + digits[2] as u8,
+            length,
+        ];
         number += 1;
     }
-    pairs
+    short
 };
 
 /// A text that is copied often. What is short is copied as a block of fixed size and cut, which costs less than a call

@@ -36,3 +36,14 @@ pub fn bench_floor() -> Result<PathBuf> {
     ensure!(path.is_file(), "cargo built no {}", path.display());
     Ok(path)
 }
+
+/// The path of the benchmark's program that puts events through the sinks, built if it is not up to date.
+pub fn bench_sinks() -> Result<PathBuf> {
+    packages::install(&[packages::BUILD])?;
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--release", "--package", "bench-sinks"]);
+    step("build bench-sinks").run(cargo)?;
+    let path = workspace::target().join("release/bench-sinks");
+    ensure!(path.is_file(), "cargo built no {}", path.display());
+    Ok(path)
+}

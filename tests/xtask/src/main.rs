@@ -20,6 +20,8 @@ The project's own commands.
   cargo xtask bench extension [--kernel VERSION]
                               count those that an empty extension adds to an event, and time decoding
   cargo xtask bench plugin    time what the boundary to a plugin costs
+  cargo xtask bench sinks [OPTIONS]
+                              count the instructions and bytes that an event costs from the buffer to the output
   cargo xtask fuzz [OPTIONS] [TARGET...]
                               feed made-up bytes to what reads bytes from outside
   cargo xtask dist            build ipft as one static file, and check what it needs
@@ -43,6 +45,10 @@ Options of bench kernel, which measures every row of its table unless told other
   --tracer function|function_graph  only rows of this tracer
   --without-floor                   do not measure programs that do nothing, too
   --markdown FILE                   also write the table to a file, as the book has it
+
+Options of bench sinks:
+  --profile                         also say where the instructions go
+  --write                           also put the table into the book
 
 Options of fuzz, which runs every target of tests/fuzz unless some are named:
   --seconds N                       how long each runs (20)

@@ -67,6 +67,9 @@ pub const TEST: &[&str] = &["jq", "file", "binutils"];
 /// To look at the pages that plugins make.
 pub const BROWSER: &[&str] = &["chromium", "chromium-driver"];
 
+/// To count what ipft's user side executes.
+pub const PROFILE: &[&str] = &["valgrind"];
+
 /// The target that plugins are built for.
 const WASM_TARGET: &str = "wasm32-wasip2";
 

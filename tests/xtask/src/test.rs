@@ -44,6 +44,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     thread::scope(|scope| {
         let fetched = scope.spawn(fetch);
         build::release()?;
+        build::bench_sinks()?;
         plugins::gallery()?;
         fetched
             .join()

@@ -1,9 +1,9 @@
 //! `--pcapng`: the packets themselves, for Wireshark and its like, each with its journey as a comment.
 //!
 //! A packet's comment stands in the packet's block, so a packet is written when its journey is known: when the trace has
-//! ended. Until then its events and its bytes are kept. When they take too much memory, the half of the packets that have
-//! been quiet for longest are written; should one of them go on after that, the rest of its journey is missing in the
-//! file. Packets are in order of their first event, among those that are written at one time.
+//! ended. Until then its events and its bytes are kept. When they take too much memory, the oldest packets are written;
+//! should one of them go on after that, the rest of its journey is missing in the file. Packets are in the order of their
+//! first event.
 //!
 //! Only packets whose first bytes were recorded can be in the file; how many were not is told at the end.
 
@@ -17,7 +17,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::counter::Counter;
 use super::graph::Graph;
-use super::journal::Journal;
+use super::journal::{Journal, Kept};
 use super::output::Output;
 use super::{Sink, SinkError};
 use crate::event::{Batch, Event, Link, Schema, Summary, Trace, Tracer};
@@ -26,8 +26,9 @@ use comment::Comments;
 
 /// Bytes that are kept by default, about.
 const LIMIT: usize = 256 << 20;
-/// What an event takes in the journal, and what a packet takes besides its bytes, about.
-const EVENT: usize = 32;
+/// Events that room is made for at a time.
+const STEP: usize = 4096;
+/// What a packet's bytes take besides themselves, about.
 const PACKET: usize = 128;
 
 /// What is called with what the user should know when the file is complete.
@@ -38,12 +39,16 @@ type Complete<W> = fn(&mut W) -> io::Result<()>;
 
 /// The sink behind `--pcapng`.
 pub struct Pcapng<W> {
-    output: Output<W>,
+    output: Output,
+    /// Where the output goes, too: what a clone of it completes.
+    writer: W,
     complete: Complete<W>,
     tell: Tell,
     counter: Option<Counter>,
     limit: usize,
     journal: Journal,
+    /// The events of the packet that is being written.
+    sorted: Vec<Kept>,
     graph: Option<Graph>,
     comments: Comments,
     /// The first bytes of packets that have not been written.
@@ -69,24 +74,18 @@ struct Captured {
     bytes: Box<[u8]>,
 }
 
-/// Which packets are to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    All,
-    /// Those whose last event was at this time or before.
-    QuietSince(u64),
-}
-
-impl<W: Write> Pcapng<W> {
+impl<W: Write + Clone + 'static> Pcapng<W> {
     /// Writes to `writer`, and calls `complete` when everything is written.
     pub fn new(writer: W, complete: Complete<W>, tell: Tell) -> Self {
         Pcapng {
-            output: Output::new(writer),
+            output: Output::new(writer.clone()),
+            writer,
             complete,
             tell,
             counter: None,
             limit: LIMIT,
             journal: Journal::default(),
+            sorted: Vec::new(),
             graph: None,
             comments: Comments::default(),
             captured: HashMap::default(),
@@ -111,104 +110,54 @@ impl<W: Write> Pcapng<W> {
         self
     }
 
-    fn memory(&self) -> usize {
-        self.journal.len() * EVENT + self.captured.len() * PACKET + self.captured_bytes
+    /// Bytes that it can come to take with these events more.
+    fn memory_with(&self, events: &[Event]) -> usize {
+        (self.journal.bytes_with(events)).saturating_add(self.captured.len() * PACKET + self.captured_bytes)
     }
 
-    /// Writes the half of the packets that have been quiet for longest.
-    #[cold]
-    fn make_room(&mut self) -> Result<(), SinkError> {
-        let mut times: Vec<u64> = (0..self.journal.packets())
-            .map(|packet| self.last_event(packet))
-            .collect();
-        // Bytes whose events have not come, or were not wanted.
-        let seen: HashMap<u64, (), FxBuildHasher> = (0..self.journal.packets())
-            .map(|packet| (self.journal.identity(packet), ()))
-            .collect();
-        let alone = self.captured.iter().filter(|(packet, _)| !seen.contains_key(*packet));
-        times.extend(alone.map(|(_, captured)| captured.timestamp));
-        if times.is_empty() {
-            return Ok(());
-        }
-        let middle = (times.len() - 1) / 2;
-        let (_, &mut middle, _) = times.select_nth_unstable(middle);
-        self.written_early = true;
-        self.write(Which::QuietSince(middle))?;
-        self.captured
-            .retain(|packet, captured| seen.contains_key(packet) || captured.timestamp > middle);
-        self.captured_bytes = self.captured.values().map(|captured| captured.bytes.len()).sum();
-        // Few packets that go on for ever would else be gone through again and again.
-        if self.memory() > self.limit / 2 {
-            self.write(Which::All)?;
-        }
-        self.output.flush()
-    }
-
-    fn last_event(&self, packet: u32) -> u64 {
-        let times = self
-            .journal
-            .events_of(packet)
-            .map(|event| self.journal.timestamp(event));
-        times.max().unwrap_or(0)
-    }
-
-    /// Writes packets, forgets them, and keeps the others.
-    fn write(&mut self, which: Which) -> Result<(), SinkError> {
-        let journal = std::mem::replace(
-            &mut self.journal,
-            Journal::new(self.graph.is_some(), &Schema::default()),
-        );
-        let mut kept = Vec::new();
-        let mut order = Vec::new();
-        for packet in 0..journal.packets() {
-            let times = journal.events_of(packet).map(|event| journal.timestamp(event));
-            let (first, last) = times.fold((u64::MAX, 0), |(first, last), time| (first.min(time), last.max(time)));
-            match which {
-                Which::QuietSince(time) if last > time => kept.push(packet),
-                _ => order.push((first, packet)),
-            }
-        }
-        order.sort_unstable();
-        let mut events = Vec::new();
-        for (_, packet) in order {
-            events.clear();
-            events.extend(journal.events_of(packet));
-            if !journal.is_sorted() {
-                events.sort_by_key(|event| journal.timestamp(*event));
-            }
-            self.write_packet(&journal, journal.identity(packet), &events)?;
-        }
-        for packet in kept {
-            for event in journal.events_of(packet).map(|event| journal.event(event)) {
-                let event = Event {
-                    packet: journal.identity(packet),
-                    skb: 0,
-                    timestamp: event.timestamp,
-                    entry_timestamp: event.entry_timestamp,
-                    function: event.function,
-                    cpu: event.cpu,
-                    kind: event.kind,
-                    thread: event.thread,
-                    payload_offset: 0,
-                    payload_len: 0,
-                    spare: 0,
-                };
-                // There was room for it, and for more.
-                let _ = self.journal.push(&event, &[]);
+    /// Writes the oldest packets until there is room for these events.
+    fn make_room(&mut self, events: &[Event]) -> Result<(), SinkError> {
+        while self.memory_with(events) > self.limit {
+            if self.write_oldest()? {
+                self.written_early = true;
+            } else if self.captured.is_empty() {
+                break;
+            } else {
+                // Bytes whose events have not come, or were not wanted.
+                self.captured = HashMap::default();
+                self.captured_bytes = 0;
             }
         }
         Ok(())
     }
 
+    /// Writes the oldest packet and forgets it; false if there is none.
+    fn write_oldest(&mut self) -> Result<bool, SinkError> {
+        let Some(packet) = self.journal.oldest() else {
+            return Ok(false);
+        };
+        let mut events = std::mem::take(&mut self.sorted);
+        events.clear();
+        events.extend(self.journal.events_of(packet));
+        if !self.journal.is_sorted() {
+            events.sort_by_key(|event| event.timestamp);
+        }
+        let identity = self.journal.identity(packet);
+        self.write_packet(identity, &events)?;
+        self.sorted = events;
+        self.journal.forget_oldest();
+        Ok(true)
+    }
+
     /// Writes a packet with its events, which are in order of time.
-    fn write_packet(&mut self, journal: &Journal, identity: u64, events: &[u32]) -> Result<(), SinkError> {
+    fn write_packet(&mut self, identity: u64, events: &[Kept]) -> Result<(), SinkError> {
         let Some(captured) = self.captured.remove(&identity) else {
             self.without_bytes += 1;
             return Ok(());
         };
         self.captured_bytes -= captured.bytes.len();
         let interface = self.interface(captured.link);
-        let kept = events.iter().map(|event| journal.event(*event));
+        let kept = events.iter().copied();
         let first = kept.clone().next().map_or(captured.timestamp, |event| event.timestamp);
         let lines = self.graph.as_mut().map(|graph| graph.lay_out(kept.clone()));
         let mut comment = Vec::new();
@@ -243,7 +192,7 @@ impl<W: Write> Pcapng<W> {
     }
 }
 
-impl<W: Write> Sink for Pcapng<W> {
+impl<W: Write + Clone + 'static> Sink for Pcapng<W> {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         let graph = trace.tracer == Tracer::FunctionGraph;
         self.graph = graph.then(Graph::default);
@@ -273,18 +222,14 @@ impl<W: Write> Sink for Pcapng<W> {
                 });
             }
         }
-        for event in &batch.events {
-            if !self.journal.push(event, &[]) {
-                self.make_room()?;
-                // Half of what filled it is gone.
-                let _ = self.journal.push(event, &[]);
+        for events in batch.events.chunks(STEP) {
+            self.make_room(events)?;
+            for event in events {
+                self.journal.push(event, batch);
             }
         }
         if let Some(counter) = &mut self.counter {
             counter.add(batch.events.len());
-        }
-        if self.memory() > self.limit {
-            self.make_room()?;
         }
         Ok(())
     }
@@ -293,12 +238,13 @@ impl<W: Write> Sink for Pcapng<W> {
         if let Some(counter) = &mut self.counter {
             counter.clear();
         }
-        self.write(Which::All)?;
+        self.journal.close();
+        while self.write_oldest()? {}
         if self.written == 0 && self.without_bytes > 0 {
             return Err(SinkError::NoBytes);
         }
         self.output.flush()?;
-        (self.complete)(self.output.writer())?;
+        (self.complete)(&mut self.writer)?;
         if self.without_bytes > 0 {
             let early = match self.written_early {
                 true => "; memory was short, so this may be the rest of packets that had been written already",

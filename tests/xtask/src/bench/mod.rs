@@ -7,6 +7,7 @@ mod extension;
 mod figures;
 mod measure;
 mod rows;
+mod sinks;
 mod table;
 
 use std::fs;
@@ -18,6 +19,8 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::kernel::Kernel;
 use crate::progress::step;
 use crate::{build, plugins, workspace};
+
+pub use sinks::Measured;
 
 use rows::{ROWS, Row};
 
@@ -38,6 +41,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         [first, option, kernel] if first == "extension" && option == "--kernel" => {
             return extension::run(Some(kernel.parse()?));
         }
+        [first, rest @ ..] if first == "sinks" => return sinks::run(rest),
         [first] if first == "plugin" => return plugin(),
         [first, ..] if first == "plugin" => bail!("bench plugin takes no arguments"),
         [first, ..] if first == "extension" => bail!("bench extension takes --kernel VERSION and nothing else"),
@@ -91,8 +95,8 @@ fn parse(arguments: &[String]) -> Result<Request> {
     let mut arguments = arguments.iter();
     match arguments.next().map(String::as_str) {
         Some("kernel") => {}
-        Some(other) => bail!("there is no benchmark '{other}'; there are: kernel, extension, plugin"),
-        None => bail!("bench needs to know which benchmark; there are: kernel, extension, plugin"),
+        Some(other) => bail!("there is no benchmark '{other}'; there are: kernel, extension, plugin, sinks"),
+        None => bail!("bench needs to know which benchmark; there are: kernel, extension, plugin, sinks"),
     }
     let mut request = Request::default();
     while let Some(argument) = arguments.next() {
@@ -167,7 +171,7 @@ mod tests {
     #[test]
     fn unknown_benchmarks_options_and_missing_values_are_refused() {
         for (line, part) in [
-            ("sinks", "no benchmark 'sinks'"),
+            ("sink", "no benchmark 'sink'"),
             ("kernel --fast", "no option --fast"),
             ("kernel --backend", "--backend needs a value"),
             ("kernel --kernel 3.2", "no kernel '3.2'"),

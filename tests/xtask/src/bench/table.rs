@@ -6,7 +6,7 @@ use super::figures::Figures;
 use super::rows::{LONGEST_LIST, MOST_LOST, Ready, Row};
 
 /// `1234567.8` as `1,234,568`.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

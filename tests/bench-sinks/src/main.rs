@@ -1,17 +1,16 @@
 //! What the user side costs per event, in instructions and in memory.
 //!
-//! ```text
-//! cargo bench --bench sinks --no-run
-//! valgrind --tool=callgrind --toggle-collect='*::measured' TARGET/release/deps/sinks-HASH json
-//! ```
+//! `bench-sinks SCENARIO [EVENTS]` puts the same synthetic events through one step and prints the time that it took and
+//! the peak of the process' memory. Under valgrind, with `--tool=callgrind --toggle-collect='*::measured'`, what that step
+//! alone executes is counted, which repeats to the instruction. `cargo xtask bench sinks` does both and prints a table.
+//! Without a scenario each is run, in a process of its own, since a process has one peak.
 //!
-//! Each scenario puts the same synthetic events through one step. Callgrind counts what that step alone executes
-//! (`measured`), and repeats to the instruction; divide by the number of events, which the program prints. Without
-//! valgrind the program prints the time and the peak of its memory instead. `sinks SCENARIO [EVENTS]`; all scenarios
-//! when none is named.
+//! It is a package apart because it is built without what tests need, and because a test runs it: fifty million events
+//! are too many for an unoptimised build.
 
 use std::hint::black_box;
 use std::io::{Cursor, Write};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use ipft::event::*;
@@ -21,22 +20,48 @@ use ipft::sink::*;
 /// Events in a batch, as the stream makes them.
 const BATCH: usize = 4096;
 
-fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
-    let scenario = arguments.next();
-    let events = arguments.next().map_or(1_000_000, |number| {
-        number.replace('_', "").parse().expect("the number of events")
-    });
-    for (name, run) in SCENARIOS {
-        if scenario.as_deref().is_none_or(|wanted| wanted == *name) {
-            let before = resident();
-            let took = run(events);
-            println!(
-                "{name:24} {events} events, {:6.1} ns each, peak of {:5.1} bytes each",
-                took * 1e9 / events as f64,
-                (peak() - before) as f64 / events as f64,
-            );
-        }
+/// Events when no number is given.
+const EVENTS: usize = 1_000_000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let events = match arguments.get(1) {
+        Some(number) => number.replace('_', "").parse(),
+        None => Ok(EVENTS),
+    };
+    let (Ok(events), 0..=2) = (events, arguments.len()) else {
+        return usage();
+    };
+    let Some(wanted) = arguments.first() else {
+        return each();
+    };
+    let Some((name, run)) = SCENARIOS.iter().find(|(name, _)| name == wanted) else {
+        return usage();
+    };
+    let before = resident();
+    let took = run(events);
+    let peak = peak().saturating_sub(before);
+    println!(
+        "{name:26} {events} events, {:6.1} ns each, peak of {:5.1} bytes each, {peak} in all",
+        took * 1e9 / events as f64,
+        peak as f64 / events as f64,
+    );
+    ExitCode::SUCCESS
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: bench-sinks [SCENARIO [EVENTS]]; the scenarios are:");
+    SCENARIOS.iter().for_each(|(name, _)| eprintln!("  {name}"));
+    ExitCode::from(2)
+}
+
+/// Every scenario.
+fn each() -> ExitCode {
+    let own = std::env::current_exe().expect("the program knows where it is");
+    let run = |name: &str| Command::new(&own).arg(name).status().expect("it can be run again");
+    match SCENARIOS.iter().all(|(name, _)| run(name).success()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 
@@ -83,6 +108,14 @@ const SCENARIOS: &[Scenario] = &[
     ("record-graph", |events| record(Tracer::FunctionGraph, events)),
     ("replay", |events| replay(Tracer::Function, events)),
     ("replay-graph", |events| replay(Tracer::FunctionGraph, events)),
+    ("aggregate-bounded", |events| {
+        bounded(Source::new(Tracer::FunctionGraph, 0), events)
+    }),
+    ("aggregate-short-bounded", |events| {
+        let mut source = Source::new(Tracer::Function, 0);
+        source.length = 1;
+        bounded(source, events)
+    }),
     ("pair", |events| {
         let mut source = Source::new(Tracer::FunctionGraph, 0);
         let mut calls = OpenCalls::default();
@@ -147,6 +180,18 @@ fn replay(tracer: Tracer, events: usize) -> f64 {
     });
     assert_eq!(count, events);
     took
+}
+
+/// Bytes that `bounded` keeps.
+const MAX_MEMORY: u64 = 64 << 20;
+
+/// The events through an aggregate that keeps only so many of them, with the end.
+fn bounded(mut source: Source, events: usize) -> f64 {
+    let mut sink = Aggregate::new(Nowhere).with_max_memory(MAX_MEMORY, Box::new(|_| {}));
+    sink.start(&source.trace).unwrap();
+    let mut took = 0.0;
+    source.run(events, |batch| took += measured(|| sink.events(batch).unwrap()));
+    took + measured(|| sink.finish(&Summary::default()).unwrap())
 }
 
 /// The frame that callgrind looks for.
