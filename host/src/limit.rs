@@ -17,6 +17,10 @@ use crate::event::{Batch, Event};
 /// Nothing tells which event of a packet is its last.
 const QUIET: u64 = 1_000_000_000;
 
+/// Packets that are counted at most where events are limited, to bound the memory to some 20 MB. A trace with more of
+/// them says how many the kernel has seen, which is some more.
+const MOST_COUNTED: usize = 1 << 20;
+
 /// Why a trace ended, other than by a signal or because nobody read it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
@@ -43,7 +47,7 @@ pub struct Limit {
     stop_after: Option<StopAfter>,
     /// Events that may still come.
     events_left: u64,
-    /// The packets that were seen first.
+    /// The packets that were seen first, or those of the events so far.
     packets: HashSet<u64, FxBuildHasher>,
     /// When the newest of their events was.
     latest: u64,
@@ -84,6 +88,11 @@ impl Limit {
                     .events
                     .truncate(usize::try_from(self.events_left).unwrap_or(usize::MAX));
                 self.events_left -= batch.events.len() as u64;
+                for event in &batch.events {
+                    if self.packets.len() < MOST_COUNTED {
+                        self.packets.insert(event.packet);
+                    }
+                }
             }
             Some(StopAfter::Packets(wanted)) => batch.events.retain(|event| self.is_wanted(event, wanted)),
         }
@@ -106,11 +115,17 @@ impl Limit {
         self.stop_after.filter(|_| complete).map(Reached::StopAfter)
     }
 
-    /// How many packets the trace has, of which the kernel has seen so many.
+    /// How many packets belong to the trace, of so many that the kernel has seen.
     pub fn packets(&self, seen: u64) -> u64 {
-        match self.stop_after {
-            Some(StopAfter::Packets(wanted)) if self.is_full(wanted) => seen.min(wanted),
-            _ => seen,
+        let leaves_out = match self.stop_after {
+            None => false,
+            Some(StopAfter::Events(_)) => self.events_left == 0 && self.packets.len() < MOST_COUNTED,
+            Some(StopAfter::Packets(wanted)) => self.is_full(wanted),
+        };
+        if leaves_out {
+            seen.min(self.packets.len() as u64)
+        } else {
+            seen
         }
     }
 
@@ -296,6 +311,12 @@ mod tests {
         admitted(&mut limit, &[(1, 10)], None);
         assert_eq!(limit.packets(3), 3, "two of them have lost all their events");
         admitted(&mut limit, &[(2, 20), (3, 30), (4, 40)], None);
+        assert_eq!(limit.packets(6), 2);
+
+        let mut limit = Limit::new(None, Some(StopAfter::Events(3)), 0);
+        admitted(&mut limit, &[(1, 10)], None);
+        assert_eq!(limit.packets(3), 3);
+        admitted(&mut limit, &[(2, 20), (1, 30), (3, 40)], None);
         assert_eq!(limit.packets(6), 2);
     }
 }

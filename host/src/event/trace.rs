@@ -130,8 +130,8 @@ pub struct SkippedFunction {
 pub struct Summary {
     /// Events delivered to the sinks.
     pub events: u64,
-    /// Packets that were given an identity, also those all of whose events were lost. Where the user wanted some
-    /// packets only, no more than these.
+    /// Packets that were given an identity, also those all of whose events were lost. Where a limit on events or packets
+    /// was reached, those that have events in the trace.
     pub packets: u64,
     /// Events lost, by way and CPU; empty if none was.
     pub losses: Vec<Loss>,

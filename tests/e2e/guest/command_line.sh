@@ -120,19 +120,17 @@ ends_itself events
 start_ipft packets -m 1 -r '^(__)?ip_' -o jsonl --stop-after 3packets
 datagrams 20
 ends_itself packets
-# More than can be read, so that the buffer is never empty.
-flood() {
-	exec ip netns exec a taskset -c "$1" udpflood send 10.0.0.2 9000 100000000 64 1
-}
+# More than can be read, so that the buffer is never empty. ipft detaches while the flood goes on, and all of that is on
+# one CPU: the emulator lets another CPU run what the kernel has taken out of its code by then, and the kernel panics.
 piped flood 'exec tail -n 200' -m 1 -o jsonl --duration 5s --ring-size 1M
-flood 0 >/dev/null &
-FLOOD_0=$!
-flood 1 >/dev/null &
-FLOOD_1=$!
+taskset -apc 0 "$receiver" >/dev/null
+taskset -apc 0 "$(pgrep -x ipft)" >/dev/null
+ip netns exec a taskset -c 0 nice -n -5 udpflood send 10.0.0.2 9000 100000000 64 1 >/dev/null &
+FLOOD=$!
 ipft_ends 120 || pkill -KILL -x ipft
 wait "$PIPE"
-kill "$FLOOD_0" "$FLOOD_1"
-wait "$FLOOD_0" "$FLOOD_1" || :
+kill "$FLOOD"
+wait "$FLOOD" || :
 
 # The probe server. All functions, so that attaching takes a moment.
 ipft -m 1 --enable-probe-server -o jsonl >probe.out 2>probe.err &
