@@ -149,11 +149,11 @@ fn one_after_the_other(packets: u64) -> Canned {
 }
 
 #[test]
-fn memory_is_bounded_by_writing_what_is_quiet_and_nothing_is_missing_for_that() {
-    // 100 bytes of events and some 140 of each packet.
-    let canned = with_bytes(one_after_the_other(1000));
+fn memory_is_bounded_by_writing_the_oldest_and_nothing_is_missing_for_that() {
+    // What is kept of events and packets grows by some hundred kilobytes at a time.
+    let canned = with_bytes(one_after_the_other(50_000));
     let written = Written::default();
-    let mut sink = written.sink().with_limit(20_000);
+    let mut sink = written.sink().with_limit(4_000_000);
     sink.start(&canned.trace).unwrap();
     let mut early = 0;
     for batch in &canned.batches {
@@ -164,53 +164,31 @@ fn memory_is_bounded_by_writing_what_is_quiet_and_nothing_is_missing_for_that() 
     sink.finish(&canned.summary).unwrap();
     let file = written.file();
     let identities: Vec<u64> = file.packets.iter().map(|packet| packet.identity).collect();
-    assert_eq!(identities, (1..=1000).collect::<Vec<_>>());
+    assert!(
+        identities.iter().copied().eq(1..=50_000),
+        "{} packets",
+        identities.len()
+    );
     assert!(file.packets.iter().all(|packet| packet.comments.len() == 2));
     assert!(written.told.borrow().is_empty());
 }
 
 #[test]
-fn a_packet_that_is_busy_stays_whole_while_others_are_written() {
-    let mut script = Script::new(Tracer::FunctionGraph, &[("ip_rcv", "vmlinux")]);
-    script.thread(7).at(1).enter(1_000_000, 0);
-    for packet in 1..=1000 {
-        script.at(packet * 1000).thread(8).enter(packet, 0);
-        script.thread(7).enter(1_000_000, 0);
-        script.at(packet * 1000 + 10).leave(1_000_000, 0);
-        if packet % 10 == 0 {
-            script.end_batch();
-        }
-    }
-    let canned = with_bytes(script.can("busy"));
-    let written = Written::default();
-    draw(&canned, &mut written.sink().with_limit(300_000)).unwrap();
-    let file = written.file();
-    let busy = file.packets.iter().find(|packet| packet.identity == 1_000_000).unwrap();
-    // Some lines are left out, and counted.
-    let (last, lines) = busy.comments.split_last().unwrap();
-    assert_eq!(*last, format!("... and {} more events", 2001 - lines.len()));
-    assert_eq!(lines[1], "       0.999 us  CPU 0  ip_rcv [vmlinux] {");
-    assert_eq!(lines[2], "       1.009 us  CPU 0  } /* 0.010 us */");
-    assert!(written.told.borrow().is_empty());
-    assert_eq!(file.packets.len(), 1001);
-}
-
-#[test]
 fn one_packet_that_goes_on_for_ever_is_written_and_its_rest_is_told_of() {
     let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux")]);
-    for time in 1..=1000 {
+    for time in 1..=40_000 {
         script.at(time).enter(1, 0);
-        if time % 10 == 0 {
+        if time % 100 == 0 {
             script.end_batch();
         }
     }
     let canned = with_bytes(script.can("for ever"));
     let written = Written::default();
-    draw(&canned, &mut written.sink().with_limit(20_000)).unwrap();
+    draw(&canned, &mut written.sink().with_limit(900_000)).unwrap();
     assert_eq!(written.file().packets.len(), 1);
     let told = written.told.borrow().join("\n");
     assert!(
-        told.starts_with("1 packet is not in the file") && told.contains("the rest of packets"),
+        told.contains("not in the file") && told.contains("the rest of packets"),
         "{told}"
     );
 }
