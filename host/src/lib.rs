@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod drawing;
 pub mod event;
 pub mod extension;
+pub mod info;
 pub mod kernel;
 pub mod limit;
 pub mod plugin;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use ipft::cli::{self, Command, Generate};
 use ipft::doctor;
 use ipft::extension::generate;
+use ipft::info;
 use ipft::kernel::Root;
 use ipft::plugin_command;
 use ipft::replay;
@@ -42,6 +43,10 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
         Command::Trace(options) => {
             drop(stdout);
             Ok(session::trace(&options, command_line)? == Outcome::Done)
+        }
+        Command::Replay(options) if options.info => {
+            info::print(&options.files, &mut stdout)?;
+            Ok(true)
         }
         Command::Replay(options) => {
             drop(stdout);

@@ -15,7 +15,7 @@ use crate::signals::Signals;
 use crate::sink::{Flow, Sinks};
 use crate::stream::Recorded;
 
-/// Draws what was recorded.
+/// Draws what was recorded. `options.info` is not looked at.
 pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let signals = Signals::install().context("cannot listen for signals")?;
     let mut recorded = Recorded::open(&options.files)?;

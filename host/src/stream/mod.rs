@@ -6,7 +6,7 @@
 
 mod decode;
 mod perf;
-mod recorded;
+pub(crate) mod recorded;
 mod ring;
 
 use std::os::fd::BorrowedFd;

@@ -206,6 +206,13 @@ impl Recorded {
     }
 }
 
+/// The files in the order of their trace, and what is to be told about them.
+pub(crate) fn in_order(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), RecordedError> {
+    let mut notes = Vec::new();
+    let parts = order(paths, &mut notes)?;
+    Ok((parts.into_iter().map(|part| part.path).collect(), notes))
+}
+
 /// Brings the files into the order of their trace, and notes what is missing between them.
 fn order(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Part>, RecordedError> {
     if let [only] = paths {
@@ -260,7 +267,8 @@ fn order(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Part>, Record
     Ok(parts)
 }
 
-fn open(path: &Path) -> Result<Reader, RecordedError> {
+/// Opens one file; `-` is standard input.
+pub(crate) fn open(path: &Path) -> Result<Reader, RecordedError> {
     input(path)
         .map_err(RecordingError::from)
         .and_then(Reader::open)

@@ -1,0 +1,183 @@
+//! `ipft replay --info`: what is in a recording, without reading its events.
+//!
+//! The index of each file says it; of a file that was cut, the headers of its blocks do.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::event::{Encoding, Loss, Summary, Trace};
+use crate::recording::layout::Kind;
+use crate::recording::{Content, Damage, End, Reader, RecordingError};
+use crate::stream::RecordedError;
+use crate::stream::recorded::{in_order, open};
+
+/// What is known of the files of one trace.
+#[derive(Debug, Default)]
+struct Info {
+    events: u64,
+    blocks: u64,
+    captures: u64,
+    /// The earliest and the latest timestamp of all events.
+    span: Option<(u64, u64)>,
+    losses: Vec<Loss>,
+    summary: Option<Summary>,
+    notes: Vec<String>,
+}
+
+/// Prints what is in the files, which are of one trace.
+pub fn print(paths: &[PathBuf], out: &mut impl Write) -> anyhow::Result<()> {
+    let (paths, notes) = in_order(paths)?;
+    let mut info = Info {
+        notes,
+        ..Info::default()
+    };
+    let mut trace = None;
+    let mut version = (0, 0);
+    for path in &paths {
+        let mut reader = open(path)?;
+        let failed = |source: std::io::Error| RecordedError::Recording {
+            path: path.clone(),
+            source: RecordingError::Read(source),
+        };
+        info.read(&mut reader).map_err(failed)?;
+        info.look_at_the_end(&path.display().to_string(), &reader);
+        version = (reader.header().major, reader.header().minor);
+        trace = Some(reader.trace().clone());
+    }
+    if let Some(trace) = trace {
+        out.write_all(info.text(&trace, version).as_bytes())?;
+    }
+    Ok(out.flush()?)
+}
+
+impl Info {
+    fn read(&mut self, reader: &mut Reader) -> std::io::Result<()> {
+        let Some(index) = reader.index()? else {
+            return self.scan(reader);
+        };
+        for entry in &index {
+            if entry.kind == Kind::EVENTS {
+                self.count(entry.events, 0, entry.first, entry.last);
+            }
+        }
+        for kind in [Kind::LOSSES, Kind::DONE] {
+            if let Some(entry) = index.iter().rfind(|entry| entry.kind == kind) {
+                reader.seek(entry.offset)?;
+                let content = reader.next(|_| false)?;
+                self.take(content);
+            }
+        }
+        // To the very end, so that the reader knows how it ends.
+        while reader.next(|_| false)?.is_some() {}
+        Ok(())
+    }
+
+    /// Goes from header to header.
+    fn scan(&mut self, reader: &mut Reader) -> std::io::Result<()> {
+        loop {
+            let content = reader.next(|block| {
+                self.count(block.events, block.captures, block.first, block.last);
+                false
+            })?;
+            if content.is_none() {
+                return Ok(());
+            }
+            self.take(content);
+        }
+    }
+
+    fn count(&mut self, events: u32, captures: u32, first: u64, last: u64) {
+        self.blocks += 1;
+        self.events += u64::from(events);
+        self.captures += u64::from(captures);
+        let (earliest, latest) = self.span.unwrap_or((first, last));
+        self.span = Some((earliest.min(first), latest.max(last)));
+    }
+
+    fn take(&mut self, content: Option<Content>) {
+        match content {
+            Some(Content::Losses(losses)) => self.losses = losses,
+            Some(Content::Done(summary)) => {
+                self.losses.clone_from(&summary.losses);
+                self.summary = Some(summary);
+            }
+            Some(Content::Events) | None => {}
+        }
+    }
+
+    fn look_at_the_end(&mut self, path: &str, reader: &Reader) {
+        if let Some(Damage { offset, .. }) = reader.seen().damage.first() {
+            self.notes.push(format!("{path} is damaged at byte {offset}"));
+        }
+        if let Some(End::Cut { offset, .. }) = reader.seen().end {
+            self.notes
+                .push(format!("{path} was cut: it is whole up to byte {offset}"));
+        }
+    }
+
+    fn text(&self, trace: &Trace, (major, minor): (u16, u16)) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: &str| {
+            let _ = writeln!(text, "{:<11}{}", format!("{name}:"), visible(value));
+        };
+        line("Format", &format!("{major}.{minor}"));
+        line("Kernel", &trace.kernel_release);
+        let words = trace.command_line.iter().map(String::as_str);
+        let command = shlex::try_join(words).unwrap_or_else(|_| trace.command_line.join(" "));
+        line("Command", &command);
+        line("Tracer", &format!("{}, by {}", trace.tracer.name(), trace.backend));
+        line("Mark", &format!("{:#x}, mask {:#x}", trace.mark, trace.mask));
+        line("Functions", &trace.functions.len().to_string());
+        let names: Vec<&str> = trace.schema.fields.iter().map(|field| field.name.as_str()).collect();
+        match (trace.schema.encoding, names.is_empty()) {
+            (Encoding::Tagged, _) => line("Fields", "of a script or plugin"),
+            (Encoding::Fixed, false) => line("Fields", &names.join(", ")),
+            (Encoding::Fixed, true) => {}
+        }
+        if let Some((first, last)) = self.span {
+            let length = Duration::from_nanos(last.saturating_sub(first));
+            line("Time", &format!("{} to {}", wall(first, trace), wall(last, trace)));
+            line("Length", &format!("{:.6} s", length.as_secs_f64()));
+        }
+        line("Events", &format!("{} in {} blocks", self.events, self.blocks));
+        let packets = self.summary.as_ref().map(|summary| summary.packets.to_string());
+        line(
+            "Packets",
+            &packets.unwrap_or_else(|| "not counted, since the end is missing".to_owned()),
+        );
+        match self.losses.is_empty() {
+            true => line("Lost", "nothing"),
+            false => {
+                for loss in &self.losses {
+                    let cpu = loss.cpu.map(|cpu| format!(" on CPU {cpu}")).unwrap_or_default();
+                    line("Lost", &format!("{}{cpu}: {}", loss.count, loss.kind.description()));
+                }
+            }
+        }
+        for note in &self.notes {
+            line("Note", note);
+        }
+        text
+    }
+}
+
+/// A moment of the trace, in UTC.
+fn wall(timestamp: u64, trace: &Trace) -> String {
+    let nanoseconds = timestamp.saturating_add_signed(trace.clock_offset);
+    // What is later than the year 2554 does not fit, and is no time of a trace.
+    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(nanoseconds)).to_string()
+}
+
+/// Text that a recording may say anything in, without what a terminal would obey.
+fn visible(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c.is_control() {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    out
+}
