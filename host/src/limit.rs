@@ -75,12 +75,9 @@ impl Limit {
         }
     }
 
-    /// Takes out of the batch what the trace is not to have. `drained` is when the buffer was read, if the batch is all
-    /// that was in it, or `None` if there may be more.
-    pub fn admit(&mut self, batch: &mut Batch, drained: Option<u64>) {
-        let newest = batch.events.last().map_or(0, |event| event.timestamp);
-        self.seen = self.seen.max(drained.unwrap_or(newest));
-        let before = batch.events.len();
+    /// Takes out of the batch what the trace is not to have. `seen` says until when everything has come in by now.
+    pub fn admit(&mut self, batch: &mut Batch, seen: u64) {
+        self.seen = self.seen.max(seen);
         match self.stop_after {
             None => return,
             Some(StopAfter::Events(_)) => {
@@ -96,8 +93,9 @@ impl Limit {
             }
             Some(StopAfter::Packets(wanted)) => batch.events.retain(|event| self.is_wanted(event, wanted)),
         }
-        if batch.events.len() < before {
-            forget_captures_of_others(batch);
+        // A packet's capture may come before its first event, and even a batch before.
+        if self.has_all_packets() {
+            batch.captures.retain(|capture| self.packets.contains(&capture.packet));
         }
     }
 
@@ -117,15 +115,19 @@ impl Limit {
 
     /// How many packets belong to the trace, of so many that the kernel has seen.
     pub fn packets(&self, seen: u64) -> u64 {
-        let leaves_out = match self.stop_after {
-            None => false,
-            Some(StopAfter::Events(_)) => self.events_left == 0 && self.packets.len() < MOST_COUNTED,
-            Some(StopAfter::Packets(wanted)) => self.is_full(wanted),
-        };
-        if leaves_out {
+        if self.has_all_packets() {
             seen.min(self.packets.len() as u64)
         } else {
             seen
+        }
+    }
+
+    /// Whether it is known which packets the trace has, and no other will be of it.
+    fn has_all_packets(&self) -> bool {
+        match self.stop_after {
+            None => false,
+            Some(StopAfter::Events(_)) => self.events_left == 0 && self.packets.len() < MOST_COUNTED,
+            Some(StopAfter::Packets(wanted)) => self.is_full(wanted),
         }
     }
 
@@ -145,15 +147,6 @@ impl Limit {
         }
         known
     }
-}
-
-/// A packet's capture comes with its first event, so it belongs to the trace if one of the events beside it does.
-fn forget_captures_of_others(batch: &mut Batch) {
-    if batch.captures.is_empty() {
-        return;
-    }
-    let kept: HashSet<u64, FxBuildHasher> = batch.events.iter().map(|event| event.packet).collect();
-    batch.captures.retain(|capture| kept.contains(&capture.packet));
 }
 
 #[cfg(test)]
@@ -194,10 +187,12 @@ mod tests {
         batch
     }
 
-    /// What is left of it: packets and times, and the packets of the captures. Checks that each has its bytes.
+    /// What is left of it: packets and times, and the packets of the captures. Checks that each has its bytes. `drained`
+    /// is when the buffer was found empty; without it, it was not.
     fn admitted(limit: &mut Limit, events: &[(u64, u64)], drained: Option<u64>) -> (Vec<(u64, u64)>, Vec<u64>) {
         let mut batch = batch(events);
-        limit.admit(&mut batch, drained);
+        let newest = events.last().map_or(0, |(_, timestamp)| *timestamp);
+        limit.admit(&mut batch, drained.unwrap_or(newest));
         for event in &batch.events {
             assert_eq!(batch.payload_of(event), [event.timestamp as u8]);
         }
@@ -254,7 +249,22 @@ mod tests {
         let (second, captures) = admitted(&mut limit, &[(1, 30), (3, 40), (1, 50)], None);
         assert_eq!((second, captures), (vec![(1, 30)], vec![1]));
         assert_eq!(limit.is_complete(), Some(Reached::StopAfter(StopAfter::Events(3))));
-        assert_eq!(admitted(&mut limit, &[(1, 60)], Some(70)), (vec![], vec![]));
+        assert_eq!(admitted(&mut limit, &[(4, 60)], Some(70)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn captures_that_come_alone_are_those_of_packets_of_the_trace() {
+        let captures = |limit: &mut Limit, packets: &[(u64, u64)]| {
+            let mut batch = batch(packets);
+            batch.events.clear();
+            limit.admit(&mut batch, 0);
+            batch.captures.iter().map(|capture| capture.packet).collect::<Vec<_>>()
+        };
+        let mut limit = Limit::new(None, Some(StopAfter::Packets(2)), 0);
+        admitted(&mut limit, &[(1, 10)], None);
+        assert_eq!(captures(&mut limit, &[(2, 20)]), [2], "its events may follow");
+        admitted(&mut limit, &[(2, 20), (3, 30)], None);
+        assert_eq!(captures(&mut limit, &[(1, 40), (2, 40), (3, 40), (4, 40)]), [1, 2]);
     }
 
     #[test]

@@ -390,8 +390,9 @@ impl<'a> Reader<'a> {
             }
             self.batch.clear();
             let more = self.source.read(&mut self.decoder, &mut self.batch)?;
-            let newest = self.batch.events.last().map_or(0, |event| event.timestamp);
-            limit.admit(&mut self.batch, (!more).then_some(now));
+            // All that happened before this has been read.
+            let seen = if more { newest(&self.batch) } else { now };
+            limit.admit(&mut self.batch, seen);
             if self.pass_on(sinks) == Flow::Stop {
                 return Ok(None);
             }
@@ -402,7 +403,7 @@ impl<'a> Reader<'a> {
             match ending {
                 // What was in the buffer when the end came is part of the trace; what comes meanwhile is not, or a
                 // flood would never end it.
-                Some((since, why)) if !more || newest > since => return Ok(why),
+                Some((since, why)) if seen >= since => return Ok(why),
                 Some(_) => continue,
                 None => {}
             }
@@ -449,6 +450,13 @@ impl<'a> Reader<'a> {
         }
         losses
     }
+}
+
+/// When the last that the batch tells of was.
+fn newest(batch: &Batch) -> u64 {
+    let event = batch.events.last().map_or(0, |event| event.timestamp);
+    let capture = batch.captures.last().map_or(0, |capture| capture.timestamp);
+    event.max(capture)
 }
 
 /// `uname -r`.
