@@ -104,3 +104,21 @@ fn printed_early(packets: u64) -> String {
          A packet that went on after that is shown in several parts. A larger --max-memory avoids that."
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_how_many_packets_were_printed_early_and_what_helps() {
+        assert!(printed_early(1).starts_with("1 packet was printed before the trace ended"));
+        assert!(printed_early(1830).starts_with("1830 packets were printed before the trace ended"));
+        assert!(printed_early(2).ends_with("A larger --max-memory avoids that."));
+    }
+
+    #[test]
+    fn by_default_there_is_memory_but_not_all_of_it() {
+        let memory = kernel::memory(&Root::system()).expect("the system says how much there is");
+        assert_eq!(default_max_memory(), memory / 4);
+    }
+}

@@ -73,7 +73,7 @@ impl Aggregate {
     }
 
     /// Keeps no more than so many bytes of events, and prints the oldest packets early. `told` is called at the end if
-    /// any were.
+    /// any were. While a packet of the graph is printed, it takes 16 bytes more for each of its own events.
     pub fn with_max_memory(mut self, bytes: u64, told: Told) -> Self {
         self.max_memory = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.told = Some(told);

@@ -3,7 +3,7 @@
 #   FUNCTIONS   a regular expression for functions that a datagram enters once each, on the CPU that sends it
 #   FLOOD_0, FLOOD_1   datagrams that CPU 0 and CPU 1 send
 #
-# Leaves JSON lines of each: NAME.out, .err, .exit.
+# Leaves JSON lines of each: NAME.out, .err, .exit. That of `early` is rows, of two floods.
 
 network_pair
 # Nothing comes back, and nothing is seen of what arrives, as the mark is cleared on the way.
@@ -26,8 +26,17 @@ trace() {
 	end_ipft "$name"
 }
 
+# More than the memory that it may take holds.
+early() {
+	start_ipft early -m "$MARK" -r "$FUNCTIONS" --max-memory 1M
+	flood
+	flood
+	end_ipft early
+}
+
 undisturbed large trace large
 undisturbed small-ring trace small-ring --ring-size 4K
 undisturbed large-perf trace large-perf --perf-page-count 1024
 undisturbed small-perf trace small-perf --perf-page-count 1
 undisturbed small-ring-graph trace small-ring-graph --ring-size 4K -t function_graph
+undisturbed early early

@@ -112,6 +112,25 @@ fn a_call_loses_one_of_its_ends_or_none(kernel: Kernel) {
     check_report(&left(kernel).text("small-ring-graph.err"), &recording);
 }
 
+fn what_does_not_fit_into_memory_is_printed_early_and_not_lost(kernel: Kernel) {
+    let left = left(kernel);
+    assert_eq!(left.exit("early"), 0);
+    let (output, report) = (left.text("early.out"), left.text("early.err"));
+    let (headers, rows): (Vec<&str>, Vec<&str>) = output
+        .lines()
+        .filter(|line| *line != "===")
+        .partition(|line| line.starts_with("Timestamp"));
+    assert_eq!(headers.len(), 1);
+    assert_eq!(rows.len() as u64, 2 * made().values().sum::<u64>(), "{report}");
+    assert!(!report.contains("Lost"), "{report}");
+    let told: Vec<&str> = report.lines().filter(|line| line.contains("--max-memory")).collect();
+    assert_eq!(told.len(), 1, "{report}");
+    assert!(
+        report.contains(" packets were printed before the trace ended"),
+        "{report}"
+    );
+}
+
 macro_rules! on_each_kernel {
     ($($property:ident),+ $(,)?) => {
         $(mod $property {
@@ -135,4 +154,5 @@ on_each_kernel!(
     a_call_loses_one_of_its_ends_or_none,
     a_full_perf_buffer_counts_what_it_loses,
     a_full_ring_buffer_counts_what_it_loses,
+    what_does_not_fit_into_memory_is_printed_early_and_not_lost,
 );
