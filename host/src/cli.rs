@@ -253,7 +253,7 @@ pub enum PluginCommand {
     Run {
         /// The plugin.
         plugin: PluginFile,
-        /// What `-o jsonl` wrote.
+        /// What `--record` or `-o jsonl` wrote.
         recording: PathBuf,
     },
 }

@@ -39,7 +39,7 @@ pub fn print(paths: &[PathBuf], out: &mut impl Write) -> anyhow::Result<()> {
         let mut reader = open(path)?;
         let failed = |source: std::io::Error| RecordedError::Recording {
             path: path.clone(),
-            source: RecordingError::Read(source),
+            reason: RecordingError::Read(source),
         };
         info.read(&mut reader).map_err(failed)?;
         info.look_at_the_end(&path.display().to_string(), &reader);
@@ -141,7 +141,8 @@ impl Info {
             line("Time", &format!("{} to {}", wall(first, trace), wall(last, trace)));
             line("Length", &format!("{:.6} s", length.as_secs_f64()));
         }
-        line("Events", &format!("{} in {} blocks", self.events, self.blocks));
+        let blocks = if self.blocks == 1 { "block" } else { "blocks" };
+        line("Events", &format!("{} in {} {blocks}", self.events, self.blocks));
         let packets = self.summary.as_ref().map(|summary| summary.packets.to_string());
         line(
             "Packets",

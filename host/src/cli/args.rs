@@ -452,7 +452,7 @@ pub(super) enum PluginSubcommand {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Run a plugin on a trace that 'ipft -o jsonl' wrote
+    /// Run a plugin on a trace that --record or -o jsonl wrote
     Run {
         /// The plugin: a file, or the name of one that is installed
         file: PathBuf,

@@ -1,26 +1,63 @@
-//! `ipft plugin run`: a plugin on a trace that was kept.
+//! `ipft plugin run`: a plugin on a trace that was kept, by `--record` or as what `-o jsonl` wrote.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use anyhow::Context;
 use ipft_plugin::testing::Recording;
 
-use super::replay::replay;
-use crate::cli::PluginFile;
+use crate::cli::{Drawing, Output, PluginFile, ReplayOptions, Selection};
 use crate::plugins::Plugins;
+use crate::recording::layout::MAGIC;
+use crate::replay;
+use crate::session::Outcome;
 use crate::sink::Sinks;
-use std::path::Path;
 
 /// Runs it. `false` if the plugin failed, which has been told.
 pub(super) fn run(plugin: &PluginFile, recording: &Path) -> anyhow::Result<bool> {
+    if is_recording(recording) {
+        return Ok(replay::replay(&options(plugin, recording))? == Outcome::Done);
+    }
     let mut plugins = Plugins::load(std::slice::from_ref(plugin), None, false)?;
     anyhow::ensure!(
         plugins.draw(),
         "the plugin {} draws nothing: it only adds fields to a trace that is being made",
         plugin.name
     );
-    let recording = Recording::read(recording)
-        .with_context(|| format!("{} is not what 'ipft -o jsonl' writes", recording.display()))?;
+    let recording = Recording::read(recording).with_context(|| {
+        format!(
+            "{} is neither a recording nor what 'ipft -o jsonl' writes",
+            recording.display()
+        )
+    })?;
     let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
     plugins.add_to(&mut sinks)?;
-    replay(&recording, &mut sinks);
+    super::replay(&recording, &mut sinks);
     Ok(plugins.complete(&sinks) && sinks.failures().next().is_none())
+}
+
+/// Whether it begins as a recording does. What cannot be read is told later, by who reads it.
+fn is_recording(path: &Path) -> bool {
+    let mut bytes = [0; MAGIC.len()];
+    File::open(path).is_ok_and(|mut file| file.read_exact(&mut bytes).is_ok()) && bytes == MAGIC
+}
+
+/// What 'ipft replay RECORDING --plugin PLUGIN' would be.
+fn options(plugin: &PluginFile, recording: &Path) -> ReplayOptions {
+    ReplayOptions {
+        files: vec![recording.to_owned()],
+        info: false,
+        drawing: Drawing {
+            output: Output::Aggregate,
+            output_given: false,
+            plugins: vec![plugin.clone()],
+            record: None,
+            pcapng: None,
+            max_memory: None,
+        },
+        selection: Selection::default(),
+        extension: None,
+        verbose: false,
+    }
 }

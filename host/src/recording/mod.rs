@@ -42,7 +42,7 @@ pub use writer::Writer;
 pub enum RecordingError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
-    Read(#[from] std::io::Error),
+    Read(std::io::Error),
     /// There is nothing in it.
     #[error("is empty: the trace did not begin, or nothing was recorded")]
     Empty,
@@ -60,4 +60,10 @@ pub enum RecordingError {
     /// What describes the trace is damaged or missing, and nothing else means anything without.
     #[error("is damaged: {0}")]
     Beginning(&'static str),
+}
+
+impl From<std::io::Error> for RecordingError {
+    fn from(error: std::io::Error) -> Self {
+        RecordingError::Read(error)
+    }
 }

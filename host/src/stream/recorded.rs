@@ -13,12 +13,12 @@ use crate::recording::{Content, End, Input, Reader, RecordingError, read_header}
 #[derive(Debug, thiserror::Error)]
 pub enum RecordedError {
     /// One of them cannot be used at all.
-    #[error("{path} {source}", path = path.display())]
+    #[error("{path} {reason}", path = path.display())]
     Recording {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: RecordingError,
+        reason: RecordingError,
     },
     /// They do not belong together.
     #[error(
@@ -71,7 +71,7 @@ impl Recorded {
         let Some(first) = parts.pop() else {
             return Err(RecordedError::Recording {
                 path: PathBuf::new(),
-                source: RecordingError::Empty,
+                reason: RecordingError::Empty,
             });
         };
         let last = parts.first().unwrap_or(&first).path.clone();
@@ -93,7 +93,7 @@ impl Recorded {
     fn has_end(&mut self, last: &Path) -> Result<bool, RecordedError> {
         let failed = |source: io::Error| RecordedError::Recording {
             path: last.to_owned(),
-            source: source.into(),
+            reason: source.into(),
         };
         let index = match self.waiting.is_empty() {
             true => self.reader.index().map_err(failed)?,
@@ -166,7 +166,7 @@ impl Recorded {
     fn failed(&self, source: io::Error) -> RecordedError {
         RecordedError::Recording {
             path: self.path.clone(),
-            source: source.into(),
+            reason: source.into(),
         }
     }
 
@@ -224,9 +224,9 @@ fn order(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Part>, Record
     let mut trace: Option<(u64, &PathBuf)> = None;
     let mut parts = Vec::new();
     for path in paths {
-        let failed = |source| RecordedError::Recording {
+        let failed = |reason| RecordedError::Recording {
             path: path.clone(),
-            source,
+            reason,
         };
         let header = input(path)
             .map_err(|error| failed(error.into()))
@@ -272,9 +272,9 @@ pub(crate) fn open(path: &Path) -> Result<Reader, RecordedError> {
     input(path)
         .map_err(RecordingError::from)
         .and_then(Reader::open)
-        .map_err(|source| RecordedError::Recording {
+        .map_err(|reason| RecordedError::Recording {
             path: path.to_owned(),
-            source,
+            reason,
         })
 }
 
