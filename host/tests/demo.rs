@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ipft_e2e::book;
+use ipft_e2e::pcapng::Capture;
 use xtask::plugins;
 
 const RECORDING: &str = "docs/demo.ipft";
@@ -104,6 +105,53 @@ fn every_replay_that_the_book_shows_draws_something() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// `UPDATE_GOLDEN=1` writes it anew, which is right for a recording that was made anew and wrong for any other.
+#[test]
+fn the_recording_is_drawn_as_ever() {
+    let folder = folder();
+    let output = run(folder.path(), &format!("ipft replay {RECORDING}"));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let golden = project("tests/golden/demo.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&golden, &output.stdout).unwrap();
+    }
+    let expected = fs::read_to_string(&golden).unwrap();
+    let drawn = text(&output.stdout);
+    for (number, (expected, drawn)) in (1..).zip(expected.lines().zip(drawn.lines())) {
+        assert_eq!(expected, drawn, "line {number}");
+    }
+    assert!(expected == drawn, "one has more lines than the other");
+}
+
+#[test]
+fn the_recording_has_the_headers_of_its_packets_for_wireshark() {
+    let folder = folder();
+    let output = run(
+        folder.path(),
+        &format!("ipft replay {RECORDING} --pcapng demo.pcapng -o json"),
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let events = text(&output.stdout).lines();
+    let packets: BTreeSet<u64> = events
+        .map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            let identity = event["packet_id"].as_str().unwrap().strip_prefix("0x").unwrap();
+            u64::from_str_radix(identity, 16).unwrap()
+        })
+        .collect();
+    let capture = Capture::parse(&fs::read(folder.path().join("demo.pcapng")).unwrap()).unwrap();
+    let captured: BTreeSet<u64> = capture.packets.iter().map(|packet| packet.identity).collect();
+    assert_eq!(captured, packets, "every packet was seen with its headers complete");
+    let mut protocols = BTreeSet::new();
+    for packet in &capture.packets {
+        assert!((20..=128).contains(&packet.bytes.len()), "{packet:?}");
+        assert_eq!(packet.bytes[0], 0x45, "IPv4, no options: {packet:?}");
+        assert!(!packet.comments.is_empty(), "{packet:?}");
+        protocols.insert(packet.bytes[9]);
+    }
+    assert_eq!(protocols, BTreeSet::from([1, 6]), "ICMP and TCP");
+}
+
 #[test]
 fn the_book_shows_every_plugin_of_the_project_and_every_output_with_the_recording() {
     let page = fs::read_to_string(project("docs/src/recording.md")).unwrap();
@@ -135,7 +183,11 @@ fn the_recording_is_small_whole_and_silent_about_where_it_was_made() {
         serde_json::json!(typed.split(' ').collect::<Vec<_>>())
     );
     assert_eq!(trace["tracer"], "function_graph");
-    assert!(trace["kernel"].as_str().unwrap().starts_with("6.12."), "{}", trace["kernel"]);
+    assert!(
+        trace["kernel"].as_str().unwrap().starts_with("6.12."),
+        "{}",
+        trace["kernel"]
+    );
     let summary: serde_json::Value = serde_json::from_str(lines.next_back().unwrap()).unwrap();
     assert_eq!(summary["lost"], 0);
     assert_eq!(summary["events"], lines.count() as u64);
