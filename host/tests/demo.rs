@@ -1,5 +1,8 @@
 //! The recording that comes with the book, `docs/demo.ipft`: what it shows, and that whoever types the book's commands
 //! for it gets something.
+//!
+//! `cargo xtask demo` makes such a recording in `demo` of the target folder. One that takes this one's place has other
+//! packets at another time: the golden file, and the packet and the moment that the book names, follow it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +17,12 @@ use xtask::plugins;
 const RECORDING: &str = "docs/demo.ipft";
 
 /// The pages that tell people to replay it.
-const PAGES: [&str; 3] = ["README.md", "docs/src/quick-start.md", "docs/src/recording.md"];
+const PAGES: [&str; 4] = [
+    "README.md",
+    "docs/src/plugins.md",
+    "docs/src/quick-start.md",
+    "docs/src/recording.md",
+];
 
 /// What a trace without events prints is no longer than that.
 const HEADING: usize = 2;
