@@ -113,13 +113,13 @@ fn every_replay_that_the_book_shows_draws_something() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// `UPDATE_GOLDEN=1` writes it anew, which is right for a recording that was made anew and wrong for any other.
-#[test]
-fn the_recording_is_drawn_as_ever() {
+/// What the command prints, compared with a golden file. `UPDATE_GOLDEN=1` writes that anew, which is right for a
+/// recording that was made anew and wrong for any other.
+fn is_drawn_as_ever(command: &str, name: &str) {
     let folder = folder();
-    let output = run(folder.path(), &format!("ipft replay {RECORDING}"));
+    let output = run(folder.path(), command);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let golden = project("tests/golden/demo.txt");
+    let golden = project("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&golden, &output.stdout).unwrap();
     }
@@ -129,6 +129,16 @@ fn the_recording_is_drawn_as_ever() {
         assert_eq!(expected, drawn, "line {number}");
     }
     assert!(expected == drawn, "one has more lines than the other");
+}
+
+#[test]
+fn the_recording_is_drawn_as_ever() {
+    is_drawn_as_ever(&format!("ipft replay {RECORDING}"), "demo.txt");
+}
+
+#[test]
+fn what_is_in_the_recording_is_told_as_ever() {
+    is_drawn_as_ever(&format!("ipft replay {RECORDING} --info"), "demo-info.txt");
 }
 
 #[test]
