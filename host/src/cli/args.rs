@@ -79,6 +79,10 @@ Examples:
   A flame graph, drawn by a plugin:
       ipft -m 0xdeadbeef -t function_graph --plugin flame --plugin-out f.svg
 
+  Keep a trace, and draw it later, as often and in as many ways as you like:
+      ipft -m 0xdeadbeef --record trace.ipft
+      ipft replay trace.ipft -o json
+
   For a program to read:
       ipft -m 0xdeadbeef -o jsonl | jq .
 

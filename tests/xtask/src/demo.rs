@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +22,9 @@ const RUNS: [(&str, &str); 2] = [
 
 /// What plugins draw of the second run, beside its text.
 const PICTURES: [&str; 2] = ["flame.svg", "report.html"];
+
+/// The recording of the second run. The one that comes with the book, `docs/demo.ipft`, was made so.
+const RECORDING: &str = "demo.ipft";
 
 /// Traces a ping and a TCP exchange, prints what `ipft` shows of them, and keeps it in `demo` of the target folder.
 pub fn run() -> Result<()> {
@@ -143,11 +146,14 @@ fn print(folder: &Path) -> Result<()> {
     }
     drop(to);
     for picture in PICTURES {
-        let path = folder.join(picture);
-        let drawn = fs::metadata(&path).with_context(|| format!("find {}", path.display()))?;
-        ensure!(drawn.len() > 0, "a plugin drew nothing: {} is empty", path.display());
+        let path = filled(folder, picture)?;
         eprintln!("xtask: a plugin drew {}", path.display());
     }
+    let recording = filled(folder, RECORDING)?;
+    eprintln!(
+        "xtask: the second run as a recording, which `ipft replay` draws in any other way: {}",
+        recording.display()
+    );
     for (tracer, command) in RUNS {
         eprintln!(
             "xtask: `{command}` is kept in {}",
@@ -155,4 +161,12 @@ fn print(folder: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The path of a result that has to have something in it.
+fn filled(folder: &Path, name: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    let found = fs::metadata(&path).with_context(|| format!("find {}", path.display()))?;
+    ensure!(found.len() > 0, "nothing was written to {}", path.display());
+    Ok(path)
 }
