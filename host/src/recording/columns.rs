@@ -128,19 +128,13 @@ struct Differences {
 
 impl Differences {
     #[inline]
-    fn code(long: &mut Vec<u64>, difference: u64) -> u16 {
+    fn push(&mut self, difference: u64) {
         if difference < ESCAPE.into() {
-            difference as u16
+            self.short.push(difference as u16);
         } else {
-            long.push(difference);
-            ESCAPE
+            self.short.push(ESCAPE);
+            self.long.push(difference);
         }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend(self.short.iter().map(|short| *short as u8));
-        out.extend(self.short.iter().map(|short| (*short >> 8) as u8));
-        out.extend(self.long.iter().flat_map(|long| long.to_le_bytes()));
     }
 
     fn clear(&mut self) {
@@ -161,9 +155,13 @@ pub(super) struct Columns {
     /// The origin of the event before and its number.
     current: Origin,
     number: u32,
+    /// How many events there are. The three columns that follow have as many items, and perhaps more from the block
+    /// before, so that nothing has to be cleared.
+    events: usize,
     steps: Vec<u32>,
     which: Vec<u32>,
-    times: Differences,
+    times: Vec<u16>,
+    long_times: Vec<u64>,
     time: u64,
     durations: Differences,
     payload_lengths: Vec<u32>,
@@ -187,7 +185,7 @@ impl Columns {
     }
 
     pub(super) fn events(&self) -> u32 {
-        self.steps.len() as u32
+        self.events as u32
     }
 
     pub(super) fn captures(&self) -> u32 {
@@ -205,41 +203,60 @@ impl Columns {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.captures.is_empty()
+        self.events == 0 && self.captures.is_empty()
     }
 
     /// Appends the batch's events in this range.
     pub(super) fn push(&mut self, batch: &Batch, range: std::ops::Range<usize>) {
         let events = batch.events.get(range).unwrap_or_default();
-        self.push_origins(events);
-        let mut time = self.time;
-        let Differences { short, long } = &mut self.times;
-        short.extend(events.iter().map(|event| {
-            let difference = event.timestamp.wrapping_sub(time);
-            time = event.timestamp;
-            Differences::code(long, difference)
-        }));
-        self.time = time;
-        let earliest = events.iter().map(|event| event.timestamp).min();
-        let latest = events.iter().map(|event| event.timestamp).max();
-        self.first = self.first.min(earliest.unwrap_or(u64::MAX));
-        self.last = self.last.max(latest.unwrap_or(0));
+        self.push_numbers(events);
         if self.tagged || self.payload_size > 0 {
             self.push_payloads(batch, events);
-        } else {
-            self.steps.extend(events.iter().map(step));
-        }
-        let Differences { short, long } = &mut self.durations;
-        for event in events {
-            if event.entry_timestamp != 0 {
-                short.push(Differences::code(
-                    long,
-                    event.timestamp.wrapping_sub(event.entry_timestamp),
-                ));
-            }
         }
         if self.names.len() < batch.names.len() {
             self.names.extend_from_slice(&batch.names[self.names.len()..]);
+        }
+    }
+
+    /// Everything but the payloads, in one pass: every event goes through here.
+    fn push_numbers(&mut self, events: &[Event]) {
+        let steps = room(&mut self.steps, self.events, events.len());
+        let which = room(&mut self.which, self.events, events.len());
+        let times = room(&mut self.times, self.events, events.len());
+        let (mut time, mut number, mut current) = (self.time, self.number, self.current);
+        // Numbers of the block before mean nothing in this one.
+        if let (true, Some(event)) = (self.origins.is_empty(), events.first()) {
+            current = Origin::of(event);
+            number = number_of(&mut self.table, &mut self.origins, current);
+        }
+        for (((event, step), which), short) in events.iter().zip(steps).zip(which).zip(times) {
+            let origin = Origin::of(event);
+            if !origin.is(&current) {
+                current = origin;
+                number = number_of(&mut self.table, &mut self.origins, origin);
+            }
+            *which = number;
+            let difference = event.timestamp.wrapping_sub(time);
+            *short = if difference < ESCAPE.into() {
+                difference as u16
+            } else {
+                // Only here can the time go back, and only then is the event before the latest.
+                self.last = self.last.max(time);
+                self.first = self.first.min(event.timestamp);
+                self.long_times.push(difference);
+                ESCAPE
+            };
+            time = event.timestamp;
+            *step = self::step(event);
+            if event.entry_timestamp != 0 {
+                self.durations.push(time.wrapping_sub(event.entry_timestamp));
+            }
+        }
+        self.events += events.len();
+        (self.time, self.number, self.current) = (time, number, current);
+        self.last = self.last.max(time);
+        if let Some(event) = events.first() {
+            self.first = self.first.min(event.timestamp);
         }
     }
 
@@ -255,61 +272,31 @@ impl Columns {
         self.last = self.last.max(capture.timestamp);
     }
 
-    fn push_origins(&mut self, events: &[Event]) {
-        let mut which = std::mem::take(&mut self.which);
-        which.extend(events.iter().map(|event| {
-            let origin = Origin {
-                packet: event.packet,
-                skb: event.skb,
-                cpu: event.cpu,
-                thread: event.thread,
-            };
-            if origin != self.current || self.origins.is_empty() {
-                self.current = origin;
-                self.number = self.number_of(origin);
-            }
-            self.number
-        }));
-        self.which = which;
-    }
-
-    fn number_of(&mut self, origin: Origin) -> u32 {
-        let hash = hash(&origin);
-        let origins = &self.origins;
-        if let Some(number) = self.table.find(hash, |number| origins[*number as usize] == origin) {
-            return *number;
-        }
-        let number = origins.len() as u32;
-        self.table
-            .insert_unique(hash, number, |number| self::hash(&origins[*number as usize]));
-        self.origins.push(origin);
-        number
-    }
-
     fn push_payloads(&mut self, batch: &Batch, events: &[Event]) {
-        for event in events {
+        let start = self.events - events.len();
+        for (event, step) in events.iter().zip(&mut self.steps[start..]) {
             let payload = batch.payload_of(event);
             let is_one = match self.tagged {
                 true => !payload.is_empty() && payload.len() <= MAX_TAGGED,
                 false => payload.len() == self.payload_size as usize,
             };
-            let mut step = step(event);
             if is_one {
-                step |= PAYLOAD;
+                *step |= PAYLOAD;
                 self.payload.extend_from_slice(payload);
                 if self.tagged {
                     self.payload_lengths.push(payload.len() as u32);
                 }
             }
-            self.steps.push(step);
         }
     }
 
     /// Writes the block's content and begins a new block.
     pub(super) fn take(&mut self, out: &mut Vec<u8>) {
-        let most = self.steps.iter().copied().max().unwrap_or(0);
+        let steps = &self.steps[..self.events];
+        let times = &self.times[..self.events];
+        let most = steps.iter().copied().max().unwrap_or(0);
         let head = Head {
-            events: self.steps.len() as u32,
+            events: self.events as u32,
             origins: self.origins.len() as u32,
             step_width: if most <= u16::MAX.into() { 2 } else { 4 },
             origin_width: match self.origins.len() {
@@ -318,7 +305,7 @@ impl Columns {
                 0x101..=0x1_0000 => 2,
                 _ => 4,
             },
-            time_escapes: self.times.long.len() as u32,
+            time_escapes: self.long_times.len() as u32,
             durations: self.durations.short.len() as u32,
             duration_escapes: self.durations.long.len() as u32,
             payload_lengths: self.payload_lengths.len() as u32,
@@ -333,10 +320,10 @@ impl Columns {
         out.extend(self.origins.iter().flat_map(|origin| origin.skb.to_le_bytes()));
         out.extend(self.origins.iter().flat_map(|origin| origin.cpu.to_le_bytes()));
         out.extend(self.origins.iter().flat_map(|origin| origin.thread.to_le_bytes()));
-        narrow(&self.steps, head.step_width, out);
-        narrow(&self.which, head.origin_width, out);
-        self.times.write(out);
-        self.durations.write(out);
+        narrow(steps, head.step_width, out);
+        narrow(&self.which[..self.events], head.origin_width, out);
+        write_differences(times, &self.long_times, out);
+        write_differences(&self.durations.short, &self.durations.long, out);
         out.extend(self.payload_lengths.iter().flat_map(|length| length.to_le_bytes()));
         out.extend_from_slice(&self.payload);
         for name in &self.names {
@@ -358,9 +345,8 @@ impl Columns {
     fn clear(&mut self) {
         self.origins.clear();
         self.table.clear();
-        self.steps.clear();
-        self.which.clear();
-        self.times.clear();
+        self.events = 0;
+        self.long_times.clear();
         self.time = 0;
         self.durations.clear();
         self.payload_lengths.clear();
@@ -370,6 +356,51 @@ impl Columns {
         self.first = u64::MAX;
         self.last = 0;
     }
+}
+
+impl Origin {
+    #[inline]
+    fn of(event: &Event) -> Self {
+        Origin {
+            packet: event.packet,
+            skb: event.skb,
+            cpu: event.cpu,
+            thread: event.thread,
+        }
+    }
+
+    /// Whether it is the same, without a branch for each number.
+    #[inline]
+    fn is(&self, other: &Origin) -> bool {
+        let places = u64::from(self.cpu ^ other.cpu) | u64::from(self.thread ^ other.thread);
+        (self.packet ^ other.packet) | (self.skb ^ other.skb) | places == 0
+    }
+}
+
+/// The origin's number in this block; it gets one if it has none.
+fn number_of(table: &mut HashTable<u32>, origins: &mut Vec<Origin>, origin: Origin) -> u32 {
+    let hash = hash(&origin);
+    if let Some(number) = table.find(hash, |number| origins[*number as usize] == origin) {
+        return *number;
+    }
+    let number = origins.len() as u32;
+    table.insert_unique(hash, number, |number| self::hash(&origins[*number as usize]));
+    origins.push(origin);
+    number
+}
+
+/// The items from `start` on, which are there or are made.
+fn room<T: Copy + Default>(column: &mut Vec<T>, start: usize, items: usize) -> &mut [T] {
+    if column.len() < start + items {
+        column.resize(start + items, T::default());
+    }
+    &mut column[start..start + items]
+}
+
+fn write_differences(short: &[u16], long: &[u64], out: &mut Vec<u8>) {
+    out.extend(short.iter().map(|short| *short as u8));
+    out.extend(short.iter().map(|short| (*short >> 8) as u8));
+    out.extend(long.iter().flat_map(|long| long.to_le_bytes()));
 }
 
 fn hash(origin: &Origin) -> u64 {

@@ -20,8 +20,9 @@ const BLOCK_BYTES: usize = 4 << 20;
 const SLICE: usize = 256;
 /// A block does not stay open for longer, in nanoseconds of the trace.
 const BLOCK_TIME: u64 = 500_000_000;
-/// zstd's first level: higher ones save a tenth of the space for several times the work.
-const LEVEL: i32 = 1;
+/// A level of zstd that hardly looks for matches: columns are small before. The first level would save a fifth of the space
+/// for half as many instructions again (`cargo xtask bench sinks`).
+const LEVEL: i32 = -10;
 
 /// A part of a recording that is being written.
 pub struct Writer<W> {

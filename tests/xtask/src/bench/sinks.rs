@@ -49,13 +49,15 @@ enum Figure {
     Bytes(&'static str, usize),
     /// MiB at the peak of the process, over so many events.
     Peak(&'static str, usize),
+    /// Bytes an event in a recording of so many.
+    Stored(&'static str, usize),
     /// Million events a second on this machine, over so many.
     Rate(&'static str, usize),
     /// Seconds, under this name in the guest's output.
     Seconds(&'static str),
 }
 
-use Figure::{Bytes, Instructions, Peak, Rate, Seconds};
+use Figure::{Bytes, Instructions, Peak, Rate, Seconds, Stored};
 
 const fn row(what: &'static str, figure: Figure, asked: Option<f64>, old: Option<f64>) -> Row {
     Row {
@@ -105,6 +107,33 @@ const ROWS: &[Row] = &[
         "the same with four fields and no graph",
         Instructions("aggregate-fields-print"),
         None,
+        None,
+    ),
+    row("`--record`", Instructions("record"), Some(150.0), None),
+    row(
+        "the same with the graph",
+        Instructions("record-graph"),
+        Some(150.0),
+        None,
+    ),
+    row("`--record`, on disk", Stored("record", 1_000_000), Some(8.0), None),
+    row(
+        "the same with the graph",
+        Stored("record-graph", 1_000_000),
+        Some(8.0),
+        None,
+    ),
+    row("`ipft replay`, without a sink", Instructions("replay"), None, None),
+    row(
+        "the same, one core of the machine that made this table",
+        Rate("replay", 10_000_000),
+        Some(30.0),
+        None,
+    ),
+    row(
+        "the same with the graph",
+        Rate("replay-graph", 10_000_000),
+        Some(30.0),
         None,
     ),
     row("pairing returns with entries", Instructions("pair"), None, None),
@@ -182,6 +211,7 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
             }
             Bytes(scenario, events) => measure(&program, scenario, events)?.bytes / events as f64,
             Peak(scenario, events) => measure(&program, scenario, events)?.bytes / f64::from(1 << 20),
+            Stored(scenario, events) => stored(&program, scenario, events)?,
             Rate(scenario, events) => 1e3 / measure(&program, scenario, events)?.nanoseconds,
             Seconds(name) => {
                 if guest.is_none() {
@@ -287,6 +317,17 @@ fn measure(program: &Path, scenario: &str, events: usize) -> Result<Measured> {
     Measured::parse(said.trim_end())
 }
 
+/// Bytes an event in a recording, as the scenario says: `2.5 bytes an event on disk`.
+fn stored(program: &Path, scenario: &str, events: usize) -> Result<f64> {
+    let _step = step(format!("measure the size of {scenario}"));
+    let said = output_of(Command::new(program).args([scenario, &events.to_string()]))?;
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_suffix(" bytes an event on disk"));
+    let line = line.with_context(|| format!("{scenario} does not say how large its recording is"))?;
+    Ok(line.trim().parse()?)
+}
+
 /// What a guest says about how long ipft takes to begin.
 fn start() -> Result<String> {
     let ipft = build::release()?;
@@ -322,7 +363,7 @@ fn shown(figure: Figure, value: f64) -> String {
     match figure {
         Instructions(_) => format!("{} instructions", number(value)),
         // No rounding may hide that it is over.
-        Bytes(..) => format!("{value:.1} bytes").replace(".0 ", " "),
+        Bytes(..) | Stored(..) => format!("{value:.1} bytes").replace(".0 ", " "),
         Peak(..) => format!("{} MiB in all", number(value.ceil())),
         Rate(..) => format!("{} million a second", number(value)),
         Seconds(_) => format!("{value:.2} s"),
