@@ -1,8 +1,11 @@
 //! `ipft replay`: a recording through the sinks, as if it happened now.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, bail};
 
-use crate::cli::{ExtensionFile, Output, OutputFile, ReplayOptions};
+use crate::cli::{Drawing, ExtensionFile, Output, OutputFile, RecordFile, ReplayOptions};
 use crate::drawing;
 use crate::event::{Batch, Encoding, Schema, Summary, Trace};
 use crate::extension::decode::{DATA, Decode};
@@ -12,7 +15,7 @@ use crate::plugins::Plugins;
 use crate::selection::Selection;
 use crate::session::{Outcome, report_losses};
 use crate::signals::Signals;
-use crate::sink::{Flow, Sinks};
+use crate::sink::{Flow, Record, Sinks};
 use crate::stream::Recorded;
 
 /// Draws what was recorded. `options.info` is not looked at.
@@ -32,7 +35,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     if let Some(decoder) = &mut decoder {
         decoder.start(&trace).map_err(anyhow::Error::msg)?;
     }
-    let count = !(options.selection.is_all() && recorded.ends());
+    let count = !(options.selection.is_all() && recorded.is_complete());
     let selection = Selection::new(&options.selection, &trace, count);
     let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
@@ -51,6 +54,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let result = replay.run(&signals, &mut sinks);
     let summary = replay.summary(options, &trace);
     let decoder = replay.decoder.take();
+    let lost = recorded.has_lost();
     sinks.finish(&summary);
     let drawn = plugins.complete(&sinks);
     let messages = decoder.map(|mut decoder| decoder.finish().messages);
@@ -60,28 +64,57 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     }
     report_losses(&summary, None);
     result?;
-    Ok(if drawn && sinks.failures().next().is_none() {
-        Outcome::Done
-    } else {
+    Ok(if !drawn || sinks.failures().next().is_some() {
         Outcome::SinkFailed
+    } else if lost {
+        Outcome::Incomplete
+    } else {
+        Outcome::Done
     })
 }
 
-/// Recording a recording into itself would end it.
+/// A recording that is drawn into itself, or into a file of the ring that it is part of, would be lost.
 fn refuse_to_overwrite(options: &ReplayOptions) -> anyhow::Result<()> {
-    let Some(OutputFile::Path(written)) = options.drawing.record.as_ref().map(|record| &record.file) else {
-        return Ok(());
-    };
-    let place = Place::of(written).ok();
     for path in &options.files {
-        if place.is_some() && Place::of(path).ok() == place {
-            bail!(
-                "{} would be recorded into itself; give --record another name",
-                path.display()
-            );
+        let read = match path.as_os_str() == "-" {
+            true => Path::new("/dev/stdin"),
+            false => path,
+        };
+        // Two terminals, pipes or devices may well be the same.
+        if !fs::metadata(read).is_ok_and(|known| known.is_file()) {
+            continue;
+        }
+        let place = Place::of(read).ok();
+        for (option, written) in written(&options.drawing) {
+            if Place::of(&written).ok() == place {
+                bail!("{} would be overwritten; give {option} another name", path.display());
+            }
         }
     }
     Ok(())
+}
+
+/// The files that are there and may be written over, and the options that say so.
+fn written(drawing: &Drawing) -> Vec<(&'static str, PathBuf)> {
+    let mut written = Vec::new();
+    if let Some(OutputFile::Path(path)) = &drawing.pcapng {
+        written.push(("--pcapng", path.clone()));
+    }
+    for plugin in &drawing.plugins {
+        written.extend(plugin.grants.out.clone().map(|path| ("--plugin-out", path)));
+    }
+    if let Some(RecordFile {
+        file: OutputFile::Path(path),
+        ring,
+    }) = &drawing.record
+    {
+        let files = match ring {
+            Some(_) => Record::parts_there(path),
+            None => vec![path.clone()],
+        };
+        written.extend(files.into_iter().map(|path| ("--record", path)));
+    }
+    written
 }
 
 /// What makes fields of the bytes that an extension collected, if the user wants another way than its own.

@@ -38,6 +38,8 @@ pub enum Outcome {
     Done,
     /// A sink failed and was set aside; the others got everything.
     SinkFailed,
+    /// What was replayed was cut or damaged; all of the rest was drawn.
+    Incomplete,
 }
 
 /// The functions of a trace: those that the user wants, and those that identity needs besides.

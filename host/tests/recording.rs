@@ -400,10 +400,11 @@ fn a_recording_is_small() {
     // Packets that go through the same two hundred functions, each taking its own time.
     for packet in 0..500_u64 {
         let mut batch = Batch::default();
+        let identity = timestamp << 10;
         for step in 0..200 {
             timestamp += 300 + random.below(4000);
             batch.events.push(Event {
-                packet: timestamp << 10,
+                packet: identity,
                 skb: 0xffff_8da1_f50b_0000 | (packet % 16) << 8,
                 timestamp,
                 entry_timestamp: if step % 2 == 1 {

@@ -87,9 +87,9 @@ impl<W: Write> Writer<W> {
         self.whole
     }
 
-    /// What it is written to.
-    pub fn get_ref(&self) -> &W {
-        &self.out
+    /// What it is written to. Whoever writes to it besides spoils it.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// Appends the events and captures of a batch.

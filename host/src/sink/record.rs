@@ -38,7 +38,7 @@ pub struct Record {
 /// What a part is written to.
 struct Target {
     output: Output,
-    /// Its name, if it was made by us and nothing is in it yet.
+    /// Its name, if it was made by us and nothing of use is in it yet.
     fresh: Option<PathBuf>,
 }
 
@@ -64,6 +64,26 @@ impl Record {
             number: 0,
             counter: None,
         })
+    }
+
+    /// The files there are that a ring of this name may write over.
+    pub fn parts_there(path: &Path) -> Vec<PathBuf> {
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let is_part = |found: &Path| {
+            let number = found
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .and_then(|name| {
+                    let rest = name.strip_prefix(&*path.file_stem()?.to_string_lossy())?;
+                    rest.strip_prefix('.')?.split('.').next()?.parse().ok()
+                });
+            number.is_some_and(|number| part_name(path, number).file_name() == found.file_name())
+        };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| is_part(path)).collect()
     }
 
     /// Records to standard output.
@@ -99,7 +119,13 @@ impl Record {
         let next = part_name(path, self.number);
         let mut target = Target::open(&next)?;
         target.empty()?;
-        writer.next_part(target)?;
+        // Until it says what was traced, it is of no use, also if a file of an older ring was there.
+        target.fresh = Some(next.clone());
+        if let Err(error) = writer.next_part(target) {
+            take_back(writer);
+            return Err(error);
+        }
+        writer.get_mut().fresh = None;
         self.parts.push_back(next);
         while self.parts.len() > ring.files as usize {
             if let Some(oldest) = self.parts.pop_front() {
@@ -120,21 +146,28 @@ impl Record {
         let Err(error) = what(writer) else {
             return Ok(());
         };
-        if let Output::File(file, true) = &writer.get_ref().output {
-            // Half a block is no use to anybody. If this fails too, a reader passes over it.
-            let _ = file.set_len(writer.whole());
-        }
+        take_back(writer);
         Err(error.into())
+    }
+}
+
+/// Cuts off half a block, which is no use to anybody. If this fails too, a reader passes over it.
+fn take_back(writer: &mut Writer<Target>) {
+    let whole = writer.whole();
+    if let Output::File(file, true) = &writer.get_mut().output {
+        let _ = file.set_len(whole);
     }
 }
 
 impl Sink for Record {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        let Some(mut target) = self.file.take() else {
+        let Some(target) = self.file.take() else {
             return Ok(());
         };
         target.empty()?;
-        self.writer = Some(Writer::new(target, trace, new_id())?);
+        let mut writer = Writer::new(target, trace, new_id())?;
+        writer.get_mut().fresh = None;
+        self.writer = Some(writer);
         Ok(())
     }
 
@@ -171,8 +204,7 @@ impl Target {
     }
 
     /// From now on it is ours.
-    fn empty(&mut self) -> io::Result<()> {
-        self.fresh = None;
+    fn empty(&self) -> io::Result<()> {
         match &self.output {
             Output::File(file, true) => file.set_len(0),
             _ => Ok(()),
@@ -181,7 +213,7 @@ impl Target {
 }
 
 impl Drop for Target {
-    /// A trace that never began leaves nothing.
+    /// A trace that never began leaves nothing, and neither does a part that has no beginning.
     fn drop(&mut self) {
         if let Some(path) = &self.fresh {
             let _ = fs::remove_file(path);
@@ -242,6 +274,26 @@ mod tests {
         assert_eq!(name("a/trace.ipft"), Path::new("a/trace.000007.ipft"));
         assert_eq!(name("trace"), Path::new("trace.000007"));
         assert_eq!(name("a.b/x.y.ipft"), Path::new("a.b/x.y.000007.ipft"));
+    }
+
+    #[test]
+    fn the_parts_of_a_ring_are_found_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "trace.000000.ipft",
+            "trace.000012.ipft",
+            "trace.1000000.ipft",
+            "trace.ipft",
+            "trace.12.ipft",
+            "trace.000000.txt",
+            "other.000000.ipft",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let mut found = Record::parts_there(&folder.path().join("trace.ipft"));
+        found.sort();
+        let names: Vec<_> = found.iter().filter_map(|path| path.file_name()).collect();
+        assert_eq!(names, ["trace.000000.ipft", "trace.000012.ipft", "trace.1000000.ipft"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::BATCH;
 use crate::event::{Batch, Loss, Summary, Trace};
 use crate::recording::layout::BlockHeader;
-use crate::recording::{Content, End, Input, Reader, RecordingError, read_header};
+use crate::recording::{Content, End, Input, Reader, RecordingError};
 
 /// Why recordings cannot be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,10 @@ pub struct Recorded {
     notes: Vec<String>,
     /// The last file has its index, so that its end is known to be there.
     ends: bool,
+    /// The first part is there, and each after it up to the last file.
+    begins: bool,
+    /// Something that was recorded in these files could not be read.
+    lost: bool,
 }
 
 struct Part {
@@ -66,7 +70,8 @@ impl Recorded {
     /// Opens files, which may be in any order; `-` is standard input.
     pub fn open(paths: &[PathBuf]) -> Result<Self, RecordedError> {
         let mut notes = Vec::new();
-        let mut parts = order(paths, &mut notes)?;
+        let mut passed_over = Vec::new();
+        let mut parts = order(paths, &mut notes, &mut passed_over)?;
         parts.reverse();
         let Some(first) = parts.pop() else {
             return Err(RecordedError::Recording {
@@ -74,8 +79,11 @@ impl Recorded {
                 reason: RecordingError::Empty,
             });
         };
-        let last = parts.first().unwrap_or(&first).path.clone();
+        let last = parts.first().unwrap_or(&first);
+        let distance = u64::from(last.number - first.number);
+        let last = last.path.clone();
         let reader = open(&first.path)?;
+        let begins = reader.header().part == 0 && distance == parts.len() as u64;
         let mut recorded = Recorded {
             waiting: parts,
             path: first.path,
@@ -83,9 +91,12 @@ impl Recorded {
             open: false,
             losses: Vec::new(),
             summary: None,
+            lost: !passed_over.is_empty(),
             notes,
             ends: false,
+            begins,
         };
+        recorded.notes.extend(passed_over);
         recorded.ends = recorded.has_end(&last)?;
         Ok(recorded)
     }
@@ -111,9 +122,14 @@ impl Recorded {
         self.reader.trace()
     }
 
-    /// Whether the end of the trace is there, so that its summary will be.
-    pub fn ends(&self) -> bool {
-        self.ends
+    /// Whether all of the trace should be there, from its beginning to its summary.
+    pub fn is_complete(&self) -> bool {
+        self.begins && self.ends
+    }
+
+    /// Whether a file that was read so far was cut or damaged, so that events of it are missing.
+    pub fn has_lost(&self) -> bool {
+        self.lost
     }
 
     /// The summary, once it was read.
@@ -175,6 +191,7 @@ impl Recorded {
         let seen = self.reader.seen();
         let path = self.path.display();
         let (pieces, bytes) = seen.damaged;
+        self.lost |= pieces > 0 || matches!(seen.end, Some(End::Cut { done: false, .. }));
         if pieces > 0 {
             let lost: u64 = seen
                 .damage
@@ -185,8 +202,9 @@ impl Recorded {
             let unsure = seen.damage.len() as u64 != pieces || seen.damage.iter().any(|damage| damage.events.is_none());
             let first = seen.damage.first().map_or(0, |damage| damage.offset);
             self.notes.push(format!(
-                "{path} is damaged: {bytes} bytes in {pieces} places, the first at byte {first}, cannot be read; {}{lost} \
+                "{path} is damaged: {bytes} bytes in {pieces} {}, the first at byte {first}, cannot be read; {}{lost} \
                  events were in them",
+                if pieces == 1 { "place" } else { "places" },
                 if unsure { "at least " } else { "" }
             ));
         }
@@ -209,12 +227,19 @@ impl Recorded {
 /// The files in the order of their trace, and what is to be told about them.
 pub(crate) fn in_order(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), RecordedError> {
     let mut notes = Vec::new();
-    let parts = order(paths, &mut notes)?;
+    let mut passed_over = Vec::new();
+    let parts = order(paths, &mut notes, &mut passed_over)?;
+    notes.append(&mut passed_over);
     Ok((parts.into_iter().map(|part| part.path).collect(), notes))
 }
 
-/// Brings the files into the order of their trace, and notes what is missing between them.
-fn order(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Part>, RecordedError> {
+/// Brings the files into the order of their trace, and notes what is missing between them. One whose beginning is
+/// missing says nothing alone; beside others it is passed over: it is what a full disk or a crash leaves of the last part.
+fn order(
+    paths: &[PathBuf],
+    notes: &mut Vec<String>,
+    passed_over: &mut Vec<String>,
+) -> Result<Vec<Part>, RecordedError> {
     if let [only] = paths {
         return Ok(vec![Part {
             path: only.clone(),
@@ -223,14 +248,20 @@ fn order(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Part>, Record
     }
     let mut trace: Option<(u64, &PathBuf)> = None;
     let mut parts = Vec::new();
+    let mut useless = None;
     for path in paths {
-        let failed = |reason| RecordedError::Recording {
-            path: path.clone(),
-            reason,
+        let header = match open(path) {
+            Ok(reader) => reader.header(),
+            Err(RecordedError::Recording {
+                path,
+                reason: reason @ (RecordingError::Empty | RecordingError::Beginning(_)),
+            }) => {
+                passed_over.push(format!("{} {reason}; it is passed over", path.display()));
+                useless.get_or_insert(RecordedError::Recording { path, reason });
+                continue;
+            }
+            Err(error) => return Err(error),
         };
-        let header = input(path)
-            .map_err(|error| failed(error.into()))
-            .and_then(|mut input| read_header(&mut input).map_err(failed))?;
         match trace {
             Some((trace, first)) if trace != header.trace => {
                 return Err(RecordedError::Different {
@@ -245,6 +276,9 @@ fn order(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Part>, Record
             number: header.part,
         });
     }
+    if let (true, Some(error)) = (parts.is_empty(), useless) {
+        return Err(error);
+    }
     parts.sort_by_key(|part| part.number);
     for pair in parts.windows(2) {
         let [one, other] = pair else { continue };
@@ -257,8 +291,11 @@ fn order(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Part>, Record
             }
             1 => {}
             gap => notes.push(format!(
-                "{} parts are missing between {} and {}",
-                gap - 1,
+                "{} missing between {} and {}",
+                match gap - 1 {
+                    1 => "1 part is".to_owned(),
+                    parts => format!("{parts} parts are"),
+                },
                 one.path.display(),
                 other.path.display()
             )),

@@ -15,7 +15,7 @@ use crate::progress::{Step, step};
 use crate::{packages, plugins, workspace};
 
 /// The programs of `tests/fuzz`.
-const TARGETS: [&str; 5] = ["btf", "component", "kernel", "layout", "object"];
+const TARGETS: [&str; 6] = ["btf", "component", "kernel", "layout", "object", "recording"];
 
 /// What makes the compiler count: libFuzzer looks for inputs that reach new code, and at what code compares.
 const COVERAGE: [&str; 7] = [
@@ -102,8 +102,8 @@ fn build(targets: &[&str]) -> Result<PathBuf> {
     Ok(folder().join(machine).join("release"))
 }
 
-/// Makes the seeds: the objects of the tests' extensions, what is in their section `.BTF`, and a plugin. Nothing of it
-/// is in the repository, and it is of the compilers that there are.
+/// Makes the seeds: the objects of the tests' extensions, what is in their section `.BTF`, and a plugin, all of the
+/// compilers that there are; and the recordings of the repository.
 fn seeds() -> Result<PathBuf> {
     let seeds = folder().join("seeds");
     if seeds.is_dir() {
@@ -125,6 +125,13 @@ fn seeds() -> Result<PathBuf> {
     let plugin = plugins::of_tests()?.join("counting.wasm");
     let seed = seeds.join("component").join("counting");
     fs::copy(&plugin, &seed).with_context(|| format!("copy {}", plugin.display()))?;
+    let recordings = workspace::root().join("tests/fixtures/recording-1.0");
+    let list = fs::read_dir(&recordings).with_context(|| format!("read {}", recordings.display()))?;
+    for entry in list {
+        let entry = entry.with_context(|| format!("read {}", recordings.display()))?;
+        let seed = seeds.join("recording").join(entry.file_name());
+        fs::copy(entry.path(), seed).with_context(|| format!("copy {}", entry.path().display()))?;
+    }
     Ok(seeds)
 }
 

@@ -1,0 +1,139 @@
+//! Bytes from anybody as a recording: reading it must not panic, hang or allocate without bound, and every sink must draw
+//! what is in it.
+//!
+//! Checksums and compression keep a fuzzer away from what they protect. Anybody can compute them, and so does the
+//! mutator here: it changes the content of a block and makes the block whole again.
+//!
+//! Run with `cargo xtask fuzz recording`; any recording is a good seed.
+
+#![no_main]
+
+use std::io::{self, Cursor};
+
+use ipft::event::Batch;
+use ipft::recording::layout::{BLOCK_HEADER, BlockHeader, FILE_HEADER, FileHeader};
+use ipft::recording::{Content, Input, Reader};
+use ipft::sink::{Aggregate, Json, Jsonl, Sink};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+
+/// Events that are drawn of one input: more only take time.
+const MOST: usize = 20_000;
+/// Bytes of a block's content that the mutator looks at.
+const CONTENT: usize = 64 << 10;
+/// What the aggregate may keep.
+const MEMORY: u64 = 1 << 20;
+
+fuzz_target!(|data: &[u8]| {
+    let mut reader = match Reader::open(Input::Stream(Box::new(Cursor::new(data.to_vec())))) {
+        Ok(reader) => reader,
+        Err(error) => {
+            let said = error.to_string();
+            return assert!(said.len() < 2048 && !said.contains(char::is_control), "{said:?}");
+        }
+    };
+    let trace = reader.trace().clone();
+    let mut sinks: Vec<Box<dyn Sink>> = vec![
+        Box::new(Aggregate::new(io::sink()).with_max_memory(MEMORY, Box::new(|_| {}))),
+        Box::new(Json::new(io::sink())),
+        Box::new(Jsonl::new(io::sink())),
+    ];
+    // A sink may refuse the fields that a recording claims to have.
+    sinks.retain_mut(|sink| sink.start(&trace).is_ok());
+    let mut summary = None;
+    let mut batch = Batch::default();
+    let mut events = 0;
+    while let Some(content) = reader.next(|_| true).expect("memory can be read") {
+        match content {
+            Content::Events => {
+                while events < MOST && reader.fill(&mut batch, 4096) {
+                    events += batch.events.len();
+                    for sink in &mut sinks {
+                        sink.events(&batch).expect("whatever is in an event, it can be drawn");
+                    }
+                    batch.clear();
+                }
+            }
+            Content::Losses(_) => {}
+            Content::Done(done) => summary = Some(done),
+        }
+    }
+    let seen = reader.seen();
+    assert!(seen.end.is_some() && seen.damaged.0 >= seen.damage.len() as u64);
+    let summary = summary.unwrap_or_default();
+    for sink in &mut sinks {
+        sink.finish(&summary).expect("whatever is in a summary, it can be drawn");
+    }
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    match seed % 8 {
+        0 => fuzzer_mutate(data, size, max_size),
+        1 => {
+            let size = fuzzer_mutate(data, size, max_size);
+            mend(&mut data[..size]);
+            size
+        }
+        _ => content(data, size, max_size, seed / 8).unwrap_or_else(|| fuzzer_mutate(data, size, max_size)),
+    }
+});
+
+/// Changes the content of one block. `None` if there is none, or if what becomes of it does not fit.
+fn content(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<usize> {
+    let blocks = blocks(&data[..size]);
+    let start = *blocks.get(seed as usize % blocks.len().max(1))?;
+    let mut header = BlockHeader::parse(data[start..].first_chunk()?)?;
+    let end = start + BLOCK_HEADER + header.stored as usize;
+    let stored = data.get(start + BLOCK_HEADER..end.min(size))?;
+    let mut content = zstd::bulk::decompress(stored, CONTENT).ok()?;
+    let length = content.len();
+    content.resize(CONTENT, 0);
+    let length = fuzzer_mutate(&mut content, length, CONTENT);
+    let stored = zstd::bulk::compress(&content[..length], 1).ok()?;
+    header.stored = stored.len() as u32;
+    header.length = length as u32;
+    header.checksum = crc32fast::hash(&stored);
+    let mut file = data[..start].to_vec();
+    file.extend(header.to_bytes());
+    file.extend(stored);
+    file.extend(&data[end..size]);
+    (file.len() <= max_size).then(|| {
+        data[..file.len()].copy_from_slice(&file);
+        file.len()
+    })
+}
+
+/// Where blocks begin, as far as their headers lead.
+fn blocks(data: &[u8]) -> Vec<usize> {
+    let mut blocks = Vec::new();
+    let mut at = FILE_HEADER;
+    while let Some(header) = data.get(at..).and_then(|rest| rest.first_chunk::<BLOCK_HEADER>()) {
+        let Some(block) = BlockHeader::parse(header) else {
+            break;
+        };
+        blocks.push(at);
+        at += BLOCK_HEADER + block.stored as usize;
+    }
+    blocks
+}
+
+/// Makes the checksums of the fixed parts right, as far as the blocks lead.
+fn mend(data: &mut [u8]) {
+    let sum = |bytes: &mut [u8]| {
+        let (content, checksum) = bytes.split_at_mut(bytes.len() - 4);
+        checksum.copy_from_slice(&crc32fast::hash(content).to_le_bytes());
+    };
+    if let Some(header) = data.first_chunk_mut::<FILE_HEADER>() {
+        sum(header);
+        if FileHeader::parse(header).is_none() {
+            return;
+        }
+    }
+    let mut at = FILE_HEADER;
+    while let Some(header) = data.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<BLOCK_HEADER>()) {
+        sum(header);
+        let Some(block) = BlockHeader::parse(header) else {
+            break;
+        };
+        at += BLOCK_HEADER + block.stored as usize;
+    }
+}
