@@ -214,6 +214,48 @@ fn a_full_disk_is_told_and_costs_the_other_outputs_nothing() {
 }
 
 #[test]
+fn a_file_that_cannot_grow_any_more_keeps_its_whole_blocks_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.ipft");
+    let out = folder.path().join("out.ipft");
+    let canned = long(40_000);
+    record(&canned, &path);
+    let all = draw(&canned, Json::new);
+    let length = fs::metadata(&path).unwrap().len();
+    for blocks in [30, 77, 100] {
+        // The limit is in blocks of 512 bytes. Without the signal, what is beyond it fails as on a full disk.
+        let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let ran = std::process::Command::new("sh")
+            .args(["-c", &limit, "sh", env!("CARGO_BIN_EXE_ipft"), "replay"])
+            .args([text(&path), "--record", text(&out), "-o", "json"])
+            .output()
+            .unwrap();
+        let ran = Ran::from(ran);
+        let told = format!("ipft: {}: cannot write the output: File too large", out.display());
+        assert!(ran.code == Some(1) && ran.said.contains(&told), "{}", ran.said);
+        assert!(ran.out == all, "the other output is not what it should be");
+        let kept = fs::metadata(&out).unwrap().len();
+        assert!(kept > 0 && kept <= blocks * 512 && kept < length, "{kept} bytes");
+        let ran = replay([text(&out), "-o", "json"]);
+        let told = format!("what follows byte {kept} was not recorded");
+        assert!(ran.code == Some(1) && ran.said.contains(&told), "{}", ran.said);
+        assert!(!ran.out.is_empty() && all.starts_with(&ran.out));
+    }
+    // There is no room for what was traced: the file would be of no use.
+    let nothing = folder.path().join("nothing.ipft");
+    let ran = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"])
+        .args([env!("CARGO_BIN_EXE_ipft"), "replay", text(&path)])
+        .args(["--record", text(&nothing), "-o", "json"])
+        .output()
+        .unwrap();
+    let ran = Ran::from(ran);
+    assert!(ran.code == Some(1) && ran.said.contains(text(&nothing)), "{}", ran.said);
+    assert!(!nothing.exists());
+    assert!(ran.out == all);
+}
+
+#[test]
 fn a_part_of_a_ring_that_has_no_beginning_is_passed_over_beside_others() {
     let folder = tempfile::tempdir().unwrap();
     let canned = long(30_000);
