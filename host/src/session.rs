@@ -25,8 +25,9 @@ use crate::stream::{AddressTable, Decoder, FunctionIds, PerfBuffer, PerfOptions,
 /// come at once.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// How often the sinks are told how the trace is going, in nanoseconds.
-const PROGRESS: u64 = 1_000_000_000;
+/// How often the sinks are told how the trace is going, in nanoseconds: a little more than once a second, so that a
+/// recording has its blocks closed at least once a second.
+const PROGRESS: u64 = 900_000_000;
 
 // The command line knows nothing of the programs.
 const _: () = assert!(cli::MOST_RECORD_BYTES == ipft_bpf::wire::MAX_RECORD_BYTES);

@@ -34,7 +34,7 @@ pub mod layout;
 mod reader;
 mod writer;
 
-pub use reader::{Content, Damage, End, Input, Reader, Seen, read_header};
+pub use reader::{Content, Damage, End, Input, Reader, Seen};
 pub use writer::Writer;
 
 /// Why a recording cannot be read. Damage within it is no error: what is whole is read.

@@ -378,8 +378,8 @@ impl Reader {
     }
 }
 
-/// Reads the first bytes of a file alone: which part of which trace it is.
-pub fn read_header(input: &mut Input) -> Result<FileHeader, RecordingError> {
+/// Which part of which trace the file is.
+fn read_header(input: &mut Input) -> Result<FileHeader, RecordingError> {
     let mut bytes = [0; FILE_HEADER];
     let read = input.read(&mut bytes)?;
     if read == 0 {
