@@ -1,5 +1,6 @@
 //! The project's plugins as components, in the host: each passes the check that authors use, and draws in the sandbox
-//! what it draws natively, byte for byte. (A `usize` has 32 bits there.) No guest is needed.
+//! what it draws natively, byte for byte (a `usize` has 32 bits there), and of a recording what it draws of the trace. No
+//! guest is needed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -54,6 +55,30 @@ fn draws_the_same<P: Plugin + Describe + Default>(name: &str) {
     }
 }
 
+/// The recordings of `tests/fixtures` are of the traces whose text is in `tests/golden`.
+fn draws_recordings_alike(name: &str) {
+    let folder = workspace::root().join("tests/fixtures/recording-1.0");
+    let mut recordings: Vec<PathBuf> = (std::fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    recordings.sort();
+    assert!(recordings.len() > 5, "{recordings:?}");
+    for recording in recordings {
+        let trace = recording.file_stem().unwrap().to_string_lossy().into_owned();
+        let text_file = workspace::root().join(format!("tests/golden/{trace}.jsonl"));
+        let recorded = ipft(&[Path::new("run"), &component(name), &recording]);
+        assert!(recorded.status.success(), "{trace}: {}", text(&recorded.stderr));
+        assert!(!recorded.stdout.is_empty(), "{trace}: nothing was drawn");
+        let written = ipft(&[Path::new("run"), &component(name), &text_file]);
+        assert!(
+            recorded.stdout == written.stdout,
+            "{trace}: from the recording\n{}\nand from -o jsonl\n{}",
+            text(&recorded.stdout),
+            text(&written.stdout)
+        );
+    }
+}
+
 fn passes_the_check(name: &str) {
     let output = ipft(&[Path::new("check"), &component(name)]);
     let said = text(&output.stdout);
@@ -76,6 +101,11 @@ macro_rules! plugins {
             #[test]
             fn draws_in_the_sandbox_what_it_draws_natively() {
                 super::draws_the_same::<$plugin>(stringify!($name));
+            }
+
+            #[test]
+            fn draws_a_recording_as_the_trace() {
+                super::draws_recordings_alike(stringify!($name));
             }
         }
     )*};
