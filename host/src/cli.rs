@@ -173,6 +173,11 @@ impl From<OsString> for OutputFile {
 }
 
 impl Drawing {
+    /// Whether stdout holds something that is not text, where nobody may add a line.
+    pub fn stdout_is_binary(&self) -> bool {
+        self.pcapng == Some(OutputFile::Stdout) || self.record.as_ref().is_some_and(RecordFile::is_stdout)
+    }
+
     /// What ipft itself writes to stdout, if the user asked for it: plugins go elsewhere then.
     pub fn own_output(&self) -> Option<Output> {
         self.output_given.then_some(self.output)
@@ -189,6 +194,14 @@ pub struct RecordFile {
 }
 
 impl RecordFile {
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        match &self.file {
+            OutputFile::Stdout => "stdout".to_owned(),
+            OutputFile::Path(path) => path.display().to_string(),
+        }
+    }
+
     /// Whether it goes to standard output.
     pub fn is_stdout(&self) -> bool {
         self.file == OutputFile::Stdout

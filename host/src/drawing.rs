@@ -75,13 +75,13 @@ fn add_pcapng(file: &OutputFile, counter: Option<Counter>, sinks: &mut Sinks) ->
 
 /// The recording.
 fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks) -> anyhow::Result<()> {
-    let (name, destination, sink) = match &record.file {
-        OutputFile::Stdout => ("stdout".to_owned(), Destination::Stdout, Record::to_stdout()),
+    let name = record.name();
+    let (destination, sink) = match &record.file {
+        OutputFile::Stdout => (Destination::Stdout, Record::to_stdout()),
         OutputFile::Path(path) => {
-            let name = path.display().to_string();
             let ring = record.ring.map(|(max_size, files)| Ring { max_size, files });
             let sink = Record::create(path, ring).with_context(|| format!("cannot record to {name}"))?;
-            (name, Destination::Elsewhere, sink)
+            (Destination::Elsewhere, sink)
         }
     };
     sinks.add(name, destination, Box::new(sink.with_counter(counter)));

@@ -143,8 +143,8 @@ fn decoder(
         );
     }
     let print = match options.drawing.output {
-        Output::Aggregate => Print::Stdout,
-        Output::Json | Output::Jsonl => Print::Stderr,
+        Output::Aggregate if !options.drawing.stdout_is_binary() => Print::Stdout,
+        Output::Aggregate | Output::Json | Output::Jsonl => Print::Stderr,
     };
     let stop = signals.fd().try_clone_to_owned().context("cannot listen for signals")?;
     let tell = Box::new(|message: &str| eprintln!("ipft: {message}"));

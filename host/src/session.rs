@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::cli::{self, BackendName, ExtensionFile, Options, OutputFile};
+use crate::cli::{self, BackendName, ExtensionFile, Options, RecordFile};
 use crate::drawing;
 use crate::event::{Batch, Function, Loss, LossKind, OpenCalls, Progress, SkippedFunction, Summary, Trace, Tracer};
 use crate::extension::Extension;
@@ -163,6 +163,19 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     if let Some(reached) = reached {
         eprintln!("Stopped after {reached}");
     }
+    let failed = |name: &str| sinks.failures().any(|(other, _)| other == name);
+    if let Some(file) = options
+        .drawing
+        .record
+        .as_ref()
+        .map(RecordFile::name)
+        .filter(|name| !failed(name))
+    {
+        eprintln!(
+            "Recorded {} events of {} packets in {file}",
+            summary.events, summary.packets
+        );
+    }
     report_losses(&summary, reached);
     if attachment.attached > 0 && options.verbose {
         eprintln!("Detaching from {} functions", attachment.attached);
@@ -213,7 +226,7 @@ fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signal
         return Ok(extension);
     }
     let print = match options.drawing.output {
-        cli::Output::Aggregate if options.drawing.pcapng != Some(OutputFile::Stdout) => Print::Stdout,
+        cli::Output::Aggregate if !options.drawing.stdout_is_binary() => Print::Stdout,
         cli::Output::Aggregate | cli::Output::Json | cli::Output::Jsonl => Print::Stderr,
     };
     Ok(match &options.extension {
