@@ -218,11 +218,12 @@ fn a_file_that_cannot_grow_any_more_keeps_its_whole_blocks_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let out = folder.path().join("out.ipft");
-    let canned = long(40_000);
+    let canned = long(100_000);
     record(&canned, &path);
     let all = draw(&canned, Json::new);
     let length = fs::metadata(&path).unwrap().len();
-    for blocks in [30, 77, 100] {
+    // The first of the blocks of events has room.
+    for blocks in [4, 6, 9].map(|tenths| length * tenths / 10 / 512) {
         // The limit is in blocks of 512 bytes. Without the signal, what is beyond it fails as on a full disk.
         let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
         let ran = std::process::Command::new("sh")
