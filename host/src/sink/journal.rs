@@ -179,8 +179,9 @@ impl Journal {
             + self.packets.bytes()
     }
 
-    /// Keeps one of the batch's events.
-    #[inline]
+    /// Keeps one of the batch's events. It has two callers, so the compiler would make a call of it, which costs a fifth
+    /// more per event.
+    #[inline(always)]
     pub(super) fn push(&mut self, event: &Event, batch: &Batch) {
         if (self.next as usize).is_multiple_of(CHUNK) {
             self.add_chunk();
@@ -226,7 +227,7 @@ impl Journal {
     }
 
     /// Appends the event to its packet's list.
-    #[inline]
+    #[inline(always)]
     fn link(&mut self, event: &Event, index: u32) {
         let last = self.last as usize;
         let packet = match self
