@@ -5,6 +5,7 @@
 //! else of the crate. Help, completions, the manual page and `docs/src/command-line.md` all come from [`args`].
 
 mod args;
+mod drawing;
 mod number;
 mod plugins;
 mod replay;

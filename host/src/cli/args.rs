@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser, ValueEnum};
 use regex::Regex;
 
+use super::drawing::DrawArgs;
 use super::number::{self, Show};
-use super::plugins::{self, PluginArgs};
+use super::plugins::PluginArgs;
 use super::replay::ReplayArgs;
 use super::{
-    BackendName, Buffers, Command, Drawing, ExtensionFile, Filter, Generate, ListOptions, MOST_RECORD_BYTES, Options,
-    Output, OutputFile, PerfBuffer, RecordFile, StopAfter, UsageError,
+    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, MOST_RECORD_BYTES, Options,
+    PerfBuffer, StopAfter, UsageError,
 };
 use crate::event::Tracer;
 use crate::plugin::Language;
@@ -26,13 +26,9 @@ use crate::plugin::Language;
 pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 /// `max_entries` of a BPF ring buffer is a 32-bit word and a power of two.
 const LARGEST_RING: u64 = 1 << 31;
-/// Less than this is soon more than the limit: memory is taken in pieces of half a megabyte.
-const LEAST_MEMORY: u64 = 1 << 20;
 /// The kernel's limit on locked memory is met long before: 256 MiB per CPU with pages of 4 KiB.
 const MOST_PERF_PAGES: u64 = 1 << 16;
 
-/// Each file of a ring repeats what was traced, which takes some ten kilobytes.
-const SMALLEST_PART: u64 = 64 << 10;
 /// Of each packet's first bytes, where they are wanted and nobody said how many: all headers, and the payload of what
 /// is small.
 const RECORD_BYTES: u32 = 256;
@@ -277,104 +273,8 @@ pub(super) struct Args {
     pub(super) command: Option<Subcommand>,
 }
 
-/// What becomes of the events, as both `ipft -m` and `ipft replay` take it.
-#[derive(Debug, clap::Args)]
-pub(super) struct DrawArgs {
-    /// How to write the result
-    #[arg(short, long, value_name = "OUTPUT", default_value = "aggregate", help_heading = HOW)]
-    output: OutputArg,
-
-    /// Let a plugin draw the result: a file, or the name of one that is installed
-    ///
-    /// May be repeated. Without -o, a plugin takes the place of ipft's own output.
-    /// 'ipft plugin list' shows what is installed. FILE.wasm runs in a sandbox;
-    /// FILE.so is native code, which does what it likes.
-    #[arg(long, value_name = "PLUGIN", help_heading = HOW)]
-    plugin: Vec<PathBuf>,
-
-    /// Memory for events that are kept until the end [default: a quarter of what there is]
-    ///
-    /// In bytes or with K, M or G, at least 1M. '-o aggregate' keeps all events. When they
-    /// need more than this, the oldest packets are printed early to make room.
-    #[arg(long, value_name = "SIZE", value_parser = max_memory, allow_negative_numbers = true, help_heading = HOW)]
-    max_memory: Option<u64>,
-
-    /// Record the trace in a file, to be drawn later by 'ipft replay'
-    ///
-    /// Without -o and --plugin, nothing else is written. '-' is stdout.
-    #[arg(short = 'w', long, value_name = "FILE", value_parser = OsStringValueParser::new().map(OutputFile::from), help_heading = RECORDING)]
-    record: Option<OutputFile>,
-
-    /// Go on in a new file when one has this size: a ring of files
-    ///
-    /// In bytes, or with K, M or G; at least 64K. The files are called FILE with a
-    /// number before its extension; 'ipft replay' takes all of them at once.
-    #[arg(long, value_name = "SIZE", value_parser = record_size, requires = "record", help_heading = RECORDING)]
-    record_max_size: Option<u64>,
-
-    /// How many files a ring has; the oldest is deleted for a new one [default: 2]
-    #[arg(long, value_name = "N", value_parser = record_files, requires = "record_max_size", help_heading = RECORDING)]
-    record_files: Option<u32>,
-
-    #[command(flatten)]
-    plugin_args: PluginArgs,
-
-    /// Write the packets to a file for Wireshark, each with its journey as a comment
-    ///
-    /// It takes the recorded bytes of the packets: see --record-bytes. Without -o, the file takes the
-    /// place of ipft's own output. '-' is stdout.
-    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(OutputFile::from), help_heading = HOW)]
-    pcapng: Option<OutputFile>,
-}
-
-impl DrawArgs {
-    /// The step out of clap's world. `matches` are those of the command that the options belong to.
-    pub(super) fn into_drawing(self, matches: &ArgMatches) -> Result<Drawing, UsageError> {
-        let drawing = Drawing {
-            output: match self.output {
-                OutputArg::Aggregate => Output::Aggregate,
-                OutputArg::Json => Output::Json,
-                OutputArg::Jsonl => Output::Jsonl,
-            },
-            output_given: matches.value_source("output") == Some(ValueSource::CommandLine),
-            plugins: plugins::with_grants(matches, &self.plugin)?,
-            max_memory: self.max_memory,
-            pcapng: self.pcapng,
-            record: (self.record).map(|file| {
-                let ring = (self.record_max_size).map(|size| (size, self.record_files.unwrap_or(2)));
-                RecordFile { file, ring }
-            }),
-        };
-        check_stdout(&drawing)?;
-        Ok(drawing)
-    }
-}
-
-/// What goes to stdout has it for itself. Plugins have theirs only when they are loaded.
-fn check_stdout(drawing: &Drawing) -> Result<(), UsageError> {
-    let users = [
-        ("--record -", drawing.record.as_ref().is_some_and(RecordFile::is_stdout)),
-        ("--pcapng -", drawing.pcapng == Some(OutputFile::Stdout)),
-        ("-o", drawing.output_given),
-    ];
-    let users: Vec<&str> = users.iter().filter(|(_, uses)| *uses).map(|(name, _)| *name).collect();
-    if users.len() > 1 {
-        return Err(UsageError::new(format!(
-            "{} would both write to stdout\n\n  tip: name files, such as --record trace.ipft",
-            users.join(" and ")
-        )));
-    }
-    match &drawing.record {
-        Some(record) if record.is_stdout() && record.ring.is_some() => Err(UsageError::new(
-            "stdout cannot be a ring of files: --record-max-size needs a --record FILE",
-        )),
-        _ => Ok(()),
-    }
-}
-
 const WHAT: &str = "What to trace";
-const HOW: &str = "How";
-const RECORDING: &str = "Recording";
+pub(super) const HOW: &str = "How";
 const END: &str = "When to end";
 const BUFFERS: &str = "Buffers and limits";
 const PROBE: &str = "Probe server";
@@ -509,16 +409,6 @@ enum GenerateArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum OutputArg {
-    /// Per packet, sorted by time, when the trace ends
-    Aggregate,
-    /// An object per event, as it comes, with the keys of ipftrace2
-    Json,
-    /// The complete typed stream, described by docs/jsonl.schema.json
-    Jsonl,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum BackendArg {
     /// A perf kprobe per function: works everywhere, slow to attach
     Kprobe,
@@ -589,26 +479,6 @@ fn ring_size(text: &str) -> Result<u32, String> {
             "not a size; accepted: powers of two from {page} (a page) to 2G, with K, M or G if you like"
         )),
     }
-}
-
-fn max_memory(text: &str) -> Result<u64, String> {
-    match number::parse_size(text) {
-        Some(size) if size >= LEAST_MEMORY => Ok(size),
-        Some(_) => Err("out of range; accepted: 1M or more".into()),
-        None => Err("not a size; accepted: a number of bytes, with K, M or G if you like, from 1M".into()),
-    }
-}
-
-fn record_size(text: &str) -> Result<u64, String> {
-    match number::parse_size(text) {
-        Some(size) if size >= SMALLEST_PART => Ok(size),
-        Some(_) => Err("too small; accepted: 64K or more".to_owned()),
-        None => Err("not a size; accepted: a number of bytes, with K, M or G if you like".to_owned()),
-    }
-}
-
-fn record_files(text: &str) -> Result<u32, String> {
-    number::parse(text, 1..=1_000_000, Show::Decimal).map(|number| number as u32)
 }
 
 pub(super) fn pattern(text: &str) -> Result<Regex, String> {

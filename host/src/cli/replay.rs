@@ -7,7 +7,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgMatches, Args};
 use regex::Regex;
 
-use super::args::{DrawArgs, extension, pattern};
+use super::args::{extension, pattern};
+use super::drawing::DrawArgs;
 use super::number::{self, Show};
 use super::{ExtensionFile, Filter, Moment, ReplayOptions, Selection, UsageError};
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::cli::StopAfter;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Summary};
 use crate::sink::{Destination, Sink, SinkError};
 use crate::stream::StreamError;
 

@@ -1,0 +1,293 @@
+//! The columns of a block that is read. They are checked as a whole before the first event is given out.
+
+use super::{CAPTURE, Differences, ENTERED, ESCAPE, FLAGS, Head, Origin, PAYLOAD, RETURN, long, word};
+use crate::event::{Batch, Capture, Encoding, Event, EventKind, Link, MAX_TAGGED, Schema};
+use crate::recording::layout::MAX_BLOCK;
+
+/// Events of a block at most, for a reader: memory that it needs beside the block itself.
+const MAX_EVENTS: u32 = 1 << 20;
+/// Names and the bytes of one that are read at most; nobody writes as many.
+const MAX_NAMES: u32 = 1 << 16;
+
+/// A block's content, checked as a whole, which gives its events in batches.
+#[derive(Debug, Default)]
+pub(in crate::recording) struct Decoded {
+    tagged: bool,
+    payload_size: u32,
+    origins: Vec<Origin>,
+    steps: Vec<u32>,
+    which: Vec<u32>,
+    times: Differences,
+    durations: Differences,
+    payload_lengths: Vec<u32>,
+    payload: Vec<u8>,
+    names: Vec<String>,
+    captures: Vec<Capture>,
+    captured: Vec<u8>,
+    /// What was given out.
+    cursor: Cursor,
+}
+
+/// How far each column was read.
+#[derive(Debug, Default)]
+struct Cursor {
+    events: usize,
+    long_times: usize,
+    durations: usize,
+    long_durations: usize,
+    payload_lengths: usize,
+    payload: usize,
+    time: u64,
+    captures_given: bool,
+}
+
+/// Takes columns off the front of the content.
+struct Columnar<'a>(&'a [u8]);
+
+impl<'a> Columnar<'a> {
+    fn take(&mut self, items: u32, width: usize) -> Option<&'a [u8]> {
+        let (column, rest) = self.0.split_at_checked((items as usize).checked_mul(width)?)?;
+        self.0 = rest;
+        Some(column)
+    }
+
+    fn differences(&mut self, short: u32, long: u32, into: &mut Differences) -> Option<()> {
+        let low = self.take(short, 1)?;
+        let high = self.take(short, 1)?;
+        into.clear();
+        let halves = low.iter().zip(high);
+        into.short
+            .extend(halves.map(|(low, high)| u16::from_le_bytes([*low, *high])));
+        let escaped = into.short.iter().filter(|short| **short == ESCAPE).count();
+        let column = self.take(long, 8)?;
+        into.long.extend(column.chunks_exact(8).map(self::long));
+        (escaped == long as usize).then_some(())
+    }
+}
+
+impl Decoded {
+    /// Nothing yet, for blocks of a trace with this schema.
+    pub(in crate::recording) fn new(schema: &Schema) -> Self {
+        Decoded {
+            tagged: schema.encoding == Encoding::Tagged,
+            payload_size: schema.size,
+            ..Decoded::default()
+        }
+    }
+
+    /// Reads a block's content in place of the one before. `None`, and no events, if anything in it is not as a writer
+    /// makes it.
+    pub(in crate::recording) fn read(&mut self, content: &[u8]) -> Option<()> {
+        self.cursor = Cursor::default();
+        let read = self.parse(content);
+        if read.is_none() {
+            self.steps.clear();
+            self.captures.clear();
+        }
+        read
+    }
+
+    fn parse(&mut self, content: &[u8]) -> Option<()> {
+        let (bytes, rest) = content.split_first_chunk()?;
+        let head = Head::parse(bytes);
+        if head.events > MAX_EVENTS || head.origins > head.events || content.len() > MAX_BLOCK as usize {
+            return None;
+        }
+        let mut rest = Columnar(rest);
+        let packets = rest.take(head.origins, 8)?.chunks_exact(8).map(long);
+        let skbs = rest.take(head.origins, 8)?.chunks_exact(8).map(long);
+        let cpus = rest.take(head.origins, 4)?.chunks_exact(4).map(word);
+        let threads = rest.take(head.origins, 4)?.chunks_exact(4).map(word);
+        self.origins.clear();
+        self.origins.extend(
+            packets
+                .zip(skbs)
+                .zip(cpus.zip(threads))
+                .map(|((packet, skb), (cpu, thread))| Origin {
+                    packet,
+                    skb,
+                    cpu,
+                    thread,
+                }),
+        );
+        widen(&mut rest, head.events, head.step_width, &mut self.steps)?;
+        widen(&mut rest, head.events, head.origin_width, &mut self.which)?;
+        if self.steps.len() != head.events as usize || (head.origins == 0 && head.events > 0) {
+            return None;
+        }
+        let most = self.which.iter().copied().max();
+        if most.is_some_and(|most| most >= head.origins) {
+            return None;
+        }
+        rest.differences(head.events, head.time_escapes, &mut self.times)?;
+        rest.differences(head.durations, head.duration_escapes, &mut self.durations)?;
+        let entered = self.steps.iter().filter(|step| **step & ENTERED != 0).count();
+        if entered != head.durations as usize {
+            return None;
+        }
+        self.read_payloads(&mut rest, &head)?;
+        self.read_names(&mut rest, &head)?;
+        self.read_captures(&mut rest, &head)?;
+        rest.0.is_empty().then_some(())
+    }
+
+    fn read_payloads(&mut self, rest: &mut Columnar<'_>, head: &Head) -> Option<()> {
+        let lengths = rest.take(head.payload_lengths, 4)?;
+        self.payload_lengths.clear();
+        self.payload_lengths.extend(lengths.chunks_exact(4).map(word));
+        let with_payload = self.steps.iter().filter(|step| **step & PAYLOAD != 0).count();
+        let bytes = if self.tagged {
+            if with_payload != self.payload_lengths.len()
+                || self.payload_lengths.iter().any(|length| *length as usize > MAX_TAGGED)
+            {
+                return None;
+            }
+            self.payload_lengths.iter().map(|length| *length as usize).sum()
+        } else {
+            with_payload.checked_mul(self.payload_size as usize)?
+        };
+        if bytes != head.payload_bytes as usize {
+            return None;
+        }
+        self.payload.clear();
+        self.payload.extend_from_slice(rest.take(head.payload_bytes, 1)?);
+        Some(())
+    }
+
+    fn read_names(&mut self, rest: &mut Columnar<'_>, head: &Head) -> Option<()> {
+        let mut bytes = Columnar(rest.take(head.name_bytes, 1)?);
+        if head.names > MAX_NAMES {
+            return None;
+        }
+        self.names.clear();
+        for _ in 0..head.names {
+            let length = word(bytes.take(1, 4)?);
+            let name = std::str::from_utf8(bytes.take(length, 1)?).ok()?;
+            self.names.push(name.to_owned());
+        }
+        bytes.0.is_empty().then_some(())
+    }
+
+    fn read_captures(&mut self, rest: &mut Columnar<'_>, head: &Head) -> Option<()> {
+        let numbers = rest.take(head.captures, CAPTURE)?;
+        self.captured.clear();
+        self.captured.extend_from_slice(rest.take(head.captured_bytes, 1)?);
+        self.captures.clear();
+        let mut offset = 0_u32;
+        for bytes in numbers.chunks_exact(CAPTURE) {
+            let captured_len = word(&bytes[24..]);
+            self.captures.push(Capture {
+                packet: long(bytes),
+                timestamp: long(&bytes[8..]),
+                link: match word(&bytes[16..]) {
+                    0 => Link::Ethernet,
+                    1 => Link::Ip,
+                    _ => return None,
+                },
+                length: word(&bytes[20..]),
+                offset,
+                captured_len,
+            });
+            offset = offset.checked_add(captured_len)?;
+        }
+        (offset == head.captured_bytes).then_some(())
+    }
+
+    /// The names of tagged values, from the first of the trace.
+    pub(in crate::recording) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Appends up to `most` events that were not given out yet, and with the first of them the captures. `false` if
+    /// there was nothing left.
+    pub(in crate::recording) fn fill(&mut self, batch: &mut Batch, most: usize) -> bool {
+        let cursor = &mut self.cursor;
+        let mut some = false;
+        if !std::mem::replace(&mut cursor.captures_given, true) && !self.captures.is_empty() {
+            let base = batch.captured.len() as u32;
+            batch.captures.extend(self.captures.iter().map(|capture| Capture {
+                offset: base + capture.offset,
+                ..*capture
+            }));
+            batch.captured.extend_from_slice(&self.captured);
+            some = true;
+        }
+        let start = cursor.events;
+        let end = self.steps.len().min(start + most);
+        cursor.events = end;
+        let steps = &self.steps[start..end];
+        let which = self.which.get(start..end).unwrap_or_default();
+        let mut which = which.iter();
+        let mut origin = self.origins.first().copied().unwrap_or_default();
+        batch.events.reserve(steps.len());
+        for (step, short) in steps.iter().zip(&self.times.short[start..end]) {
+            if let Some(number) = which.next() {
+                // Checked when the block was read.
+                origin = self.origins[*number as usize];
+            }
+            let difference = expand(*short, &self.times.long, &mut cursor.long_times);
+            cursor.time = cursor.time.wrapping_add(difference);
+            let mut entry_timestamp = 0;
+            if step & ENTERED != 0 {
+                let short = self.durations.short[cursor.durations];
+                cursor.durations += 1;
+                let duration = expand(short, &self.durations.long, &mut cursor.long_durations);
+                entry_timestamp = cursor.time.wrapping_sub(duration);
+            }
+            let payload_offset = batch.payload.len() as u32;
+            let mut payload_len = 0;
+            if step & PAYLOAD != 0 {
+                payload_len = self.payload_size;
+                if self.tagged {
+                    payload_len = self.payload_lengths[cursor.payload_lengths];
+                    cursor.payload_lengths += 1;
+                }
+                let end = cursor.payload + payload_len as usize;
+                batch.payload.extend_from_slice(&self.payload[cursor.payload..end]);
+                cursor.payload = end;
+            }
+            batch.events.push(Event {
+                packet: origin.packet,
+                skb: origin.skb,
+                timestamp: cursor.time,
+                entry_timestamp,
+                function: step >> FLAGS,
+                cpu: origin.cpu,
+                kind: match step & RETURN {
+                    0 => EventKind::Entry,
+                    _ => EventKind::Return,
+                },
+                thread: origin.thread,
+                payload_offset,
+                payload_len,
+                spare: 0,
+            });
+        }
+        some || !steps.is_empty()
+    }
+}
+
+#[inline]
+fn expand(short: u16, long: &[u64], used: &mut usize) -> u64 {
+    if short != ESCAPE {
+        return short.into();
+    }
+    let difference = long[*used];
+    *used += 1;
+    difference
+}
+
+/// Numbers of that many bytes, which may be none.
+fn widen(rest: &mut Columnar<'_>, items: u32, width: u32, into: &mut Vec<u32>) -> Option<()> {
+    into.clear();
+    match width {
+        0 => {}
+        1 => into.extend(rest.take(items, 1)?.iter().map(|byte| u32::from(*byte))),
+        2 => into.extend(
+            (rest.take(items, 2)?.as_chunks().0.iter()).map(|bytes: &[u8; 2]| u32::from(u16::from_le_bytes(*bytes))),
+        ),
+        4 => into.extend((rest.take(items, 4)?.as_chunks().0.iter()).map(|bytes: &[u8; 4]| u32::from_le_bytes(*bytes))),
+        _ => return None,
+    }
+    Some(())
+}

@@ -1,0 +1,168 @@
+//! The loop of a live trace: reads events from the kernel's buffer and passes them on, until a signal, a limit, or nobody
+//! listens any more.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::clock::monotonic;
+use crate::event::{Batch, Loss, LossKind, OpenCalls, Progress, Trace, Tracer};
+use crate::extension::Extension;
+use crate::limit::{Limit, Reached};
+use crate::probe::{self, Attachment, Buffer};
+use crate::signals::Signals;
+use crate::sink::{Flow, Sinks};
+use crate::stream::{AddressTable, Decoder, FunctionIds, PerfBuffer, PerfOptions, RingBuffer, Source};
+
+/// How long events may lie in the buffer before they are looked at. The programs wake the reader earlier when many
+/// come at once.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How often the sinks are told how the trace is going, in nanoseconds: a little more than once a second, so that a
+/// recording has its blocks closed at least once a second.
+const PROGRESS: u64 = 900_000_000;
+
+/// Reads events and passes them on.
+pub(super) struct Reader<'a> {
+    source: Box<dyn Source + 'a>,
+    decoder: Decoder,
+    extension: &'a mut Extension,
+    calls: Option<OpenCalls>,
+    batch: Batch,
+    /// Events that the sinks were given.
+    pub(super) events: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        attachment: &'a Attachment,
+        buffer: &Buffer,
+        trace: &Trace,
+        extension: &'a mut Extension,
+    ) -> anyhow::Result<Self> {
+        let map = attachment.buffer_map(buffer).context("the BPF object has no buffer")?;
+        let source: Box<dyn Source + 'a> = match *buffer {
+            Buffer::Ring { bytes } => Box::new(RingBuffer::new(map, bytes)?),
+            Buffer::Perf {
+                pages,
+                sample_period,
+                wakeup_events,
+            } => Box::new(PerfBuffer::new(
+                map,
+                PerfOptions {
+                    pages,
+                    sample_period,
+                    wakeup_events,
+                },
+            )?),
+        };
+        let functions = match &attachment.function_ids {
+            probe::FunctionIds::Index => FunctionIds::Index(trace.functions.len() as u32),
+            probe::FunctionIds::Address(addresses) => {
+                FunctionIds::Address(AddressTable::new(addresses.iter().copied()))
+            }
+        };
+        Ok(Reader {
+            source,
+            decoder: Decoder::new(functions, extension.payload_size()),
+            extension,
+            calls: (trace.tracer == Tracer::FunctionGraph).then(OpenCalls::default),
+            batch: Batch::default(),
+            events: 0,
+        })
+    }
+
+    /// Until a signal, until nobody wants the events any more, or until a limit is reached; then it says which.
+    pub(super) fn run(
+        &mut self,
+        signals: &Signals,
+        limit: &mut Limit,
+        sinks: &mut Sinks,
+        losses: &mut dyn FnMut() -> Vec<Loss>,
+    ) -> anyhow::Result<Option<Reached>> {
+        let mut told = monotonic();
+        // Since when the trace is to end, and why.
+        let mut ending = None;
+        // Everything is looked at after each batch: in a flood the buffer is never empty.
+        loop {
+            let now = monotonic();
+            if ending.is_none() {
+                let over = limit.time_is_over(now);
+                if over.is_some() || signals.stop_requested() {
+                    ending = Some((now, over));
+                }
+            }
+            self.batch.clear();
+            let more = self.source.read(&mut self.decoder, &mut self.batch)?;
+            // All that happened before this has been read.
+            let seen = if more { newest(&self.batch) } else { now };
+            limit.admit(&mut self.batch, seen);
+            if self.pass_on(sinks) == Flow::Stop {
+                return Ok(None);
+            }
+            let complete = limit.is_complete();
+            if complete.is_some() {
+                return Ok(complete);
+            }
+            match ending {
+                // What was in the buffer when the end came is part of the trace; what comes meanwhile is not, or a
+                // flood would never end it.
+                Some((since, why)) if seen >= since => return Ok(why),
+                Some(_) => continue,
+                None => {}
+            }
+            if now - told >= PROGRESS {
+                told = now;
+                let mut progress = Progress {
+                    timestamp: now,
+                    losses: losses(),
+                };
+                progress.losses.extend(self.losses());
+                if sinks.progress(&progress) == Flow::Stop {
+                    return Ok(None);
+                }
+            }
+            if !more {
+                self.source.wait(signals.fd(), PATIENCE)?;
+            }
+        }
+    }
+
+    /// Hands the batch to the sinks.
+    fn pass_on(&mut self, sinks: &mut Sinks) -> Flow {
+        if self.batch.is_empty() {
+            return Flow::Continue;
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.pair(&mut self.batch.events);
+        }
+        if let Some(decoder) = self.extension.decoder() {
+            decoder.decode(&mut self.batch);
+        }
+        self.events += self.batch.events.len() as u64;
+        sinks.events(&self.batch)
+    }
+
+    /// What was lost on our side of the buffer.
+    pub(super) fn losses(&self) -> Vec<Loss> {
+        let mut losses = Vec::new();
+        if self.decoder.undecodable() > 0 {
+            losses.push(Loss {
+                kind: LossKind::Undecodable,
+                cpu: None,
+                count: self.decoder.undecodable(),
+            });
+        }
+        losses
+    }
+}
+
+/// When the last that the batch tells of was.
+fn newest(batch: &Batch) -> u64 {
+    let event = batch.events.last().map_or(0, |event| event.timestamp);
+    let capture = batch.captures.last().map_or(0, |capture| capture.timestamp);
+    event.max(capture)
+}
+
+#[cfg(test)]
+mod tests;
