@@ -82,8 +82,9 @@ fn content(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<u
     let blocks = blocks(&data[..size]);
     let start = *blocks.get(seed as usize % blocks.len().max(1))?;
     let mut header = BlockHeader::parse(data[start..].first_chunk()?)?;
-    let end = start + BLOCK_HEADER + header.stored as usize;
-    let stored = data.get(start + BLOCK_HEADER..end.min(size))?;
+    // The last block may be cut.
+    let end = size.min(start + BLOCK_HEADER + header.stored as usize);
+    let stored = data.get(start + BLOCK_HEADER..end)?;
     let mut content = zstd::bulk::decompress(stored, CONTENT).ok()?;
     let length = content.len();
     content.resize(CONTENT, 0);
