@@ -20,9 +20,11 @@ const BLOCK_BYTES: usize = 4 << 20;
 const SLICE: usize = 256;
 /// A block does not stay open for longer, in nanoseconds of the trace.
 const BLOCK_TIME: u64 = 500_000_000;
-/// A level of zstd that hardly looks for matches: columns are small before. The first level would save a fifth of the space
-/// for half as many instructions again (`cargo xtask bench sinks`).
+/// The level of zstd for events, which hardly looks for matches: columns are small before. The first level would save a
+/// fifth of the space for half as many instructions again (`cargo xtask bench sinks`).
 const LEVEL: i32 = -10;
+/// The level for JSON, of which there is little: zstd's own default.
+const DOCUMENT_LEVEL: i32 = zstd::DEFAULT_COMPRESSION_LEVEL;
 
 /// A part of a recording that is being written.
 pub struct Writer<W> {
@@ -145,7 +147,7 @@ impl<W: Write> Writer<W> {
         };
         self.content.clear();
         self.columns.take(&mut self.content);
-        self.block(&mut header)
+        self.block(&mut header, LEVEL)
     }
 
     /// Says what was lost so far, if it is more than was said before.
@@ -195,7 +197,7 @@ impl<W: Write> Writer<W> {
 
     /// Writes `content` as a block that has no events.
     fn document(&mut self, kind: Kind) -> io::Result<()> {
-        self.block(&mut BlockHeader {
+        let mut header = BlockHeader {
             kind,
             stored: 0,
             length: 0,
@@ -204,11 +206,13 @@ impl<W: Write> Writer<W> {
             last: self.now,
             captures: 0,
             checksum: 0,
-        })
+        };
+        self.block(&mut header, DOCUMENT_LEVEL)
     }
 
     /// Writes `content` as a block, and completes its header.
-    fn block(&mut self, header: &mut BlockHeader) -> io::Result<()> {
+    fn block(&mut self, header: &mut BlockHeader, level: i32) -> io::Result<()> {
+        self.compressor.set_compression_level(level)?;
         self.stored.clear();
         self.stored.reserve(zstd::zstd_safe::compress_bound(self.content.len()));
         self.compressor.compress_to_buffer(&self.content, &mut self.stored)?;
