@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ipft::event::*;
+use ipft::recording::{Input, Reader, Writer};
 use ipft::sink::*;
 
 struct Counting;
@@ -189,6 +190,35 @@ fn nothing_is_allocated_per_event() {
     let mut jsonl = Jsonl::new(Nowhere);
     jsonl.start(&trace).unwrap();
     assert_eq!(count(|batch| jsonl.events(batch).unwrap(), BATCHES), 0, "jsonl");
+
+    // The events are in some blocks of 32,768 or less, each of which makes the index longer; payloads make blocks, too.
+    let mut file = Vec::with_capacity(64 << 20);
+    let mut writer = Writer::new(&mut file, &trace, 1).unwrap();
+    let writing = count(|batch| writer.push(batch).unwrap(), BATCHES);
+    assert!(writing < 30, "recording: {writing}");
+    writer.finish(&Summary::default()).unwrap();
+    drop(writer);
+
+    // Reading gets everything its size within the first block, too.
+    let mut reader = Reader::open(Input::Stream(Box::new(std::io::Cursor::new(file)))).unwrap();
+    let mut batch = Batch::default();
+    let mut events = 0;
+    let mut blocks = 0;
+    let mut before = 0;
+    while reader.next(|_| true).unwrap().is_some() {
+        while reader.fill(&mut batch, 4096) {
+            events += batch.events.len();
+            batch.clear();
+        }
+        blocks += 1;
+        if blocks == 2 {
+            before = ALLOCATIONS.load(Ordering::Relaxed);
+        }
+    }
+    let reading = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(events > 60_000 && blocks > 2, "{events} events in {blocks} blocks");
+    assert!(reading < 200, "reading: {reading}");
+    drop(reader);
 
     // 262,144 events are sixteen chunks of three vectors each; the rest are the lists of chunks, the packets, and
     // their table as it doubles.
