@@ -42,11 +42,12 @@ pub fn run_with_memory(name: &str, kernel: Kernel, files: &[&Path], script: &str
     fs::write(folder.join("script.log"), &said).context("keep what the script said")?;
     ensure!(
         output.status == 0,
-        "the script {name} failed on {} with {}; what it left is in {}\n{}",
+        "the script {name} failed on {} with {}; what it left is in {}\n{}\nthe guest's console:\n{}",
         kernel.series(),
         output.status,
         folder.display(),
-        said.trim()
+        said.trim(),
+        output.console.trim()
     );
     Ok(Left { folder })
 }

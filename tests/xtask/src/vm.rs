@@ -52,6 +52,8 @@ pub struct Output {
     pub stderr: String,
     /// Its exit code; 128 + N when signal N ended it.
     pub status: i32,
+    /// What the guest's kernel and its init wrote to the console.
+    pub console: String,
     /// The folder with what it left in `/out`: the one given to [`Guest::out`], else one that goes with this value.
     pub out_dir: PathBuf,
     /// Holds the folder that `out_dir` is in.
@@ -170,12 +172,13 @@ impl Guest {
             let bytes = fs::read(run.file(name)).with_context(|| format!("read the guest's {name}"))?;
             anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        let (stdout, stderr) = (read("stdout")?, read("stderr")?);
+        let (stdout, stderr, console) = (read("stdout")?, read("stderr")?, read("console")?);
         let temporary = self.out.is_none().then_some(run);
         Ok(Output {
             stdout,
             stderr,
             status,
+            console,
             out_dir,
             _temporary: temporary,
         })
