@@ -7,18 +7,19 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use ipft_plugin::text::visible;
+
 use crate::event::{Encoding, Loss, Summary, Trace};
-use crate::recording::layout::Kind;
-use crate::recording::{Content, Damage, End, Reader, RecordingError};
+use crate::recording::layout::{BlockHeader, Kind};
+use crate::recording::{Content, Reader, RecordingError};
 use crate::stream::RecordedError;
-use crate::stream::recorded::{in_order, open};
+use crate::stream::recorded::{in_order, notes_on, open};
 
 /// What is known of the files of one trace.
 #[derive(Debug, Default)]
 struct Info {
     events: u64,
     blocks: u64,
-    captures: u64,
     /// The earliest and the latest timestamp of all events.
     span: Option<(u64, u64)>,
     losses: Vec<Loss>,
@@ -42,7 +43,7 @@ pub fn print(paths: &[PathBuf], out: &mut impl Write) -> anyhow::Result<()> {
             reason: RecordingError::Read(source),
         };
         info.read(&mut reader).map_err(failed)?;
-        info.look_at_the_end(&path.display().to_string(), &reader);
+        info.notes.extend(notes_on(path, &reader, Some(path) == paths.last()));
         version = (reader.header().major, reader.header().minor);
         trace = Some(reader.trace().clone());
     }
@@ -59,7 +60,7 @@ impl Info {
         };
         for entry in &index {
             if entry.kind == Kind::EVENTS {
-                self.count(entry.events, 0, entry.first, entry.last);
+                self.count(entry.events, entry.first, entry.last);
             }
         }
         for kind in [Kind::LOSSES, Kind::DONE] {
@@ -76,22 +77,29 @@ impl Info {
 
     /// Goes from header to header.
     fn scan(&mut self, reader: &mut Reader) -> std::io::Result<()> {
+        // Only what comes after a block tells that it is whole.
+        let mut latest: Option<BlockHeader> = None;
         loop {
             let content = reader.next(|block| {
-                self.count(block.events, block.captures, block.first, block.last);
+                if let Some(whole) = latest.replace(*block) {
+                    self.count(whole.events, whole.first, whole.last);
+                }
                 false
             })?;
             if content.is_none() {
-                return Ok(());
+                break;
             }
             self.take(content);
         }
+        if let Some(block) = latest.filter(|_| reader.seen().cut.is_none_or(|cut| cut.kind != Kind::EVENTS)) {
+            self.count(block.events, block.first, block.last);
+        }
+        Ok(())
     }
 
-    fn count(&mut self, events: u32, captures: u32, first: u64, last: u64) {
+    fn count(&mut self, events: u32, first: u64, last: u64) {
         self.blocks += 1;
         self.events += u64::from(events);
-        self.captures += u64::from(captures);
         let (earliest, latest) = self.span.unwrap_or((first, last));
         self.span = Some((earliest.min(first), latest.max(last)));
     }
@@ -104,16 +112,6 @@ impl Info {
                 self.summary = Some(summary);
             }
             Some(Content::Events) | None => {}
-        }
-    }
-
-    fn look_at_the_end(&mut self, path: &str, reader: &Reader) {
-        if let Some(Damage { offset, .. }) = reader.seen().damage.first() {
-            self.notes.push(format!("{path} is damaged at byte {offset}"));
-        }
-        if let Some(End::Cut { offset, .. }) = reader.seen().end {
-            self.notes
-                .push(format!("{path} was cut: it is whole up to byte {offset}"));
         }
     }
 
@@ -169,16 +167,4 @@ fn wall(timestamp: u64, trace: &Trace) -> String {
     let nanoseconds = timestamp.saturating_add_signed(trace.clock_offset);
     // What is later than the year 2554 does not fit, and is no time of a trace.
     humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(nanoseconds)).to_string()
-}
-
-/// Text that a recording may say anything in, without what a terminal would obey.
-fn visible(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c.is_control() {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
-        }
-    }
-    out
 }

@@ -47,6 +47,19 @@ fn what_was_cut_is_drawn_up_to_the_cut_and_the_exit_code_says_that_it_is_not_all
         assert_eq!((ran.code, ran.said), (Some(1), told));
         let (events, packets) = counts(&ran.out);
         assert_eq!(events as usize, events_in(&path));
+        let info = drawn(&path, &["--info"]);
+        assert!(
+            info.contains(&format!("\nEvents:    {events} in {block} blocks\n")),
+            "{info}"
+        );
+        assert!(
+            info.contains("\nPackets:   not counted, since the end is missing\n"),
+            "{info}"
+        );
+        assert!(
+            info.contains(&format!("was cut: it has no end, and what follows byte {whole} ")),
+            "{info}"
+        );
         let there = first(&canned, events as usize);
         assert_eq!(packets, there.summary.packets);
         let ran = replay([text(&path), "-o", "json"]);
@@ -72,6 +85,8 @@ fn a_cut_behind_the_end_of_the_trace_costs_nothing() {
     );
     assert_eq!((ran.code, ran.said), (Some(0), told));
     assert!(ran.out == draw(&canned, Jsonl::new));
+    let info = drawn(&path, &["--info"]);
+    assert!(info.contains("was cut at its very end"), "{info}");
 }
 
 #[test]

@@ -53,13 +53,17 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 
 /// Reads a time, in seconds if it has no unit. It is not 0.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refused = |why: &dyn fmt::Display| {
-        Err(format!(
-            "{why}; accepted: seconds, as 10 or 0.5, or with units, as 500ms, 90s, 5m, 1h30m"
-        ))
+    let duration = match read_duration(text) {
+        Ok(Duration::ZERO) => Err("zero is not allowed".into()),
+        duration => duration,
     };
+    duration.map_err(|why| format!("{why}; accepted: seconds, as 10 or 0.5, or with units, as 500ms, 90s, 5m, 1h30m"))
+}
+
+/// Reads a time as [`parse_duration`] does, which may be 0. The error is only the reason.
+pub(super) fn read_duration(text: &str) -> Result<Duration, String> {
     if text.len() > LONGEST_TIME {
-        return refused(&"not a time: too long");
+        return Err("not a time: too long".into());
     }
     let seconds;
     let with_unit = if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
@@ -68,15 +72,13 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     } else {
         text
     };
-    match humantime::parse_duration(with_unit) {
-        Ok(Duration::ZERO) => refused(&"zero is not allowed"),
-        Ok(duration) => Ok(duration),
-        Err(humantime::DurationError::NumberOverflow) => refused(&"out of range"),
-        Err(humantime::DurationError::UnknownUnit { unit, .. }) if !unit.is_empty() => {
-            refused(&format_args!("not a time: '{unit}' is no unit"))
+    humantime::parse_duration(with_unit).map_err(|error| match error {
+        humantime::DurationError::NumberOverflow => "out of range".into(),
+        humantime::DurationError::UnknownUnit { unit, .. } if !unit.is_empty() => {
+            format!("not a time: '{unit}' is no unit")
         }
-        Err(_) => refused(&"not a time"),
-    }
+        _ => "not a time".into(),
+    })
 }
 
 /// Reads a number of events or packets; without a word behind it, of events. It is not 0.

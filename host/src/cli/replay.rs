@@ -121,11 +121,8 @@ fn limit(text: &str) -> Result<u64, String> {
 fn moment(text: &str) -> Result<Moment, String> {
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).map_err(|_| MOMENT.to_owned());
     if let Some(since) = text.strip_prefix('+') {
-        let time = match since.parse() {
-            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-            Err(_) => duration(since),
-        };
-        return nanoseconds(time.ok_or(MOMENT)?).map(Moment::Since);
+        let time = number::read_duration(since).map_err(|_| MOMENT.to_owned())?;
+        return nanoseconds(time).map(Moment::Since);
     }
     if let Ok(timestamp) = text.parse() {
         return Ok(Moment::Timestamp(timestamp));
@@ -137,23 +134,13 @@ fn moment(text: &str) -> Result<Moment, String> {
         .map_err(|_| MOMENT.to_owned())
 }
 
-/// `20ms`, `1h 30m`, and with a fraction `1.5s`, which the library does not take.
-fn duration(text: &str) -> Option<Duration> {
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let number = &text[..text.len() - unit.len()];
-    if !number.contains('.') {
-        return humantime::parse_duration(text).ok();
-    }
-    let one = humantime::parse_duration(&format!("1{unit}")).ok()?;
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * one.as_secs_f64()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn moments_are_relative_absolute_or_of_the_calendar() {
+        assert_eq!(moment("+0"), Ok(Moment::Since(0)));
         assert_eq!(moment("+1.5"), Ok(Moment::Since(1_500_000_000)));
         assert_eq!(moment("+1.5s"), Ok(Moment::Since(1_500_000_000)));
         assert_eq!(moment("+20ms"), Ok(Moment::Since(20_000_000)));

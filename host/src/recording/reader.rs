@@ -77,10 +77,15 @@ pub struct Seen {
     pub damaged: (u64, u64),
     /// How the file ends, once that was reached.
     pub end: Option<End>,
+    /// The file ends within this block, whose header is there.
+    pub cut: Option<BlockHeader>,
 }
 
 /// Pieces of damage that are kept in detail.
 const MOST_DAMAGE: usize = 16;
+
+/// The blocks behind the trace that this version knows.
+const KNOWN: [Kind; 4] = [Kind::EVENTS, Kind::LOSSES, Kind::DONE, Kind::INDEX];
 
 /// A file that is being read.
 pub struct Reader {
@@ -198,42 +203,35 @@ impl Reader {
         while self.seen.end.is_none() {
             let start = self.position;
             let Some(block) = self.next_header()? else {
-                self.seen.end = Some(End::Cut {
-                    offset: start,
-                    done: self.done,
-                });
+                self.cut(start);
                 break;
             };
             let start = self.position - BLOCK_HEADER as u64;
-            let known = [Kind::EVENTS, Kind::LOSSES, Kind::DONE, Kind::INDEX].contains(&block.kind);
-            if !known || !is_sane(&block) || !(block.kind != Kind::EVENTS || wanted(&block)) {
-                if known && !is_sane(&block) {
-                    self.damage(start, u64::from(block.stored) + BLOCK_HEADER as u64, Some(block.events));
-                }
+            let known = KNOWN.contains(&block.kind);
+            if known && !is_sane(&block) {
+                self.damaged_block(start, &block);
+            }
+            if !known || !is_sane(&block) || block.kind == Kind::EVENTS && !wanted(&block) {
                 let skipped = self.input.skip(block.stored.into(), self.position)?;
                 self.position += skipped;
                 if skipped < block.stored.into() {
-                    self.seen.end = Some(End::Cut {
-                        offset: start,
-                        done: self.done,
-                    });
+                    self.cut(start);
+                    self.seen.cut = Some(block);
                 }
                 continue;
             }
             let read = read_content(&mut self.input, &block, &mut self.stored)?;
             self.position += read as u64;
             if read < block.stored as usize {
-                self.seen.end = Some(End::Cut {
-                    offset: start,
-                    done: self.done,
-                });
+                self.cut(start);
+                self.seen.cut = Some(block);
                 break;
             }
             let whole = decompress(&mut self.decompressor, &block, &self.stored, &mut self.content);
             match whole.and_then(|()| self.understand(&block)) {
                 Some(Understood::Content(content)) => return Ok(Some(content)),
                 Some(Understood::Index) => self.end_of_file(start)?,
-                None => self.damage(start, u64::from(block.stored) + BLOCK_HEADER as u64, Some(block.events)),
+                None => self.damaged_block(start, &block),
             }
         }
         Ok(None)
@@ -256,8 +254,7 @@ impl Reader {
             self.position += 1;
             bytes.copy_within(1.., 0);
             bytes[BLOCK_HEADER - 1] = byte[0];
-            let kinds = [Kind::EVENTS, Kind::LOSSES, Kind::DONE, Kind::INDEX];
-            if !kinds.iter().any(|kind| bytes.starts_with(&kind.0)) {
+            if !KNOWN.iter().any(|kind| bytes.starts_with(&kind.0)) {
                 continue;
             }
             if let Some(block) = BlockHeader::parse(&bytes) {
@@ -304,6 +301,16 @@ impl Reader {
             (false, done) => End::Cut { offset: index, done },
         });
         Ok(())
+    }
+
+    fn cut(&mut self, offset: u64) {
+        let done = self.done;
+        self.seen.end = Some(End::Cut { offset, done });
+    }
+
+    fn damaged_block(&mut self, offset: u64, block: &BlockHeader) {
+        let bytes = BLOCK_HEADER as u64 + u64::from(block.stored);
+        self.damage(offset, bytes, Some(block.events));
     }
 
     fn damage(&mut self, offset: u64, bytes: u64, events: Option<u32>) {

@@ -156,23 +156,26 @@ impl<W: Write> Writer<W> {
         self.now = self.now.max(progress.timestamp);
         if progress.losses != self.losses {
             self.losses.clone_from(&progress.losses);
-            self.content = document::write_losses(&progress.losses);
-            self.document(Kind::LOSSES)?;
+            self.losses()?;
         }
         Ok(())
     }
 
-    /// Ends the part, and begins the next one elsewhere. Returns what the part was written to.
-    pub fn next_part(&mut self, out: W) -> io::Result<W> {
+    /// Ends the part, and begins the next one elsewhere.
+    pub fn next_part(&mut self, out: W) -> io::Result<()> {
         self.end()?;
-        let before = std::mem::replace(&mut self.out, out);
+        self.out = out;
         self.header.part += 1;
         self.begin()?;
         if !self.losses.is_empty() {
-            self.content = document::write_losses(&self.losses);
-            self.document(Kind::LOSSES)?;
+            self.losses()?;
         }
-        Ok(before)
+        Ok(())
+    }
+
+    fn losses(&mut self) -> io::Result<()> {
+        self.content = document::write_losses(&self.losses);
+        self.document(Kind::LOSSES)
     }
 
     /// Ends the recording.

@@ -189,39 +189,48 @@ impl Recorded {
     /// Notes what was wrong with the file that has ended.
     fn note(&mut self) {
         let seen = self.reader.seen();
-        let path = self.path.display();
-        let (pieces, bytes) = seen.damaged;
-        self.lost |= pieces > 0 || matches!(seen.end, Some(End::Cut { done: false, .. }));
-        if pieces > 0 {
-            let lost: u64 = seen
-                .damage
-                .iter()
-                .filter_map(|damage| damage.events)
-                .map(u64::from)
-                .sum();
-            let unsure = seen.damage.len() as u64 != pieces || seen.damage.iter().any(|damage| damage.events.is_none());
-            let first = seen.damage.first().map_or(0, |damage| damage.offset);
-            self.notes.push(format!(
-                "{path} is damaged: {bytes} bytes in {pieces} {}, the first at byte {first}, cannot be read; {}{lost} \
-                 events were in them",
-                if pieces == 1 { "place" } else { "places" },
-                if unsure { "at least " } else { "" }
-            ));
-        }
-        match seen.end {
-            Some(End::Cut { done: true, .. }) => self.notes.push(format!(
-                "{path} was cut at its very end; nothing of the trace is missing"
-            )),
-            Some(End::Cut { offset, done: false }) => self.notes.push(format!(
-                "{path} was cut: it has no end, and what follows byte {offset} was not recorded or is lost"
-            )),
-            Some(End::Continued) if self.waiting.is_empty() => self.notes.push(format!(
-                "{path} is not the last part of its trace; what follows is in part {}",
-                u64::from(self.reader.header().part) + 1
-            )),
-            _ => {}
-        }
+        self.lost |= seen.damaged.0 > 0 || matches!(seen.end, Some(End::Cut { done: false, .. }));
+        self.notes
+            .extend(notes_on(&self.path, &self.reader, self.waiting.is_empty()));
     }
+}
+
+/// What was wrong with a file that was read, which may be the last one of its trace that is there.
+pub(crate) fn notes_on(path: &Path, reader: &Reader, last: bool) -> Vec<String> {
+    let seen = reader.seen();
+    let path = path.display();
+    let (pieces, bytes) = seen.damaged;
+    let mut notes = Vec::new();
+    if pieces > 0 {
+        let lost: u64 = seen
+            .damage
+            .iter()
+            .filter_map(|damage| damage.events)
+            .map(u64::from)
+            .sum();
+        let unsure = seen.damage.len() as u64 != pieces || seen.damage.iter().any(|damage| damage.events.is_none());
+        let first = seen.damage.first().map_or(0, |damage| damage.offset);
+        notes.push(format!(
+            "{path} is damaged: {bytes} bytes in {pieces} {}, the first at byte {first}, cannot be read; {}{lost} \
+                 events were in them",
+            if pieces == 1 { "place" } else { "places" },
+            if unsure { "at least " } else { "" }
+        ));
+    }
+    match seen.end {
+        Some(End::Cut { done: true, .. }) => notes.push(format!(
+            "{path} was cut at its very end; nothing of the trace is missing"
+        )),
+        Some(End::Cut { offset, done: false }) => notes.push(format!(
+            "{path} was cut: it has no end, and what follows byte {offset} was not recorded or is lost"
+        )),
+        Some(End::Continued) if last => notes.push(format!(
+            "{path} is not the last part of its trace; what follows is in part {}",
+            u64::from(reader.header().part) + 1
+        )),
+        _ => {}
+    }
+    notes
 }
 
 /// The files in the order of their trace, and what is to be told about them.

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Nothing refers to another block. Two bytes hold the time between two events but for pauses, and the low and the high
-//! bytes stand apart because only the high ones are alike. [`Columns`] writes, [`Decoded`] reads. What both have to agree on
-//! is here.
+//! bytes stand apart because only the high ones are alike. [`Columns`] writes, [`Decoded`] reads. What both have to agree
+//! on is here.
 
 mod read;
 mod write;
@@ -29,8 +29,7 @@ const PAYLOAD: u32 = 4;
 const FLAGS: u32 = 3;
 /// In place of a difference that does not fit.
 const ESCAPE: u16 = u16::MAX;
-/// Bytes of a capture's numbers.
-const CAPTURE: usize = 28;
+
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Origin {

@@ -1,6 +1,6 @@
 //! The columns of a block that is read. They are checked as a whole before the first event is given out.
 
-use super::{CAPTURE, Differences, ENTERED, ESCAPE, FLAGS, Head, Origin, PAYLOAD, RETURN, long, word};
+use super::{Differences, ENTERED, ESCAPE, FLAGS, Head, Origin, PAYLOAD, RETURN, long, word};
 use crate::event::{Batch, Capture, Encoding, Event, EventKind, Link, MAX_TAGGED, Schema};
 use crate::recording::layout::MAX_BLOCK;
 
@@ -8,6 +8,8 @@ use crate::recording::layout::MAX_BLOCK;
 const MAX_EVENTS: u32 = 1 << 20;
 /// Names and the bytes of one that are read at most; nobody writes as many.
 const MAX_NAMES: u32 = 1 << 16;
+/// Bytes of a capture's numbers.
+const CAPTURE: usize = 28;
 
 /// A block's content, checked as a whole, which gives its events in batches.
 #[derive(Debug, Default)]
