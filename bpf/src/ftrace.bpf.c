@@ -5,7 +5,7 @@
  * into the FUNCTION constant, and loads that.
  *
  * An argument has the type that the function's prototype gives it, so the verifier lets the program read the mark
- * directly on every kernel.
+ * directly on every kernel. The pointer may be NULL all the same (everybody frees NULL), and the read then faults.
  */
 #include "probe.h"
 
@@ -45,12 +45,24 @@ static __always_inline int finish(__u64 *ctx, __u64 skb, enum pointer pointer, _
 	return 0;
 }
 
+static __always_inline __u32 mark_of(struct sk_buff *skb)
+{
+	/* These two need functions of their own, capture() and module(). */
+	if (ipft_config.faults_crash && (ipft_config.record_bytes || EXTENSION)) {
+		__u32 mark = 0;
+
+		bpf_probe_read_kernel(&mark, sizeof(mark), &skb->mark);
+		return mark;
+	}
+	return skb->mark;
+}
+
 #define POINTER(name, position, role)                                           \
 	SEC("?fentry")                                                           \
 	int ipft_##name(__u64 *ctx)                                                    \
 	{                                                                       \
 		struct sk_buff *skb = (void *)ctx[position];                    \
-		return finish(ctx, (__u64)skb, TYPED, skb->mark, role);                \
+		return finish(ctx, (__u64)skb, TYPED, mark_of(skb), role);                \
 	}
 
 /* Old verifiers refuse to load a pointer to a pointer from the context (btf_ctx_access), so it is read as memory. */

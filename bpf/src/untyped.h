@@ -34,7 +34,16 @@ static __always_inline __u64 *session_cookie(void *ctx)
 	return bpf_session_cookie();
 }
 
-/* For kernels without the cast (before 6.2). A function of its own keeps its stack out of the fast path. */
+/*
+ * Whether the mark is read directly. The cast is there from 6.2 on, and these programs call functions of their own, so
+ * that a pointer which is wrong must not fault everywhere.
+ */
+static __always_inline int reads_directly(void)
+{
+	return bpf_ksym_exists(bpf_rdonly_cast) && !ipft_config.faults_crash;
+}
+
+/* For kernels that do not read it directly. A function of its own keeps its stack out of the fast path. */
 static __noinline __u32 mark_read(__u64 skb)
 {
 	struct sk_buff *untyped = (void *)skb;
@@ -126,7 +135,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 	if (argument != POINTER && ((__s64)skb >= 0 || skb & 7))
 		return UNTRACED;
 
-	if (bpf_ksym_exists(bpf_rdonly_cast)) {
+	if (reads_directly()) {
 		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
 
 		/* The result goes on, so that the argument needs no register that outlives the call. */
@@ -148,7 +157,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 /* As an address with a type where probe() makes it one: the hash of the two is not the same. */
 static __always_inline int forget_silently(__u64 skb, enum role role)
 {
-	if (bpf_ksym_exists(bpf_rdonly_cast))
+	if (reads_directly())
 		forget((__u64)bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff)), TYPED, role);
 	else
 		forget(skb, NUMBER, role);

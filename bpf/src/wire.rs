@@ -101,6 +101,8 @@ pub struct Config {
     pub function_source: FunctionSource,
     /// Of each packet are sent so many of its first bytes, at most [`MAX_RECORD_BYTES`]; 0: none are.
     pub record_bytes: u32,
+    /// The kernel does not handle every fault of a program that calls functions of its own.
+    pub faults_crash: bool,
 }
 
 /// `enum ipft_function_source`.
@@ -124,6 +126,7 @@ impl Config {
         bytes[8] = self.use_perf_buffer.into();
         bytes[9] = self.remember_calls.into();
         bytes[10] = self.function_source as u8;
+        bytes[11] = self.faults_crash.into();
         bytes[12..16].copy_from_slice(&self.wake_mask.to_ne_bytes());
         bytes[16..].copy_from_slice(&self.record_bytes.to_ne_bytes());
         bytes

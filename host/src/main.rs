@@ -30,10 +30,27 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ipft: {error:#}");
+            eprintln!("ipft: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and what caused it, in a line. Errors that are shown alone elsewhere name their cause themselves; it is not
+/// told twice.
+fn told(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |told, cause| {
+            if told.is_empty() {
+                cause
+            } else if told.contains(&cause) {
+                told
+            } else {
+                format!("{told}: {cause}")
+            }
+        })
 }
 
 /// Does what was asked for. `false` if that went wrong in a way that has been told already.
@@ -83,4 +100,29 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read it: {source}\nread another one")]
+    struct Unreadable {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let source = std::io::Error::other("the disk is gone");
+        let result: Result<(), _> = Err(Unreadable { source });
+        let error = result.context("no trace").unwrap_err();
+        assert_eq!(
+            told(&error),
+            "no trace: cannot read it: the disk is gone\nread another one"
+        );
+        assert_eq!(told(&anyhow!("alone")), "alone");
+    }
 }

@@ -4,6 +4,7 @@
 //! Each check looks at one thing and says what it found, and what would mend it. None of them tries anything: whether
 //! a mechanism works is found out by using it, which is the probes' business.
 
+use super::release::{release, version};
 use super::{Root, symbols, tracefs};
 use std::fs;
 use std::io::{self, Read};
@@ -152,18 +153,11 @@ const OLDEST: (u32, u32) = (5, 5);
 /// The oldest that we test.
 const OLDEST_TESTED: (u32, u32) = (5, 10);
 
-/// The first two numbers of a release, whatever follows them: `6.12.107+deb13-cloud-amd64`, `7.2-rc1`.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut parts = release.split(|character: char| !character.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
 fn kernel(root: &Root) -> Check {
     const NAME: &str = "kernel";
-    let release = read(root, "/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
+    let release = release(root);
     let (major, minor) = OLDEST;
-    match version(release) {
+    match version(&release) {
         None => Check::warning(
             NAME,
             format!("cannot tell its version from {release:?}"),

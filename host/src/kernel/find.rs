@@ -9,6 +9,7 @@ use super::btf::Btf;
 use super::error::KernelError;
 use super::function::{Candidate, SkipReason, Skipped};
 use super::prototype::PacketTypes;
+use super::release::release;
 use super::wanted::{Wanted, WantedFunction};
 use super::{Root, known};
 use std::collections::HashMap;
@@ -158,8 +159,7 @@ fn add_untyped(
     wanted: &mut Wanted,
     missing: &mut Vec<MissingModule>,
 ) {
-    let release = std::fs::read_to_string(root.path("/proc/sys/kernel/osrelease")).unwrap_or_default();
-    let known = known::modules_of(&release);
+    let known = known::modules_of(&release(root));
     // Where the list of modules cannot be read, those without BTF are as unknown as they are on other kernels.
     let loaded = std::fs::read_to_string(root.path("/proc/modules")).unwrap_or_default();
     for name in loaded.lines().filter_map(|line| line.split(' ').next()) {

@@ -15,6 +15,7 @@ mod lines;
 mod list;
 mod memory;
 mod prototype;
+mod release;
 mod symbols;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,6 +30,7 @@ pub use find::{Found, MissingModule, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
 pub use list::{HEADER as LIST_HEADER, write_list};
 pub use memory::memory;
+pub use release::faults_crash;
 pub use symbols::read_symbols;
 
 use std::path::{Path, PathBuf};

@@ -19,7 +19,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ipft_bpf::wire::{Config, FunctionSource};
 
 use crate::event::{Loss, SkippedFunction, Tracer};
-use crate::kernel::{Candidate, Root};
+use crate::kernel::{Candidate, Root, faults_crash};
 use programs::Programs;
 
 pub use fentry_multi::FentryMulti;
@@ -187,6 +187,7 @@ impl Request<'_> {
             remember_calls: self.tracer == Tracer::FunctionGraph,
             function_source,
             record_bytes,
+            faults_crash: faults_crash(self.root),
         }
     }
 }
