@@ -1,12 +1,14 @@
 //! The sinks of a trace, as the user asked for them. A trace that is made and one that is replayed are drawn alike.
 
+use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
 use crate::cli::{Drawing, Output, OutputFile, RecordFile};
 use crate::kernel::{self, Root};
-use crate::plugin::{Stream, Target};
+use crate::plugin::{Place, Stream, Target};
 use crate::plugins::Plugins;
 use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, Pcapng, Record, Ring, Sink, Sinks};
 
@@ -16,6 +18,7 @@ const MEMORY: u64 = 4 << 30;
 /// All of them. Without a word on ipft's own output, plugins and files take its place. Their files are opened here, and
 /// nothing is changed in them before the trace begins.
 pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
+    refuse_shared_files(drawing)?;
     let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
     let files = drawing.pcapng.is_some() || drawing.record.is_some();
     let own = drawing.own_output().is_some() || !(plugins.draw() || files);
@@ -40,6 +43,46 @@ pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> 
     }
     plugins.add_to(&mut sinks)?;
     Ok(sinks)
+}
+
+/// The files that may be written over, and the options that say so.
+pub fn written(drawing: &Drawing) -> Vec<(&'static str, PathBuf)> {
+    let mut written = Vec::new();
+    if let Some(OutputFile::Path(path)) = &drawing.pcapng {
+        written.push(("--pcapng", path.clone()));
+    }
+    for plugin in &drawing.plugins {
+        written.extend(plugin.grants.out.clone().map(|path| ("--plugin-out", path)));
+    }
+    if let Some(RecordFile {
+        file: OutputFile::Path(path),
+        ring,
+    }) = &drawing.record
+    {
+        let files = match ring {
+            Some(_) => Record::parts_there(path),
+            None => vec![path.clone()],
+        };
+        written.extend(files.into_iter().map(|path| ("--record", path)));
+    }
+    written
+}
+
+/// One would replace what the other has written.
+fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
+    let mut taken: Vec<(Place, &str)> = Vec::new();
+    for (option, path) in written(drawing) {
+        // Two terminals, pipes or devices may well be the same. What cannot be written is told when it is opened.
+        let other_than_a_file = fs::metadata(&path).is_ok_and(|known| !known.is_file());
+        let Some(place) = Place::of(&path).ok().filter(|_| !other_than_a_file) else {
+            continue;
+        };
+        if let Some((_, other)) = taken.iter().find(|(other, _)| *other == place) {
+            bail!("{other} and {option} would both write to {}", path.display());
+        }
+        taken.push((place, option));
+    }
+    Ok(())
 }
 
 /// ipft's own output.

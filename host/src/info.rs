@@ -156,7 +156,8 @@ impl Info {
             }
         }
         for note in &self.notes {
-            line("Note", note);
+            // Fit for a terminal already.
+            let _ = writeln!(text, "{:<11}{note}", "Note:");
         }
         text
     }

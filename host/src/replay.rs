@@ -1,11 +1,13 @@
 //! `ipft replay`: a recording through the sinks, as if it happened now.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use rustc_hash::FxBuildHasher;
 
-use crate::cli::{Drawing, ExtensionFile, Output, OutputFile, RecordFile, ReplayOptions};
+use crate::cli::{ExtensionFile, Output, ReplayOptions};
 use crate::drawing;
 use crate::event::{Batch, Encoding, Schema, Summary, Trace};
 use crate::extension::decode::{DATA, Decode};
@@ -15,13 +17,14 @@ use crate::plugins::Plugins;
 use crate::selection::Selection;
 use crate::session::{Outcome, report_losses};
 use crate::signals::Signals;
-use crate::sink::{Flow, Record, Sinks};
-use crate::stream::Recorded;
+use crate::sink::{Flow, Sinks};
+use crate::stream::{Recorded, RecordedError};
 
 /// Draws what was recorded. `options.info` is not looked at.
 pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let signals = Signals::install().context("cannot listen for signals")?;
-    let mut recorded = Recorded::open(&options.files)?;
+    let stop = signals.fd().try_clone_to_owned().context("cannot listen for signals")?;
+    let mut recorded = Recorded::open(&options.files, Some(stop))?;
     let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
     refuse_to_overwrite(options)?;
     let mut trace = recorded.trace().clone();
@@ -85,36 +88,13 @@ fn refuse_to_overwrite(options: &ReplayOptions) -> anyhow::Result<()> {
             continue;
         }
         let place = Place::of(read).ok();
-        for (option, written) in written(&options.drawing) {
+        for (option, written) in drawing::written(&options.drawing) {
             if Place::of(&written).ok() == place {
                 bail!("{} would be overwritten; give {option} another name", path.display());
             }
         }
     }
     Ok(())
-}
-
-/// The files that are there and may be written over, and the options that say so.
-fn written(drawing: &Drawing) -> Vec<(&'static str, PathBuf)> {
-    let mut written = Vec::new();
-    if let Some(OutputFile::Path(path)) = &drawing.pcapng {
-        written.push(("--pcapng", path.clone()));
-    }
-    for plugin in &drawing.plugins {
-        written.extend(plugin.grants.out.clone().map(|path| ("--plugin-out", path)));
-    }
-    if let Some(RecordFile {
-        file: OutputFile::Path(path),
-        ring,
-    }) = &drawing.record
-    {
-        let files = match ring {
-            Some(_) => Record::parts_there(path),
-            None => vec![path.clone()],
-        };
-        written.extend(files.into_iter().map(|path| ("--record", path)));
-    }
-    written
 }
 
 /// What makes fields of the bytes that an extension collected, if the user wants another way than its own.
@@ -164,7 +144,17 @@ struct Replay<'a> {
 impl Replay<'_> {
     fn run(&mut self, signals: &Signals, sinks: &mut Sinks) -> anyhow::Result<()> {
         let mut batch = Batch::default();
-        while self.recorded.read(&mut batch, |block| self.selection.wants(block))? {
+        loop {
+            match self.recorded.read(&mut batch, |block| self.selection.wants(block)) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                // Standard input gave nothing more until then.
+                Err(_) if signals.stop_requested() => {
+                    self.stopped = true;
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
             self.selection.apply(&mut batch);
             if !batch.is_empty() {
                 if let Some(decoder) = &mut self.decoder {
@@ -182,7 +172,6 @@ impl Replay<'_> {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// That of the trace, if all of it was drawn.
@@ -194,15 +183,37 @@ impl Replay<'_> {
             }
             _ => Summary {
                 events: self.events,
-                packets: (self.selection.packets())
-                    .or(recorded.map(|summary| summary.packets))
-                    .unwrap_or_default(),
+                packets: (self.selection.packets()).unwrap_or_else(|| packets_again(&options.files, self.events)),
                 losses: recorded
                     .map_or(self.recorded.losses(), |summary| &summary.losses)
                     .to_vec(),
                 attached: recorded.map_or(trace.functions.len() as u32, |summary| summary.attached),
                 skipped: recorded.map(|summary| summary.skipped.clone()).unwrap_or_default(),
             },
+        }
+    }
+}
+
+/// How many packets the first so many events are of. Nobody counted them where all of a trace was wanted and its own
+/// count was to be had, which would take memory for nothing; and then it was not all of it after all.
+fn packets_again(files: &[PathBuf], events: u64) -> u64 {
+    let count = || -> Result<usize, RecordedError> {
+        let mut recorded = Recorded::open(files, None)?;
+        let mut packets = HashSet::with_hasher(FxBuildHasher);
+        let mut batch = Batch::default();
+        let mut left = events;
+        while left > 0 && recorded.read(&mut batch, |_| true)? {
+            let wanted = batch.events.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            packets.extend(batch.events[..wanted].iter().map(|event| event.packet));
+            left -= wanted as u64;
+        }
+        Ok(packets.len())
+    };
+    match count() {
+        Ok(packets) => packets as u64,
+        Err(error) => {
+            eprintln!("ipft: the packets cannot be counted: {error}");
+            0
         }
     }
 }

@@ -1,16 +1,21 @@
 //! Which events of a recording are drawn.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use rustc_hash::FxBuildHasher;
 
 use crate::cli;
-use crate::event::{Batch, Event, Trace};
+use crate::event::{Batch, Capture, Event, Trace};
 use crate::recording::layout::BlockHeader;
+
+/// Bytes of captures that are held back at most: those of packets whose events come so much later are forgotten.
+const HELD: usize = 64 << 20;
 
 /// A selection, ready for the events of one trace.
 #[derive(Debug)]
 pub struct Selection {
+    /// Nothing is left out.
+    all: bool,
     packets: Vec<u64>,
     /// By the function's index; empty if all are wanted.
     functions: Vec<bool>,
@@ -18,8 +23,49 @@ pub struct Selection {
     to: Option<Moment>,
     /// How many events are still wanted.
     left: u64,
-    /// The packets that were selected, if they have to be counted.
+    /// The packets that were selected, if they have to be known or counted.
     seen: Option<HashSet<u64, FxBuildHasher>>,
+    held: Held,
+}
+
+/// Captures of packets of which no event was selected yet. A capture stands near the first event of its packet, which
+/// need not be one that is wanted, and whoever cuts out a part of a recording wants no other packets' bytes in it.
+#[derive(Debug, Default)]
+struct Held {
+    captures: HashMap<u64, (Capture, Box<[u8]>), FxBuildHasher>,
+    /// The packets in the order in which they came; some are gone.
+    order: VecDeque<u64>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Keeps the first capture of a packet.
+    fn put(&mut self, capture: Capture, bytes: &[u8]) {
+        if self.captures.contains_key(&capture.packet) {
+            return;
+        }
+        self.bytes += size_of::<Capture>() + bytes.len();
+        self.captures.insert(capture.packet, (capture, bytes.into()));
+        self.order.push_back(capture.packet);
+        if self.order.len() > 2 * self.captures.len() + 64 {
+            self.order.retain(|packet| self.captures.contains_key(packet));
+        }
+        while self.bytes > HELD {
+            match self.order.pop_front() {
+                Some(oldest) => drop(self.take(oldest)),
+                None => break,
+            }
+        }
+    }
+
+    fn take(&mut self, packet: u64) -> Option<(Capture, Box<[u8]>)> {
+        let (capture, bytes) = self.captures.remove(&packet)?;
+        self.bytes -= size_of::<Capture>() + bytes.len();
+        if self.captures.is_empty() {
+            self.order.clear();
+        }
+        Some((capture, bytes))
+    }
 }
 
 /// A moment in the trace's time, as far as it is known.
@@ -33,7 +79,7 @@ enum Moment {
 impl Selection {
     /// What is wanted of this trace. Packets are counted if nobody else has.
     pub fn new(wanted: &cli::Selection, trace: &Trace, count: bool) -> Self {
-        let all = wanted.filter.function.is_none() && wanted.filter.module.is_none();
+        let all_functions = wanted.filter.function.is_none() && wanted.filter.module.is_none();
         let functions = trace.functions.iter();
         let mut packets = wanted.packets.clone();
         packets.sort_unstable();
@@ -45,9 +91,11 @@ impl Selection {
                 Moment::At(at.clamp(0, u64::MAX.into()) as u64)
             }
         };
+        let all = wanted.is_all();
         Selection {
+            all,
             packets,
-            functions: match all {
+            functions: match all_functions {
                 true => Vec::new(),
                 false => functions
                     .map(|function| wanted.filter.matches(&function.name, &function.module))
@@ -56,12 +104,13 @@ impl Selection {
             from: wanted.from.map(moment),
             to: wanted.to.map(moment),
             left: wanted.limit.unwrap_or(u64::MAX),
-            seen: count.then(HashSet::default),
+            seen: (count || !all).then(HashSet::default),
+            held: Held::default(),
         }
     }
 
-    /// Whether a block may have events that are wanted. The blocks have to come in their order: the first one begins the
-    /// trace.
+    /// Whether a block may have events that are wanted, or first bytes of their packets. The blocks have to come in their
+    /// order: the first one begins the trace.
     pub fn wants(&mut self, block: &BlockHeader) -> bool {
         for moment in [&mut self.from, &mut self.to].into_iter().flatten() {
             if let Moment::Since(since) = *moment {
@@ -69,7 +118,7 @@ impl Selection {
             }
         }
         self.left > 0
-            && !matches!(self.from, Some(Moment::At(from)) if block.last < from)
+            && !matches!(self.from, Some(Moment::At(from)) if block.last < from && block.captures == 0)
             && !matches!(self.to, Some(Moment::At(to)) if block.first > to)
     }
 
@@ -85,20 +134,34 @@ impl Selection {
 
     /// Takes out of the batch what is not wanted.
     pub fn apply(&mut self, batch: &mut Batch) {
-        let mut events = std::mem::take(&mut batch.events);
-        events.retain(|event| self.left > 0 && self.is_wanted(event) && self.take());
-        batch.events = events;
-        if !self.packets.is_empty() {
-            let packets = &self.packets;
-            (batch.captures).retain(|capture| packets.binary_search(&capture.packet).is_ok());
+        if !self.all {
+            let mut events = std::mem::take(&mut batch.events);
+            events.retain(|event| self.left > 0 && self.is_wanted(event) && self.take());
+            batch.events = events;
         }
-        if let Some(seen) = &mut self.seen {
-            let mut last = 0;
-            for event in &batch.events {
-                if event.packet != last {
-                    last = event.packet;
-                    seen.insert(last);
-                }
+        let Some(seen) = &mut self.seen else { return };
+        let captures = match self.all {
+            true => Vec::new(),
+            false => std::mem::take(&mut batch.captures),
+        };
+        let mut last = None;
+        for event in &batch.events {
+            if last.replace(event.packet) == Some(event.packet) || !seen.insert(event.packet) {
+                continue;
+            }
+            if let Some((capture, bytes)) = self.held.take(event.packet) {
+                batch.captures.push(Capture {
+                    offset: batch.captured.len() as u32,
+                    ..capture
+                });
+                batch.captured.extend_from_slice(&bytes);
+            }
+        }
+        for capture in captures {
+            if seen.contains(&capture.packet) {
+                batch.captures.push(capture);
+            } else if self.packets.is_empty() || self.packets.binary_search(&capture.packet).is_ok() {
+                self.held.put(capture, batch.bytes_of(&capture));
             }
         }
     }

@@ -251,3 +251,44 @@ fn what_a_broken_recording_may_hold_makes_a_file_that_can_be_read() {
     assert_eq!((second.length, second.bytes.len()), (0, 0));
     assert_eq!(first.comments, ["... and 5 more events"]);
 }
+
+#[test]
+fn bytes_whose_events_never_come_take_bounded_memory_and_not_the_place_of_others() {
+    let written = Written::default();
+    let mut sink = written.sink().with_limit(1 << 20);
+    let mut canned = one_after_the_other(1);
+    let packet = canned.batches[0].events[0].packet;
+    sink.start(&canned.trace).unwrap();
+    for number in 0..1000 {
+        let mut batch = Batch::default();
+        for other in 0..100 {
+            capture(
+                &mut batch,
+                1_000_000 + 100 * number + other,
+                Link::Ip,
+                100,
+                &[0x45; 100],
+            );
+        }
+        sink.events(&batch).unwrap();
+        let shown = format!("{sink:?}");
+        let kept = shown.split_once("captured: ").unwrap().1;
+        let kept: u64 = kept
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(kept < 6000, "{kept} captures after {number} batches");
+    }
+    let batch = &mut canned.batches[0];
+    for other in 0..100 {
+        capture(batch, 2_000_000 + other, Link::Ip, 9000, &[0x45; 9000]);
+    }
+    capture(batch, packet, Link::Ip, 100, &[0x45; 100]);
+    for batch in &canned.batches {
+        sink.events(batch).unwrap();
+    }
+    sink.finish(&canned.summary).unwrap();
+    assert_eq!(written.file().packets.len(), 1);
+}

@@ -408,3 +408,56 @@ fn files_of_a_ring_that_are_missing_or_do_not_belong_there_are_told_by_name() {
     let told = format!("{} and {} are of different traces", name(0), other.display());
     assert!(ran.said.contains(&told), "{}", ran.said);
 }
+
+#[test]
+fn a_ring_takes_the_place_of_an_older_one_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.ipft");
+    let canned = long(30_000);
+    let first = record_ring(&canned, &path, 16 << 10, 100);
+    assert!(first.len() >= 5, "{first:?}");
+    let beside = folder.path().join("trace.000000.txt");
+    std::fs::write(&beside, "of somebody else").unwrap();
+    let short = long(3_000);
+    let parts = record_ring(&short, &path, 64 << 10, 100);
+    assert_eq!(parts, [first[0].clone(), beside]);
+    assert_eq!(drawn(&parts[0], &["-o", "jsonl"]), draw(&short, Jsonl::new));
+}
+
+#[test]
+fn a_ring_whose_files_have_no_room_for_events_is_refused_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("trace.ipft");
+    let mut canned = long(10_000);
+    let mut random = Random(3);
+    canned.trace.functions.extend((0..6000).map(|_| ipft::event::Function {
+        name: format!("{:x}_{:x}", random.below(u64::MAX), random.below(u64::MAX)),
+        module: "vmlinux".to_owned(),
+        address: 0,
+    }));
+    record(&canned, &input);
+    let ring = folder.path().join("ring");
+    std::fs::create_dir(&ring).unwrap();
+    std::fs::write(ring.join("out.000000.ipft"), "older").unwrap();
+    let out = ring.join("out.ipft");
+    let arguments = [
+        input.to_str().unwrap(),
+        "--record",
+        out.to_str().unwrap(),
+        "--record-max-size",
+    ];
+    let ran = replay([&arguments[..], &["64K"]].concat());
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.said.contains("each file of a ring begins with what was traced") && ran.said.contains("--record-max-size"),
+        "{}",
+        ran.said
+    );
+    assert_eq!(std::fs::read_to_string(ring.join("out.000000.ipft")).unwrap(), "older");
+    let ran = replay([&arguments[..], &["1M", "--record-files", "100"]].concat());
+    assert_eq!((ran.code, ran.said.as_str()), (Some(0), ""));
+    assert_eq!(
+        files_in(&ring).iter().map(|part| events_in(part)).sum::<usize>(),
+        10_000
+    );
+}

@@ -5,6 +5,7 @@
 mod canned;
 mod recorded;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -204,6 +205,120 @@ fn a_recording_is_not_written_over_while_it_is_read() {
         .output()
         .unwrap();
     refused(stdin.into(), "--record");
+}
+
+#[test]
+fn two_outputs_are_not_written_to_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.ipft");
+    record(&long(5000), &path);
+    let (one, other) = (folder.path().join("a"), folder.path().join("b"));
+    fs::write(&one, "something").unwrap();
+    symlink("a", &other).unwrap();
+    let new = folder.path().join("new");
+    let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/complete-0.1.0.wasm");
+    let cache = tempfile::tempdir().unwrap();
+    for (arguments, options) in [
+        (
+            ["--record", text(&one), "--pcapng", text(&other)].to_vec(),
+            "--pcapng and --record",
+        ),
+        (
+            ["--record", text(&new), "--pcapng", text(&new)].to_vec(),
+            "--pcapng and --record",
+        ),
+        (
+            [
+                "--record",
+                text(&one),
+                "--plugin",
+                text(&plugin),
+                "--plugin-out",
+                text(&other),
+            ]
+            .to_vec(),
+            "--plugin-out and --record",
+        ),
+    ] {
+        let mut command = ipft([&[text(&path)], &arguments[..]].concat());
+        let ran = Ran::from(command.env("XDG_CACHE_HOME", cache.path()).output().unwrap());
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.said);
+        assert!(
+            ran.said
+                .contains(&format!("{options} would both write to {}", folder.path().display())),
+            "{}",
+            ran.said
+        );
+        assert_eq!(fs::read_to_string(&one).unwrap(), "something");
+        assert!(!new.exists());
+    }
+    let ran = replay([text(&path), "--record", "/dev/null", "-o", "json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+}
+
+#[test]
+fn the_packets_of_what_could_be_read_are_counted_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.ipft");
+    let canned = long(20_000);
+    let ends = record(&canned, &path);
+    let bytes = fs::read(&path).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[ends[2] as usize + 100] ^= 0x10;
+    fs::write(&path, &damaged).unwrap();
+    let ran = replay([text(&path), "-o", "jsonl"]);
+    let (events, packets) = counts(&ran.out);
+    let seen: BTreeSet<&str> = (ran.out.lines())
+        .filter_map(|line| line.split_once("\"packet\":")?.1.split(',').next())
+        .collect();
+    assert!(events < 20_000 && packets < canned.summary.packets);
+    assert_eq!(packets, seen.len() as u64);
+    // The summary itself: the index says that it was there.
+    let mut damaged = bytes.clone();
+    let inside = *ends.last().unwrap() as usize + 60;
+    damaged[inside] ^= 0x10;
+    fs::write(&path, &damaged).unwrap();
+    let ran = replay([text(&path), "-o", "jsonl"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.said.contains("is damaged") && !ran.said.contains("not the last part"),
+        "{}",
+        ran.said
+    );
+    assert_eq!(counts(&ran.out), (20_000, canned.summary.packets));
+    let info = drawn(&path, &["--info"]);
+    assert!(
+        info.contains("is damaged") && !info.contains("not the last part"),
+        "{info}"
+    );
+}
+
+#[test]
+fn names_of_files_reach_no_terminal_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("\x1b]0;title\x07.ipft");
+    fs::write(&path, "something else").unwrap();
+    let ran = replay([text(&path)]);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.said.contains("\\x1b]0;title\\x07.ipft is no recording"),
+        "{:?}",
+        ran.said
+    );
+    record(&long(5000), &path);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let ran = replay([text(&path), "-o", "jsonl"]);
+    assert!(
+        ran.said.contains("\\x07.ipft was cut") && !ran.said.contains('\x1b'),
+        "{:?}",
+        ran.said
+    );
+    let info = drawn(&path, &["--info"]);
+    assert!(
+        info.contains("\\x07.ipft was cut") && !info.contains('\x1b'),
+        "{info:?}"
+    );
 }
 
 #[test]

@@ -117,6 +117,9 @@ const KINDS: [LossKind; 5] = [
     LossKind::Undecodable,
 ];
 
+/// Fields of a schema at most, for a reader, whose sinks keep some hundred bytes for each. A payload has 64 bytes.
+const MAX_FIELDS: usize = 1 << 12;
+
 /// The JSON of a trace.
 pub(super) fn write_trace(trace: &Trace) -> Vec<u8> {
     let symbols = trace.schema.fields.iter().find_map(|field| match &field.format {
@@ -150,6 +153,9 @@ pub(super) fn write_trace(trace: &Trace) -> Vec<u8> {
 /// The trace of a `TRCE` block; `None` if it does not make sense.
 pub(super) fn read_trace(json: &[u8]) -> Option<Trace> {
     let document: TraceDocument = serde_json::from_slice(json).ok()?;
+    if document.schema.fields.len() > MAX_FIELDS {
+        return None;
+    }
     let symbols: Arc<[EnumMember]> = read_members(document.symbols).into();
     let fields = (document.schema.fields.into_iter()).map(|field| read_field(field, &symbols));
     Some(Trace {

@@ -274,7 +274,11 @@ impl Reader {
                 self.done = true;
                 Content::Done(summary)
             }
-            Kind::INDEX => return Some(Understood::Index),
+            Kind::INDEX => {
+                // Also where the block that says it cannot be read.
+                self.done |= index_entries(&self.content)?.any(|entry| entry.kind == Kind::DONE);
+                return Some(Understood::Index);
+            }
             _ => {
                 self.decoded.read(&self.content)?;
                 // There is one list of names for the whole trace, and it only grows.
@@ -369,10 +373,8 @@ impl Reader {
         {
             return Ok(None);
         }
-        let (entries, rest) = self.content.as_chunks::<INDEX_ENTRY>();
-        let entries: Vec<IndexEntry> = entries.iter().map(IndexEntry::parse).collect();
-        let sane = rest.is_empty() && entries.iter().all(|entry| entry.offset < start);
-        Ok(sane.then_some(entries))
+        let entries = index_entries(&self.content).map(Vec::from_iter);
+        Ok(entries.filter(|entries| entries.iter().all(|entry| entry.offset < start)))
     }
 
     /// Goes to the block that begins there. Only in a file that has an [`index`](Reader::index).
@@ -416,6 +418,12 @@ fn read_header(input: &mut Input) -> Result<FileHeader, RecordingError> {
 enum Understood {
     Content(Content),
     Index,
+}
+
+/// What an `INDX` block says; `None` if it is not whole.
+fn index_entries(content: &[u8]) -> Option<impl Iterator<Item = IndexEntry>> {
+    let (entries, rest) = content.as_chunks::<INDEX_ENTRY>();
+    rest.is_empty().then(|| entries.iter().map(IndexEntry::parse))
 }
 
 /// Whether a reader has memory for the block.

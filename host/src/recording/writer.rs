@@ -233,7 +233,8 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&self.stored)?;
         self.position += self.stored.len() as u64;
         self.whole = self.position;
-        Ok(())
+        // Stdout keeps back what follows the last line feed.
+        self.out.flush()
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {

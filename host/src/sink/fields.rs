@@ -5,6 +5,7 @@
 //! reads the same everywhere, and none of them asks where a field came from.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use super::SinkError;
 use super::tagged::Tagged;
@@ -64,7 +65,7 @@ enum How {
     Mac,
     BigEndian,
     Ktime,
-    Symbol(Vec<Name>),
+    Symbol(Arc<[Name]>),
     /// Some bits of the bytes; written as any number of eight bytes is, once they are cut out.
     Bits {
         bits: Bits,
@@ -80,12 +81,28 @@ struct Name {
     text: Vec<u8>,
 }
 
+/// The kernel's symbols, which are many, and the same for all fields that show one.
+#[derive(Default)]
+struct Tables(Vec<(Arc<[EnumMember]>, Arc<[Name]>)>);
+
+impl Tables {
+    fn get(&mut self, symbols: &Arc<[EnumMember]>, style: Style) -> Arc<[Name]> {
+        if let Some((_, names)) = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, symbols)) {
+            return Arc::clone(names);
+        }
+        let names: Arc<[Name]> = names(symbols, 64, false, style).into();
+        self.0.push((Arc::clone(symbols), Arc::clone(&names)));
+        names
+    }
+}
+
 impl Fields {
     /// Compiles the schema. A field outside the payload, or of a size that its format cannot have, is refused.
     pub(super) fn new(schema: &Schema, style: Style) -> Result<Self, SinkError> {
         let mut fields = Vec::new();
+        let mut tables = Tables::default();
         for field in &schema.fields {
-            let compiled = Compiled::new(field, schema.size, style, fields.is_empty());
+            let compiled = Compiled::new(field, schema.size, style, fields.is_empty(), &mut tables);
             fields.push(compiled.map_err(|reason| SinkError::Field {
                 name: field.name.clone(),
                 reason,
@@ -148,7 +165,7 @@ impl Fields {
 }
 
 impl Compiled {
-    fn new(field: &Field, payload: u32, style: Style, first: bool) -> Result<Self, &'static str> {
+    fn new(field: &Field, payload: u32, style: Style, first: bool, tables: &mut Tables) -> Result<Self, &'static str> {
         let start = field.offset as usize;
         let end = start + field.size as usize;
         if field.size == 0 {
@@ -210,7 +227,7 @@ impl Compiled {
                 if !symbols.is_sorted_by_key(|symbol| symbol.value) {
                     return Err("its symbols are not sorted by address");
                 }
-                integer(How::Symbol(names(symbols, 64, false, style)))?
+                integer(How::Symbol(tables.get(symbols, style)))?
             }
         };
         let how = match field.bits {

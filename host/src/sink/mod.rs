@@ -65,6 +65,16 @@ pub enum SinkError {
          is made"
     )]
     NoBytes,
+    /// No file of a ring would have room for events.
+    #[error(
+        "each file of a ring begins with what was traced, which takes {beginning} bytes here; give --record-max-size \
+         more, such as {}M",
+        (beginning / 500_000).max(1)
+    )]
+    SmallRing {
+        /// Bytes that are in each file before its first event.
+        beginning: u64,
+    },
     /// A plugin could not go on.
     #[error(transparent)]
     Plugin(Box<wasm::PluginError>),

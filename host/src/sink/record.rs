@@ -129,10 +129,7 @@ impl Record {
         self.parts.push_back(next);
         while self.parts.len() > ring.files as usize {
             if let Some(oldest) = self.parts.pop_front() {
-                match fs::remove_file(&oldest) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                remove(&oldest)?;
             }
         }
         Ok(())
@@ -151,6 +148,14 @@ impl Record {
     }
 }
 
+/// Removes a file that somebody else may have removed.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 /// Cuts off half a block, which is no use to anybody. If this fails too, a reader passes over it.
 fn take_back(writer: &mut Writer<Target>) {
     let whole = writer.whole();
@@ -164,9 +169,23 @@ impl Sink for Record {
         let Some(target) = self.file.take() else {
             return Ok(());
         };
+        if let Some((_, ring)) = &self.ring {
+            let beginning = Writer::new(Vec::new(), trace, 0)?.position();
+            if beginning >= ring.max_size {
+                return Err(SinkError::SmallRing { beginning });
+            }
+        }
         target.empty()?;
         let mut writer = Writer::new(target, trace, new_id())?;
         writer.get_mut().fresh = None;
+        if let Some((path, _)) = &self.ring {
+            // Of an older ring, which this one takes the place of.
+            for part in Record::parts_there(path) {
+                if part.file_name() != self.parts[0].file_name() {
+                    remove(&part)?;
+                }
+            }
+        }
         self.writer = Some(writer);
         Ok(())
     }

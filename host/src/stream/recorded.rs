@@ -1,8 +1,12 @@
 //! Recordings as a stream: the files of one trace, one after the other, in batches as a live trace has them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use ipft_plugin::text::visible;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::BATCH;
 use crate::event::{Batch, Loss, Summary, Trace};
@@ -13,7 +17,7 @@ use crate::recording::{Content, End, Input, Reader, RecordingError};
 #[derive(Debug, thiserror::Error)]
 pub enum RecordedError {
     /// One of them cannot be used at all.
-    #[error("{path} {reason}", path = path.display())]
+    #[error("{path} {reason}", path = shown(path))]
     Recording {
         /// The file.
         path: PathBuf,
@@ -23,8 +27,8 @@ pub enum RecordedError {
     /// They do not belong together.
     #[error(
         "{first} and {second} are of different traces; replay one after the other",
-        first = first.display(),
-        second = second.display()
+        first = shown(first),
+        second = shown(second)
     )]
     Different {
         /// One of them.
@@ -33,7 +37,7 @@ pub enum RecordedError {
         second: PathBuf,
     },
     /// They are the same piece of a trace.
-    #[error("{first} and {second} are the same part of a trace", first = first.display(), second = second.display())]
+    #[error("{first} and {second} are the same part of a trace", first = shown(first), second = shown(second))]
     Twice {
         /// One of them.
         first: PathBuf,
@@ -67,8 +71,9 @@ struct Part {
 }
 
 impl Recorded {
-    /// Opens files, which may be in any order; `-` is standard input.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, RecordedError> {
+    /// Opens files, which may be in any order; `-` is standard input. Reading from that fails as soon as `stop` is
+    /// readable.
+    pub fn open(paths: &[PathBuf], stop: Option<OwnedFd>) -> Result<Self, RecordedError> {
         let mut notes = Vec::new();
         let mut passed_over = Vec::new();
         let mut parts = order(paths, &mut notes, &mut passed_over)?;
@@ -82,7 +87,7 @@ impl Recorded {
         let last = parts.first().unwrap_or(&first);
         let distance = u64::from(last.number - first.number);
         let last = last.path.clone();
-        let reader = open(&first.path)?;
+        let reader = open_input(&first.path, stop)?;
         let begins = reader.header().part == 0 && distance == parts.len() as u64;
         let mut recorded = Recorded {
             waiting: parts,
@@ -198,7 +203,7 @@ impl Recorded {
 /// What was wrong with a file that was read, which may be the last one of its trace that is there.
 pub(crate) fn notes_on(path: &Path, reader: &Reader, last: bool) -> Vec<String> {
     let seen = reader.seen();
-    let path = path.display();
+    let path = shown(path);
     let (pieces, bytes) = seen.damaged;
     let mut notes = Vec::new();
     if pieces > 0 {
@@ -265,7 +270,7 @@ fn order(
                 path,
                 reason: reason @ (RecordingError::Empty | RecordingError::Beginning(_)),
             }) => {
-                passed_over.push(format!("{} {reason}; it is passed over", path.display()));
+                passed_over.push(format!("{} {reason}; it is passed over", shown(&path)));
                 useless.get_or_insert(RecordedError::Recording { path, reason });
                 continue;
             }
@@ -305,17 +310,26 @@ fn order(
                     1 => "1 part is".to_owned(),
                     parts => format!("{parts} parts are"),
                 },
-                one.path.display(),
-                other.path.display()
+                shown(&one.path),
+                shown(&other.path)
             )),
         }
     }
     Ok(parts)
 }
 
+/// A path fit for a terminal: whoever wrote the files has named them.
+fn shown(path: &Path) -> String {
+    visible(&path.to_string_lossy()).to_string()
+}
+
 /// Opens one file; `-` is standard input.
 pub(crate) fn open(path: &Path) -> Result<Reader, RecordedError> {
-    input(path)
+    open_input(path, None)
+}
+
+fn open_input(path: &Path, stop: Option<OwnedFd>) -> Result<Reader, RecordedError> {
+    input(path, stop)
         .map_err(RecordingError::from)
         .and_then(Reader::open)
         .map_err(|reason| RecordedError::Recording {
@@ -324,15 +338,40 @@ pub(crate) fn open(path: &Path) -> Result<Reader, RecordedError> {
         })
 }
 
-fn input(path: &Path) -> io::Result<Input> {
+fn input(path: &Path, stop: Option<OwnedFd>) -> io::Result<Input> {
     if path == Path::new("-") {
-        return Ok(Input::Stream(Box::new(io::stdin().lock())));
+        let stdin = io::stdin();
+        return Ok(Input::Stream(match stop {
+            Some(stop) => Box::new(BufReader::new(Stoppable { stdin, stop })),
+            None => Box::new(stdin.lock()),
+        }));
     }
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     Input::file(file)
+}
+
+/// Standard input until somebody wants to stop: it may be a trace in which nothing happens.
+struct Stoppable {
+    stdin: io::Stdin,
+    stop: OwnedFd,
+}
+
+impl Read for Stoppable {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut polled = [
+            PollFd::new(&self.stop, PollFlags::IN),
+            PollFd::new(&self.stdin, PollFlags::IN),
+        ];
+        poll(&mut polled, None)?;
+        if !polled[0].revents().is_empty() {
+            return Err(io::Error::other("it was stopped"));
+        }
+        // Not through the library's own buffer, whose content no poll tells of.
+        Ok(rustix::io::read(&self.stdin, buffer)?)
+    }
 }
 
 impl std::fmt::Debug for Recorded {

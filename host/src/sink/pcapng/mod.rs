@@ -55,6 +55,8 @@ pub struct Pcapng<W> {
     captured: HashMap<u64, Captured, FxBuildHasher>,
     /// Bytes in all of `captured`.
     captured_bytes: usize,
+    /// Batches that have come.
+    batches: u64,
     clock_offset: i64,
     /// The links that were described as interfaces, in their order.
     interfaces: Vec<Link>,
@@ -69,6 +71,8 @@ pub struct Pcapng<W> {
 #[derive(Debug)]
 struct Captured {
     timestamp: u64,
+    /// Which batch they came with.
+    batch: u64,
     link: Link,
     length: u32,
     bytes: Box<[u8]>,
@@ -90,6 +94,7 @@ impl<W: Write + Clone + 'static> Pcapng<W> {
             comments: Comments::default(),
             captured: HashMap::default(),
             captured_bytes: 0,
+            batches: 0,
             clock_offset: 0,
             interfaces: Vec::new(),
             written: 0,
@@ -120,12 +125,15 @@ impl<W: Write + Clone + 'static> Pcapng<W> {
         while self.memory_with(events) > self.limit {
             if self.write_oldest()? {
                 self.written_early = true;
-            } else if self.captured.is_empty() {
+                continue;
+            }
+            // Bytes whose events have not come. Those of this batch may be in it.
+            let (now, before) = (self.batches, self.captured.len());
+            self.captured.retain(|_, captured| captured.batch == now);
+            self.captured.shrink_to_fit();
+            self.captured_bytes = self.captured.values().map(|captured| captured.bytes.len()).sum();
+            if self.captured.len() == before {
                 break;
-            } else {
-                // Bytes whose events have not come, or were not wanted.
-                self.captured = HashMap::default();
-                self.captured_bytes = 0;
             }
         }
         Ok(())
@@ -210,17 +218,22 @@ impl<W: Write + Clone + 'static> Sink for Pcapng<W> {
     }
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.batches += 1;
         for capture in &batch.captures {
             if let hashbrown::hash_map::Entry::Vacant(place) = self.captured.entry(capture.packet) {
                 let bytes: Box<[u8]> = batch.bytes_of(capture).into();
                 self.captured_bytes += bytes.len();
                 place.insert(Captured {
                     timestamp: capture.timestamp,
+                    batch: self.batches,
                     link: capture.link,
                     length: capture.length,
                     bytes,
                 });
             }
+        }
+        if !batch.captures.is_empty() {
+            self.make_room(&[])?;
         }
         for events in batch.events.chunks(STEP) {
             self.make_room(events)?;
