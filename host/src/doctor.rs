@@ -36,7 +36,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
         line(out, Status::Warning, &module.name, &module.reason.to_string())?;
     }
 
-    let (buffer, name) = if probe::has_ring_buffer() {
+    let (buffer, name) = if probe::has_ring_buffer(root) {
         (Buffer::Ring { bytes: 4096 }, "BPF ring buffer")
     } else {
         (
@@ -45,7 +45,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
                 sample_period: 1,
                 wakeup_events: 1,
             },
-            "perf buffer (BPF ring buffers came with 5.8)",
+            "perf buffer (BPF ring buffers came with 5.8; on PREEMPT_RT, probes can use them from 6.12 on)",
         )
     };
     line(out, Status::Ok, "buffer", name)?;

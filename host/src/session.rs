@@ -96,7 +96,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     // Before anything is attached, which takes long: files that cannot be written are told here.
     let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
     let functions = find_functions(&root, &options.filter)?;
-    let buffer = buffer(options)?;
+    let buffer = buffer(options, &root)?;
     let request = Request {
         root: &root,
         functions: &functions.wanted,
@@ -191,13 +191,13 @@ fn function(candidate: &Candidate) -> Function {
     }
 }
 
-fn buffer(options: &Options) -> anyhow::Result<Buffer> {
+fn buffer(options: &Options, root: &Root) -> anyhow::Result<Buffer> {
     let buffers = options.buffers;
-    Ok(if buffers.perf_requested || !probe::has_ring_buffer() {
+    Ok(if buffers.perf_requested || !probe::has_ring_buffer(root) {
         if options.record_bytes > 0 {
             bail!(
-                "this kernel has no BPF ring buffer (Linux 5.8), which the first bytes of packets are recorded through; \
-                 leave out --record-bytes and --pcapng"
+                "this kernel has no BPF ring buffer that probes can use (Linux 5.8, with PREEMPT_RT 6.12), which the \
+                 first bytes of packets are recorded through; leave out --record-bytes and --pcapng"
             );
         }
         Buffer::Perf {

@@ -30,7 +30,7 @@ pub use find::{Found, MissingModule, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
 pub use list::{HEADER as LIST_HEADER, write_list};
 pub use memory::memory;
-pub use release::faults_crash;
+pub use release::{detaching_returns_crashes, faults_crash, ring_buffer_sleeps};
 pub use symbols::read_symbols;
 
 use std::path::{Path, PathBuf};

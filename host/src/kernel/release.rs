@@ -10,6 +10,14 @@ use super::Root;
 /// kernels have the correction from some point release on, which a distribution's version does not tell.
 const FAULTS_ARE_HANDLED: (u32, u32) = (6, 5);
 
+/// From when on the kernel keeps what the returns of kprobe-multi links go through until none can come any more:
+/// 5f81018753df, "fprobe: Release rethook after the ftrace_ops is unregistered" (CVE-2023-53557).
+const RETURNS_ARE_HANDLED: (u32, u32) = (6, 5);
+
+/// From when on the BPF ring buffer has a lock that does not sleep on PREEMPT_RT: 8b62645b09f8, "bpf: Use
+/// raw_spinlock_t in ringbuf".
+const RING_IS_RAW: (u32, u32) = (6, 12);
+
 /// What `uname -r` says; empty if nobody knows.
 pub(super) fn release(root: &Root) -> String {
     let release = fs::read_to_string(root.path("/proc/sys/kernel/osrelease")).unwrap_or_default();
@@ -26,6 +34,25 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
 /// other than with a helper.
 pub fn faults_crash(root: &Root) -> bool {
     version(&release(root)).is_none_or(|version| version < FAULTS_ARE_HANDLED)
+}
+
+/// Whether the kernel may crash when returns of kprobe-multi links are detached while packets pass. Stable kernels that
+/// have the correction are trusted where their third number tells: distributions often leave it at 0.
+pub fn detaching_returns_crashes(root: &Root) -> bool {
+    let release = release(root);
+    let patch = release.split(|character: char| !character.is_ascii_digit()).nth(2);
+    let patch: u32 = patch.and_then(|patch| patch.parse().ok()).unwrap_or(0);
+    match version(&release) {
+        Some((6, 1)) => patch < 40,
+        Some((6, 4)) => patch < 5,
+        version => version.is_none_or(|version| version < RETURNS_ARE_HANDLED),
+    }
+}
+
+/// Whether the BPF ring buffer takes a lock that may sleep, which probes must not.
+pub fn ring_buffer_sleeps(root: &Root) -> bool {
+    let realtime = fs::read_to_string(root.path("/sys/kernel/realtime")).is_ok_and(|text| text.trim() == "1");
+    realtime && version(&release(root)).is_none_or(|version| version < RING_IS_RAW)
 }
 
 #[cfg(test)]
@@ -53,5 +80,51 @@ mod tests {
         for release in ["6.5.0", "6.12.107+deb13-cloud-amd64\n", "7.2-rc1", "10.0"] {
             assert!(!crashes(release), "{release}");
         }
+    }
+
+    #[test]
+    fn returns_are_detached_where_the_kernel_survives_that() {
+        let crashes = |release: &str| {
+            let tree = Tree::new().with("/proc/sys/kernel/osrelease", release);
+            detaching_returns_crashes(&tree.root())
+        };
+        for release in [
+            "5.19.0-46-generic",
+            "6.1.0-18-amd64",
+            "6.1.39",
+            "6.2.16",
+            "6.4.4",
+            "6.4.0-rc1",
+            "",
+        ] {
+            assert!(crashes(release), "{release}");
+        }
+        for release in [
+            "6.1.40",
+            "6.1.90-1-lts",
+            "6.4.5",
+            "6.5.0-14-generic",
+            "6.12.107+deb13-cloud-amd64",
+            "7.2",
+        ] {
+            assert!(!crashes(release), "{release}");
+        }
+    }
+
+    #[test]
+    fn the_ring_buffer_is_avoided_on_old_realtime_kernels_only() {
+        let sleeps = |release: &str, realtime: Option<&str>| {
+            let tree = Tree::new().with("/proc/sys/kernel/osrelease", release);
+            let tree = match realtime {
+                Some(text) => tree.with("/sys/kernel/realtime", text),
+                None => tree,
+            };
+            ring_buffer_sleeps(&tree.root())
+        };
+        assert!(sleeps("5.10.0-32-rt-amd64", Some("1\n")));
+        assert!(sleeps("6.6.30-rt30", Some("1")));
+        assert!(!sleeps("6.12.1-rt", Some("1\n")));
+        assert!(!sleeps("6.6.30", Some("0\n")));
+        assert!(!sleeps("5.10.0-32-cloud-amd64", None));
     }
 }

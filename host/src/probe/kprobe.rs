@@ -14,7 +14,7 @@ use ipft_bpf::wire::FunctionSource;
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, KprobeTarget};
-use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip};
+use super::{ADDRESS_HIDDEN, Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip};
 use crate::event::Tracer;
 use crate::kernel::Candidate;
 
@@ -90,6 +90,10 @@ impl Backend for Kprobe {
         let outcomes = in_parallel(all.len(), |index| {
             let (function, program) = &all[index];
             let silent = index >= request.functions.len();
+            if !(cookies || silent) && function.address == 0 {
+                // By name it could be attached, but its events tell only where they come from.
+                return Outcome::Refused(io::Error::other(ADDRESS_HIDDEN));
+            }
             let program = by_name.iter().find(|(name, _)| name == program).map(|(_, fd)| *fd);
             match program {
                 Some(program) => attach_one(

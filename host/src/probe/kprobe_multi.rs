@@ -11,9 +11,11 @@ use ipft_bpf::wire::FunctionSource;
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, MultiKind};
-use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip, unsupported};
+use super::{
+    ADDRESS_HIDDEN, Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip, unsupported,
+};
 use crate::event::{SkippedFunction, Tracer};
-use crate::kernel::Candidate;
+use crate::kernel::{self, Candidate};
 
 /// Entries through one kprobe-multi link, returns through another.
 #[derive(Debug)]
@@ -94,6 +96,13 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
     };
     let programs =
         Programs::load(object, config, request, &selected).map_err(|error| unsupported(backend, needs, error))?;
+    if second_link && kernel::detaching_returns_crashes(request.root) {
+        return Err(ProbeError::Unsupported {
+            backend,
+            reason: "returns need Linux 6.5 (or 6.4.5, or 6.1.40): an older one may crash when they are detached"
+                .to_owned(),
+        });
+    }
 
     let mut linker = Linker {
         backend,
@@ -136,10 +145,7 @@ fn groups<'a>(request: &Request<'a>, skipped: &mut Vec<SkippedFunction>) -> Vec<
     let all = request.functions.iter().map(|function| (function, false));
     for (function, silent) in all.chain(request.silent.iter().map(|function| (function, true))) {
         if function.address == 0 {
-            skipped.push(skip(
-                function,
-                "its address is not known (kernel.kptr_restrict hides it)",
-            ));
+            skipped.push(skip(function, ADDRESS_HIDDEN));
             continue;
         }
         let name = program_name(function, silent);

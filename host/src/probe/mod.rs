@@ -19,7 +19,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ipft_bpf::wire::{Config, FunctionSource};
 
 use crate::event::{Loss, SkippedFunction, Tracer};
-use crate::kernel::{Candidate, Root, faults_crash};
+use crate::kernel::{Candidate, Root, faults_crash, ring_buffer_sleeps};
 use programs::Programs;
 
 pub use fentry_multi::FentryMulti;
@@ -269,6 +269,9 @@ impl Attachment {
     }
 }
 
+/// Why a function is skipped where an address is needed.
+const ADDRESS_HIDDEN: &str = "its address is not known (kernel.kptr_restrict hides it)";
+
 fn skip(function: &Candidate, reason: impl Into<String>) -> SkippedFunction {
     SkippedFunction {
         name: function.name.clone(),
@@ -374,10 +377,12 @@ pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), Probe
     backend.attach(&request).map(drop)
 }
 
-/// Whether the kernel has BPF ring buffers.
-pub fn has_ring_buffer() -> bool {
+/// Whether the kernel has BPF ring buffers, and probes may use them.
+pub fn has_ring_buffer(root: &Root) -> bool {
     // SAFETY: a probe without options, which may be null.
-    unsafe { libbpf_sys::libbpf_probe_bpf_map_type(libbpf_sys::BPF_MAP_TYPE_RINGBUF, std::ptr::null()) == 1 }
+    let there =
+        unsafe { libbpf_sys::libbpf_probe_bpf_map_type(libbpf_sys::BPF_MAP_TYPE_RINGBUF, std::ptr::null()) == 1 };
+    there && !ring_buffer_sleeps(root)
 }
 
 /// Attaches with the first backend that works for the tracer. An error says why each of them does not.

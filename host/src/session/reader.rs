@@ -12,7 +12,7 @@ use crate::limit::{Limit, Reached};
 use crate::probe::{self, Attachment, Buffer};
 use crate::signals::Signals;
 use crate::sink::{Flow, Sinks};
-use crate::stream::{AddressTable, Decoder, FunctionIds, PerfBuffer, PerfOptions, RingBuffer, Source};
+use crate::stream::{AddressTable, Decoder, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuffer, Source};
 
 /// How long events may lie in the buffer before they are looked at. The programs wake the reader earlier when many
 /// come at once.
@@ -21,6 +21,12 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// How often the sinks are told how the trace is going, in nanoseconds: a little more than once a second, so that a
 /// recording has its blocks closed at least once a second.
 const PROGRESS: u64 = 900_000_000;
+
+/// How long a record that is being written is left alone before it is looked at again.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How long the end of a trace waits for a record that is being written, in nanoseconds.
+const STUCK: u64 = 500_000_000;
 
 /// Reads events and passes them on.
 pub(super) struct Reader<'a> {
@@ -93,9 +99,12 @@ impl<'a> Reader<'a> {
                 }
             }
             self.batch.clear();
-            let more = self.source.read(&mut self.decoder, &mut self.batch)?;
+            let rest = self.source.read(&mut self.decoder, &mut self.batch)?;
             // All that happened before this has been read.
-            let seen = if more { newest(&self.batch) } else { now };
+            let seen = match rest {
+                Rest::Nothing => now,
+                Rest::More | Rest::Unfinished => newest(&self.batch),
+            };
             limit.admit(&mut self.batch, seen);
             if self.pass_on(sinks) == Flow::Stop {
                 return Ok(None);
@@ -108,6 +117,12 @@ impl<'a> Reader<'a> {
                 // What was in the buffer when the end came is part of the trace; what comes meanwhile is not, or a
                 // flood would never end it.
                 Some((since, why)) if seen >= since => return Ok(why),
+                // Whoever is writing that long has been stopped for good, or as good as that.
+                Some((since, why)) if rest == Rest::Unfinished && now - since > STUCK => return Ok(why),
+                Some(_) if rest == Rest::Unfinished => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
                 Some(_) => continue,
                 None => {}
             }
@@ -122,8 +137,11 @@ impl<'a> Reader<'a> {
                     return Ok(None);
                 }
             }
-            if !more {
-                self.source.wait(signals.fd(), PATIENCE)?;
+            match rest {
+                Rest::Nothing => self.source.wait(signals.fd(), PATIENCE)?,
+                // There is something to read, so that waiting for it would be over at once.
+                Rest::Unfinished => std::thread::sleep(PAUSE),
+                Rest::More => {}
             }
         }
     }

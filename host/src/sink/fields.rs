@@ -83,15 +83,23 @@ struct Name {
 
 /// The kernel's symbols, which are many, and the same for all fields that show one.
 #[derive(Default)]
-struct Tables(Vec<(Arc<[EnumMember]>, Arc<[Name]>)>);
+struct Tables(Vec<Table>);
+
+struct Table {
+    symbols: Arc<[EnumMember]>,
+    names: Arc<[Name]>,
+}
 
 impl Tables {
     fn get(&mut self, symbols: &Arc<[EnumMember]>, style: Style) -> Arc<[Name]> {
-        if let Some((_, names)) = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, symbols)) {
-            return Arc::clone(names);
+        if let Some(known) = self.0.iter().find(|known| Arc::ptr_eq(&known.symbols, symbols)) {
+            return Arc::clone(&known.names);
         }
         let names: Arc<[Name]> = names(symbols, 64, false, style).into();
-        self.0.push((Arc::clone(symbols), Arc::clone(&names)));
+        self.0.push(Table {
+            symbols: Arc::clone(symbols),
+            names: Arc::clone(&names),
+        });
         names
     }
 }

@@ -1,7 +1,11 @@
 //! Makes an event of a record, or a capture.
 //!
 //! Where a program could not carry the function's index, the record has its address, and the index is looked up here:
-//! one multiplication and, almost always, one comparison.
+//! one multiplication and, almost always, one comparison. A function that begins with `endbr64` has two addresses: its
+//! own, and that of the code behind, where ftrace hooks in. Which of them the kernel tells us to attach to, and which a
+//! program is told that it runs in, depends on the kernel and on what we may read; so the table takes both.
+
+use std::collections::HashSet;
 
 use ipft_bpf::wire;
 
@@ -21,7 +25,13 @@ pub enum FunctionIds {
 pub struct AddressTable {
     slots: Vec<(u64, u32)>,
     shift: u32,
+    used: usize,
+    /// What we were told to attach to; the rest was learnt.
+    told: HashSet<u64>,
 }
+
+/// Bytes of `endbr64`. No two functions that ftrace can patch are that near.
+const ENDBR: u64 = 4;
 
 impl AddressTable {
     /// A table of these. The address 0 is nobody's.
@@ -31,15 +41,43 @@ impl AddressTable {
         let mut table = AddressTable {
             slots: vec![(0, 0); size],
             shift: 64 - size.trailing_zeros(),
+            used: 0,
+            told: addresses.iter().map(|(address, _)| *address).collect(),
         };
         for (address, index) in addresses {
-            let mut slot = table.slot(address);
-            while table.slots[slot].0 != 0 && table.slots[slot].0 != address {
-                slot = (slot + 1) & (size - 1);
-            }
-            table.slots[slot] = (address, index);
+            table.insert(address, index);
         }
         table
+    }
+
+    fn insert(&mut self, address: u64, index: u32) {
+        if (self.used + 1) * 2 > self.slots.len() {
+            let size = self.slots.len() * 2;
+            let before = std::mem::replace(&mut self.slots, vec![(0, 0); size]);
+            self.shift -= 1;
+            self.used = 0;
+            for (address, index) in before.into_iter().filter(|(address, _)| *address != 0) {
+                self.insert(address, index);
+            }
+        }
+        let mut slot = self.slot(address);
+        while self.slots[slot].0 != 0 && self.slots[slot].0 != address {
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+        self.used += usize::from(self.slots[slot].0 == 0);
+        self.slots[slot] = (address, index);
+    }
+
+    /// Learns the other address of a function.
+    #[cold]
+    fn learn(&mut self, address: u64) -> Option<u32> {
+        let others = [address.wrapping_add(ENDBR), address.wrapping_sub(ENDBR)];
+        let told = others.into_iter().find(|other| self.told.contains(other))?;
+        let index = self.get(told)?;
+        if address != 0 {
+            self.insert(address, index);
+        }
+        Some(index)
     }
 
     /// Fibonacci hashing: the odd number nearest to 2^64 divided by the golden ratio.
@@ -64,6 +102,15 @@ impl FunctionIds {
         match self {
             FunctionIds::Index(count) => u32::try_from(word).ok().filter(|index| index < count),
             FunctionIds::Address(table) => table.get(word),
+        }
+    }
+
+    /// The index where the word was not met before.
+    #[cold]
+    fn learn(&mut self, word: u64) -> Option<u32> {
+        match self {
+            FunctionIds::Index(_) => None,
+            FunctionIds::Address(table) => table.learn(word),
         }
     }
 }
@@ -100,12 +147,22 @@ impl Decoder {
             self.undecodable += 1;
             return;
         };
-        let Some(function) = self.functions.index(event.function) else {
+        let function = match self.functions.index(event.function) {
+            Some(function) => function,
             // A capture is seldom, so that it is looked for only here.
-            if event.function != wire::CAPTURE || capture(record, batch).is_none() {
-                self.undecodable += 1;
+            None if event.function == wire::CAPTURE => {
+                if capture(record, batch).is_none() {
+                    self.undecodable += 1;
+                }
+                return;
             }
-            return;
+            None => match self.functions.learn(event.function) {
+                Some(function) => function,
+                None => {
+                    self.undecodable += 1;
+                    return;
+                }
+            },
         };
         let kind = if event.cpu_and_kind & wire::RETURN == 0 {
             EventKind::Entry
@@ -188,6 +245,29 @@ mod tests {
         }
         assert_eq!(table.get(address(1) + 4), None);
         assert_eq!(table.get(0), None);
+    }
+
+    #[test]
+    fn a_function_is_known_by_its_address_and_by_that_behind_its_endbr64() {
+        let address = |index: u64| 0xffff_ffff_8100_0000 + index * 16;
+        for shift in [ENDBR as i64, -(ENDBR as i64)] {
+            let known = (0..5000).map(|index| (address(index), index as u32));
+            let mut decoder = Decoder::new(FunctionIds::Address(AddressTable::new(known)), 0);
+            let mut batch = Batch::default();
+            for _ in 0..2 {
+                batch.clear();
+                for index in 0..5000 {
+                    decoder.decode(&record(address(index).wrapping_add_signed(shift), 0), &mut batch);
+                    decoder.decode(&record(address(index), 0), &mut batch);
+                }
+                let functions: Vec<u32> = batch.events.iter().map(|event| event.function).collect();
+                assert!(functions.iter().copied().eq((0..5000).flat_map(|index| [index, index])));
+            }
+            for other in [address(7) + 8, address(7) + 5, address(0) - 8, 0, 4, u64::MAX - 3] {
+                decoder.decode(&record(other, 0), &mut batch);
+            }
+            assert_eq!(decoder.undecodable(), 6);
+        }
     }
 
     #[test]

@@ -55,11 +55,22 @@ fn hint(error: &std::io::Error) -> &'static str {
     }
 }
 
+/// What a source may still have after it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing that was there before.
+    Nothing,
+    /// More than one batch takes.
+    More,
+    /// Records behind one that is still being written: a program was interrupted, or on kernels that let that happen
+    /// preempted, between reserving its record and completing it.
+    Unfinished,
+}
+
 /// Where records come from.
 pub trait Source {
     /// Waits until there may be records, the stop descriptor becomes readable, or the time is over.
     fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(), StreamError>;
     /// Appends the events of the records that are there to `batch`, up to [`BATCH`] of them, and captures likewise.
-    /// Returns whether there may be more.
-    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError>;
+    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError>;
 }

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use super::{Decoder, Source, StreamError, ring};
+use super::{Decoder, Rest, Source, StreamError, ring};
 use crate::event::Batch;
 
 /// The perf buffer, in the terms of perf_event_open(2).
@@ -128,7 +128,7 @@ impl Source for PerfBuffer<'_> {
         ring::wait(&[epoll], stop, timeout)
     }
 
-    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError> {
+    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError> {
         // SAFETY: the buffer is alive, and the callback's inbox is borrowed by nobody.
         let result = unsafe { libbpf_sys::perf_buffer__consume(self.buffer.as_ptr()) };
         if result < 0 {
@@ -144,7 +144,7 @@ impl Source for PerfBuffer<'_> {
         }
         self.inbox.records.clear();
         batch.events.sort_by_key(|event| event.timestamp);
-        Ok(false)
+        Ok(Rest::Nothing)
     }
 }
 

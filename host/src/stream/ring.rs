@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Decoder, Source, StreamError, is_full};
+use super::{Decoder, Rest, Source, StreamError, is_full};
 use crate::event::Batch;
 
 /// `BPF_RINGBUF_BUSY_BIT`: the record is being written.
@@ -115,12 +115,14 @@ impl Source for RingBuffer<'_> {
         wait(&[self.fd], stop, timeout)
     }
 
-    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError> {
+    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError> {
+        let mut rest = Rest::Nothing;
         let mut position = self.consumer.position().load(Ordering::Relaxed);
         let end = self.producer.position().load(Ordering::Acquire);
         while position < end && !is_full(batch) {
             let length = self.header(position).load(Ordering::Acquire);
             if length & BUSY != 0 {
+                rest = Rest::Unfinished;
                 break;
             }
             let bytes = length & !DISCARD;
@@ -130,7 +132,7 @@ impl Source for RingBuffer<'_> {
             position += (u64::from(bytes) + HEADER).next_multiple_of(8);
         }
         self.consumer.position().store(position, Ordering::Release);
-        Ok(is_full(batch))
+        Ok(if is_full(batch) { Rest::More } else { rest })
     }
 }
 

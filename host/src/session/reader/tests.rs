@@ -8,7 +8,7 @@ use super::*;
 use crate::cli::StopAfter;
 use crate::event::{Event, EventKind, Summary};
 use crate::sink::{Destination, Sink, SinkError};
-use crate::stream::StreamError;
+use crate::stream::{Rest, StreamError};
 
 /// A buffer that is never empty: each packet has two events, which lie a batch apart.
 struct Flood {
@@ -22,26 +22,58 @@ impl Source for Flood {
         unreachable!("there is always something to read")
     }
 
-    fn read(&mut self, _: &mut Decoder, batch: &mut Batch) -> Result<bool, StreamError> {
+    fn read(&mut self, _: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError> {
         let first = self.packets;
         self.packets += self.size / 2;
         let before = first.saturating_sub(self.size / 2)..first;
         for packet in before.chain(first..self.packets) {
-            batch.events.push(Event {
-                packet: packet + 1,
-                skb: 1,
-                timestamp: monotonic(),
-                entry_timestamp: 0,
-                function: 0,
-                cpu: 0,
-                kind: EventKind::Entry,
-                thread: 1,
-                payload_offset: 0,
-                payload_len: 0,
-                spare: 0,
-            });
+            batch.events.push(event(packet + 1));
         }
-        Ok(true)
+        Ok(Rest::More)
+    }
+}
+
+fn event(packet: u64) -> Event {
+    Event {
+        packet,
+        skb: 1,
+        timestamp: monotonic(),
+        entry_timestamp: 0,
+        function: 0,
+        cpu: 0,
+        kind: EventKind::Entry,
+        thread: 1,
+        payload_offset: 0,
+        payload_len: 0,
+        spare: 0,
+    }
+}
+
+/// A buffer in which one event lies behind a record that is being written: until so many looks, or for ever.
+struct Stuck {
+    behind: Event,
+    looks: Option<u32>,
+}
+
+impl Source for Stuck {
+    fn wait(&self, _: BorrowedFd<'_>, _: Duration) -> Result<(), StreamError> {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+
+    fn read(&mut self, _: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError> {
+        match &mut self.looks {
+            None => return Ok(Rest::Unfinished),
+            Some(0) => {}
+            Some(looks) => {
+                *looks -= 1;
+                if *looks > 0 {
+                    return Ok(Rest::Unfinished);
+                }
+                batch.events.push(self.behind);
+            }
+        }
+        Ok(Rest::Nothing)
     }
 }
 
@@ -79,12 +111,21 @@ impl Sink for Notes {
 
 /// Reads a flood until a limit is reached: why it ended, how many events there were, and what a sink saw.
 fn flooded(duration: Option<Duration>, stop_after: Option<StopAfter>) -> (Option<Reached>, u64, Seen) {
+    read(Box::new(Flood { size: 64, packets: 0 }), duration, stop_after)
+}
+
+/// The same of any source.
+fn read(
+    source: Box<dyn Source>,
+    duration: Option<Duration>,
+    stop_after: Option<StopAfter>,
+) -> (Option<Reached>, u64, Seen) {
     let seen = Rc::<RefCell<Seen>>::default();
     let mut sinks = Sinks::new(Box::new(|name, error| panic!("{name}: {error}")));
     sinks.add("notes", Destination::Elsewhere, Box::new(Notes(Rc::clone(&seen))));
     let mut extension = Extension::default();
     let mut reader = Reader {
-        source: Box::new(Flood { size: 64, packets: 0 }),
+        source,
         decoder: Decoder::new(FunctionIds::Index(1), 0),
         extension: &mut extension,
         calls: None,
@@ -134,4 +175,18 @@ fn the_first_packets_are_delivered_whole_in_a_flood_of_others() {
     let twice: Vec<u64> = (1..=40).flat_map(|packet| [packet, packet]).collect();
     assert_eq!(packets, twice);
     assert_eq!(events, 80);
+}
+
+#[test]
+fn what_lies_behind_an_unfinished_record_is_waited_for_at_the_end_but_not_for_ever() {
+    let duration = Duration::from_millis(1);
+    for (looks, expected) in [(Some(50), vec![7]), (None, vec![])] {
+        let source = Stuck {
+            behind: event(7),
+            looks,
+        };
+        let (reached, _, seen) = read(Box::new(source), Some(duration), None);
+        assert_eq!(reached, Some(Reached::Duration(duration)));
+        assert_eq!(seen.packets, expected, "{looks:?}");
+    }
 }
