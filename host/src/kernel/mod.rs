@@ -30,8 +30,8 @@ pub use find::{Found, MissingModule, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
 pub use list::{HEADER as LIST_HEADER, write_list};
 pub use memory::memory;
-pub use release::{detaching_returns_crashes, faults_crash, ring_buffer_sleeps};
-pub use symbols::read_symbols;
+pub use release::{detaching_returns_crashes, faults_crash, ring_buffer_sleeps, trampolines_go_by_name};
+pub use symbols::{read_symbols, shared_names};
 
 use std::path::{Path, PathBuf};
 

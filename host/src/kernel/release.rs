@@ -14,6 +14,10 @@ const FAULTS_ARE_HANDLED: (u32, u32) = (6, 5);
 /// 5f81018753df, "fprobe: Release rethook after the ftrace_ops is unregistered" (CVE-2023-53557).
 const RETURNS_ARE_HANDLED: (u32, u32) = (6, 5);
 
+/// From when on a trampoline for a module's function is attached to that, and not to whatever symbol has its name and
+/// comes first: 31bf1dbccfb0, "bpf: Fix attaching fentry/fexit/fmod_ret/lsm to modules".
+const MODULES_ARE_LOOKED_UP: (u32, u32) = (6, 4);
+
 /// From when on the BPF ring buffer has a lock that does not sleep on PREEMPT_RT: 8b62645b09f8, "bpf: Use
 /// raw_spinlock_t in ringbuf".
 const RING_IS_RAW: (u32, u32) = (6, 12);
@@ -47,6 +51,11 @@ pub fn detaching_returns_crashes(root: &Root) -> bool {
         Some((6, 4)) => patch < 5,
         version => version.is_none_or(|version| version < RETURNS_ARE_HANDLED),
     }
+}
+
+/// Whether the kernel looks for a module's function by its name alone when it attaches a trampoline.
+pub fn trampolines_go_by_name(root: &Root) -> bool {
+    version(&release(root)).is_none_or(|version| version < MODULES_ARE_LOOKED_UP)
 }
 
 /// Whether the BPF ring buffer takes a lock that may sleep, which probes must not.

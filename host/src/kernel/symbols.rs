@@ -5,6 +5,7 @@
 
 use super::lines::{for_each_line, hexadecimal};
 use super::{KernelError, Root};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -101,6 +102,30 @@ pub fn read_symbols(root: &Root) -> Result<Vec<(u64, String)>, KernelError> {
     Ok(all)
 }
 
+/// Of these names, those that several symbols bear, of whatever kind and module. A list that cannot be read tells of
+/// none.
+pub fn shared_names<'a>(root: &Root, names: impl IntoIterator<Item = &'a str>) -> HashSet<&'a str> {
+    let mut counts: HashMap<&[u8], (&'a str, u32)> =
+        names.into_iter().map(|name| (name.as_bytes(), (name, 0))).collect();
+    let read = File::open(root.path("/proc/kallsyms")).and_then(|file| {
+        for_each_line(file, |line| {
+            let Some((_, [b' ', _, b' ', rest @ ..])) = hexadecimal(line) else {
+                return;
+            };
+            if let Some((_, count)) = counts.get_mut(name_and_module(rest).0) {
+                *count += 1;
+            }
+        })
+    });
+    match read {
+        Ok(()) => (counts.into_values())
+            .filter(|(_, count)| *count > 1)
+            .map(|(name, _)| name)
+            .collect(),
+        Err(_) => HashSet::new(),
+    }
+}
+
 /// Reads `available_filter_functions`, or its sister with addresses.
 pub(super) fn read_filter_functions(
     source: impl Read,
@@ -116,7 +141,7 @@ pub(super) fn read_filter_functions(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Random;
+    use super::super::testing::{Random, Tree};
     use super::*;
 
     fn kallsyms(text: &[u8]) -> Vec<(String, String, u64)> {
@@ -232,5 +257,24 @@ mod tests {
                 .unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_name_is_shared_if_symbols_of_any_kind_and_module_have_it() {
+        let tree = Tree::new().with(
+            "/proc/kallsyms",
+            "ffffffff81000000 T ip_rcv\n\
+             ffffffff81000100 t get_port\n\
+             ffffffff81000200 D table\n\
+             ffffffffc0000000 t get_port\t[ip_set]\n\
+             ffffffffc0000100 t table\t[other]\n\
+             ffffffffc0000200 t alone\t[other]\n",
+        );
+        let mut shared: Vec<_> = shared_names(&tree.root(), ["get_port", "alone", "table", "gone"])
+            .into_iter()
+            .collect();
+        shared.sort_unstable();
+        assert_eq!(shared, ["get_port", "table"]);
+        assert!(shared_names(&Tree::new().root(), ["get_port"]).is_empty());
     }
 }

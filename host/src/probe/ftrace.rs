@@ -4,7 +4,7 @@
 //! libbpf loads one template for each place where a packet can be, with a representative function; the backend then
 //! writes each function's index into the relocated instructions and loads them itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -15,13 +15,19 @@ use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::syscall::{self, TracingProgram};
 use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, objection, skip};
 use crate::event::Tracer;
-use crate::kernel::Candidate;
+use crate::kernel::{self, Candidate};
 
 /// fentry and fexit.
 #[derive(Debug)]
 pub struct Ftrace;
 
 const NAME: &str = "ftrace";
+
+/// What functions that are in no module have as theirs.
+const KERNEL: &str = "vmlinux";
+
+const SHADOWED: &str = "another symbol bears its name, and this kernel (before 6.4) may take that for it; a kprobe backend \
+                        sees it";
 
 /// The constant in the templates that stands for the function's index (`bpf/src/ftrace.bpf.c`).
 const FUNCTION_PLACEHOLDER: i32 = 0x1bad_f00d;
@@ -44,13 +50,15 @@ impl Backend for Ftrace {
         let config = request.config(FunctionSource::Cookie);
         let mut skipped = Vec::new();
         let mut wanted: Vec<(&Candidate, String, Option<u32>)> = Vec::new();
+        let shadowed = shadowed(request);
         let named = request
             .functions
             .iter()
             .zip(0..)
             .map(|(function, index)| (function, Some(index)));
         for (function, index) in named.chain(request.silent.iter().map(|function| (function, None))) {
-            match objection(function) {
+            let is_shadowed = function.module != KERNEL && shadowed.contains(function.name.as_str());
+            match objection(function).or(is_shadowed.then_some(SHADOWED)) {
                 Some(reason) => skipped.push(skip(function, reason)),
                 None => wanted.push((function, program_name(function, index.is_none()), index)),
             }
@@ -71,7 +79,7 @@ impl Backend for Ftrace {
         };
         for (function, program, index) in wanted {
             let module_btf = match function.module.as_str() {
-                "vmlinux" => None,
+                KERNEL => None,
                 module => match modules.get(module) {
                     Some(btf) => Some(btf.as_fd()),
                     None => {
@@ -101,6 +109,17 @@ impl Backend for Ftrace {
     }
 }
 
+/// Names of modules' functions that other symbols have, too, if this kernel would confuse them: it would make a trampoline
+/// for the one and attach it to the other.
+fn shadowed<'a>(request: &Request<'a>) -> HashSet<&'a str> {
+    if !kernel::trampolines_go_by_name(request.root) {
+        return HashSet::new();
+    }
+    let all = request.functions.iter().chain(request.silent);
+    let of_modules = all.filter(|function| function.module != KERNEL);
+    kernel::shared_names(request.root, of_modules.map(|function| function.name.as_str()))
+}
+
 fn describe(error: &io::Error, function: &Candidate) -> String {
     match error.raw_os_error() {
         // ENOTSUPP, which has no name in user space (include/linux/errno.h).
@@ -125,7 +144,7 @@ fn templates(
     let mut representatives: Vec<(String, Vec<&str>)> = Vec::new();
     for (function, program, _) in wanted {
         // libbpf looks the target up by name in vmlinux's BTF.
-        if function.module != "vmlinux" || function.arguments > 6 {
+        if function.module != KERNEL || function.arguments > 6 {
             continue;
         }
         match representatives.iter_mut().find(|(name, _)| name == program) {
