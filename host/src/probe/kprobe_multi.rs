@@ -96,13 +96,6 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
     };
     let programs =
         Programs::load(object, config, request, &selected).map_err(|error| unsupported(backend, needs, error))?;
-    if second_link && kernel::detaching_returns_crashes(request.root) {
-        return Err(ProbeError::Unsupported {
-            backend,
-            reason: "returns need Linux 6.5 (or 6.4.5, or 6.1.40): an older one may crash when they are detached"
-                .to_owned(),
-        });
-    }
 
     let mut linker = Linker {
         backend,
@@ -122,6 +115,13 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
     let links = std::mem::take(&mut linker.links);
     if attached == 0 {
         return Err(nothing_attached(backend, request, &linker.skipped));
+    }
+    if second_link && kernel::detaching_returns_crashes(request.root) {
+        return Err(ProbeError::Unsupported {
+            backend,
+            reason: "returns need Linux 6.5 (or 6.4.5, or 6.1.40): an older one may crash when they are detached"
+                .to_owned(),
+        });
     }
     if second_link {
         linker.link(programs.program(RETURN_PROGRAM)?, &entered, MultiKind::Return)?;
