@@ -93,8 +93,9 @@ fn a_replay_that_waits_for_more_is_ended_by_the_first_signal_with_all_that_there
     let mut stdin = child.stdin.take().unwrap();
     let out = collected(child.stdout.take().unwrap());
     stdin.write_all(&bytes[..ends[4] as usize]).unwrap();
-    // It listens for signals before it writes anything.
-    wait_until("an event", || out.lock().unwrap().len() > 10_000);
+    // What it has read is written before it waits for more.
+    let lines = || out.lock().unwrap().iter().filter(|byte| **byte == b'\n').count();
+    wait_until("all events", || lines() as u64 > expected.0);
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(sent.unwrap().success());
     wait_until("its end", || child.try_wait().unwrap().is_some());

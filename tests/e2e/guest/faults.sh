@@ -16,7 +16,7 @@ round() {
 	end_ipft "$1"
 }
 
-for number in 1 2 3 4 5 6 7 8; do
+for number in 1 2 3 4 5 6; do
 	round "$number-bytes" --record-bytes 64 --pcapng "$number.pcapng"
 	round "$number-extension" -e "$WORK/taken.o"
 done

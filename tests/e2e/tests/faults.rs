@@ -11,7 +11,7 @@ use xtask::workspace;
 const FREES: &str = "^(kfree_skb|__kfree_skb|consume_skb|kfree_skbmem|ip_output|ip_rcv|icmp_rcv)$";
 
 /// How many traces of each kind there are in the script.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 6;
 
 /// An extension: with one, the programs call a function.
 const TAKEN: &str = "
