@@ -180,7 +180,7 @@ fn the_first_packets_are_delivered_whole_in_a_flood_of_others() {
 #[test]
 fn what_lies_behind_an_unfinished_record_is_waited_for_at_the_end_but_not_for_ever() {
     let duration = Duration::from_millis(1);
-    for (looks, expected) in [(Some(50), vec![7]), (None, vec![])] {
+    for (looks, expected) in [(Some(3), vec![7]), (None, vec![])] {
         let source = Stuck {
             behind: event(7),
             looks,
