@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::cli::{Drawing, Output, OutputFile, RecordFile};
 use crate::kernel::{self, Root};
-use crate::plugin::{Place, Stream, Target};
+use crate::plugin::{self, Stream, Target};
 use crate::plugins::Plugins;
 use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, Pcapng, Record, Ring, Sink, Sinks};
 
@@ -70,17 +70,12 @@ pub fn written(drawing: &Drawing) -> Vec<(&'static str, PathBuf)> {
 
 /// One would replace what the other has written.
 fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
-    let mut taken: Vec<(Place, &str)> = Vec::new();
-    for (option, path) in written(drawing) {
-        // Two terminals, pipes or devices may well be the same. What cannot be written is told when it is opened.
-        let other_than_a_file = fs::metadata(&path).is_ok_and(|known| !known.is_file());
-        let Some(place) = Place::of(&path).ok().filter(|_| !other_than_a_file) else {
-            continue;
-        };
-        if let Some((_, other)) = taken.iter().find(|(other, _)| *other == place) {
-            bail!("{other} and {option} would both write to {}", path.display());
-        }
-        taken.push((place, option));
+    let written = written(drawing);
+    // Two terminals, pipes or devices may well be the same.
+    let is_file = |path: &PathBuf| fs::metadata(path).map_or(true, |known| known.is_file());
+    let files = written.iter().filter(|(_, path)| is_file(path));
+    if let Some(((other, _), (option, path))) = plugin::shared(files.map(|file| (file, file.1.as_path()))) {
+        bail!("{other} and {option} would both write to {}", path.display());
     }
     Ok(())
 }

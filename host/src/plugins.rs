@@ -13,7 +13,7 @@ use crate::extension::Extension;
 use crate::extension::decode::Decode;
 use crate::extension::wasm::WasmDecoder;
 use crate::kernel::Root;
-use crate::plugin::{Description, Folders, Grants, OptionValues, Place, Stream, Target, inspect};
+use crate::plugin::{self, Description, Folders, Grants, OptionValues, Stream, Target, inspect};
 use crate::sink::native::{self, Library};
 use crate::sink::wasm::{Cache, Component, Engine, Level};
 use crate::sink::{Destination, Log, PluginSink, Sinks, Usage};
@@ -271,16 +271,10 @@ fn names(files: &[PluginFile]) -> Vec<String> {
 
 /// One would replace what the other has drawn.
 fn refuse_shared_files(files: &[PluginFile], names: &[String]) -> anyhow::Result<()> {
-    let mut taken: Vec<(Place, &str)> = Vec::new();
-    for (file, name) in files.iter().zip(names) {
-        // A file that cannot be made is told when it is to be made.
-        let Some(Ok(place)) = file.grants.out.as_deref().map(Place::of) else {
-            continue;
-        };
-        if let Some((_, other)) = taken.iter().find(|(other, _)| *other == place) {
-            bail!("the plugins {other} and {name} would write to the same file");
-        }
-        taken.push((place, name));
+    let files = files.iter().zip(names);
+    let outs = files.filter_map(|(file, name)| Some((name, file.grants.out.as_deref()?)));
+    if let Some((other, name)) = plugin::shared(outs) {
+        bail!("the plugins {other} and {name} would write to the same file");
     }
     Ok(())
 }

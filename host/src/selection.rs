@@ -1,15 +1,15 @@
 //! Which events of a recording are drawn.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod held;
+
+use std::collections::HashSet;
 
 use rustc_hash::FxBuildHasher;
 
 use crate::cli;
 use crate::event::{Batch, Capture, Event, Trace};
 use crate::recording::layout::BlockHeader;
-
-/// Bytes of captures that are held back at most: those of packets whose events come so much later are forgotten.
-const HELD: usize = 64 << 20;
+use held::Held;
 
 /// A selection, ready for the events of one trace.
 #[derive(Debug)]
@@ -26,46 +26,6 @@ pub struct Selection {
     /// The packets that were selected, if they have to be known or counted.
     seen: Option<HashSet<u64, FxBuildHasher>>,
     held: Held,
-}
-
-/// Captures of packets of which no event was selected yet. A capture stands near the first event of its packet, which
-/// need not be one that is wanted, and whoever cuts out a part of a recording wants no other packets' bytes in it.
-#[derive(Debug, Default)]
-struct Held {
-    captures: HashMap<u64, (Capture, Box<[u8]>), FxBuildHasher>,
-    /// The packets in the order in which they came; some are gone.
-    order: VecDeque<u64>,
-    bytes: usize,
-}
-
-impl Held {
-    /// Keeps the first capture of a packet.
-    fn put(&mut self, capture: Capture, bytes: &[u8]) {
-        if self.captures.contains_key(&capture.packet) {
-            return;
-        }
-        self.bytes += size_of::<Capture>() + bytes.len();
-        self.captures.insert(capture.packet, (capture, bytes.into()));
-        self.order.push_back(capture.packet);
-        if self.order.len() > 2 * self.captures.len() + 64 {
-            self.order.retain(|packet| self.captures.contains_key(packet));
-        }
-        while self.bytes > HELD {
-            match self.order.pop_front() {
-                Some(oldest) => drop(self.take(oldest)),
-                None => break,
-            }
-        }
-    }
-
-    fn take(&mut self, packet: u64) -> Option<(Capture, Box<[u8]>)> {
-        let (capture, bytes) = self.captures.remove(&packet)?;
-        self.bytes -= size_of::<Capture>() + bytes.len();
-        if self.captures.is_empty() {
-            self.order.clear();
-        }
-        Some((capture, bytes))
-    }
 }
 
 /// A moment in the trace's time, as far as it is known.

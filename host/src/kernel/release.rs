@@ -69,13 +69,14 @@ mod tests {
     use super::*;
     use crate::kernel::testing::Tree;
 
+    fn linux(release: &str) -> Tree {
+        Tree::new().with("/proc/sys/kernel/osrelease", release)
+    }
+
     #[test]
     fn a_kernel_is_trusted_with_faults_only_from_the_version_that_handles_them() {
         assert!(faults_crash(&Tree::new().root()));
-        let crashes = |release: &str| {
-            let tree = Tree::new().with("/proc/sys/kernel/osrelease", release);
-            faults_crash(&tree.root())
-        };
+        let crashes = |release: &str| faults_crash(&linux(release).root());
         for release in [
             "5.10.0-32-cloud-amd64\n",
             "6.1.0-18-amd64",
@@ -93,10 +94,7 @@ mod tests {
 
     #[test]
     fn returns_are_detached_where_the_kernel_survives_that() {
-        let crashes = |release: &str| {
-            let tree = Tree::new().with("/proc/sys/kernel/osrelease", release);
-            detaching_returns_crashes(&tree.root())
-        };
+        let crashes = |release: &str| detaching_returns_crashes(&linux(release).root());
         for release in [
             "5.19.0-46-generic",
             "6.1.0-18-amd64",
@@ -123,10 +121,9 @@ mod tests {
     #[test]
     fn the_ring_buffer_is_avoided_on_old_realtime_kernels_only() {
         let sleeps = |release: &str, realtime: Option<&str>| {
-            let tree = Tree::new().with("/proc/sys/kernel/osrelease", release);
             let tree = match realtime {
-                Some(text) => tree.with("/sys/kernel/realtime", text),
-                None => tree,
+                Some(text) => linux(release).with("/sys/kernel/realtime", text),
+                None => linux(release),
             };
             ring_buffer_sleeps(&tree.root())
         };

@@ -20,5 +20,5 @@ pub use description::{
 pub use grants::{DirGrant, Grants, Limits};
 pub use language::Language;
 pub use lookup::{Folders, Installed, NotFound};
-pub use place::Place;
+pub use place::{Place, shared};
 pub use stream::{Stream, Target};

@@ -43,6 +43,20 @@ impl Place {
     }
 }
 
+/// The first two of these files that are one, by what they are for. Where a path leads nowhere is told when the file is
+/// to be made.
+pub fn shared<'a, T: Copy>(files: impl IntoIterator<Item = (T, &'a Path)>) -> Option<(T, T)> {
+    let mut taken: Vec<(Place, T)> = Vec::new();
+    for (what, path) in files {
+        let Ok(place) = Place::of(path) else { continue };
+        if let Some((_, other)) = taken.iter().find(|(other, _)| *other == place) {
+            return Some((*other, what));
+        }
+        taken.push((place, what));
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

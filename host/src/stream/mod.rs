@@ -8,6 +8,7 @@ mod decode;
 mod perf;
 pub(crate) mod recorded;
 mod ring;
+mod stdin;
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;

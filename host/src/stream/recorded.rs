@@ -1,14 +1,14 @@
 //! Recordings as a stream: the files of one trace, one after the other, in batches as a live trace has them.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ipft_plugin::text::visible;
-use rustix::event::{PollFd, PollFlags, poll};
 
 use super::BATCH;
+use super::stdin::StoppableStdin;
 use crate::event::{Batch, Loss, Summary, Trace};
 use crate::recording::layout::BlockHeader;
 use crate::recording::{Content, End, Input, Reader, RecordingError};
@@ -340,10 +340,9 @@ fn open_input(path: &Path, stop: Option<OwnedFd>) -> Result<Reader, RecordedErro
 
 fn input(path: &Path, stop: Option<OwnedFd>) -> io::Result<Input> {
     if path == Path::new("-") {
-        let stdin = io::stdin();
         return Ok(Input::Stream(match stop {
-            Some(stop) => Box::new(BufReader::new(Stoppable { stdin, stop })),
-            None => Box::new(stdin.lock()),
+            Some(stop) => Box::new(BufReader::new(StoppableStdin::new(stop))),
+            None => Box::new(io::stdin().lock()),
         }));
     }
     let file = File::open(path)?;
@@ -351,27 +350,6 @@ fn input(path: &Path, stop: Option<OwnedFd>) -> io::Result<Input> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     Input::file(file)
-}
-
-/// Standard input until somebody wants to stop: it may be a trace in which nothing happens.
-struct Stoppable {
-    stdin: io::Stdin,
-    stop: OwnedFd,
-}
-
-impl Read for Stoppable {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut polled = [
-            PollFd::new(&self.stop, PollFlags::IN),
-            PollFd::new(&self.stdin, PollFlags::IN),
-        ];
-        poll(&mut polled, None)?;
-        if !polled[0].revents().is_empty() {
-            return Err(io::Error::other("it was stopped"));
-        }
-        // Not through the library's own buffer, whose content no poll tells of.
-        Ok(rustix::io::read(&self.stdin, buffer)?)
-    }
 }
 
 impl std::fmt::Debug for Recorded {

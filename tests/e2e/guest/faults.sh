@@ -3,6 +3,7 @@
 # the program, so there are several traces of each kind.
 #
 #   $WORK/taken.o   an extension
+#   ROUNDS          how many traces of each kind
 #   FREES           a regular expression for functions that take NULL, and some that packets pass
 #
 # Leaves ROUND-bytes and ROUND-extension, each .out (JSON lines), .err and .exit, and `said`, what the kernel said of faults.
@@ -16,7 +17,7 @@ round() {
 	end_ipft "$1"
 }
 
-for number in 1 2 3 4 5 6; do
+for number in $(seq "$ROUNDS"); do
 	round "$number-bytes" --record-bytes 64 --pcapng "$number.pcapng"
 	round "$number-extension" -e "$WORK/taken.o"
 done

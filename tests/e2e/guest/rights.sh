@@ -5,28 +5,24 @@
 
 whole_network_nat
 
-# trace NAME COMMAND: as start_ipft and end_ipft do.
 trace() {
-	local name=$1 code=0
-	: >"$name.err"
-	"$2" -m "$MARK" -v -o jsonl >"$name.out" 2>"$name.err" &
-	IPFT_PID=$!
-	wait_until 180 grep -q 'Trace ready!' "$name.err"
+	start_ipft "$1" -m "$MARK" -v -o jsonl
 	ip netns exec client ping -n -q -c 1 -W 10 10.1.0.2 >/dev/null
 	settle
-	end_ipft "$name"
+	end_ipft "$1"
 }
 
 # Everything that is loaded on demand is, and every table that fills itself has, before the first trace.
 ip netns exec client ping -n -q -c 1 -W 10 10.1.0.2 >/dev/null
 settle
-undisturbed root trace root ipft
-# setpriv becomes what it runs, so that the signal reaches ipft; bash does not become its function.
-cat >/tmp/few <<-'END'
+undisturbed root trace root
+mkdir /tmp/few
+cat >/tmp/few/ipft <<-END
 	#!/bin/sh
-	exec setpriv --bounding-set -all,+bpf,+perfmon,+syslog,+dac_override,+dac_read_search --inh-caps -all ipft "$@"
+	exec setpriv --bounding-set -all,+bpf,+perfmon,+syslog,+dac_override,+dac_read_search --inh-caps -all \
+		"$(command -v ipft)" "\$@"
 END
-chmod +x /tmp/few
-undisturbed few trace few /tmp/few
+chmod +x /tmp/few/ipft
+PATH=/tmp/few:$PATH undisturbed few trace few
 sysctl -qw kernel.kptr_restrict=2
-undisturbed hidden trace hidden ipft
+undisturbed hidden trace hidden

@@ -10,7 +10,7 @@ use xtask::workspace;
 /// `kfree_skb` is called with NULL; the others see that packets are traced.
 const FREES: &str = "^(kfree_skb|__kfree_skb|consume_skb|kfree_skbmem|ip_output|ip_rcv|icmp_rcv)$";
 
-/// How many traces of each kind there are in the script.
+/// How many traces of each kind there are.
 const ROUNDS: usize = 6;
 
 /// An extension: with one, the programs call a function.
@@ -24,7 +24,10 @@ int module(void *ctx, void *skb, struct event *data) { data->taken = 1; return 0
 fn freeing_null_crashes_no_kernel() {
     let flags = ["-target", "bpf", "-O2", "-g"];
     let object = compiler::compile(&workspace::target().join("e2e/faults"), "taken.o", TAKEN, &flags).unwrap();
-    let script = format!("FREES='{FREES}'\n{}", include_str!("../guest/faults.sh"));
+    let script = format!(
+        "FREES='{FREES}'\nROUNDS={ROUNDS}\n{}",
+        include_str!("../guest/faults.sh")
+    );
     let left = guest::run("faults-5.10", Kernel::V5_10, &[&object], &script).unwrap();
     assert_eq!(left.text("said"), "");
     for round in 1..=ROUNDS {

@@ -1,0 +1,51 @@
+//! The first bytes of packets that may still be selected.
+
+use std::collections::{HashMap, VecDeque};
+
+use rustc_hash::FxBuildHasher;
+
+use crate::event::Capture;
+
+/// Bytes of captures that are held back at most: those of packets whose events come so much later are forgotten.
+const HELD: usize = 64 << 20;
+
+/// Captures of packets of which no event was selected yet. A capture stands near the first event of its packet, which
+/// need not be one that is wanted, and whoever cuts out a part of a recording wants no other packets' bytes in it.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    captures: HashMap<u64, (Capture, Box<[u8]>), FxBuildHasher>,
+    /// The packets in the order in which they came; some are gone.
+    order: VecDeque<u64>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Keeps the first capture of a packet.
+    pub(super) fn put(&mut self, capture: Capture, bytes: &[u8]) {
+        if self.captures.contains_key(&capture.packet) {
+            return;
+        }
+        self.bytes += size_of::<Capture>() + bytes.len();
+        self.captures.insert(capture.packet, (capture, bytes.into()));
+        self.order.push_back(capture.packet);
+        if self.order.len() > 2 * self.captures.len() + 64 {
+            self.order.retain(|packet| self.captures.contains_key(packet));
+        }
+        while self.bytes > HELD {
+            match self.order.pop_front() {
+                Some(oldest) => drop(self.take(oldest)),
+                None => break,
+            }
+        }
+    }
+
+    /// What is held of a packet, which is selected now.
+    pub(super) fn take(&mut self, packet: u64) -> Option<(Capture, Box<[u8]>)> {
+        let (capture, bytes) = self.captures.remove(&packet)?;
+        self.bytes -= size_of::<Capture>() + bytes.len();
+        if self.captures.is_empty() {
+            self.order.clear();
+        }
+        Some((capture, bytes))
+    }
+}
