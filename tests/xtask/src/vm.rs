@@ -23,12 +23,6 @@ use crate::{build, cpio, packages, plugins, root, tools};
 /// How often the guest's output is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
-/// How often a guest is booted at most.
-const BOOTS: u32 = 4;
-
-/// What init writes to the console before it runs the command (`guest/init.c`).
-const COMMAND_STARTS: &str = "guest init: runs the command";
-
 /// A guest that is going to run one command.
 #[derive(Clone, Debug)]
 pub struct Guest {
@@ -69,13 +63,6 @@ pub struct Unfinished {
     pub console: String,
     /// What the emulator said.
     pub log: String,
-}
-
-impl Unfinished {
-    /// Whether the kernel crashed before it ran anything of ours.
-    fn crashed_at_boot(&self) -> bool {
-        self.console.contains("Oops") && !self.console.contains(COMMAND_STARTS)
-    }
 }
 
 impl fmt::Display for Unfinished {
@@ -201,28 +188,13 @@ impl Guest {
         Ok(status)
     }
 
-    /// Boots, and waits for the command's end. A kernel that crashes while it boots is booted again: the emulator, when
-    /// this machine is busy, now and then runs a breakpoint that the kernel has long removed from its code.
+    /// Boots, and waits for the command's end.
     fn complete<A: AsRef<str>>(
         &self,
         argv: impl IntoIterator<Item = A>,
         streams: impl Fn(&Run) -> Vec<(Follower, Box<dyn Write>)>,
     ) -> Result<(Run, i32)> {
-        let argv: Vec<A> = argv.into_iter().collect();
-        for _ in 1..BOOTS {
-            let mut run = self.boot(&argv)?;
-            let streams = &mut streams(&run);
-            match self.wait(&mut run, streams) {
-                Ok(status) => return Ok((run, status)),
-                Err(error) => match error.downcast_ref::<Unfinished>() {
-                    Some(unfinished) if unfinished.crashed_at_boot() => {
-                        eprintln!("xtask: the guest's kernel crashed while it booted; it is booted again");
-                    }
-                    _ => return Err(error),
-                },
-            }
-        }
-        let mut run = self.boot(&argv)?;
+        let mut run = self.boot(argv)?;
         let streams = &mut streams(&run);
         let status = self.wait(&mut run, streams)?;
         Ok((run, status))
@@ -377,24 +349,4 @@ fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     step("unpack /out")
         .run(tar)
         .with_context(|| format!("unpack the guest's /out into {}", folder.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn unfinished(console: &str) -> Unfinished {
-        Unfinished {
-            reason: "it ended on its own".into(),
-            console: console.into(),
-            log: String::new(),
-        }
-    }
-
-    #[test]
-    fn only_a_crash_before_the_command_is_the_boots_own() {
-        assert!(unfinished("Oops: int3: 0000 [#1]").crashed_at_boot());
-        assert!(!unfinished("guest init: runs the command\nOops: int3: 0000 [#1]").crashed_at_boot());
-        assert!(!unfinished("guest init: cannot mount the root").crashed_at_boot());
-    }
 }
