@@ -375,6 +375,7 @@ pub fn list(options: &cli::ListOptions, out: &mut impl Write) -> anyhow::Result<
     out.flush()?;
     if options.verbose {
         let mut stderr = io::stderr().lock();
+        writeln!(stderr, "Functions found in: {}", functions.source)?;
         for skipped in &functions.skipped {
             writeln!(
                 stderr,

@@ -8,6 +8,7 @@ use super::blacklist::Blacklist;
 use super::btf::Btf;
 use super::error::KernelError;
 use super::function::{Candidate, SkipReason, Skipped};
+use super::kcore::ModuleLayout;
 use super::prototype::PacketTypes;
 use super::release::release;
 use super::wanted::{Wanted, WantedFunction};
@@ -44,13 +45,13 @@ const VMLINUX: &str = "vmlinux";
 /// Finds the functions that take a packet in the kernel and the modules that are loaded.
 pub fn find_functions(root: &Root) -> Result<Found, KernelError> {
     let mut found = Found::default();
-    let (modules, wanted) = read_types(root, &mut found.missing)?;
+    let (modules, wanted, layout) = read_types(root, &mut found.missing)?;
     let numbers: HashMap<&[u8], u32> = modules
         .iter()
         .enumerate()
         .map(|(number, module)| (if module == VMLINUX { b"" } else { module.as_bytes() }, number as u32))
         .collect();
-    let (hits, source) = find_attachable(root, &wanted, numbers)?;
+    let (hits, source) = find_attachable(root, &wanted, numbers, layout)?;
     found.source = source;
     let blacklist = Blacklist::read(root);
     for hit in hits {
@@ -108,8 +109,12 @@ fn judge(hit: &Hit, function: &WantedFunction, blacklist: &Blacklist) -> Result<
     Ok(position)
 }
 
-/// Reads the BTF of the kernel and its modules: the modules' names, and the functions that take a packet.
-fn read_types(root: &Root, missing: &mut Vec<MissingModule>) -> Result<(Vec<String>, Wanted), KernelError> {
+/// Reads the BTF of the kernel and its modules: the modules' names, the functions that take a packet, and how the kernel
+/// keeps modules.
+fn read_types(
+    root: &Root,
+    missing: &mut Vec<MissingModule>,
+) -> Result<(Vec<String>, Wanted, Option<ModuleLayout>), KernelError> {
     let folder = root.path("/sys/kernel/btf");
     let path = folder.join(VMLINUX);
     let data = std::fs::read(&path).map_err(|source| match source.kind() {
@@ -148,7 +153,7 @@ fn read_types(root: &Root, missing: &mut Vec<MissingModule>) -> Result<(Vec<Stri
         }
     }
     add_untyped(root, &typed, &mut modules, &mut wanted, missing);
-    Ok((modules, wanted))
+    Ok((modules, wanted, ModuleLayout::find(&vmlinux)))
 }
 
 /// Adds the functions of loaded modules that have no BTF, as far as they are known otherwise.

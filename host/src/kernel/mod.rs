@@ -10,6 +10,7 @@ pub mod checks;
 mod error;
 mod find;
 mod function;
+mod kcore;
 mod known;
 mod lines;
 mod list;
@@ -21,7 +22,6 @@ mod symbols;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod text;
 mod tracefs;
 mod wanted;
 

@@ -16,14 +16,31 @@ pub(super) struct Symbol<'a> {
     pub(super) name: &'a [u8],
     /// Empty for the kernel itself.
     pub(super) module: &'a [u8],
-    /// The address as the file writes it, empty if it does not.
-    digits: &'a [u8],
+    address: Address<'a>,
 }
 
-impl Symbol<'_> {
-    /// 0 if the file does not say. Few symbols are ever asked, so it is read only then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Address<'a> {
+    Known(u64),
+    /// As the file writes it, empty if it does not.
+    Digits(&'a [u8]),
+}
+
+impl<'a> Symbol<'a> {
+    pub(super) fn new(name: &'a [u8], module: &'a [u8], address: u64) -> Self {
+        Symbol {
+            name,
+            module,
+            address: Address::Known(address),
+        }
+    }
+
+    /// 0 if the file does not say. Few symbols are ever asked, so digits are read only then.
     pub(super) fn address(&self) -> u64 {
-        hexadecimal(self.digits).map_or(0, |(address, _)| address)
+        match self.address {
+            Address::Known(address) => address,
+            Address::Digits(digits) => hexadecimal(digits).map_or(0, |(address, _)| address),
+        }
     }
 }
 
@@ -49,7 +66,11 @@ fn kallsyms_line(line: &[u8]) -> Option<Symbol<'_>> {
         return None;
     };
     let (name, module) = name_and_module(text);
-    Some(Symbol { name, module, digits })
+    Some(Symbol {
+        name,
+        module,
+        address: Address::Digits(digits),
+    })
 }
 
 /// A line of `available_filter_functions`: `ip_rcv`, with ` [MODULE]` behind it. Its sister
@@ -63,7 +84,11 @@ fn filter_line(line: &[u8], with_address: bool) -> Option<Symbol<'_>> {
         (&line[..0], line)
     };
     let (name, module) = name_and_module(text);
-    Some(Symbol { name, module, digits })
+    Some(Symbol {
+        name,
+        module,
+        address: Address::Digits(digits),
+    })
 }
 
 /// Reads the functions in `/proc/kallsyms`.

@@ -1,7 +1,7 @@
 //! The functions of a small kernel, made by hand, through each source that tells what can be traced.
 
 use super::btf::Kind;
-use super::testing::{BtfBuilder, Tree};
+use super::testing::{BtfBuilder, CoreBuilder, Printed, Relative, Tree};
 use super::*;
 
 /// Where the small kernel's code is.
@@ -29,6 +29,7 @@ const SYMBOLS: [(&str, &str, u64, bool); 15] = [
 fn types() -> (Vec<u8>, Vec<u8>) {
     let mut b = BtfBuilder::new();
     let int = b.int("int", 4);
+    b.module_types(int);
     let packet = b.composite(Kind::Struct, "sk_buff", 8, &[("len", int, 0)]);
     let pointer = b.pointer(packet);
     let constant = b.refer(Kind::Const, "", packet);
@@ -59,8 +60,8 @@ fn address(place: u64) -> u64 {
     TEXT + place * 16
 }
 
-/// The code of the small kernel, as `/proc/kcore` shows it. Every second function begins with `endbr64`.
-fn kcore() -> Vec<u8> {
+/// The code of the small kernel. Every second function begins with `endbr64`.
+fn code() -> Vec<u8> {
     let mut code = vec![0x90; SYMBOLS.len() * 16];
     for (_, _, place, patchable) in SYMBOLS {
         let mut at = place as usize * 16;
@@ -77,20 +78,36 @@ fn kcore() -> Vec<u8> {
         };
         code[at..at + 5].copy_from_slice(&entry);
     }
-    let mut file = vec![0; 64 + 2 * 56];
-    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    file[32..40].copy_from_slice(&64u64.to_le_bytes());
-    file[54..56].copy_from_slice(&56u16.to_le_bytes());
-    file[56..58].copy_from_slice(&2u16.to_le_bytes());
-    // The first program header is a note, and stays zero but for its type.
-    file[64] = 4;
-    let load = 64 + 56;
-    file[load] = 1;
-    file[load + 8..load + 16].copy_from_slice(&(64 + 2 * 56u64).to_le_bytes());
-    file[load + 16..load + 24].copy_from_slice(&TEXT.to_le_bytes());
-    file[load + 40..load + 48].copy_from_slice(&(code.len() as u64).to_le_bytes());
-    file.extend(code);
-    file
+    code
+}
+
+/// The same as `/proc/kcore`, which does not say where symbols are.
+fn kcore() -> Vec<u8> {
+    CoreBuilder::new().segment(TEXT, code()).build()
+}
+
+/// And one that does. Its list of modules is among its symbols.
+fn kcore_with_symbols() -> Vec<u8> {
+    let printed = |of: &str| -> Vec<Printed> {
+        let own = SYMBOLS.iter().filter(|symbol| symbol.1 == of);
+        own.map(|(name, _, place, _)| (b't', *name, address(*place))).collect()
+    };
+    let (first, last) = (address(0), address(15));
+    let more = [
+        (b'T', "deep", first),
+        (b'd', "takes_none", first),
+        (b'D', "modules", last),
+    ];
+    let symbols: Vec<Printed> = [(b'A', "fixed_percpu_data", 0)]
+        .into_iter()
+        .chain(printed(""))
+        .chain(more)
+        .collect();
+    CoreBuilder::new()
+        .segment(TEXT, code())
+        .symbols(Relative::PerCpu, &symbols)
+        .modules(last, &[("nat", &printed("nat")), ("other", &printed("other"))])
+        .build()
 }
 
 fn module_mark(module: &str, space: char) -> String {
@@ -165,6 +182,9 @@ const EXPECTED: [&str; 9] = [
 
 #[test]
 fn all_sources_with_addresses_give_the_same_functions() {
+    let by_memory = kernel()
+        .with("/proc/kallsyms", kallsyms(false))
+        .with("/proc/kcore", kcore_with_symbols());
     let by_code = kernel()
         .with("/proc/kallsyms", kallsyms(false))
         .with("/proc/kcore", kcore());
@@ -172,7 +192,13 @@ fn all_sources_with_addresses_give_the_same_functions() {
     let by_name = kernel()
         .with("/proc/kallsyms", kallsyms(false))
         .with("/sys/kernel/debug/tracing/available_filter_functions", listed(false));
-    for (tree, source) in [(by_code, "kcore"), (by_address, "_addrs"), (by_name, "kallsyms")] {
+    let all = [
+        (by_memory, "symbol tables"),
+        (by_code, "kallsyms and the kernel's code"),
+        (by_address, "_addrs"),
+        (by_name, "kallsyms"),
+    ];
+    for (tree, source) in all {
         let found = find_functions(&tree.root()).unwrap();
         assert!(found.source.contains(source), "{}", found.source);
         assert_eq!(names(&found), EXPECTED, "{source}");
@@ -227,7 +253,7 @@ fn without_addresses_a_name_that_occurs_twice_is_skipped_with_its_reason() {
     let tree = kernel()
         .with("/proc/kallsyms", kallsyms(true))
         .with("/sys/kernel/tracing/available_filter_functions", listed(false))
-        .with("/proc/kcore", kcore());
+        .with("/proc/kcore", kcore_with_symbols());
     let found = find_functions(&tree.root()).unwrap();
     let expected: Vec<&str> = EXPECTED.into_iter().filter(|name| *name != "twin").collect();
     // The blacklist has addresses, which help nobody here.
@@ -264,13 +290,12 @@ fn of_two_functions_of_one_name_of_which_one_is_listed_neither_is_guessed() {
 
 #[test]
 fn code_that_nobody_understands_is_not_believed() {
-    let mut code = kcore();
-    let start = 64 + 2 * 56;
+    let mut code = code();
     // But for the first function, which looks familiar by chance.
-    code[start + 16..].fill(0xcc);
+    code[16..].fill(0xcc);
     let tree = kernel()
         .with("/proc/kallsyms", kallsyms(false))
-        .with("/proc/kcore", code)
+        .with("/proc/kcore", CoreBuilder::new().segment(TEXT, code).build())
         .with("/sys/kernel/tracing/available_filter_functions", listed(false));
     let found = find_functions(&tree.root()).unwrap();
     assert_eq!(found.source, "available_filter_functions and /proc/kallsyms");
@@ -279,10 +304,12 @@ fn code_that_nobody_understands_is_not_believed() {
 
 #[test]
 fn a_truncated_core_file_falls_back_to_the_list() {
-    for len in [0, 5, 64, 100, 64 + 2 * 56, 64 + 2 * 56 + 40] {
+    let core = kcore_with_symbols();
+    // Headers, the note behind them, and the code behind that.
+    for len in (0..64 + 5 * 56 + 500).step_by(20) {
         let tree = kernel()
             .with("/proc/kallsyms", kallsyms(false))
-            .with("/proc/kcore", &kcore()[..len])
+            .with("/proc/kcore", &core[..len])
             .with("/sys/kernel/tracing/available_filter_functions", listed(false));
         let found = find_functions(&tree.root()).unwrap();
         assert_eq!(names(&found), EXPECTED, "{len}");
@@ -363,4 +390,25 @@ fn types_of_one_module_are_not_mistaken_for_those_of_the_next() {
             "takes_packet [first]\ntakes_number [second]\n",
         );
     assert_eq!(names(&find_functions(&tree.root()).unwrap()), ["takes_packet"]);
+}
+
+/// `tests/fuzz/fuzz_targets/kernel.rs` begins with this kernel, and cuts it into files at the lines `==`.
+/// `UPDATE_GOLDEN=1` writes it.
+#[test]
+fn the_fuzzers_seed_is_the_small_kernel() {
+    let (vmlinux, nat) = types();
+    let files = [
+        vmlinux,
+        nat,
+        kallsyms(false).into_bytes(),
+        kcore_with_symbols(),
+        b"nat 4096 0 - Live 0x0\nother 4096 0 - Live 0x0\n".into(),
+        b"6.12.1\n".into(),
+    ];
+    let seed = files.join(&b"\n==\n"[..]);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/seeds/kernel/small");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &seed).unwrap();
+    }
+    assert!(std::fs::read(path).unwrap() == seed, "{path} is another kernel");
 }

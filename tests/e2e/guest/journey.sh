@@ -5,8 +5,9 @@
 #   SHARED     one for the trace that three tracers make together
 #
 # Leaves, for each NAME-TRACER: .out (JSON lines), of the graph also .pcapng (the packets, with their first bytes), .err, .exit, .during (what was attached while it traced) and .left
-# (what was attached after its end); the same of NAME-killed, which was ended by SIGKILL; and of the three outputs of
-# the same traffic, jsonl, json, aggregate.
+# (what was attached after its end); the same of NAME-killed, which was ended by SIGKILL; of the three outputs of the
+# same traffic, jsonl, json, aggregate; and of the list of functions, list and list-closed, the latter from sources other
+# than the kernel's memory.
 
 traffic() {
 	ip netns exec client ping -n -q -c 1 -W 10 10.1.0.2 >/dev/null
@@ -32,6 +33,13 @@ trace() {
 whole_network_nat
 # Everything that is loaded on demand is, and every table that fills itself has, before the first trace.
 traffic
+
+# The list as ipft makes it, and as it does where the kernel's memory is closed.
+exit_of list ipft -l -v
+touch /tmp/closed
+mount --bind /tmp/closed /proc/kcore
+exit_of list-closed ipft -l -v
+umount /proc/kcore
 
 for backend in "${BACKENDS[@]}"; do
 	name=${backend%%/*} regex=${backend#*/}

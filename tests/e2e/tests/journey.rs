@@ -1,5 +1,6 @@
 //! The known journey of a ping and of a TCP exchange through a NAT router, on every kernel, by every backend.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -105,6 +106,38 @@ fn recordings(kernel: Kernel, faults: &mut Faults) -> Vec<(String, Recording)> {
         faults.check(&run, recording).map(|recording| (run, recording))
     })
     .collect()
+}
+
+fn the_kernels_memory_tells_all_functions_that_the_kernel_lists(kernel: Kernel) {
+    let left = left(kernel);
+    let source = |run: &str| {
+        let said = left.text(&format!("{run}.err"));
+        let line = said.lines().find_map(|line| line.strip_prefix("Functions found in: "));
+        line.unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    let tables = if kernel == Kernel::V5_10 {
+        // It does not tell where its symbols are.
+        "/proc/kallsyms and the kernel's code (/proc/kcore)"
+    } else {
+        "the kernel's symbol tables and code (/proc/kcore)"
+    };
+    assert_eq!(source("list"), tables);
+    assert!(source("list-closed").starts_with("available_filter_functions"));
+    // Without its address: the kernel may tell that of the call behind an endbr64.
+    let functions = |run: &str| -> BTreeSet<(String, String, String)> {
+        let text = left.text(&format!("{run}.out"));
+        let row = |line: &str| {
+            let mut columns = line.split_whitespace().map(str::to_owned);
+            Some((columns.next()?, columns.next()?, columns.nth(1)?))
+        };
+        text.lines().filter_map(row).collect()
+    };
+    let (all, listed) = (functions("list"), functions("list-closed"));
+    assert!(listed.len() > 1000, "{}", listed.len());
+    assert_eq!(listed.difference(&all).collect::<Vec<_>>(), Vec::<&_>::new());
+    // Some functions begin as if they were traced. None of them can be; attaching finds that out.
+    let more: Vec<_> = all.difference(&listed).collect();
+    assert!(more.len() < 20, "{more:?}");
 }
 
 fn a_ping_takes_its_known_path(kernel: Kernel) {
@@ -393,4 +426,5 @@ ipft_e2e::on_every_kernel!(
     nothing_stays_attached,
     packets_carry_their_first_bytes_and_their_journey,
     returns_belong_to_their_entries_and_calls_nest,
+    the_kernels_memory_tells_all_functions_that_the_kernel_lists,
 );

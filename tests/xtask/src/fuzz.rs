@@ -103,7 +103,7 @@ fn build(targets: &[&str]) -> Result<PathBuf> {
 }
 
 /// Makes the seeds: the objects of the tests' extensions, what is in their section `.BTF`, and a plugin, all of the
-/// compilers that there are; and the recordings of the repository.
+/// compilers that there are; and a kernel and recordings of the repository.
 fn seeds() -> Result<PathBuf> {
     let seeds = folder().join("seeds");
     if seeds.is_dir() {
@@ -125,6 +125,8 @@ fn seeds() -> Result<PathBuf> {
     let plugin = plugins::of_tests()?.join("counting.wasm");
     let seed = seeds.join("component").join("counting");
     fs::copy(&plugin, &seed).with_context(|| format!("copy {}", plugin.display()))?;
+    let kernel = workspace::root().join("tests/fuzz/seeds/kernel/small");
+    fs::copy(&kernel, seeds.join("kernel").join("small")).with_context(|| format!("copy {}", kernel.display()))?;
     let recordings = workspace::root().join("tests/fixtures/recording-1.0");
     let list = fs::read_dir(&recordings).with_context(|| format!("read {}", recordings.display()))?;
     for entry in list {
