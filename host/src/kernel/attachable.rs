@@ -13,7 +13,8 @@
 //! 360 million; a listing may take 500 in all.
 
 use super::error::KernelError;
-use super::kcore::{self, Kcore, ModuleLayout, text};
+use super::kcore::text::{self, Text};
+use super::kcore::{self, Kcore, ModuleLayout};
 use super::symbols::{self, Symbol};
 use super::wanted::{Wanted, plain_name};
 use super::{Root, tracefs};
@@ -48,6 +49,7 @@ pub(super) fn find_attachable(
         wanted,
         numbers,
         list: Vec::with_capacity(4096),
+        text: Text::default(),
     };
     let source = hits.find(root, layout.as_ref())?;
     Ok((hits.list, source))
@@ -57,6 +59,7 @@ struct Hits<'a> {
     wanted: &'a Wanted,
     numbers: HashMap<&'a [u8], u32>,
     list: Vec<Hit>,
+    text: Text,
 }
 
 impl Hits<'_> {
@@ -132,13 +135,14 @@ impl Hits<'_> {
         };
         let before = self.list.len();
         let mut failed = false;
-        self.list.retain(|hit| match text::is_patchable(&kcore, hit.address) {
-            Ok(patchable) => patchable,
-            Err(_) => {
-                failed = true;
-                false
-            }
-        });
+        self.list
+            .retain(|hit| match self.text.is_patchable(&kcore, hit.address) {
+                Ok(patchable) => patchable,
+                Err(_) => {
+                    failed = true;
+                    false
+                }
+            });
         // Most functions can be patched. If these cannot, we do not understand this kernel's code.
         if failed || self.list.len() < before.div_ceil(2) {
             self.list.clear();
@@ -164,6 +168,7 @@ impl Hits<'_> {
     /// Notes a symbol, if it is a wanted function; its address, then.
     #[inline]
     fn add(&mut self, symbol: Symbol) -> Option<u64> {
+        self.text.learn(&symbol);
         if !self.wanted.may_contain(symbol.name) {
             return None;
         }

@@ -7,7 +7,7 @@ use super::*;
 /// Where the small kernel's code is.
 const TEXT: u64 = 0xffff_ffff_8100_0000;
 /// Each function's place, in units of 16 bytes behind [`TEXT`], and whether ftrace can patch it.
-const SYMBOLS: [(&str, &str, u64, bool); 15] = [
+const SYMBOLS: [(&str, &str, u64, bool); 17] = [
     ("ip_rcv", "", 0, true),
     ("takes_const", "", 1, true),
     ("takes_double", "", 2, true),
@@ -20,10 +20,24 @@ const SYMBOLS: [(&str, &str, u64, bool); 15] = [
     ("piece.cold", "", 9, true),
     ("twin", "", 10, true),
     ("twin", "", 11, true),
+    // These two begin with a jump and a call of the kernel's, as a traced function does.
+    ("jumps", "", 15, false),
+    ("shared", "", 16, true),
     ("forbidden", "", 12, true),
     ("nat_hook", "nat", 13, true),
     // Another module has a function of the same name, which is not the one that NAT's BTF describes.
     ("nat_hook", "other", 14, true),
+];
+
+/// Behind all functions.
+const END: u64 = TEXT + SYMBOLS.len() as u64 * 16;
+/// What the kernel prints first: a symbol that is no address, and what tells where its code is.
+const BOUNDS: [Printed; 4] = [
+    (b'A', "fixed_percpu_data", 0),
+    (b'T', "_stext", TEXT),
+    (b'T', "_etext", END),
+    // Where the call at the start of `shared` leads, behind its endbr64.
+    (b'T', "ftrace_caller", TEXT + 16 * 16 + 4 + 5),
 ];
 
 fn types() -> (Vec<u8>, Vec<u8>) {
@@ -45,6 +59,8 @@ fn types() -> (Vec<u8>, Vec<u8>) {
     b.function("takes_typedef", int, &[restricted]);
     b.function("takes_none", int, &[int, triple, packet]);
     b.function("notrace", int, &[pointer]);
+    b.function("jumps", int, &[pointer]);
+    b.function("shared", int, &[pointer]);
     b.function("shrunk", int, &[pointer]);
     b.function("moved", int, &[int, pointer]);
     b.function("piece", int, &[pointer]);
@@ -70,6 +86,9 @@ fn code() -> Vec<u8> {
             at += 4;
         }
         let entry: [u8; 5] = match (patchable, place) {
+            (_, 15) => [0xe9, 0, 0, 0, 0],
+            // Of `ftrace_caller`, for several tracers.
+            (_, 16) => [0xe8, 0, 0, 0, 0],
             (false, _) => [0x55, 0x48, 0x89, 0xe5, 0x53],
             // Somebody traces these two.
             (true, 0) => [0xe8, 1, 2, 3, 4],
@@ -92,21 +111,17 @@ fn kcore_with_symbols() -> Vec<u8> {
         let own = SYMBOLS.iter().filter(|symbol| symbol.1 == of);
         own.map(|(name, _, place, _)| (b't', *name, address(*place))).collect()
     };
-    let (first, last) = (address(0), address(15));
+    let first = address(0);
     let more = [
         (b'T', "deep", first),
         (b'd', "takes_none", first),
-        (b'D', "modules", last),
+        (b'D', "modules", END),
     ];
-    let symbols: Vec<Printed> = [(b'A', "fixed_percpu_data", 0)]
-        .into_iter()
-        .chain(printed(""))
-        .chain(more)
-        .collect();
+    let symbols: Vec<Printed> = BOUNDS.into_iter().chain(printed("")).chain(more).collect();
     CoreBuilder::new()
         .segment(TEXT, code())
         .symbols(Relative::PerCpu, &symbols)
-        .modules(last, &[("nat", &printed("nat")), ("other", &printed("other"))])
+        .modules(END, &[("nat", &printed("nat")), ("other", &printed("other"))])
         .build()
 }
 
@@ -136,7 +151,11 @@ fn listed(with_address: bool) -> String {
 }
 
 fn kallsyms(hidden: bool) -> String {
-    let mut text = "0000000000000000 A fixed_percpu_data\n".to_owned();
+    let mut text = String::new();
+    for (kind, name, at) in BOUNDS {
+        let at = if hidden { 0 } else { at };
+        text += &format!("{at:016x} {} {name}\n", char::from(kind));
+    }
     for (name, module, place, _) in SYMBOLS {
         let address = if hidden { 0 } else { address(place) };
         text += &format!("{address:016x} t {name}{}\n", module_mark(module, '\t'));
@@ -168,9 +187,10 @@ fn find<'a>(found: &'a Found, name: &str) -> &'a Candidate {
     found.candidates.iter().find(|each| each.name == name).unwrap()
 }
 
-const EXPECTED: [&str; 9] = [
+const EXPECTED: [&str; 10] = [
     "ip_rcv",
     "moved.constprop.0.isra.0",
+    "shared",
     "shrunk.isra.0",
     "takes_const",
     "takes_double",
