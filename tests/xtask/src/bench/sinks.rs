@@ -168,7 +168,7 @@ const ROWS: &[Row] = &[
         None,
     ),
     row("`ipft -l` on 6.12", Seconds("list"), Some(0.5), None),
-    row("ready, with one function, on 6.12", Seconds("ready"), None, None),
+    row("ready, with one function, on 6.12", Seconds("ready"), Some(0.5), None),
 ];
 
 /// What the command line asks for.
