@@ -67,9 +67,9 @@ pub(super) fn for_each_symbol(
 ) -> io::Result<Vec<Vec<u8>>> {
     let mut modules = Vec::new();
     let mut entry = kcore.long(head)?;
-    while entry != head {
-        if modules.len() == MAX_MODULES {
-            return Err(broken("a list of modules without end"));
+    for _ in 0..MAX_MODULES {
+        if entry == head {
+            return Ok(modules);
         }
         let module = entry.wrapping_sub(layout.list);
         entry = kcore.long(entry)?;
@@ -83,7 +83,7 @@ pub(super) fn for_each_symbol(
         })?;
         modules.push(name.to_vec());
     }
-    Ok(modules)
+    Err(broken("a list of modules without end"))
 }
 
 /// Hands one module's symbols to `each`: kind, name, address.

@@ -155,6 +155,19 @@ fn a_module_that_is_being_freed_is_refused() {
 }
 
 #[test]
+fn modules_that_are_not_complete_are_left_out_and_a_list_without_end_is_refused() {
+    // The first one: a state of `MODULE_STATE_UNFORMED`, and, the second time, itself as the next one.
+    let mut made = core(Relative::PerCpu, &SYMBOLS);
+    let nat = made.windows(5).position(|text| text == b"nat\0\0").unwrap() - 24;
+    made[nat] = 3;
+    let only_veth = tree(&made, &SYMBOLS).with("/proc/modules", "veth 4096 0 - Live 0x0\n");
+    assert_eq!(read(&only_veth).unwrap().len(), 5);
+    let itself = 0xffff_ffff_c100_0008_u64;
+    made[nat + 8..nat + 16].copy_from_slice(&itself.to_le_bytes());
+    assert!(refusal(&tree(&made, &SYMBOLS)).contains("without end"));
+}
+
+#[test]
 fn memory_that_is_cut_or_changed_does_not_make_the_readers_panic() {
     let made = core(Relative::PerCpu, &SYMBOLS);
     for len in (0..1500).step_by(7).chain([made.len() / 2]) {

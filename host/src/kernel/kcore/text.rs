@@ -41,7 +41,8 @@ impl Text {
         Ok(is_nop(field(&code, 0)) || self.is_traced(address, field(&code, 0)) || {
             // Behind the mark of a target of indirect calls.
             let mark = u32::from_le_bytes(field(&code, 0));
-            is_nop(field(&code, 4)) || (ENDBR.contains(&mark) && self.is_traced(address + 4, field(&code, 4)))
+            is_nop(field(&code, 4))
+                || (ENDBR.contains(&mark) && self.is_traced(address.wrapping_add(4), field(&code, 4)))
         })
     }
 
