@@ -4,10 +4,10 @@
 #   FEW        a regular expression for a handful of functions
 #   SHARED     one for the trace that three tracers make together
 #
-# Leaves, for each NAME-TRACER: .out (JSON lines), of the graph also .pcapng (the packets, with their first bytes), .err, .exit, .during (what was attached while it traced) and .left
-# (what was attached after its end); the same of NAME-killed, which was ended by SIGKILL; of the three outputs of the
-# same traffic, jsonl, json, aggregate; and of the list of functions, list and list-closed, the latter from sources other
-# than the kernel's memory.
+# Leaves, for each NAME-TRACER: .out (JSON lines), of the graph also .pcapng (the packets, with their first bytes), .err,
+# .exit, .during (what was attached while it traced) and .left (what was attached after its end); the same of NAME-killed,
+# which was ended by SIGKILL; of the three outputs of the same traffic, jsonl, json, aggregate; and of the list of
+# functions, list and list-closed, the latter from sources other than the kernel's memory.
 
 traffic() {
 	ip netns exec client ping -n -q -c 1 -W 10 10.1.0.2 >/dev/null

@@ -192,7 +192,7 @@ impl Guest {
     fn complete<A: AsRef<str>>(
         &self,
         argv: impl IntoIterator<Item = A>,
-        streams: impl Fn(&Run) -> Vec<(Follower, Box<dyn Write>)>,
+        streams: impl FnOnce(&Run) -> Vec<(Follower, Box<dyn Write>)>,
     ) -> Result<(Run, i32)> {
         let mut run = self.boot(argv)?;
         let streams = &mut streams(&run);

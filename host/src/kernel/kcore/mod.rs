@@ -1,8 +1,9 @@
 //! The kernel's memory, as `/proc/kcore` shows it to root: an ELF core file of a kernel that runs on.
 //!
 //! What stands in it ready to be read, text files of the kernel would make anew at some thousand instructions a line:
-//! [`text`] sees what ftrace can patch, [`tables`] and [`modules`] are the symbols that `/proc/kallsyms` prints. All of
-//! it is a short cut: who cannot open the file, or finds something that is not as expected, reads the lists.
+//! [`text`] sees what ftrace can patch; [`symbols`] brings together, from [`tables`] and [`modules`], what
+//! `/proc/kallsyms` prints. All of it is a short cut: who cannot open the file, or finds something that is not as
+//! expected, reads the lists.
 
 mod modules;
 mod symbols;

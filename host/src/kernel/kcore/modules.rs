@@ -3,7 +3,7 @@
 //! The kernel's structures are found through BTF, as they differ from kernel to kernel. Modules come and go while this
 //! reads; a module's symbol of itself tells whether what was read is whole.
 
-use super::super::btf::{Btf, Kind};
+use super::super::btf::{Btf, Kind, Type};
 use super::{Kcore, broken, field};
 use std::io;
 
@@ -41,19 +41,21 @@ const MAX_STRINGS: usize = 1 << 26;
 impl ModuleLayout {
     /// The layout that a kernel's BTF tells. `None` if the kernel has no modules, or none with symbols.
     pub(in super::super) fn find(btf: &Btf) -> Option<Self> {
-        let offset = |of: &str, member: &str| {
-            let found = btf.find(Kind::Struct, of)?.members().find(|each| each.name == member)?;
+        let module = btf.find(Kind::Struct, "module")?;
+        let kallsyms = btf.find(Kind::Struct, "mod_kallsyms")?;
+        let offset = |of: &Type, member: &str| {
+            let found = of.members().find(|each| each.name == member)?;
             (found.bit_offset % 8 == 0).then_some(u64::from(found.bit_offset / 8))
         };
         Some(ModuleLayout {
-            state: offset("module", "state")?,
-            list: offset("module", "list")?,
-            name: offset("module", "name")?,
-            kallsyms: offset("module", "kallsyms")?,
-            symbols: offset("mod_kallsyms", "symtab")?,
-            count: offset("mod_kallsyms", "num_symtab")?,
-            strings: offset("mod_kallsyms", "strtab")?,
-            kinds: offset("mod_kallsyms", "typetab")?,
+            state: offset(&module, "state")?,
+            list: offset(&module, "list")?,
+            name: offset(&module, "name")?,
+            kallsyms: offset(&module, "kallsyms")?,
+            symbols: offset(&kallsyms, "symtab")?,
+            count: offset(&kallsyms, "num_symtab")?,
+            strings: offset(&kallsyms, "strtab")?,
+            kinds: offset(&kallsyms, "typetab")?,
         })
     }
 }

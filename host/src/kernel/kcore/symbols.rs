@@ -1,7 +1,7 @@
 //! The functions that `/proc/kallsyms` lists, from where the kernel has them: its own table, and those of its modules.
 //!
-//! The kernel prints the file at 2,200 instructions a line, a third of a second for one kernel; read here, the same
-//! takes a tenth. What is read is checked against the file's beginning and against `/proc/modules`, and whatever does
+//! The kernel prints the file at 2,200 instructions a line, a third of a second for one kernel; what is read here, it
+//! has in memory. What is read is checked against the file's beginning and against `/proc/modules`, and whatever does
 //! not agree is an error: the caller then reads the file.
 
 use super::super::Root;
