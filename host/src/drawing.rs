@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::cli::{Drawing, Output, OutputFile, RecordFile};
 use crate::kernel::{self, Root};
+use crate::message;
 use crate::plugin::{self, Stream, Target};
 use crate::plugins::Plugins;
 use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, Pcapng, Record, Ring, Sink, Sinks};
@@ -19,7 +20,7 @@ const MEMORY: u64 = 4 << 30;
 /// nothing is changed in them before the trace begins.
 pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
     refuse_shared_files(drawing)?;
-    let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
+    let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
     let files = drawing.pcapng.is_some() || drawing.record.is_some();
     let own = drawing.own_output().is_some() || !(plugins.draw() || files);
     if own {
@@ -87,9 +88,9 @@ fn own_output(drawing: &Drawing) -> Box<dyn Sink> {
         Output::Aggregate => {
             let max_memory = drawing.max_memory.unwrap_or_else(default_max_memory);
             let aggregate = Aggregate::new(stdout).with_counter(Counter::on_stderr());
-            Box::new(aggregate.with_max_memory(max_memory, Box::new(|packets| eprintln!("{}", printed_early(packets)))))
+            Box::new(aggregate.with_max_memory(max_memory, Box::new(|packets| message!("{}", printed_early(packets)))))
         }
-        Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| eprintln!("ipft: {message}")))),
+        Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| message!("ipft: {message}")))),
         Output::Jsonl => Box::new(Jsonl::new(stdout)),
     }
 }
@@ -105,7 +106,7 @@ fn add_pcapng(file: &OutputFile, counter: Option<Counter>, sinks: &mut Sinks) ->
         }
     };
     let said = name.clone();
-    let tell = Box::new(move |message: &str| eprintln!("ipft: {said}: {message}"));
+    let tell = Box::new(move |message: &str| message!("ipft: {said}: {message}"));
     let sink = Pcapng::new(stream, |stream| stream.complete(), tell).with_counter(counter);
     sinks.add(name, destination, Box::new(sink));
     Ok(())

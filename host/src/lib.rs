@@ -9,6 +9,8 @@
 //! attaches, [`stream`] turns kernel records into batches of [`event`]s, [`sink`]s draw them. `session` ties one trace
 //! together and the binary only wires.
 
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+
 pub mod cli;
 pub mod doctor;
 pub mod drawing;
@@ -17,6 +19,7 @@ pub mod extension;
 pub mod info;
 pub mod kernel;
 pub mod limit;
+pub mod message;
 pub mod plugin;
 pub mod plugin_command;
 pub mod plugins;
@@ -29,3 +32,4 @@ pub mod session;
 pub mod signals;
 pub mod sink;
 pub mod stream;
+mod text;

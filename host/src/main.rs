@@ -1,5 +1,7 @@
 //! The `ipft` binary: reads the command line, runs what it asks for, and turns the result into an exit code.
 
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -8,6 +10,7 @@ use ipft::doctor;
 use ipft::extension::generate;
 use ipft::info;
 use ipft::kernel::Root;
+use ipft::message;
 use ipft::plugin_command;
 use ipft::replay;
 use ipft::session::{self, Outcome};
@@ -17,7 +20,7 @@ fn main() -> ExitCode {
     let command = match cli::parse(&command_line) {
         Ok(command) => command,
         Err(error) => {
-            eprintln!("ipft: {error}");
+            message!("ipft: {error}");
             return ExitCode::from(cli::EXIT_USAGE);
         }
     };
@@ -30,7 +33,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ipft: {}", told(&error));
+            message!("ipft: {}", told(&error));
             ExitCode::FAILURE
         }
     }

@@ -13,6 +13,7 @@ use crate::extension::Extension;
 use crate::extension::decode::Decode;
 use crate::extension::wasm::WasmDecoder;
 use crate::kernel::Root;
+use crate::message;
 use crate::plugin::{self, Description, Folders, Grants, OptionValues, Stream, Target, inspect};
 use crate::sink::native::{self, Library};
 use crate::sink::wasm::{Cache, Component, Engine, Level};
@@ -204,7 +205,7 @@ impl Plugins {
         }
         let log = log(&plugin.name, self.verbose);
         let decoder = component.decoder(&plugin.grants, plugin.values.clone(), log)?;
-        let tell = Box::new(|message: &str| eprintln!("ipft: {message}"));
+        let tell = Box::new(|message: &str| message!("ipft: {message}"));
         Ok(Some(Box::new(WasmDecoder::new(decoder, tell))))
     }
 
@@ -234,7 +235,7 @@ impl Plugins {
             };
             let missed = plugin.usage.as_ref().map_or(0, Usage::missed);
             if missed > 0 {
-                eprintln!(
+                message!(
                     "ipft: {}: it was slower than the trace and missed {missed} events; nothing else did",
                     plugin.name
                 );
@@ -248,7 +249,7 @@ impl Plugins {
                 Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
                 Err(error) => {
                     let to = plugin.grants.out.as_deref().unwrap_or(Path::new("its stream"));
-                    eprintln!("ipft: {}: cannot write {}: {error}", plugin.name, to.display());
+                    message!("ipft: {}: cannot write {}: {error}", plugin.name, to.display());
                     good = false;
                 }
             }
@@ -287,10 +288,10 @@ fn held(target: Target) -> anyhow::Result<Stream> {
 pub fn log(name: &str, verbose: bool) -> Log {
     let name = name.to_owned();
     Arc::new(move |level: Level, message: &str| match level {
-        Level::Error => eprintln!("ipft: {name}: error: {message}"),
-        Level::Warning => eprintln!("ipft: {name}: warning: {message}"),
-        Level::Info => eprintln!("ipft: {name}: {message}"),
-        Level::Debug if verbose => eprintln!("ipft: {name}: {message}"),
+        Level::Error => message!("ipft: {name}: error: {message}"),
+        Level::Warning => message!("ipft: {name}: warning: {message}"),
+        Level::Info => message!("ipft: {name}: {message}"),
+        Level::Debug if verbose => message!("ipft: {name}: {message}"),
         Level::Debug => {}
     })
 }
@@ -298,7 +299,7 @@ pub fn log(name: &str, verbose: bool) -> Log {
 /// Loads a library. The user named the file: nothing is looked up.
 fn load_library(file: &PluginFile, verbose: bool) -> anyhow::Result<Code> {
     if verbose {
-        eprintln!(
+        message!(
             "Plugin {} is native code: it runs with all rights of ipft, and nothing limits it",
             file.name
         );
@@ -316,10 +317,10 @@ fn load_component(
     verbose: bool,
 ) -> anyhow::Result<Component> {
     let (path, bytes) = read(folders, word)?;
-    let tell = || eprintln!("Compiling plugin {name}, for the first time ...");
+    let tell = || message!("Compiling plugin {name}, for the first time ...");
     let mut complain = |message: &str| {
         if verbose {
-            eprintln!("{message}");
+            message!("{message}");
         }
     };
     Ok(Component::load(

@@ -12,6 +12,7 @@ use crate::drawing;
 use crate::event::{Batch, Encoding, Schema, Summary, Trace};
 use crate::extension::decode::{DATA, Decode};
 use crate::extension::lua::{Print, Script};
+use crate::message;
 use crate::plugin::Place;
 use crate::plugins::Plugins;
 use crate::selection::Selection;
@@ -63,7 +64,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let messages = decoder.map(|mut decoder| decoder.finish().messages);
     let notes = recorded.notes().iter().chain(messages.iter().flatten());
     for note in notes {
-        eprintln!("ipft: {note}");
+        message!("ipft: {note}");
     }
     report_losses(&summary, None);
     result?;
@@ -127,7 +128,7 @@ fn decoder(
         Output::Aggregate | Output::Json | Output::Jsonl => Print::Stderr,
     };
     let stop = signals.fd().try_clone_to_owned().context("cannot listen for signals")?;
-    let tell = Box::new(|message: &str| eprintln!("ipft: {message}"));
+    let tell = Box::new(|message: &str| message!("ipft: {message}"));
     Ok(Some(Box::new(Script::load(path, print, Some(stop), tell)?)))
 }
 
@@ -212,7 +213,7 @@ fn packets_again(files: &[PathBuf], events: u64) -> u64 {
     match count() {
         Ok(packets) => packets as u64,
         Err(error) => {
-            eprintln!("ipft: the packets cannot be counted: {error}");
+            message!("ipft: the packets cannot be counted: {error}");
             0
         }
     }

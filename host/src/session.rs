@@ -15,6 +15,7 @@ use crate::extension::Extension;
 use crate::extension::lua::Print;
 use crate::kernel::{self, Candidate, Root, checks};
 use crate::limit::{Limit, Reached};
+use crate::message;
 use crate::plugins::Plugins;
 use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
 use crate::probe_server::ProbeServer;
@@ -134,7 +135,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         bail!("nobody reads the output");
     }
     let _server = server.map(ProbeServer::serve).transpose()?;
-    eprintln!("Trace ready!");
+    message!("Trace ready!");
 
     let mut limit = Limit::new(options.duration, options.stop_after, monotonic());
     let result = reader.run(&signals, &mut limit, &mut sinks, &mut || attachment.losses());
@@ -151,11 +152,11 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     sinks.finish(&summary);
     let drawn = plugins.complete(&sinks);
     for message in extension.finish().messages {
-        eprintln!("ipft: {message}");
+        message!("ipft: {message}");
     }
     let reached = result.as_ref().ok().copied().flatten();
     if let Some(reached) = reached {
-        eprintln!("Stopped after {reached}");
+        message!("Stopped after {reached}");
     }
     let failed = |name: &str| sinks.failures().any(|(other, _)| other == name);
     if let Some(file) = options
@@ -165,14 +166,15 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         .map(RecordFile::name)
         .filter(|name| !failed(name))
     {
-        eprintln!(
+        message!(
             "Recorded {} events of {} packets in {file}",
-            summary.events, summary.packets
+            summary.events,
+            summary.packets
         );
     }
     report_losses(&summary, reached);
     if attachment.attached > 0 && options.verbose {
-        eprintln!("Detaching from {} functions", attachment.attached);
+        message!("Detaching from {} functions", attachment.attached);
     }
     attachment.detach();
     result?;
@@ -228,7 +230,7 @@ fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signal
         Some(ExtensionFile::Source(path)) => Extension::from_source(path, root, signals.fd())?,
         Some(ExtensionFile::Object(path)) => Extension::from_object(path, root)?,
         Some(ExtensionFile::Script(path)) => {
-            let tell = Box::new(|message: &str| eprintln!("ipft: {message}"));
+            let tell = Box::new(|message: &str| message!("ipft: {message}"));
             Extension::from_script(path, print, signals.fd(), tell)?
         }
     })
@@ -291,17 +293,17 @@ fn attach(backend: Option<BackendName>, request: &Request<'_>, verbose: bool) ->
 fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bool) {
     let skipped = functions.skipped.len() + attachment.skipped.len();
     if verbose {
-        eprintln!("Functions found in: {}", functions.source);
+        message!("Functions found in: {}", functions.source);
         for module in &functions.missing {
-            eprintln!("Module {} is not traced: {}", module.name, module.reason);
+            message!("Module {} is not traced: {}", module.name, module.reason);
         }
-        eprintln!("Backend: {}", attachment.backend);
-        eprintln!("Functions: {} attached, {skipped} skipped", attachment.attached);
+        message!("Backend: {}", attachment.backend);
+        message!("Functions: {} attached, {skipped} skipped", attachment.attached);
         for skipped in functions.skipped.iter().chain(&attachment.skipped) {
-            eprintln!("Skipped {} [{}]: {}", skipped.name, skipped.module, skipped.reason);
+            message!("Skipped {} [{}]: {}", skipped.name, skipped.module, skipped.reason);
         }
     } else if skipped > 0 {
-        eprintln!(
+        message!(
             "{} functions attached, {skipped} skipped (-v says which and why)",
             attachment.attached
         );
@@ -313,19 +315,19 @@ pub fn report_losses(summary: &Summary, reached: Option<Reached>) {
     if summary.losses.is_empty() {
         return;
     }
-    eprintln!("Lost {} events:", summary.lost());
+    message!("Lost {} events:", summary.lost());
     for Loss { kind, cpu, count } in &summary.losses {
         match cpu {
-            Some(cpu) => eprintln!("  {count} on CPU {cpu}: {}", kind.description()),
-            None => eprintln!("  {count}: {}", kind.description()),
+            Some(cpu) => message!("  {count} on CPU {cpu}: {}", kind.description()),
+            None => message!("  {count}: {}", kind.description()),
         }
     }
     if summary.losses.iter().any(|loss| loss.kind == LossKind::BufferFull) {
-        eprintln!("A larger --ring-size (or --perf-page-count) loses fewer to a full buffer.");
+        message!("A larger --ring-size (or --perf-page-count) loses fewer to a full buffer.");
     }
     if let Some(Reached::StopAfter(_)) = reached {
         // The kernel counts without knowing what is wanted.
-        eprintln!("Some of them may belong to what --stop-after leaves out.");
+        message!("Some of them may belong to what --stop-after leaves out.");
     }
 }
 
@@ -369,7 +371,7 @@ fn raise_limits() {
 pub fn list(options: &cli::ListOptions, out: &mut impl Write) -> anyhow::Result<()> {
     let root = Root::system();
     let functions = find_functions(&root, &options.filter)?;
-    eprintln!("{}", kernel::LIST_HEADER);
+    message!("{}", kernel::LIST_HEADER);
     let mut out = io::BufWriter::new(out);
     kernel::write_list(&mut out, &functions.wanted)?;
     out.flush()?;

@@ -3,10 +3,10 @@
 //! The columns are the old tool's, to the byte: people have scripts that cut them. A line is put together by hand,
 //! because the machinery of `write!` would take a tenth of the time that a whole listing may take.
 
-use super::Candidate;
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, Write};
+
+use super::Candidate;
+use crate::text::visible;
 
 /// What stands above the columns; on stderr, so that stdout holds functions only.
 pub const HEADER: &str = "                                                            NAME\t             MOD\t              ADDR\tSKB_POSITION";
@@ -36,27 +36,10 @@ pub fn write_list(out: &mut impl Write, candidates: &[Candidate]) -> io::Result<
 }
 
 fn push_right(line: &mut Vec<u8>, text: &str, width: usize) {
-    let text = printable(text);
+    // Who loads a module chooses its symbols' names.
+    let text = visible(text);
     line.resize(line.len() + width.saturating_sub(text.len()), b' ');
     line.extend_from_slice(text.as_bytes());
-}
-
-/// A name without anything that a terminal would obey: control characters are written as `\x1b`. Who loads a module
-/// chooses its symbols' names.
-fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut clean = String::with_capacity(text.len() + 8);
-    for character in text.chars() {
-        if character.is_control() {
-            // Writing to a String cannot fail.
-            let _ = write!(clean, "\\x{:02x}", u32::from(character));
-        } else {
-            clean.push(character);
-        }
-    }
-    Cow::Owned(clean)
 }
 
 #[cfg(test)]

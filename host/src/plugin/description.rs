@@ -9,6 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::visible;
+
 /// The name of the custom section, of the component or of a core module in it. Native plugins have a symbol instead.
 pub const SECTION: &str = "ipft-plugin";
 
@@ -211,7 +213,7 @@ pub(super) fn name(text: &str) -> Result<(), String> {
     if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(good) {
         return Err(format!(
             "'{}' is no name: up to {MAX_NAME} letters, digits, - and _",
-            text.escape_debug()
+            visible(&text)
         ));
     }
     Ok(())

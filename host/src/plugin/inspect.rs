@@ -15,6 +15,7 @@ use wasmparser::{
 };
 
 use super::{Description, DescriptionError, SECTION};
+use crate::text::visible;
 
 /// Bytes that a component may have at most. The largest useful ones bring an interpreter with them and have 20 MiB.
 pub const MAX_COMPONENT: usize = 64 << 20;
@@ -391,7 +392,7 @@ impl Inspection {
         }
         match &self.description {
             None => Err(Refusal::NoDescription),
-            Some(Err(error)) => Err(Refusal::Description(printable(&error.to_string()))),
+            Some(Err(error)) => Err(Refusal::Description(visible(&error.to_string()).into_owned())),
             Some(Ok(description)) => Ok(description),
         }
     }
@@ -485,19 +486,7 @@ fn kept(text: &str) -> String {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    printable(&text[..end])
-}
-
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            printable.extend(character.escape_debug());
-        } else {
-            printable.push(character);
-        }
-    }
-    printable
+    visible(&text[..end]).into_owned()
 }
 
 fn malformed(message: &str, offset: usize) -> InspectError {

@@ -7,6 +7,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::text::visible;
+
 /// What sandboxed plugins are called.
 const EXTENSION: &str = "wasm";
 
@@ -66,7 +68,7 @@ impl Folders {
         let files = self.0.iter().map(|folder| folder.join(word).with_extension(EXTENSION));
         let mut files = files.filter(|file| file.is_file());
         files.next().ok_or_else(|| NotFound {
-            name: word.to_string_lossy().escape_debug().to_string(),
+            name: visible(&word.to_string_lossy()).into_owned(),
             folders: self.0.iter().map(|folder| folder.display().to_string()).collect(),
         })
     }

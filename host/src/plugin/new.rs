@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::description;
 use super::language::Language;
+use crate::text::visible;
 
 /// What stands for the plugin's name.
 const NAME: &str = "{{name}}";
@@ -75,7 +76,7 @@ const SDK: Template = sdk!(
 #[derive(Debug, thiserror::Error)]
 pub enum NewError {
     /// A plugin cannot be called so.
-    #[error("a plugin cannot be called '{name}': {reason}", name = name.escape_debug())]
+    #[error("a plugin cannot be called '{name}': {reason}", name = visible(&name))]
     Name {
         /// What it was to be called.
         name: String,

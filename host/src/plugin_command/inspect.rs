@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::plugin::inspect::{self, Exports, Inspection};
 use crate::plugin::{Description, Folders, OptionType};
 use crate::plugins;
+use crate::text::visible;
 
 /// Prints what a plugin is. That it could not be run is no failure, and is said.
 pub(super) fn inspect(folders: &Folders, path: &Path, as_json: bool, out: &mut impl Write) -> anyhow::Result<()> {
@@ -55,7 +56,7 @@ fn roles(exports: Exports) -> Vec<&'static str> {
 fn print(inspection: &Inspection, out: &mut impl Write) -> std::io::Result<()> {
     match &inspection.description {
         Some(Ok(description)) => print_description(description, out)?,
-        Some(Err(error)) => writeln!(out, "(its description is wrong: {})", error.to_string().escape_debug())?,
+        Some(Err(error)) => writeln!(out, "(its description is wrong: {})", visible(&error.to_string()))?,
         None => writeln!(out, "(it has no description; 'ipft plugin pack' adds one)")?,
     }
     writeln!(out)?;
@@ -69,13 +70,7 @@ fn print(inspection: &Inspection, out: &mut impl Write) -> std::io::Result<()> {
     }
     writeln!(out, "Size: {} KiB", inspection.size.div_ceil(1024))?;
     for (what, name, version) in &inspection.producers {
-        writeln!(
-            out,
-            "  {}: {} {}",
-            what.escape_debug(),
-            name.escape_debug(),
-            version.escape_debug()
-        )?;
+        writeln!(out, "  {}: {} {}", visible(what), visible(name), visible(version))?;
     }
     let needs = inspection.needs();
     if needs.is_empty() {
@@ -89,7 +84,7 @@ fn print(inspection: &Inspection, out: &mut impl Write) -> std::io::Result<()> {
     for (what, interfaces) in [("Exports", &inspection.exports), ("Imports", &inspection.imports)] {
         writeln!(out, "{what}:")?;
         for interface in interfaces {
-            writeln!(out, "  {}", interface.name.escape_debug())?;
+            writeln!(out, "  {}", visible(&interface.name))?;
         }
     }
     Ok(())
@@ -116,9 +111,9 @@ fn print_description(description: &Description, out: &mut impl Write) -> std::io
             out,
             "  {}={}\n      {} [default: {}]",
             option.name,
-            values.escape_debug(),
+            visible(values),
             option.help,
-            option.default.escape_debug()
+            visible(&option.default)
         )?;
     }
     Ok(())

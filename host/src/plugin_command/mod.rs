@@ -15,7 +15,9 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::PluginCommand;
+use crate::message;
 use crate::plugin::{Folders, Language, Stream, inspect as inspection, new, pack};
+use crate::text::visible;
 
 /// Does what was asked for. `false` if it found something wrong, which it has told already.
 pub fn run(command: &PluginCommand, out: &mut impl Write) -> anyhow::Result<bool> {
@@ -34,10 +36,10 @@ fn list(folders: &Folders, out: &mut impl Write) -> anyhow::Result<()> {
     let installed = folders.installed().context("cannot list the installed plugins")?;
     if installed.is_empty() {
         let paths: Vec<String> = folders.paths().iter().map(|path| path.display().to_string()).collect();
-        eprintln!("No plugin is installed. A FILE.wasm in {} is.", paths.join(" or "));
+        message!("No plugin is installed. A FILE.wasm in {} is.", paths.join(" or "));
         return Ok(());
     }
-    let names: Vec<String> = (installed.iter().map(|plugin| plugin.name.escape_debug().to_string())).collect();
+    let names: Vec<String> = (installed.iter().map(|plugin| visible(&plugin.name).into_owned())).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
     for (plugin, name) in installed.iter().zip(&names) {
         let said = match &plugin.hidden_by {
@@ -51,7 +53,7 @@ fn list(folders: &Folders, out: &mut impl Write) -> anyhow::Result<()> {
 
 fn begin(dir: &Path, language: Language, name: &str) -> anyhow::Result<()> {
     new::write(dir, language, name)?;
-    eprintln!(
+    message!(
         "{} holds a plugin that builds as it is; its README.md says how.",
         dir.display()
     );

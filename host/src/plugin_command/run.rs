@@ -8,6 +8,7 @@ use anyhow::Context;
 use ipft_plugin::testing::Recording;
 
 use crate::cli::{Drawing, Output, PluginFile, ReplayOptions, Selection};
+use crate::message;
 use crate::plugins::Plugins;
 use crate::recording::layout::MAGIC;
 use crate::replay;
@@ -31,7 +32,7 @@ pub(super) fn run(plugin: &PluginFile, recording: &Path) -> anyhow::Result<bool>
             recording.display()
         )
     })?;
-    let mut sinks = Sinks::new(Box::new(|name, error| eprintln!("ipft: {name}: {error}")));
+    let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
     plugins.add_to(&mut sinks)?;
     super::replay(&recording, &mut sinks);
     Ok(plugins.complete(&sinks) && sinks.failures().next().is_none())

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::SinkError;
 use super::tagged::Tagged;
-use super::text::*;
 use crate::event::{Bits, Encoding, EnumMember, Field, FieldFormat, FieldType, Schema};
+use crate::text::*;
 
 /// What the fields of an event look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

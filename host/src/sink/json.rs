@@ -12,9 +12,9 @@ use std::io::Write;
 use super::clashes::Clashes;
 use super::fields::{Fields, Style};
 use super::output::Output;
-use super::text::*;
 use super::{Sink, SinkError};
 use crate::event::{Batch, EventKind, Summary, Trace};
+use crate::text::*;
 
 /// The keys that every event has.
 const KEYS: [&str; 6] = [

@@ -13,11 +13,11 @@ use std::io::Write;
 
 use super::fields::{Fields, Style};
 use super::output::Output;
-use super::text::*;
 use super::{Sink, SinkError};
 use crate::event::{
     Batch, Encoding, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace,
 };
+use crate::text::*;
 
 /// The version of the format, in the `trace` line.
 pub const VERSION: u32 = 1;

@@ -23,7 +23,6 @@ mod rows;
 mod sinks;
 mod stream;
 mod tagged;
-mod text;
 pub mod wasm;
 mod worker;
 
@@ -41,6 +40,7 @@ pub use stream::Log;
 pub use worker::{PluginSink, Usage};
 
 use crate::event::{Batch, Progress, Summary, Trace};
+use crate::text::visible;
 
 /// What a sink could not do.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum SinkError {
     #[error("cannot write the output: {0}")]
     Write(#[source] std::io::Error),
     /// The schema has a field that cannot be shown.
-    #[error("cannot show the field `{name}`: {reason}", name = name.escape_debug())]
+    #[error("cannot show the field `{name}`: {reason}", name = visible(&name))]
     Field {
         /// The field's name.
         name: String,

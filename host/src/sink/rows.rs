@@ -6,8 +6,8 @@
 
 use super::graph::Line;
 use super::journal::Kept;
-use super::text::*;
 use crate::event::{EventKind, Function};
+use crate::text::*;
 
 /// Where the columns of a usual row begin. The timestamp begins at 0.
 const CPU: usize = 21;

@@ -6,8 +6,8 @@
 use std::io::Write;
 
 use super::fields::Style;
-use super::text::*;
 use crate::event::{Value, Values};
+use crate::text::*;
 
 /// The names that were seen so far, escaped.
 #[derive(Debug)]

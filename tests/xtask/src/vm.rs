@@ -137,7 +137,7 @@ impl Guest {
         self
     }
 
-    /// Uses this program as `ipft` instead of the release build of the workspace.
+    /// Uses this program as `ipft` instead of the one that [`build::for_guests`] makes.
     pub fn ipft(mut self, path: impl Into<PathBuf>) -> Guest {
         self.ipft = Some(path.into());
         self
@@ -206,7 +206,7 @@ impl Guest {
         let (ipft, plugins, kernel, root, tools) = thread::scope(|scope| {
             // One after the other: cargo would let them wait for each other anyway.
             let built = scope.spawn(|| {
-                let ipft = self.ipft.clone().map_or_else(build::release, Ok)?;
+                let ipft = self.ipft.clone().map_or_else(build::for_guests, Ok)?;
                 anyhow::Ok((ipft, plugins::gallery()?))
             });
             let kernel = scope.spawn(|| self.kernel.images());

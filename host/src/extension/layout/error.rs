@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::text::visible;
+
 use super::{EVENT, MAX_DEPTH, MAX_ENUM_MEMBERS, MAX_EVENT, MAX_MEMBERS, MAX_NAME};
 
 /// Why there is no layout.
@@ -19,7 +21,7 @@ pub enum LayoutError {
     /// It does not fit.
     #[error(
         "the struct of `{EVENT}` has {size} bytes, and an event {MAX_EVENT}; {culprit} does not fit",
-        culprit = name.as_ref().map_or("its end".to_owned(), |name| format!("the member `{}`", name.escape_debug()))
+        culprit = name.as_ref().map_or("its end".to_owned(), |name| format!("the member `{}`", visible(name)))
     )]
     TooLarge {
         /// Bytes of the struct.
@@ -28,7 +30,7 @@ pub enum LayoutError {
         name: Option<String>,
     },
     /// A member cannot be shown.
-    #[error("the member `{name}` of the event {problem}", name = name.escape_debug())]
+    #[error("the member `{name}` of the event {problem}", name = visible(name))]
     Member {
         /// The member, with the names of the structs around it.
         name: String,
@@ -52,7 +54,7 @@ pub enum MemberProblem {
     /// A misspelt tag, or one of a later version.
     #[error(
         "has the unknown tag `{}`; known are hex, enum:REF, enum_flags:REF, ipv4, ipv6, mac, be16, be32, ktime and symbol",
-        .0.escape_debug()
+        visible(.0)
     )]
     UnknownTag(String),
     /// Two tags that contradict each other.
@@ -69,13 +71,13 @@ pub enum MemberProblem {
     /// The tag's REF is not there.
     #[error(
         "has a tag that refers to `{name}`, and no variable has this name; declare: enum {{ ... }} __ipft_ref({name});",
-        name = .0.escape_debug()
+        name = visible(.0)
     )]
     NoReference(String),
     /// The tag's REF is something else.
     #[error(
         "has a tag that refers to `{name}`, which is no enum with members; declare: enum {{ ... }} __ipft_ref({name});",
-        name = .0.escape_debug()
+        name = visible(.0)
     )]
     NotEnum(String),
     /// Deeper than anybody reads.

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use super::abi;
 use crate::plugin::DescriptionError;
 use crate::sink::wasm::Text;
+use crate::text::visible;
 
 /// Which file cannot be used, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("the native plugin {} cannot be loaded: {problem}", path.display().to_string().escape_debug())]
+#[error("the native plugin {} cannot be loaded: {problem}", visible(&path.display().to_string()))]
 pub struct NativeError {
     /// The file, as it was named.
     pub path: PathBuf,

@@ -4,7 +4,7 @@
 //! Written by hand: of the one crate that writes packets with comments, `pcap-file`, the maintained version has only ever
 //! been a release candidate. All numbers are little-endian, which the section header tells.
 
-use super::super::text::push_visible;
+use crate::text::push_visible;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;

@@ -11,8 +11,8 @@
 
 use super::super::graph::Line;
 use super::super::journal::Kept;
-use super::super::text::*;
 use crate::event::{EventKind, Function};
+use crate::text::*;
 
 /// Bytes of a packet's lines: those of some hundred events. More makes Wireshark slow, and nobody reads it there.
 const LIMIT: usize = 32 << 10;

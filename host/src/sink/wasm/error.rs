@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plugin::inspect::{InspectError, Refusal};
+use crate::text::steers;
 
 /// Lines of a backtrace that are shown.
 const MAX_FRAMES: usize = 16;
@@ -189,12 +190,6 @@ fn push_line(out: &mut String, line: &str) {
             out.push(character);
         }
     }
-}
-
-/// Whether a character does something to a terminal, or to the order in which others are read.
-fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Where a plugin was, innermost function first; one line each. Empty if nothing is known.

@@ -3,17 +3,19 @@
 //! Every built-in sink writes through these few functions, because they run once or more per event: they append to a
 //! buffer that is reused, and use neither allocation nor the `fmt` machinery.
 
+use std::borrow::Cow;
+
 use crate::event::Function;
 
 /// `0x` and 16 digits, so that identities and addresses of one output are all equally wide.
 #[inline]
-pub(super) fn push_hex_wide(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn push_hex_wide(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&hex_wide(value));
 }
 
 /// `0x` and 16 digits.
 #[inline]
-pub(super) fn hex_wide(value: u64) -> [u8; 18] {
+pub(crate) fn hex_wide(value: u64) -> [u8; 18] {
     let mut digits = *b"0x0000000000000000";
     for (index, byte) in value.to_be_bytes().into_iter().enumerate() {
         digits[2 + 2 * index..4 + 2 * index].copy_from_slice(&HEX_PAIRS[byte as usize]);
@@ -23,7 +25,7 @@ pub(super) fn hex_wide(value: u64) -> [u8; 18] {
 
 /// `0x` and as many digits as the value needs.
 #[inline]
-pub(super) fn push_hex(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn push_hex(out: &mut Vec<u8>, value: u64) {
     let digits = hex_wide(value);
     let leading = (value.leading_zeros() / 4).min(15) as usize;
     out.extend_from_slice(b"0x");
@@ -32,13 +34,13 @@ pub(super) fn push_hex(out: &mut Vec<u8>, value: u64) {
 
 /// Two hexadecimal digits.
 #[inline]
-pub(super) fn push_hex_byte(out: &mut Vec<u8>, byte: u8) {
+pub(crate) fn push_hex_byte(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&HEX_PAIRS[byte as usize]);
 }
 
 /// Decimal.
 #[inline(always)]
-pub(super) fn push_unsigned(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn push_unsigned(out: &mut Vec<u8>, value: u64) {
     if value < 10 {
         return out.push(b'0' + value as u8);
     }
@@ -59,7 +61,7 @@ fn push_long(out: &mut Vec<u8>, value: u64) {
 
 /// Decimal, with a minus sign if it needs one.
 #[inline]
-pub(super) fn push_signed(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn push_signed(out: &mut Vec<u8>, value: i64) {
     match u64::try_from(value) {
         Ok(value) => push_unsigned(out, value),
         Err(_) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
@@ -68,7 +70,7 @@ pub(super) fn push_signed(out: &mut Vec<u8>, value: i64) {
 
 /// Decimal with at least three digits.
 #[inline]
-pub(super) fn push_three_digits(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn push_three_digits(out: &mut Vec<u8>, value: u64) {
     match value {
         0..1000 => out.extend_from_slice(&three_digits(value as u32)),
         _ => push_unsigned(out, value),
@@ -77,14 +79,14 @@ pub(super) fn push_three_digits(out: &mut Vec<u8>, value: u64) {
 
 /// The digits of a number below 1,000, zeros in front.
 #[inline]
-pub(super) fn three_digits(value: u32) -> [u8; 3] {
+pub(crate) fn three_digits(value: u32) -> [u8; 3] {
     let [digits @ .., _] = SHORT[value as usize & 1023];
     digits
 }
 
 /// The digits of a number below 10,000 without zeros in front, and how many there are.
 #[inline]
-pub(super) fn up_to_four_digits(value: u32) -> ([u8; 4], usize) {
+pub(crate) fn up_to_four_digits(value: u32) -> ([u8; 4], usize) {
     if value >= 1000 {
         return (four_digits(value), 4);
     }
@@ -96,7 +98,7 @@ pub(super) fn up_to_four_digits(value: u32) -> ([u8; 4], usize) {
 }
 
 /// Nine digits of a number below 1,000,000,000.
-pub(super) fn push_nine_digits(out: &mut Vec<u8>, value: u32) {
+pub(crate) fn push_nine_digits(out: &mut Vec<u8>, value: u32) {
     out.push(b'0' + (value / LOW as u32 % 10) as u8);
     out.extend_from_slice(&eight_digits(value % LOW as u32));
 }
@@ -127,7 +129,7 @@ fn eight_digits(value: u32) -> [u8; 8] {
 
 /// Writes timestamps. All but the last eight digits of one are mostly those of the timestamp before, and are kept.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// The digits before the last eight, and how many there are; not of a timestamp that has no such digits.
     high: u64,
     text: [u8; 12],
@@ -150,7 +152,7 @@ impl Default for Clock {
 impl Clock {
     /// The timestamp in decimal.
     #[inline(always)]
-    pub(super) fn push(&mut self, out: &mut Vec<u8>, timestamp: u64) {
+    pub(crate) fn push(&mut self, out: &mut Vec<u8>, timestamp: u64) {
         let mut text = [0; 20];
         match self.fill(&mut text, timestamp) {
             Some(length) => {
@@ -165,7 +167,7 @@ impl Clock {
     /// Writes the timestamp in decimal to the beginning of `text`, and returns how many digits it has; what is behind
     /// them is filled up with spaces. Nothing is written if the timestamp is so small that it has no digits to keep.
     #[inline]
-    pub(super) fn fill(&mut self, text: &mut [u8; 20], timestamp: u64) -> Option<usize> {
+    pub(crate) fn fill(&mut self, text: &mut [u8; 20], timestamp: u64) -> Option<usize> {
         let high = timestamp / LOW;
         if high != self.high {
             self.keep(high);
@@ -195,7 +197,7 @@ impl Clock {
 
 /// Spaces.
 #[inline]
-pub(super) fn push_spaces(out: &mut Vec<u8>, count: usize) {
+pub(crate) fn push_spaces(out: &mut Vec<u8>, count: usize) {
     let end = out.len() + count;
     if count <= 64 {
         // A copy whose length the compiler knows costs less than a call.
@@ -204,42 +206,93 @@ pub(super) fn push_spaces(out: &mut Vec<u8>, count: usize) {
     out.resize(end, b' ');
 }
 
-/// A name or text from outside, made fit for a terminal: what could move the cursor, colour the screen or reorder the
-/// line (control characters, bidirectional overrides) is shown as an escape. The backslash is doubled, so that an
-/// escape cannot be forged.
-pub(super) fn push_visible(out: &mut Vec<u8>, text: &str) {
-    for character in text.chars() {
-        match character {
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            '\0'..='\x1f' | '\x7f' => {
-                out.extend_from_slice(b"\\x");
-                push_hex_byte(out, character as u8);
-            }
-            // C1 controls, line and paragraph separators, and the marks that change the direction of the text.
-            '\u{80}'..='\u{9f}'
+/// Whether a character does something to a terminal, or to the order in which others are read: controls (C0, DEL, C1),
+/// line and paragraph separators, and the marks that change the direction of the text. The one place that decides it.
+#[inline]
+pub(crate) fn steers(character: char) -> bool {
+    matches!(
+        character,
+        '\0'..='\x1f'
+            | '\x7f'..='\u{9f}'
             | '\u{61c}'
             | '\u{200e}'
             | '\u{200f}'
             | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' => {
-                out.extend_from_slice(b"\\u{");
-                let code = character as u32;
-                if code > 0xff {
-                    push_hex_byte(out, (code >> 8) as u8);
-                }
-                push_hex_byte(out, code as u8);
-                out.push(b'}');
+            | '\u{2066}'..='\u{2069}'
+    )
+}
+
+/// A message, which may have several lines and tabs, with everything else that steers a terminal shown as an escape. A
+/// backslash stays as it is: messages have paths in them, and users copy those.
+pub(crate) fn visible_lines(text: &str) -> Cow<'_, str> {
+    let escaped = |character| steers(character) && !matches!(character, '\n' | '\t');
+    if !text.chars().any(escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = Vec::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if escaped(character) {
+            push_escape(&mut shown, character);
+        } else {
+            push_character(&mut shown, character);
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&shown).into_owned())
+}
+
+/// As [`push_visible`], as a string.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|character| steers(character) || character == '\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = Vec::with_capacity(text.len() + 16);
+    push_visible(&mut shown, text);
+    Cow::Owned(String::from_utf8_lossy(&shown).into_owned())
+}
+
+/// A name or text from outside, made fit for a terminal: what could move the cursor, colour the screen or reorder the
+/// line (control characters, bidirectional overrides) is shown as an escape. The backslash is doubled, so that an
+/// escape cannot be forged.
+pub(crate) fn push_visible(out: &mut Vec<u8>, text: &str) {
+    for character in text.chars() {
+        match character {
+            '\\' => out.extend_from_slice(b"\\\\"),
+            _ if steers(character) => push_escape(out, character),
+            _ => push_character(out, character),
+        }
+    }
+}
+
+#[inline]
+fn push_character(out: &mut Vec<u8>, character: char) {
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// A character that [`steers`], as `\n`, `\x1b` or `\u{202e}`.
+#[cold]
+fn push_escape(out: &mut Vec<u8>, character: char) {
+    match character {
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        '\0'..='\x7f' => {
+            out.extend_from_slice(b"\\x");
+            push_hex_byte(out, character as u8);
+        }
+        _ => {
+            out.extend_from_slice(b"\\u{");
+            let code = character as u32;
+            if code > 0xff {
+                push_hex_byte(out, (code >> 8) as u8);
             }
-            _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            push_hex_byte(out, code as u8);
+            out.push(b'}');
         }
     }
 }
 
 /// As [`push_visible`], of bytes that should be UTF-8; those that are not are shown as `\xff`.
-pub(super) fn push_visible_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_visible_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         push_visible(out, chunk.valid());
         for byte in chunk.invalid() {
@@ -250,7 +303,7 @@ pub(super) fn push_visible_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The inside of a JSON string.
-pub(super) fn push_json_escaped(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_json_escaped(out: &mut Vec<u8>, text: &str) {
     for character in text.chars() {
         match character {
             '"' => out.extend_from_slice(b"\\\""),
@@ -258,9 +311,10 @@ pub(super) fn push_json_escaped(out: &mut Vec<u8>, text: &str) {
             '\n' => out.extend_from_slice(b"\\n"),
             '\r' => out.extend_from_slice(b"\\r"),
             '\t' => out.extend_from_slice(b"\\t"),
-            // DEL and the C1 controls need no escape in JSON, but JSON is read in terminals too.
-            '\0'..='\x1f' | '\x7f'..='\u{9f}' => {
-                out.extend_from_slice(b"\\u00");
+            // JSON asks for the C0 controls only, but it is read in terminals too.
+            _ if steers(character) => {
+                out.extend_from_slice(b"\\u");
+                push_hex_byte(out, (character as u32 >> 8) as u8);
                 push_hex_byte(out, character as u8);
             }
             _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -270,7 +324,7 @@ pub(super) fn push_json_escaped(out: &mut Vec<u8>, text: &str) {
 
 /// As [`push_json_escaped`], of bytes that should be UTF-8; a sequence that is not becomes U+FFFD, because a JSON
 /// string cannot hold it.
-pub(super) fn push_json_escaped_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_json_escaped_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         push_json_escaped(out, chunk.valid());
         if !chunk.invalid().is_empty() {
@@ -280,7 +334,7 @@ pub(super) fn push_json_escaped_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A JSON string.
-pub(super) fn push_json_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     push_json_escaped(out, text);
     out.push(b'"');
@@ -320,14 +374,14 @@ const SHORT: [[u8; 4]; 1024] = {
 /// A text that is copied often. What is short is copied as a block of fixed size and cut, which costs less than a call
 /// with its length.
 #[derive(Debug)]
-pub(super) struct Snippet {
+pub(crate) struct Snippet {
     block: [u8; 32],
     len: usize,
     rest: Vec<u8>,
 }
 
 impl Snippet {
-    pub(super) fn new(text: &[u8]) -> Self {
+    pub(crate) fn new(text: &[u8]) -> Self {
         let mut block = [0; 32];
         let len = text.len().min(block.len());
         block[..len].copy_from_slice(&text[..len]);
@@ -339,7 +393,7 @@ impl Snippet {
     }
 
     #[inline]
-    pub(super) fn push(&self, out: &mut Vec<u8>) {
+    pub(crate) fn push(&self, out: &mut Vec<u8>) {
         let end = out.len() + self.len;
         out.extend_from_slice(&self.block);
         out.truncate(end);
@@ -356,7 +410,7 @@ const BLOCK: usize = 96;
 ///
 /// One function more than there are stands for an index outside the table, which only a broken recording can hold.
 #[derive(Debug, Default)]
-pub(super) struct FunctionTexts {
+pub(crate) struct FunctionTexts {
     /// The texts, and `BLOCK` bytes more so that a block can be read from the last one too.
     text: Vec<u8>,
     /// Where each function's text ends; it begins where the one before ends.
@@ -365,7 +419,7 @@ pub(super) struct FunctionTexts {
 
 impl FunctionTexts {
     /// Renders each function by appending to the buffer. The last, made up, is named `?` in module `?`.
-    pub(super) fn new(functions: &[Function], render: impl Fn(&mut Vec<u8>, &Function)) -> Self {
+    pub(crate) fn new(functions: &[Function], render: impl Fn(&mut Vec<u8>, &Function)) -> Self {
         let unknown = Function {
             name: "?".to_owned(),
             module: "?".to_owned(),
@@ -385,7 +439,7 @@ impl FunctionTexts {
 
     /// Appends the text of the function with this index.
     #[inline]
-    pub(super) fn push(&self, out: &mut Vec<u8>, function: u32) {
+    pub(crate) fn push(&self, out: &mut Vec<u8>, function: u32) {
         let last = self.ends.len().saturating_sub(2);
         let index = (function as usize).min(last);
         let Some(&[start, end]) = self.ends.get(index..index + 2) else {
@@ -503,10 +557,21 @@ mod tests {
     }
 
     #[test]
+    fn a_message_keeps_its_lines_and_its_backslashes() {
+        let shown = visible_lines("cannot read C:\\x\n\tno \x1b[2J\u{202e}\r");
+        assert_eq!(shown, "cannot read C:\\x\n\tno \\x1b[2J\\u{202e}\\r");
+        assert_eq!(visible("a\nb\\"), "a\\nb\\\\");
+    }
+
+    #[test]
     fn a_json_string_survives_whatever_it_holds() {
-        let hostile: String = ('\0'..='\u{ff}').chain(['\u{2028}', '😀']).collect();
+        let hostile: String = ('\0'..='\u{ff}')
+            .chain('\u{2000}'..='\u{20ff}')
+            .chain(['\u{61c}', '😀'])
+            .collect();
         let written = text(|out| push_json_string(out, &hostile));
         assert_eq!(serde_json::from_str::<String>(&written).unwrap(), hostile);
+        assert!(!written.chars().any(steers), "{written}");
         assert_eq!(text(|out| push_json_escaped_bytes(out, b"a\xffb\"")), "a\u{fffd}b\\\"");
     }
 }

@@ -1,0 +1,26 @@
+//! Messages for the user, on stderr. This is the one place that writes them: [`message!`](crate::message) never fails and
+//! never panics, whatever stderr is, and what it writes cannot steer a terminal. Imports `text`.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use crate::text;
+
+/// Writes a message and a line feed to stderr, in one call of the system. Arguments are those of [`format!`].
+///
+/// A stderr that is closed, full or has no reader costs the message and nothing else: a trace must not end because the
+/// reader of its messages did.
+#[macro_export]
+macro_rules! message {
+    ($($argument:tt)*) => {
+        $crate::message::write(format_args!($($argument)*))
+    };
+}
+
+/// What [`message!`](crate::message) does.
+pub fn write(message: fmt::Arguments<'_>) {
+    let mut line = text::visible_lines(&message.to_string()).into_owned();
+    line.push('\n');
+    // There is nobody to tell of a failure.
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
