@@ -213,7 +213,7 @@ pub(super) fn name(text: &str) -> Result<(), String> {
     if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(good) {
         return Err(format!(
             "'{}' is no name: up to {MAX_NAME} letters, digits, - and _",
-            visible(&text)
+            visible(text)
         ));
     }
     Ok(())

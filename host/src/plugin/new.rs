@@ -76,7 +76,7 @@ const SDK: Template = sdk!(
 #[derive(Debug, thiserror::Error)]
 pub enum NewError {
     /// A plugin cannot be called so.
-    #[error("a plugin cannot be called '{name}': {reason}", name = visible(&name))]
+    #[error("a plugin cannot be called '{name}': {reason}", name = visible(name))]
     Name {
         /// What it was to be called.
         name: String,

@@ -111,7 +111,7 @@ fn print_description(description: &Description, out: &mut impl Write) -> std::io
             out,
             "  {}={}\n      {} [default: {}]",
             option.name,
-            visible(values),
+            visible(&values),
             option.help,
             visible(&option.default)
         )?;

@@ -52,7 +52,7 @@ pub enum SinkError {
     #[error("cannot write the output: {0}")]
     Write(#[source] std::io::Error),
     /// The schema has a field that cannot be shown.
-    #[error("cannot show the field `{name}`: {reason}", name = visible(&name))]
+    #[error("cannot show the field `{name}`: {reason}", name = visible(name))]
     Field {
         /// The field's name.
         name: String,
