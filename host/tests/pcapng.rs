@@ -148,6 +148,60 @@ fn one_after_the_other(packets: u64) -> Canned {
     script.can("one after the other")
 }
 
+/// Three packets: two of IP, of versions 4 and 6, and between them a frame of ARP.
+fn ip_and_arp() -> Canned {
+    let mut canned = one_after_the_other(3);
+    capture(&mut canned.batches[0], 1, Link::Ip, 84, b"\x45\0\0\x54");
+    capture(
+        &mut canned.batches[0],
+        2,
+        Link::Ethernet,
+        42,
+        b"\xff\xff\xff\xff\xff\xff\x02\0\0\0\0\x0a\x08\x06\0\x01",
+    );
+    capture(&mut canned.batches[0], 3, Link::Ip, 104, b"\x60\0\0\0\0\x40");
+    canned
+}
+
+#[test]
+fn ip_beside_another_protocol_gets_ethernet_headers() {
+    let written = Written::default();
+    draw(&ip_and_arp(), &mut written.sink()).unwrap();
+    let packets = written.file().packets;
+    let shown: Vec<_> = packets
+        .iter()
+        .map(|packet| (packet.link_type, packet.length, &packet.bytes[12..]))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (1, 98, &b"\x08\0\x45\0\0\x54"[..]),
+            (1, 42, b"\x08\x06\0\x01"),
+            (1, 118, b"\x86\xdd\x60\0\0\0\0\x40"),
+        ]
+    );
+    assert_eq!(packets[0].bytes[..12], [0; 12]);
+    assert_eq!(packets[1].bytes[..6], [0xff; 6]);
+}
+
+#[test]
+fn a_frame_that_comes_after_memory_was_short_has_the_same_link_type() {
+    let mut canned = one_after_the_other(50_000);
+    for batch in &mut canned.batches {
+        let packets: BTreeSet<u64> = batch.events.iter().map(|event| event.packet).collect();
+        for packet in packets {
+            let link = if packet == 50_000 { Link::Ethernet } else { Link::Ip };
+            capture(batch, packet, link, 100, &[0x45; 60]);
+        }
+    }
+    let written = Written::default();
+    draw(&canned, &mut written.sink().with_limit(4_000_000)).unwrap();
+    let packets = written.file().packets;
+    assert_eq!(packets.len(), 50_000);
+    assert!(packets.iter().all(|packet| packet.link_type == 1));
+    assert_eq!((packets[0].length, packets[49_999].length), (114, 100));
+}
+
 #[test]
 fn memory_is_bounded_by_writing_the_oldest_and_nothing_is_missing_for_that() {
     // What is kept of events and packets grows by some hundred kilobytes at a time.

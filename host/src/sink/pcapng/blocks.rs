@@ -23,6 +23,7 @@ const OS: u16 = 3;
 const APPLICATION: u16 = 4;
 /// Options of an interface.
 const NAME: u16 = 2;
+const DESCRIPTION: u16 = 3;
 const TIMESTAMP_RESOLUTION: u16 = 9;
 /// Options of a packet.
 const PACKET_ID: u16 = 5;
@@ -37,8 +38,10 @@ pub(super) struct Packet<'a> {
     pub(super) interface: u32,
     /// Nanoseconds since 1970.
     pub(super) time: u64,
-    /// How long it was.
+    /// How long it was, without `header`.
     pub(super) length: u32,
+    /// What is put in front of it.
+    pub(super) header: &'a [u8],
     /// Its first bytes.
     pub(super) bytes: &'a [u8],
     /// What tells it from all others.
@@ -69,14 +72,17 @@ pub(super) fn section_header(out: &mut Vec<u8>, os: &str, application: &str, com
     });
 }
 
-/// Appends the description of an interface whose timestamps are nanoseconds.
-pub(super) fn interface(out: &mut Vec<u8>, link_type: u16, name: &str) {
+/// Appends the description of an interface whose timestamps are nanoseconds. An empty `description` is left out.
+pub(super) fn interface(out: &mut Vec<u8>, link_type: u16, name: &str, description: &str) {
     block(out, INTERFACE_DESCRIPTION, |out| {
         out.extend_from_slice(&link_type.to_le_bytes());
         out.extend_from_slice(&0u16.to_le_bytes());
         // Packets of any length.
         out.extend_from_slice(&0u32.to_le_bytes());
         option(out, NAME, name.as_bytes());
+        if !description.is_empty() {
+            option(out, DESCRIPTION, description.as_bytes());
+        }
         option(out, TIMESTAMP_RESOLUTION, &[9]);
     });
 }
@@ -87,10 +93,13 @@ pub(super) fn packet(out: &mut Vec<u8>, packet: &Packet<'_>) {
         out.extend_from_slice(&packet.interface.to_le_bytes());
         out.extend_from_slice(&((packet.time >> 32) as u32).to_le_bytes());
         out.extend_from_slice(&(packet.time as u32).to_le_bytes());
-        out.extend_from_slice(&(packet.bytes.len() as u32).to_le_bytes());
-        out.extend_from_slice(&packet.length.to_le_bytes());
+        let captured = packet.header.len() + packet.bytes.len();
+        let length = packet.length.saturating_add(packet.header.len() as u32);
+        out.extend_from_slice(&(captured as u32).to_le_bytes());
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(packet.header);
         out.extend_from_slice(packet.bytes);
-        pad(out, packet.bytes.len());
+        pad(out, captured);
         for line in packet
             .comment
             .split(|byte| *byte == b'\n')

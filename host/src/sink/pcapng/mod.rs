@@ -6,6 +6,11 @@
 //! first event.
 //!
 //! Only packets whose first bytes were recorded can be in the file; how many were not is told at the end.
+//!
+//! The readers of libpcap, tcpdump among them, stop at a second link type. So a file has one: raw IP if all of its packets
+//! are IP packets, and else Ethernet, where those that were recorded from their IP header on get an Ethernet header with
+//! addresses of zeros, and an interface of their own that says so. Packets that have to be written before the end are
+//! framed so, too, as Ethernet frames may follow.
 
 mod blocks;
 mod comment;
@@ -30,6 +35,12 @@ const LIMIT: usize = 256 << 20;
 const STEP: usize = 4096;
 /// What a packet's bytes take besides themselves, about.
 const PACKET: usize = 128;
+
+/// Link types, of the list that pcap and pcapng share.
+const ETHERNET: u16 = 1;
+const RAW_IP: u16 = 101;
+/// How an interface is described whose Ethernet headers were not recorded.
+const MADE_UP: &str = "recorded from the IP header on; the Ethernet headers are made up";
 
 /// What is called with what the user should know when the file is complete.
 type Tell = Box<dyn FnMut(&str)>;
@@ -58,6 +69,8 @@ pub struct Pcapng<W> {
     /// Batches that have come.
     batches: u64,
     clock_offset: i64,
+    /// Whether all packets are written as Ethernet frames; `None` before the first is written.
+    ethernet: Option<bool>,
     /// The links that were described as interfaces, in their order.
     interfaces: Vec<Link>,
     written: u64,
@@ -96,6 +109,7 @@ impl<W: Write + Clone + 'static> Pcapng<W> {
             captured_bytes: 0,
             batches: 0,
             clock_offset: 0,
+            ethernet: None,
             interfaces: Vec::new(),
             written: 0,
             without_bytes: 0,
@@ -123,6 +137,7 @@ impl<W: Write + Clone + 'static> Pcapng<W> {
     /// Writes the oldest packets until there is room for these events.
     fn make_room(&mut self, events: &[Event]) -> Result<(), SinkError> {
         while self.memory_with(events) > self.limit {
+            self.ethernet.get_or_insert(true);
             if self.write_oldest()? {
                 self.written_early = true;
                 continue;
@@ -164,7 +179,10 @@ impl<W: Write + Clone + 'static> Pcapng<W> {
             return Ok(());
         };
         self.captured_bytes -= captured.bytes.len();
-        let interface = self.interface(captured.link);
+        let ethernet = self.ethernet.unwrap_or(true);
+        let interface = self.interface(captured.link, ethernet);
+        let made_up = ethernet && captured.link == Link::Ip;
+        let header = ethernet_header(&captured.bytes);
         let kept = events.iter().copied();
         let first = kept.clone().next().map_or(captured.timestamp, |event| event.timestamp);
         let lines = self.graph.as_mut().map(|graph| graph.lay_out(kept.clone()));
@@ -175,6 +193,7 @@ impl<W: Write + Clone + 'static> Pcapng<W> {
             time: first.saturating_add_signed(self.clock_offset),
             // A recording may say anything.
             length: captured.length.max(captured.bytes.len() as u32),
+            header: if made_up { &header } else { &[] },
             bytes: &captured.bytes,
             identity,
             comment: &comment,
@@ -185,19 +204,27 @@ impl<W: Write + Clone + 'static> Pcapng<W> {
     }
 
     /// The number of the interface of this link, described if it was not.
-    fn interface(&mut self, link: Link) -> u32 {
+    fn interface(&mut self, link: Link, ethernet: bool) -> u32 {
         if let Some(known) = self.interfaces.iter().position(|known| *known == link) {
             return known as u32;
         }
-        // From the list of link types that pcap and pcapng share.
-        let (link_type, name) = match link {
-            Link::Ethernet => (1, "ethernet"),
-            Link::Ip => (101, "ip"),
+        let (link_type, name, description) = match link {
+            Link::Ethernet => (ETHERNET, "ethernet", ""),
+            Link::Ip if ethernet => (ETHERNET, "ip", MADE_UP),
+            Link::Ip => (RAW_IP, "ip", ""),
         };
-        blocks::interface(&mut self.output.buffer, link_type, name);
+        blocks::interface(&mut self.output.buffer, link_type, name, description);
         self.interfaces.push(link);
         (self.interfaces.len() - 1) as u32
     }
+}
+
+/// The Ethernet header of an IP packet: addresses of zeros, and the type that the packet's version stands for.
+fn ethernet_header(packet: &[u8]) -> [u8; 14] {
+    let mut header = [0; 14];
+    let version = packet.first().map_or(4, |first| first >> 4);
+    header[12..].copy_from_slice(if version == 6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
+    header
 }
 
 impl<W: Write + Clone + 'static> Sink for Pcapng<W> {
@@ -252,6 +279,8 @@ impl<W: Write + Clone + 'static> Sink for Pcapng<W> {
             counter.clear();
         }
         self.journal.close();
+        let frames = self.captured.values().any(|captured| captured.link == Link::Ethernet);
+        self.ethernet.get_or_insert(frames);
         while self.write_oldest()? {}
         if self.written == 0 && self.without_bytes > 0 {
             return Err(SinkError::NoBytes);
