@@ -62,6 +62,8 @@ pub enum SkipReason {
     OnStack,
     /// An argument before the packet has a type whose registers are not known.
     UnknownRegisters,
+    /// The sk_buff that it is entered with is not a packet yet, or not at all.
+    Unfilled,
     /// Functions of this name differ in how they take a packet, and BTF does not say which is which.
     ConflictingPrototypes,
     /// Several functions bear this name, and the kernel does not say which of them can be traced.
@@ -74,6 +76,7 @@ impl fmt::Display for SkipReason {
             SkipReason::Blacklisted => "the kernel forbids probes on it (kprobes blacklist)",
             SkipReason::OnStack => "it takes the packet on the stack, not in a register",
             SkipReason::UnknownRegisters => "an earlier argument is passed in a way that is not known",
+            SkipReason::Unfilled => "the sk_buff that it takes is not filled when it is entered",
             SkipReason::ConflictingPrototypes => "several functions of this name take different arguments",
             SkipReason::AmbiguousName => "several functions bear this name and the kernel hides which can be traced",
         })

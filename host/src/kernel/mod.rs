@@ -23,6 +23,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tracefs;
+mod unfilled;
 mod wanted;
 
 pub use error::KernelError;

@@ -5,6 +5,7 @@
 
 use super::btf::{Btf, Kind, Type};
 use super::function::{PacketArgument, SkipReason};
+use super::unfilled::first_is_unfilled;
 
 /// What a type is to us. Stored as a byte per type, 0 for types that nobody has asked about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,29 +84,41 @@ impl PacketTypes {
     }
 
     /// Finds the packet among the parameters of a function. A plain pointer is preferred to a double pointer, and the
-    /// first to later ones.
+    /// first to later ones, but for an sk_buff that is no packet when the function is entered.
     pub(super) fn find(&mut self, btf: &Btf, function: &Type) -> Option<Packet> {
         let prototype = btf
             .get(function.target())
             .filter(|found| found.kind() == Kind::Prototype)?;
         let mut found: Option<(usize, PacketArgument)> = None;
+        let mut unfilled: Option<PacketArgument> = None;
         for (index, parameter) in prototype.parameters().enumerate() {
-            match (self.argument(btf, parameter.type_id), found) {
-                (Some(PacketArgument::Pointer), _) => {
+            let Some(argument) = self.argument(btf, parameter.type_id) else {
+                continue;
+            };
+            if found.is_none() && unfilled.is_none() && first_is_unfilled(function.name()) {
+                unfilled = Some(argument);
+                continue;
+            }
+            match (argument, found) {
+                (PacketArgument::Pointer, _) => {
                     found = Some((index, PacketArgument::Pointer));
                     break;
                 }
-                (Some(PacketArgument::DoublePointer), None) => found = Some((index, PacketArgument::DoublePointer)),
-                _ => {}
+                (PacketArgument::DoublePointer, None) => found = Some((index, PacketArgument::DoublePointer)),
+                (PacketArgument::DoublePointer, Some(_)) => {}
             }
         }
-        let (index, argument) = found?;
+        let (argument, position) = match (found, unfilled) {
+            (Some((index, argument)), _) => (argument, register(btf, &prototype, index)),
+            (None, Some(argument)) => (argument, Err(SkipReason::Unfilled)),
+            (None, None) => return None,
+        };
         let arguments = prototype.parameters().filter(|each| each.type_id != 0).count();
         Some(Packet {
             argument,
             arguments: u8::try_from(arguments).unwrap_or(u8::MAX),
             trampoline: suits_trampoline(btf, &prototype),
-            position: register(btf, &prototype, index),
+            position,
         })
     }
 }
@@ -368,6 +381,27 @@ mod tests {
             }),
             Err(SkipReason::UnknownRegisters)
         );
+    }
+
+    #[test]
+    fn a_copy_in_the_making_is_not_the_packet() {
+        let mut b = BtfBuilder::new();
+        let packet = b.composite(Kind::Struct, "sk_buff", 8, &[]);
+        let pointer = b.pointer(packet);
+        let double = b.pointer(pointer);
+        let int = b.int("int", 4);
+        let copy = b.function("__copy_skb_header", 0, &[pointer, pointer]);
+        let build = b.function("__xdp_build_skb_from_frame", pointer, &[int, pointer]);
+        let receive = b.function("__skb_try_recv_datagram", pointer, &[int, double]);
+        let coalesce = b.function("skb_try_coalesce", int, &[pointer, pointer]);
+        let data = b.build();
+        let btf = Btf::parse(&data).unwrap();
+        let mut types = PacketTypes::new(&btf);
+        let mut position = |id| types.find(&btf, &btf.get(id).unwrap()).unwrap().position;
+        assert_eq!(position(copy), Ok(1));
+        assert_eq!(position(build), Err(SkipReason::Unfilled));
+        assert_eq!(position(receive), Err(SkipReason::Unfilled));
+        assert_eq!(position(coalesce), Ok(0));
     }
 
     #[test]
