@@ -38,6 +38,7 @@ Options of vm:
   --icount                          count instructions: 1 ns of guest time is one instruction
   --smp N                           number of CPUs (2; with --icount 1)
   --memory MIB                      memory (2048)
+  --append WORDS                    more words for the kernel's command line; may be repeated
 
 Options of bench kernel, which measures every row of its table unless told otherwise:
   --kernel 5.10|6.1|6.12|6.18|7.2   only rows of this kernel
@@ -127,7 +128,17 @@ fn vm(arguments: Vec<String>) -> Result<ExitCode> {
             changes.push(Box::new(|guest| guest.icount(true)));
             continue;
         }
-        if !["--kernel", "--file", "--out", "--timeout", "--smp", "--memory"].contains(&name.as_str()) {
+        if ![
+            "--kernel",
+            "--file",
+            "--out",
+            "--timeout",
+            "--smp",
+            "--memory",
+            "--append",
+        ]
+        .contains(&name.as_str())
+        {
             bail!("vm has no option {name}; `cargo xtask help` lists them");
         }
         let value = inline
@@ -154,6 +165,7 @@ fn vm(arguments: Vec<String>) -> Result<ExitCode> {
                 let mib = number(256, 1 << 20)?;
                 Box::new(move |guest| guest.memory(mib))
             }
+            "--append" => Box::new(move |guest| guest.append(&value)),
             "--file" => Box::new(move |guest| guest.file(value)),
             _ => Box::new(move |guest| guest.out(value)),
         });

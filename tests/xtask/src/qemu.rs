@@ -27,6 +27,8 @@ pub struct Machine<'a> {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory: u32,
+    /// More words for the kernel's command line.
+    pub append: &'a str,
 }
 
 /// A run's folder and, once started, its emulator. Dropping it ends the emulator and removes the folder.
@@ -129,10 +131,8 @@ impl Run {
             "-initrd",
             &path(&self.file("initramfs")),
         ]);
-        add(&[
-            "-append",
-            "console=ttyS0 quiet panic=-1 net.ifnames=0 nowatchdog tsc=reliable",
-        ]);
+        let kernel_line = "console=ttyS0 quiet panic=-1 net.ifnames=0 nowatchdog tsc=reliable";
+        add(&["-append", format!("{kernel_line} {}", machine.append).trim_end()]);
         add(&["-serial", &format!("file:{}", path(&self.file("console")))]);
         for (name, image, options) in [
             ("root", machine.root.to_path_buf(), "snapshot=on,cache=unsafe"),

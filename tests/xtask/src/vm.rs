@@ -33,6 +33,7 @@ pub struct Guest {
     timeout: Duration,
     memory: u32,
     cpus: Option<u32>,
+    append: String,
     out: Option<PathBuf>,
     ipft: Option<PathBuf>,
 }
@@ -96,6 +97,7 @@ impl Guest {
             timeout: Duration::from_secs(300),
             memory: 2048,
             cpus: None,
+            append: String::new(),
             out: None,
             ipft: None,
         }
@@ -128,6 +130,15 @@ impl Guest {
     /// Number of CPUs.
     pub fn cpus(mut self, cpus: u32) -> Guest {
         self.cpus = Some(cpus);
+        self
+    }
+
+    /// Adds words to the kernel's command line.
+    pub fn append(mut self, words: &str) -> Guest {
+        if !self.append.is_empty() {
+            self.append.push(' ');
+        }
+        self.append.push_str(words);
         self
     }
 
@@ -242,6 +253,7 @@ impl Guest {
             icount: self.icount,
             cpus,
             memory: self.memory,
+            append: &self.append,
         })?;
         Ok(run)
     }
