@@ -28,14 +28,20 @@ pub fn run(name: &str, kernel: Kernel, files: &[&Path], script: &str) -> Result<
 
 /// The same in a guest with so many MiB of memory, which the files take part of.
 pub fn run_with_memory(name: &str, kernel: Kernel, files: &[&Path], script: &str, mib: u32) -> Result<Left> {
+    run_in(Guest::new(kernel).memory(mib), name, kernel, files, script)
+}
+
+/// The same in a guest with more words on the kernel's command line, and without files.
+pub fn run_with_kernel_words(name: &str, kernel: Kernel, words: &str, script: &str) -> Result<Left> {
+    run_in(Guest::new(kernel).append(words), name, kernel, &[], script)
+}
+
+fn run_in(guest: Guest, name: &str, kernel: Kernel, files: &[&Path], script: &str) -> Result<Left> {
     let folder = workspace::target().join("e2e").join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("remove the older {}", folder.display()))?;
     }
-    let guest = Guest::new(kernel)
-        .out(&folder)
-        .memory(mib)
-        .timeout(Duration::from_secs(1200));
+    let guest = guest.out(&folder).timeout(Duration::from_secs(1200));
     let guest = files.iter().fold(guest, |guest, file| guest.file(file));
     let output = guest.run_script(&format!("WORK=$PWD\ncd /out\n{LIBRARY}\n{script}"))?;
     let said = format!("{}\n{}", output.stdout, output.stderr);
