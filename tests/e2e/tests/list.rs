@@ -81,6 +81,16 @@ fn functions_that_take_only_a_const_pointer_are_listed_at_its_position() {
 }
 
 #[test]
+fn an_sk_buff_that_is_not_filled_is_no_packet() {
+    let rows = all();
+    // net/core/skbuff.c: static void __copy_skb_header(struct sk_buff *new, const struct sk_buff *old)
+    assert_eq!(find(&rows, "__copy_skb_header").position, 1);
+    for name in ["__build_skb_around", "__skb_try_recv_from_queue"] {
+        assert!(rows.iter().all(|row| row.name != name), "{name}");
+    }
+}
+
+#[test]
 fn functions_that_take_only_a_double_pointer_are_listed() {
     // net/core/dev.c: static int __netif_receive_skb_core(struct sk_buff **pskb, ...)
     let rows = all();
