@@ -131,8 +131,7 @@ impl Run {
             "-initrd",
             &path(&self.file("initramfs")),
         ]);
-        // A guest that gets little time finds its timer too slow, and panics, if it checks.
-        let kernel_line = "console=ttyS0 quiet panic=-1 net.ifnames=0 nowatchdog tsc=reliable no_timer_check";
+        let kernel_line = "console=ttyS0 quiet panic=-1 net.ifnames=0 nowatchdog tsc=reliable";
         add(&["-append", format!("{kernel_line} {}", machine.append).trim_end()]);
         add(&["-serial", &format!("file:{}", path(&self.file("console")))]);
         for (name, image, options) in [
