@@ -501,7 +501,7 @@ fn each_way_in_which_a_table_can_be_wrong_is_told() {
             &[
                 r#"-DDESCRIPTION="{\"contract\":\"0.1.0\",\"name\":\"\\u001b\",\"version\":\"\",\"about\":\"\",\"license\":\"\"}""#,
             ],
-            "its description is wrong: '\\u{1b}' is no name",
+            "its description is wrong: '\\x1b' is no name",
         ),
     ];
     for (arguments, expected) in cases {
