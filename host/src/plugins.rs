@@ -335,7 +335,11 @@ fn load_component(
 
 /// Finds and reads a component's file.
 pub fn read(folders: &Folders, word: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)> {
-    let path = folders.find(word)?;
+    let found = folders.find(word)?;
+    for why in &found.skipped {
+        message!("ipft: {why}");
+    }
+    let path = found.path;
     let bytes = inspect::read(&path).with_context(|| format!("cannot read the plugin {}", path.display()))?;
     if native::is_elf(&bytes) {
         bail!(

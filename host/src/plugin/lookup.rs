@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::trusted::{Trust, Untrusted};
 use crate::text::visible;
 
 /// What sandboxed plugins are called.
@@ -17,14 +18,40 @@ const SYSTEM: &str = "/usr/share/ipft/plugins";
 
 /// The folders with installed plugins, the first one first.
 #[derive(Clone, Debug)]
-pub struct Folders(Vec<PathBuf>);
+pub struct Folders {
+    paths: Vec<PathBuf>,
+    trust: Trust,
+}
+
+/// The file that a word means.
+#[derive(Debug)]
+pub struct Found {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Files of that name that were passed over, and why.
+    pub skipped: Vec<Untrusted>,
+}
+
+/// What is installed.
+#[derive(Debug, Default)]
+pub struct List {
+    /// Sorted by name.
+    pub plugins: Vec<Installed>,
+    /// Files that are not used, and why.
+    pub skipped: Vec<Untrusted>,
+}
 
 /// Why a plugin is not found.
 #[derive(Debug, thiserror::Error)]
-#[error("no plugin '{name}' is installed: there is no {name}.wasm in {}; a file is named by its path, with its extension", folders.join(" or "))]
+#[error("no plugin '{name}' is installed: there is no {name}.wasm in {}; a file is named by its path, with its extension{}", folders.join(" or "), told(skipped))]
 pub struct NotFound {
     name: String,
     folders: Vec<String>,
+    skipped: Vec<Untrusted>,
+}
+
+fn told(skipped: &[Untrusted]) -> String {
+    skipped.iter().map(|why| format!("\n{why}")).collect()
 }
 
 /// A file in one of the folders.
@@ -47,36 +74,50 @@ impl Folders {
         };
         let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
         let own = data.map(|data| data.join("ipft/plugins"));
-        Folders(own.into_iter().chain([PathBuf::from(SYSTEM)]).collect())
+        Folders::new(own.into_iter().chain([PathBuf::from(SYSTEM)]).collect())
     }
 
     /// These.
-    pub fn new(folders: Vec<PathBuf>) -> Self {
-        Folders(folders)
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        let trust = Trust::of_process();
+        Folders { paths, trust }
     }
 
     /// The folders.
     pub fn paths(&self) -> &[PathBuf] {
-        &self.0
+        &self.paths
     }
 
     /// The file that a word on the command line means. A path is not looked at.
-    pub fn find(&self, word: &Path) -> Result<PathBuf, NotFound> {
+    pub fn find(&self, word: &Path) -> Result<Found, NotFound> {
         if word.components().count() != 1 || word.extension().is_some() || word.file_name() != Some(word.as_os_str()) {
-            return Ok(word.to_owned());
+            return Ok(Found {
+                path: word.to_owned(),
+                skipped: Vec::new(),
+            });
         }
-        let files = self.0.iter().map(|folder| folder.join(word).with_extension(EXTENSION));
-        let mut files = files.filter(|file| file.is_file());
-        files.next().ok_or_else(|| NotFound {
+        let mut skipped = Vec::new();
+        for folder in &self.paths {
+            let file = folder.join(word).with_extension(EXTENSION);
+            if !file.is_file() {
+                continue;
+            }
+            match self.trust.check(&file) {
+                Ok(path) => return Ok(Found { path, skipped }),
+                Err(why) => skipped.push(why),
+            }
+        }
+        Err(NotFound {
             name: visible(&word.to_string_lossy()).into_owned(),
-            folders: self.0.iter().map(|folder| folder.display().to_string()).collect(),
+            folders: self.paths.iter().map(|folder| folder.display().to_string()).collect(),
+            skipped,
         })
     }
 
-    /// All that is installed, sorted by name. A folder that is not there has nothing.
-    pub fn installed(&self) -> io::Result<Vec<Installed>> {
-        let mut found: Vec<Installed> = Vec::new();
-        for folder in &self.0 {
+    /// All that is installed. A folder that is not there has nothing.
+    pub fn installed(&self) -> io::Result<List> {
+        let mut list = List::default();
+        for folder in &self.paths {
             let entries = match std::fs::read_dir(folder) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -87,17 +128,22 @@ impl Folders {
                 if path.extension() != Some(OsStr::new(EXTENSION)) || !path.is_file() {
                     continue;
                 }
+                if let Err(why) = self.trust.check(&path) {
+                    list.skipped.push(why);
+                    continue;
+                }
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                let hidden_by = found
+                let hidden_by = list
+                    .plugins
                     .iter()
                     .find(|other| other.name == name)
                     .map(|other| other.path.clone());
-                found.push(Installed { name, path, hidden_by });
+                list.plugins.push(Installed { name, path, hidden_by });
             }
         }
         // Stable: of equal names, the one that is found comes first.
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
+        list.plugins.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(list)
     }
 }
 
@@ -126,9 +172,10 @@ mod tests {
     #[test]
     fn a_name_is_looked_up_and_a_path_is_taken_as_it_is() {
         let (root, folders) = folders();
-        let find = |word: &str| folders.find(Path::new(word));
-        assert_eq!(find("flame").unwrap(), root.path().join("own/flame.wasm"));
-        assert_eq!(find("paths").unwrap(), root.path().join("system/paths.wasm"));
+        let find = |word: &str| folders.find(Path::new(word)).map(|found| found.path);
+        let top = root.path().canonicalize().unwrap();
+        assert_eq!(find("flame").unwrap(), top.join("own/flame.wasm"));
+        assert_eq!(find("paths").unwrap(), top.join("system/paths.wasm"));
         for path in ["./flame", "flame.wasm", "/nowhere/flame", "a/b.so", "..", "flame/"] {
             assert_eq!(find(path).unwrap(), Path::new(path));
         }
@@ -146,7 +193,7 @@ mod tests {
     #[test]
     fn a_list_tells_which_of_two_is_used() {
         let (root, folders) = folders();
-        let list = folders.installed().unwrap();
+        let list = folders.installed().unwrap().plugins;
         let names: Vec<_> = list
             .iter()
             .map(|each| (each.name.as_str(), each.hidden_by.is_some()))
@@ -157,7 +204,35 @@ mod tests {
             Folders::new(vec![root.path().join("none")])
                 .installed()
                 .unwrap()
+                .plugins
                 .is_empty()
+        );
+    }
+
+    #[test]
+    fn root_takes_the_next_folders_plugin_and_says_why_where_others_can_write() {
+        use std::os::unix::fs::PermissionsExt;
+        let (root, folders) = folders();
+        let own = root.path().join("own");
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let found = folders.find(Path::new("flame")).unwrap();
+        let list = folders.installed().unwrap();
+        if !rustix::process::geteuid().is_root() {
+            assert!(found.path.ends_with("own/flame.wasm") && found.skipped.is_empty() && list.skipped.is_empty());
+            return;
+        }
+        assert!(found.path.ends_with("system/flame.wasm"), "{found:?}");
+        let said = found.skipped[0].to_string();
+        assert!(
+            said.contains("own/flame.wasm is not used") && said.contains("others than root can write"),
+            "{said}"
+        );
+        assert_eq!((list.plugins.len(), list.skipped.len()), (2, 1));
+        std::fs::remove_file(root.path().join("system/flame.wasm")).unwrap();
+        let said = folders.find(Path::new("flame")).unwrap_err().to_string();
+        assert!(
+            said.contains("no plugin 'flame' is installed") && said.contains("chmod go-w"),
+            "{said}"
         );
     }
 }

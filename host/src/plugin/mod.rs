@@ -13,12 +13,14 @@ pub mod new;
 pub mod pack;
 mod place;
 mod stream;
+mod trusted;
 
 pub use description::{
     Description, DescriptionError, MAX_DESCRIPTION, OptionError, OptionSpec, OptionType, OptionValues, SECTION,
 };
 pub use grants::{DirGrant, Grants, Limits};
 pub use language::Language;
-pub use lookup::{Folders, Installed, NotFound};
+pub use lookup::{Folders, Found, Installed, List, NotFound};
 pub use place::{Place, shared};
 pub use stream::{Stream, Target};
+pub use trusted::{Trust, Untrusted};

@@ -34,6 +34,10 @@ pub fn run(command: &PluginCommand, out: &mut impl Write) -> anyhow::Result<bool
 
 fn list(folders: &Folders, out: &mut impl Write) -> anyhow::Result<()> {
     let installed = folders.installed().context("cannot list the installed plugins")?;
+    for why in &installed.skipped {
+        message!("ipft: {why}");
+    }
+    let installed = installed.plugins;
     if installed.is_empty() {
         let paths: Vec<String> = folders.paths().iter().map(|path| path.display().to_string()).collect();
         message!("No plugin is installed. A FILE.wasm in {} is.", paths.join(" or "));
