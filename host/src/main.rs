@@ -14,9 +14,22 @@ use ipft::message;
 use ipft::plugin_command;
 use ipft::replay;
 use ipft::session::{self, Outcome};
+use ipft::sink::wasm::{COMPILE, compile_for_parent};
 
 fn main() -> ExitCode {
     let command_line: Vec<_> = std::env::args_os().collect();
+    // Not an option: ipft calls itself so.
+    if let [_, word, arguments @ ..] = &command_line[..]
+        && word == COMPILE
+    {
+        return match compile_for_parent(arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                message!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let command = match cli::parse(&command_line) {
         Ok(command) => command,
         Err(error) => {

@@ -3,6 +3,8 @@
 //! This ties the rooms `plugin` (what a plugin is and may do) and `sink` (what runs it) together for `session` and for
 //! `ipft plugin`.
 
+use std::io::IsTerminal;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use crate::kernel::Root;
 use crate::message;
 use crate::plugin::{self, Description, Folders, Grants, OptionValues, Stream, Target, inspect};
 use crate::sink::native::{self, Library};
-use crate::sink::wasm::{Cache, Component, Engine, Level};
+use crate::sink::wasm::{Cache, Compiler, Component, Engine, Level};
 use crate::sink::{Destination, Log, PluginSink, Sinks, Usage};
 
 /// What native plugins are called.
@@ -78,13 +80,20 @@ impl Code {
 
 impl Plugins {
     /// Finds, reads, checks and compiles them. `own` is what ipft itself writes to stdout, if the user asked for it.
-    pub fn load(files: &[PluginFile], own: Option<Output>, verbose: bool) -> anyhow::Result<Self> {
+    /// A readable `stop` ends that.
+    pub fn load(
+        files: &[PluginFile],
+        own: Option<Output>,
+        verbose: bool,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> anyhow::Result<Self> {
         if files.is_empty() {
             return Ok(Plugins::default());
         }
         let names = names(files);
         refuse_shared_files(files, &names)?;
-        let engine = Engine::new()?;
+        let compiler = Compiler::this_program(stop).context("cannot compile plugins")?;
+        let engine = Engine::new()?.compiling_in(compiler);
         let cache = Cache::of_user();
         let folders = Folders::of_environment();
         let mut loaded: Vec<Loaded> = Vec::new();
@@ -317,7 +326,11 @@ fn load_component(
     verbose: bool,
 ) -> anyhow::Result<Component> {
     let (path, bytes) = read(folders, word)?;
-    let tell = || message!("Compiling plugin {name}, for the first time ...");
+    let tell = || {
+        if std::io::stderr().is_terminal() {
+            message!("Compiling plugin {name}, for the first time ...");
+        }
+    };
     let mut complain = |message: &str| {
         if verbose {
             message!("{message}");
@@ -367,7 +380,7 @@ mod tests {
                 },
             })
             .collect();
-        match Plugins::load(&files, None, false) {
+        match Plugins::load(&files, None, false, None) {
             Err(error) => error.to_string(),
             Ok(_) => panic!("there are such plugins"),
         }

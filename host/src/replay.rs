@@ -26,7 +26,12 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let signals = Signals::install().context("cannot listen for signals")?;
     let stop = signals.fd().try_clone_to_owned().context("cannot listen for signals")?;
     let mut recorded = Recorded::open(&options.files, Some(stop))?;
-    let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
+    let mut plugins = Plugins::load(
+        &options.drawing.plugins,
+        options.drawing.own_output(),
+        options.verbose,
+        Some(signals.fd()),
+    )?;
     refuse_to_overwrite(options)?;
     let mut trace = recorded.trace().clone();
     let mut decoder = decoder(options, &plugins, &trace, &signals)?;

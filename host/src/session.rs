@@ -92,7 +92,12 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     }
     let signals = Signals::install().context("cannot listen for signals")?;
     let server = options.probe_server.map(ProbeServer::bind).transpose()?;
-    let mut plugins = Plugins::load(&options.drawing.plugins, options.drawing.own_output(), options.verbose)?;
+    let mut plugins = Plugins::load(
+        &options.drawing.plugins,
+        options.drawing.own_output(),
+        options.verbose,
+        Some(signals.fd()),
+    )?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
     // Before anything is attached, which takes long: files that cannot be written are told here.
     let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;

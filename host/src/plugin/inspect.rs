@@ -14,6 +14,7 @@ use wasmparser::{
     WasmFeatures,
 };
 
+use super::cost::{Cost, CostError, TooMuch};
 use super::{Description, DescriptionError, SECTION};
 use crate::text::visible;
 
@@ -53,6 +54,9 @@ pub enum InspectError {
          `wasm-tools component new`"
     )]
     CoreModule,
+    /// Compiling or starting it would take more than a plugin may.
+    #[error("{0}")]
+    TooMuch(#[from] TooMuch),
     /// It is damaged.
     #[error("it is damaged: {message} (at byte {offset})")]
     Malformed {
@@ -113,6 +117,8 @@ pub struct Inspection {
     pub imports: Vec<Interface>,
     /// Bytes of each core module in it.
     pub modules: Vec<usize>,
+    /// Bytes of memory that its instances need from the start, without their memories and tables.
+    pub held: u64,
     /// Languages and tools that it was made with, as they say: what they did, name, version. Text that anybody may
     /// have written.
     pub producers: Vec<(String, String, String)>,
@@ -202,18 +208,21 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
         starts: Vec::new(),
         names: [Vec::new(), Vec::new()],
         section: None,
+        cost: Cost::default(),
         inspection: Inspection {
             size: bytes.len(),
             description: None,
             exports: Vec::new(),
             imports: Vec::new(),
             modules: Vec::new(),
+            held: 0,
             producers: Vec::new(),
         },
     };
     for payload in Parser::new(0).parse_all(bytes) {
         reader.payload(payload?)?;
     }
+    reader.inspection.held = reader.cost.bytes();
     reader.inspection.description = reader.section.map(|(_, json)| Description::read(json));
     Ok(reader.inspection)
 }
@@ -228,11 +237,14 @@ struct Reader<'a> {
     names: [Vec<&'a str>; 2],
     /// The description, and how deep in the file it is: the component's own counts most.
     section: Option<(usize, &'a [u8])>,
+    cost: Cost,
     inspection: Inspection,
 }
 
 impl<'a> Reader<'a> {
     fn payload(&mut self, payload: Payload<'a>) -> Result<(), InspectError> {
+        // First: the validator builds what it finds.
+        self.cost.read(&payload)?;
         match &payload {
             Payload::Version { encoding, range, .. } => {
                 self.depth += 1;
@@ -493,6 +505,15 @@ fn malformed(message: &str, offset: usize) -> InspectError {
     InspectError::Malformed {
         message: kept(message),
         offset,
+    }
+}
+
+impl From<CostError> for InspectError {
+    fn from(error: CostError) -> Self {
+        match error {
+            CostError::TooMuch(error) => error.into(),
+            CostError::Malformed(error) => error.into(),
+        }
     }
 }
 

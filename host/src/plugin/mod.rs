@@ -4,6 +4,7 @@
 //! A plugin is a file that somebody else built, so that all of it is checked here before `sink` runs it. This room may
 //! import nothing of the crate.
 
+mod cost;
 mod description;
 mod grants;
 pub mod inspect;
@@ -15,6 +16,7 @@ mod place;
 mod stream;
 mod trusted;
 
+pub use cost::TooMuch;
 pub use description::{
     Description, DescriptionError, MAX_DESCRIPTION, OptionError, OptionSpec, OptionType, OptionValues, SECTION,
 };

@@ -19,7 +19,7 @@ use crate::extension::wasm::WasmDecoder;
 use crate::plugin::inspect::Need;
 use crate::plugin::{Folders, Grants, OptionValues, inspect};
 use crate::plugins;
-use crate::sink::wasm::{Component, Engine, Level};
+use crate::sink::wasm::{Compiler, Component, Engine, Level};
 use crate::sink::{Destination, Log, Sinks};
 
 /// Above this many nanoseconds an event, a plugin falls behind a busy trace.
@@ -29,7 +29,7 @@ const SLOW: u128 = 2_000;
 pub(super) fn check(folders: &Folders, file: &PluginFile, out: &mut impl Write) -> anyhow::Result<bool> {
     let (path, bytes) = plugins::read(folders, &file.path)?;
     let inspection = inspect::inspect(&bytes).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    let engine = Engine::new()?;
+    let engine = Engine::new()?.compiling_in(Compiler::this_program(None)?);
     let start = Instant::now();
     // Without the cache, so that its author sees what others wait for.
     let component = Component::load(&engine, &file.name, &bytes, None, || {}, &mut |_| {})?;

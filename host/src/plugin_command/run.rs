@@ -20,7 +20,7 @@ pub(super) fn run(plugin: &PluginFile, recording: &Path) -> anyhow::Result<bool>
     if is_recording(recording) {
         return Ok(replay::replay(&options(plugin, recording))? == Outcome::Done);
     }
-    let mut plugins = Plugins::load(std::slice::from_ref(plugin), None, false)?;
+    let mut plugins = Plugins::load(std::slice::from_ref(plugin), None, false, None)?;
     anyhow::ensure!(
         plugins.draw(),
         "the plugin {} draws nothing: it only adds fields to a trace that is being made",

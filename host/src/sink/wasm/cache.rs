@@ -54,8 +54,6 @@ enum CacheError {
     Untrusted { path: PathBuf },
     #[error("{} is damaged; it is made anew", path.display())]
     Damaged { path: PathBuf },
-    #[error("what was compiled cannot be kept: {0}")]
-    Engine(String),
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
@@ -99,8 +97,8 @@ impl Cache {
     }
 
     /// Keeps a compiled plugin. What goes wrong is told, and leaves nothing behind.
-    pub(super) fn store(&self, engine: &Engine, plugin: &[u8], compiled: &Component, tell: &mut dyn FnMut(&str)) {
-        if let Err(error) = self.write(&name(engine, plugin), compiled) {
+    pub(super) fn store(&self, engine: &Engine, plugin: &[u8], code: &[u8], tell: &mut dyn FnMut(&str)) {
+        if let Err(error) = self.write(&name(engine, plugin), code) {
             tell(&error.to_string());
         }
     }
@@ -136,7 +134,7 @@ impl Cache {
         if blake3::hash(code) != *hash {
             return Err(damaged);
         }
-        // SAFETY: these are bytes that `write` got from `Component::serialize` and nobody changed: only root and the
+        // SAFETY: these are bytes that `write` got from the compiler and nobody changed: only root and the
         // user who runs this can, as `open` and the check above have found, and both can change the program, too. A disk
         // that did is found out by the hash. The name holds what the engine's code depends on, and the engine compares
         // that once more.
@@ -156,10 +154,7 @@ impl Cache {
         Ok(Some(component))
     }
 
-    fn write(&self, name: &str, compiled: &Component) -> Result<(), CacheError> {
-        let code = compiled
-            .serialize()
-            .map_err(|error| CacheError::Engine(format!("{error:#}")))?;
+    fn write(&self, name: &str, code: &[u8]) -> Result<(), CacheError> {
         if code.len() as u64 > MAX_FILE - HASH as u64 {
             return Ok(());
         }
@@ -174,8 +169,8 @@ impl Cache {
             .tempfile_in(&path)
             .map_err(at(&path))?;
         let written = file
-            .write_all(blake3::hash(&code).as_bytes())
-            .and_then(|()| file.write_all(&code));
+            .write_all(blake3::hash(code).as_bytes())
+            .and_then(|()| file.write_all(code));
         written.map_err(at(file.path()))?;
         let finished = path.join(name);
         file.persist(&finished).map_err(|error| at(&finished)(error.error))?;

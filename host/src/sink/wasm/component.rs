@@ -3,8 +3,6 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
 
 use wasmtime::component::InstancePre;
 
@@ -22,9 +20,6 @@ use crate::sink::PluginSink;
 use crate::sink::stream::Log;
 use crate::sink::worker::{Draw, Setup};
 
-/// How long a compilation takes before the user is told.
-const SLOW: Duration = Duration::from_millis(500);
-
 /// A plugin that can be started, any number of times.
 #[derive(Clone)]
 pub struct Component {
@@ -33,6 +28,8 @@ pub struct Component {
     exports: Exports,
     interfaces: Interfaces,
     component: InstancePre<State>,
+    /// Bytes that an instance needs before it has any memory.
+    held: usize,
 }
 
 /// The full names of the interfaces that it exports.
@@ -71,14 +68,14 @@ pub(super) enum Style {
 
 impl Component {
     /// Looks at the bytes of a file, and compiles them, unless the cache has them compiled. `name` is what messages call
-    /// it until its own name is known. `on_slow` is called if compiling takes longer than half a second; what the cache
-    /// could not do is told to `tell`.
+    /// it until its own name is known. `on_slow` is called if compiling elsewhere takes longer than half a second; what
+    /// the cache could not do is told to `tell`.
     pub fn load(
         engine: &Engine,
         name: &str,
         bytes: &[u8],
         cache: Option<&Cache>,
-        on_slow: impl FnOnce() + Send,
+        on_slow: impl FnOnce(),
         tell: &mut dyn FnMut(&str),
     ) -> Result<Self, PluginError> {
         let mut plugin = name.to_owned();
@@ -94,7 +91,7 @@ impl Component {
         plugin: &mut String,
         bytes: &[u8],
         cache: Option<&Cache>,
-        on_slow: impl FnOnce() + Send,
+        on_slow: impl FnOnce(),
         tell: &mut dyn FnMut(&str),
     ) -> Result<Self, Failure> {
         let inspection = inspect::inspect(bytes)?;
@@ -104,11 +101,13 @@ impl Component {
         let compiled = match cached {
             Some(compiled) => compiled,
             None => {
-                let compiled = compile(engine, bytes, on_slow)?;
+                let code = compile(engine, bytes, on_slow)?;
                 if let Some(cache) = cache {
-                    cache.store(&engine.engine, bytes, &compiled, tell);
+                    cache.store(&engine.engine, bytes, &code, tell);
                 }
-                compiled
+                // SAFETY: `compile` has made this code just now, with this program and for such an engine.
+                let loaded = unsafe { wasmtime::component::Component::deserialize(&engine.engine, code) };
+                loaded.map_err(|error| Failure::Compile(Text::line(&format!("{error:#}"))))?
             }
         };
         let component = engine
@@ -121,6 +120,7 @@ impl Component {
             exports: inspection.roles(),
             interfaces: Interfaces::of(&inspection),
             component,
+            held: usize::try_from(inspection.held).unwrap_or(usize::MAX),
         })
     }
 
@@ -184,7 +184,7 @@ impl Component {
         log: Log,
         stop: Arc<AtomicBool>,
     ) -> Result<State, PluginError> {
-        State::new(grants, output, log, stop).map_err(|failure| PluginError {
+        State::new(grants, self.held, output, log, stop).map_err(|failure| PluginError {
             plugin: self.plugin.to_string(),
             during: During::Load,
             failure,
@@ -202,22 +202,13 @@ impl std::fmt::Debug for Component {
     }
 }
 
-/// Compiles, on as many processors as there are, and says so if it takes long.
-fn compile(
-    engine: &Engine,
-    bytes: &[u8],
-    on_slow: impl FnOnce() + Send,
-) -> Result<wasmtime::component::Component, Failure> {
-    let (done, waits) = channel::<()>();
-    let compiled = std::thread::scope(|scope| {
-        scope.spawn(move || {
-            if waits.recv_timeout(SLOW) == Err(RecvTimeoutError::Timeout) {
-                on_slow();
-            }
-        });
-        let compiled = wasmtime::component::Component::new(&engine.engine, bytes);
-        drop(done);
-        compiled
-    });
-    compiled.map_err(|error| Failure::Compile(Text::line(&format!("{error:#}"))))
+/// Native code, made on as many processors as there are; where the engine says.
+fn compile(engine: &Engine, bytes: &[u8], on_slow: impl FnOnce()) -> Result<Vec<u8>, Failure> {
+    match &engine.compiler {
+        Some(compiler) => compiler.compile(bytes, on_slow),
+        None => engine
+            .engine
+            .precompile_component(bytes)
+            .map_err(|error| Failure::Compile(Text::line(&format!("{error:#}")))),
+    }
 }

@@ -9,12 +9,14 @@ use wasmtime::{Config, StoreContextMut, WasmBacktraceDetails};
 use wasmtime_wasi::clocks::WasiClocksView;
 use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
+use wasmtime_wasi::p2::bindings::sync::filesystem::types;
 
+use super::compiler::Compiler;
+use super::error::MAX_FRAMES;
+use super::folders::{Folders, FoldersOf};
+use super::pace::TICK;
 use super::state::State;
 use super::types::Level;
-
-/// How often the running plugins are looked at.
-const TICK: Duration = Duration::from_millis(20);
 
 /// Bytes of stack that a plugin's functions may use. Interpreters need more than the engine's default of half of it.
 const STACK: usize = 1 << 20;
@@ -24,6 +26,8 @@ const STACK: usize = 1 << 20;
 pub struct Engine {
     pub(super) engine: wasmtime::Engine,
     pub(super) linker: Arc<Linker<State>>,
+    /// Where components are compiled; `None` for here.
+    pub(super) compiler: Option<Compiler>,
 }
 
 /// The processor, or the machine, cannot run plugins.
@@ -35,13 +39,7 @@ impl Engine {
     /// Starts the engine, and its clock, which ends with it.
     pub fn new() -> Result<Self, EngineError> {
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
-        let mut config = Config::new();
-        config
-            .concurrency_support(false)
-            .epoch_interruption(true)
-            .max_wasm_stack(STACK)
-            .wasm_backtrace_details(WasmBacktraceDetails::Disable);
-        let engine = wasmtime::Engine::new(&config).map_err(failed)?;
+        let engine = bare().map_err(failed)?;
         let linker = Arc::new(linker(&engine).map_err(failed)?);
         let clock = engine.weak();
         std::thread::Builder::new()
@@ -54,8 +52,33 @@ impl Engine {
                 }
             })
             .map_err(|error| EngineError(format!("no thread for their clock: {error}")))?;
-        Ok(Engine { engine, linker })
+        Ok(Engine {
+            engine,
+            linker,
+            compiler: None,
+        })
     }
+
+    /// The same, which compiles elsewhere.
+    pub fn compiling_in(self, compiler: Compiler) -> Self {
+        Engine {
+            compiler: Some(compiler),
+            ..self
+        }
+    }
+}
+
+/// What compiles, and nothing else. All of them compile alike, whichever process they are in.
+pub(super) fn bare() -> wasmtime::Result<wasmtime::Engine> {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        // Each frame holds a copy of its function's name.
+        .wasm_backtrace_max_frames(Some(MAX_FRAMES))
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    wasmtime::Engine::new(&config)
 }
 
 impl std::fmt::Debug for Engine {
@@ -70,6 +93,7 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
     linker.allow_shadowing(true);
     monotonic_clock::add_to_linker::<State, Waits>(&mut linker, |state| WaitsOf(state))?;
+    types::add_to_linker::<State, Folders>(&mut linker, |state| FoldersOf(state))?;
     linker.allow_shadowing(false);
     let mut host = linker.instance("ipft:plugin/host@0.1.0")?;
     host.func_wrap(

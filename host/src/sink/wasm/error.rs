@@ -4,14 +4,20 @@
 //! terminal.
 
 use std::fmt::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::compiler::Limit;
 use crate::plugin::inspect::{InspectError, Refusal};
 use crate::text::steers;
 
-/// Lines of a backtrace that are shown.
-const MAX_FRAMES: usize = 16;
+/// Lines of a backtrace that are shown, and made.
+pub(super) const MAX_FRAMES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+
+/// Characters of a module's and of a function's name in a backtrace.
+const MAX_MODULE: usize = 60;
+const MAX_FUNCTION: usize = 300;
 
 /// Characters of a line that a plugin may have written.
 const MAX_LINE: usize = 400;
@@ -59,6 +65,17 @@ pub enum Failure {
     /// It cannot be compiled.
     #[error("cannot be compiled: {0}; it is damaged, or uses what this ipft does not know")]
     Compile(Text),
+    /// Compiling it takes more than a plugin is granted.
+    #[error("cannot be compiled within {0}, and no plugin gets more; it is too large, or made to be")]
+    CompileLimit(Limit),
+    /// The process that compiles plugins does not run.
+    #[error("cannot be compiled: the process that does that cannot be run: {0}")]
+    Compiler(std::io::Error),
+    /// The process that compiled it ended without a result.
+    #[error(
+        "cannot be compiled: the process that does that ended: {0}; if nobody has ended it, the file is damaged, or the machine has too little memory"
+    )]
+    CompilerEnded(Text),
     /// Something that it imports is not there, or is of another type.
     #[error("does not fit this ipft: {0}")]
     Link(Text),
@@ -179,8 +196,13 @@ impl fmt::Display for Text {
 }
 
 fn push_line(out: &mut String, line: &str) {
-    for (index, character) in line.chars().enumerate() {
-        if index == MAX_LINE {
+    push_cut(out, line, MAX_LINE);
+}
+
+/// Appends so many characters at most, whatever the length of the text.
+fn push_cut(out: &mut String, text: &str, limit: usize) {
+    for (index, character) in text.chars().enumerate() {
+        if index == limit {
             out.push_str("...");
             return;
         }
@@ -198,17 +220,46 @@ pub struct Frames(Vec<String>);
 
 impl Frames {
     /// The functions of a plugin that were running.
-    pub(super) fn new(frames: &wasmtime::WasmBacktrace) -> Self {
-        let text = frames.to_string();
-        // The first line is a heading.
-        let lines = text.lines().skip(1).take(MAX_FRAMES);
-        Frames(lines.map(|line| Text::line(line.trim()).0).collect())
+    ///
+    /// The names are the plugin's, and shown as they are in its file: a demangler may make gigabytes of a few hundred
+    /// bytes, as a mangled name refers back to parts of itself.
+    pub(super) fn new(backtrace: &wasmtime::WasmBacktrace) -> Self {
+        let frames = backtrace.frames().iter().take(MAX_FRAMES.get()).enumerate();
+        Frames(
+            frames
+                .map(|(index, frame)| {
+                    let module = frame.module().name().unwrap_or("?");
+                    line(
+                        index,
+                        frame.module_offset(),
+                        module,
+                        frame.func_name(),
+                        frame.func_index(),
+                    )
+                })
+                .collect(),
+        )
     }
 
     /// The lines.
     pub fn frames(&self) -> &[String] {
         &self.0
     }
+}
+
+/// One frame: its place in the file, its module, and its function's name or number.
+fn line(index: usize, offset: Option<usize>, module: &str, function: Option<&str>, number: u32) -> String {
+    let mut line = format!("{index}: ");
+    if let Some(offset) = offset {
+        line.push_str(&format!("{offset:#x} - "));
+    }
+    push_cut(&mut line, module, MAX_MODULE);
+    line.push('!');
+    match function {
+        Some(name) => push_cut(&mut line, name, MAX_FUNCTION),
+        None => line.push_str(&format!("<function {number}>")),
+    }
+    line
 }
 
 impl fmt::Display for Frames {
@@ -235,6 +286,16 @@ mod tests {
         assert!(text.as_str().len() < 1000);
         assert!(Text::new(&"\n".repeat(1_000_000)).as_str().len() < 1000);
         assert_eq!(Text::line("a\nb\r").as_str(), "a\\nb");
+    }
+
+    #[test]
+    fn names_in_a_backtrace_are_cut_and_steer_nothing() {
+        let long = "\x1b\u{202e}".repeat(1_000_000);
+        let shown = line(3, Some(0x20), &long, Some(&long), 7);
+        assert!(shown.starts_with("3: 0x20 - \\u{1b}\\u{202e}"), "{shown}");
+        assert!(shown.len() < 4000 && shown.is_ascii(), "{} bytes", shown.len());
+        assert_eq!(line(0, None, "m", None, 7), "0: m!<function 7>");
+        assert_eq!(line(0, None, "m", Some("_ZN1f1gE"), 7), "0: m!_ZN1f1gE");
     }
 
     #[test]

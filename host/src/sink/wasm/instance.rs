@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, TypedFunc};
 use wasmtime::{Store, Trap, WasmBacktrace};
-use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::{I32Exit, ResourceTableError};
 
 use super::error::{During, Failure, Frames, PluginError, Text};
-use super::state::{Interrupted, State};
+use super::folders::UsedUp;
+use super::pace::Interrupted;
+use super::state::{MAX_RESOURCES, State};
 
 /// Bytes that one call may make the host allocate: what a plugin returns, or passes to a host function.
 const HOST_BYTES: usize = 64 << 20;
@@ -25,7 +27,8 @@ impl Running {
         let mut store = Store::new(component.engine(), state);
         store.limiter(|state| state);
         store.epoch_deadline_callback(|store| State::tick(&store));
-        store.set_hostcall_fuel(HOST_BYTES);
+        let limit = store.data().limits().memory;
+        store.set_hostcall_fuel(HOST_BYTES.min(limit));
         store.data_mut().begin();
         match component.instantiate(&mut store) {
             Ok(instance) => Ok(Running {
@@ -130,6 +133,12 @@ fn explain(plugin: Arc<str>, call: &'static str, store: &mut Store<State>, error
             },
             Interrupted::Stopped => Failure::Stopped,
         }
+    } else if error.downcast_ref::<UsedUp>().is_some() {
+        Failure::Output { limit: limits.output }
+    } else if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        Failure::Contract(Text::line(&format!(
+            "it has more than {MAX_RESOURCES} files, streams and waits open"
+        )))
     } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
         Failure::Exit(exit.0)
     } else if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {

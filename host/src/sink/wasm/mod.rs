@@ -11,13 +11,17 @@
 //! what a plugin did and what can be done about it. This room may import `event` and `plugin`, and what sinks of
 //! plugins share.
 
+mod account;
 mod cache;
+mod compiler;
 mod component;
 mod decoder;
 mod engine;
 mod error;
+mod folders;
 mod guest;
 mod instance;
+mod pace;
 mod state;
 mod stdio;
 mod types;
@@ -25,6 +29,7 @@ mod types;
 pub use super::stream::Log;
 pub use super::worker::Usage;
 pub use cache::Cache;
+pub use compiler::{COMPILE, Compiler, Limit, compile_for_parent};
 pub use component::Component;
 pub use decoder::Decoder;
 pub use engine::{Engine, EngineError};

@@ -2,29 +2,32 @@
 //! nothing but what the user granted.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{
     Deterministic, FsPerms, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxView, WasiView,
 };
 
+use super::account::Account;
 use super::error::Failure;
+use super::folders::Allowance;
+use super::pace::Pace;
 use super::stdio::{LogStream, OutputStream};
 use super::types::Level;
 use crate::plugin::{Grants, Limits};
 use crate::sink::stream::{Log, Messages, Output, Shared, locked};
 
-/// Tables and the like of one instance, as its memory is limited separately.
+/// Instances and the like of one plugin, each of which the engine needs a little for that nobody counts.
 const MAX_INSTANCES: usize = 1000;
 const MAX_TABLES: usize = 1000;
 const MAX_MEMORIES: usize = 100;
-const MAX_TABLE_ELEMENTS: usize = 10_000_000;
 
-/// Files, streams and waits that WASI may keep for one instance.
-const MAX_RESOURCES: usize = 10_000;
+/// Files, streams and waits that WASI may keep for one instance. A stream holds up to 64 KiB, and a file a descriptor of
+/// those that ipft may have.
+pub(super) const MAX_RESOURCES: usize = 500;
 
 /// Seed of all randomness that plugins see: none of it is random.
 const RANDOM: u8 = 0x5a;
@@ -34,36 +37,33 @@ pub(super) struct State {
     output: Shared<Output>,
     log: Shared<Messages>,
     limits: Limits,
-    /// Bytes of all memories.
-    memory: usize,
-    /// Whether the current call was refused memory.
-    refused: bool,
-    /// When the current call must be over.
-    deadline: Instant,
-    /// Ends whatever runs.
-    stop: Arc<AtomicBool>,
+    account: Account,
+    pace: Arc<Pace>,
+    /// What may still be written to folders.
+    allowance: Allowance,
+    /// Lists of folders that are open.
+    lists: usize,
     wasi: WasiCtx,
     table: ResourceTable,
 }
 
-/// What the engine's clock calls when a plugin must end.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Interrupted {
-    #[error("the time is over")]
-    TimeOut,
-    #[error("stopped")]
-    Stopped,
-}
-
 impl State {
-    /// A state in which there is nothing but what is granted.
+    /// A state in which there is nothing but what is granted. `held`: bytes that the instances themselves need.
     pub(super) fn new(
         grants: &Grants,
+        held: usize,
         output: Box<dyn Write + Send>,
         log: Log,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         let limits = grants.limits;
+        let account = Account::new(limits.memory, held);
+        if account.was_refused() {
+            return Err(Failure::Memory {
+                limit: limits.memory,
+                backtrace: Default::default(),
+            });
+        }
         let output = Arc::new(Mutex::new(Output::new(output, limits.output)));
         let log = Arc::new(Mutex::new(Messages::new(log)));
         let mut table = ResourceTable::new();
@@ -73,18 +73,18 @@ impl State {
             output,
             log,
             limits,
-            memory: 0,
-            refused: false,
-            deadline: Instant::now(),
-            stop,
+            account,
+            pace: Arc::new(Pace::new(stop)),
+            allowance: Allowance::new(limits.output),
+            lists: 0,
             table,
         })
     }
 
     /// A call begins.
     pub(super) fn begin(&mut self) {
-        self.refused = false;
-        self.deadline = Instant::now() + self.limits.timeout;
+        self.account.begin();
+        self.pace.begin(self.limits.timeout);
     }
 
     /// Hands what was written to the writer.
@@ -103,12 +103,12 @@ impl State {
 
     /// Whether the current call wanted more memory than it may have.
     pub(super) fn was_refused(&self) -> bool {
-        self.refused
+        self.account.was_refused()
     }
 
-    /// Bytes of memory that the plugin has.
+    /// Bytes that are held for the plugin.
     pub(super) fn memory(&self) -> usize {
-        self.memory
+        self.account.used()
     }
 
     /// `host.write`.
@@ -129,40 +129,53 @@ impl State {
 
     /// Time that the plugin's reader took is not the plugin's.
     fn waited(&mut self, time: Duration) {
-        self.deadline += time;
+        self.pace.add(time);
     }
 
     /// What the engine does at each tick.
     pub(super) fn tick(store: &StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
-        let state = store.data();
-        if state.stop.load(Ordering::Relaxed) {
-            return Err(Interrupted::Stopped.into());
-        }
-        if Instant::now() >= state.deadline {
-            return Err(Interrupted::TimeOut.into());
-        }
+        store.data().pace.check()?;
         Ok(UpdateDeadline::Continue(1))
     }
 
     /// The time that is left to the current call.
     pub(super) fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.pace.left()
+    }
+
+    /// What tells when the current call must be over.
+    pub(super) fn pace(&self) -> Arc<Pace> {
+        self.pace.clone()
+    }
+
+    /// What may still be written to folders.
+    pub(super) fn allowance(&self) -> Allowance {
+        self.allowance.clone()
+    }
+
+    /// Lists of folders that are open.
+    pub(super) fn lists(&self) -> usize {
+        self.lists
+    }
+
+    /// One more.
+    pub(super) fn add_list(&mut self) {
+        self.lists += 1;
+    }
+
+    /// One less.
+    pub(super) fn remove_list(&mut self) {
+        self.lists = self.lists.saturating_sub(1);
     }
 }
 
 impl ResourceLimiter for State {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let memory = self.memory.saturating_add(desired.saturating_sub(current));
-        if memory > self.limits.memory {
-            self.refused = true;
-            return Ok(false);
-        }
-        self.memory = memory;
-        Ok(true)
+        Ok(self.account.grow_memory(current, desired))
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS)
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.account.grow_table(current, desired))
     }
 
     fn instances(&self) -> usize {

@@ -135,6 +135,38 @@ fn act(what: &str) -> Result<(), String> {
             found("beyond", std::fs::read("/data/../secret"));
             found("behind a link", std::fs::read("/data/link"));
         }
+        "pipe" => {
+            let read = std::fs::read("/data/pipe").map(|_| ());
+            let written = std::fs::OpenOptions::new().write(true).open("/data/pipe").map(|_| ());
+            say(&format!(
+                "{:?} {:?}\n",
+                read.map_err(|error| error.kind()),
+                written.map_err(|error| error.kind())
+            ));
+        }
+        "leased" => found("a leased file", std::fs::read("/data/in")),
+        "fill" => {
+            let mut file = std::fs::File::create("/data/large").map_err(|error| error.to_string())?;
+            loop {
+                std::io::Write::write_all(&mut file, &[b'x'; 1 << 12]).map_err(|error| error.to_string())?;
+            }
+        }
+        "stretch" => {
+            let file = std::fs::File::create("/data/long").map_err(|error| error.to_string())?;
+            file.set_len(1 << 40).map_err(|error| error.to_string())?;
+        }
+        "many-files" => {
+            for number in 0_u64.. {
+                std::fs::create_dir(format!("/data/{number}")).map_err(|error| error.to_string())?;
+            }
+        }
+        "many-open" => {
+            let mut kept = Vec::new();
+            while let Ok(file) = std::fs::File::open("/data/in") {
+                kept.push(file);
+            }
+            say(&format!("{} open\n", kept.len()));
+        }
         "environment" => {
             let mut variables: Vec<_> = std::env::vars().collect();
             variables.sort();
