@@ -183,7 +183,10 @@ impl Decoder {
             };
             if let Err(error) = result {
                 // Memory ran out outside of the script's own call. `next` is behind the event at hand.
-                let _ = watch.end();
+                if watch.end() {
+                    remove_hook(lua);
+                    self.interrupted = true;
+                }
                 self.fail(error.to_string());
             }
         }

@@ -43,12 +43,34 @@ unsafe fn push_calls(state: *mut ffi::lua_State, calls: &'static Calls) {
     unsafe { ffi::lua_pushlightuserdata(state, address.cast::<c_void>().cast_mut()) };
 }
 
+/// What is to be told. A script can put anything in the upvalue's place with `debug.setupvalue`, and then this is an
+/// error of Lua's, which leaves by a jump.
+///
 /// # Safety
 ///
-/// A function that [`follow`] has made must be running in the state.
+/// A function that [`follow`] has made must be running in the state, and the caller must have nothing to drop.
 unsafe fn calls_of(state: *mut ffi::lua_State) -> &'static Calls {
-    // SAFETY: the upvalue is the address of what lives for ever, and is only ever read.
-    unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(CALLS)).cast::<Calls>() }
+    // SAFETY: an upvalue of any type can be asked for its address, which is none for most.
+    let address = unsafe { ffi::lua_touserdata(state, ffi::lua_upvalueindex(CALLS)) };
+    match Calls::at(address) {
+        Some(calls) => calls,
+        // SAFETY: the state runs.
+        None => unsafe { changed(state) },
+    }
+}
+
+/// # Safety
+///
+/// As for [`calls_of`].
+unsafe fn changed(state: *mut ffi::lua_State) -> ! {
+    // SAFETY: as this function's.
+    unsafe {
+        ffi::lua_pushstring(
+            state,
+            c"an upvalue of this function was changed by debug.setupvalue".as_ptr(),
+        );
+        ffi::lua_error(state)
+    }
 }
 
 /// `coroutine.resume(co, ...)`
@@ -95,6 +117,9 @@ unsafe extern "C-unwind" fn wrapped(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: as for `resume`. The coroutine is an upvalue of the running function, which keeps it alive.
     unsafe {
         let coroutine = ffi::lua_tothread(state, ffi::lua_upvalueindex(COROUTINE));
+        if coroutine.is_null() {
+            changed(state);
+        }
         ffi::lua_pushvalue(state, ffi::lua_upvalueindex(COROUTINE));
         ffi::lua_pushvalue(state, ffi::lua_upvalueindex(OWN));
         ffi::lua_rotate(state, 1, 2);
@@ -119,13 +144,16 @@ unsafe extern "C-unwind" fn wrapped(state: *mut ffi::lua_State) -> c_int {
 /// A function that [`follow`] has made must be running in the state, and the stack must be as described.
 unsafe fn run(state: *mut ffi::lua_State, coroutine: *mut ffi::lua_State) -> c_int {
     // SAFETY: as this function's. The call is protected, so that the watch is told in any case. Both states are alive
-    // while it may use them: the coroutine is on the stack, and the state runs.
+    // while it may use them: the coroutine runs, or is on the stack, from which `debug.setlocal` can take it; then it may
+    // be gone when the call is over.
     unsafe {
         let calls = calls_of(state);
         calls.goes_on_in(coroutine);
         let status = ffi::lua_pcall(state, ffi::lua_gettop(state) - 2, ffi::LUA_MULTRET, 0);
         calls.goes_on_in(state);
-        calls.inherit(state, coroutine);
+        if std::ptr::eq(ffi::lua_tothread(state, 1), coroutine) {
+            calls.inherit(state, coroutine);
+        }
         status
     }
 }

@@ -11,7 +11,8 @@
 //! there too, and from then on every state that the call goes on in gets one. A C function that waits is not reached. A
 //! second signal ends the process in any case.
 
-use std::ffi::c_int;
+use std::cell::RefCell;
+use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ impl Watch {
             number: AtomicU64::new(0),
             overdue: AtomicU64::new(0),
         }));
+        KNOWN.with_borrow_mut(|known| known.push(calls));
         let mut watch = Watch {
             calls,
             stop: stop.map(Arc::new),
@@ -84,21 +86,23 @@ impl Watch {
         Ok(watch)
     }
 
-    /// A call into Lua begins.
+    /// A call into Lua begins. One that a jump has left may not have ended.
     #[inline]
     pub(super) fn begin(&self) {
-        self.calls.step();
+        let number = self.calls.number.load(Ordering::Relaxed);
+        self.calls.set((number + 1) | 1);
     }
 
-    /// It has ended. True if its instructions were counted: the hook is still set, and must be removed.
+    /// It has ended, or there was none: a jump may have come from outside of it. True if its instructions were counted:
+    /// the hook is still set, and must be removed.
     #[inline]
     #[must_use]
     pub(super) fn end(&self) -> bool {
         let number = self.calls.number.load(Ordering::Relaxed);
-        self.calls.step();
+        self.calls.set((number + 1) & !1);
         // A handler that ran before the step set the hook, and one that runs after it does not.
         compiler_fence(Ordering::SeqCst);
-        self.calls.overdue.load(Ordering::Relaxed) == number
+        !number.is_multiple_of(2) && self.calls.overdue.load(Ordering::Relaxed) == number
     }
 
     /// For what tells in which coroutine a call goes on.
@@ -127,12 +131,23 @@ impl Drop for Watch {
     }
 }
 
+thread_local! {
+    /// Those of this thread's scripts, which live for ever.
+    static KNOWN: RefCell<Vec<&'static Calls>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Calls {
+    /// What is at this address, if it is one of this thread's. An address that comes from Lua may be any: a script can
+    /// change the upvalues of every function.
+    pub(super) fn at(address: *const c_void) -> Option<&'static Calls> {
+        let is_there = |calls: &&&'static Calls| std::ptr::eq(std::ptr::from_ref(**calls).cast(), address);
+        KNOWN.with_borrow(|known| known.iter().rev().find(is_there).copied())
+    }
+
     /// Only the thread that runs Lua changes the number.
     #[inline]
-    fn step(&self) {
-        let number = self.number.load(Ordering::Relaxed);
-        self.number.store(number + 1, Ordering::Release);
+    fn set(&self, number: u64) {
+        self.number.store(number, Ordering::Release);
     }
 
     /// The call goes on in another state: in a coroutine, or in what resumed it.

@@ -140,3 +140,80 @@ fn a_coroutine_outlives_a_call_that_ended_in_time() {
     assert!(fields(&batch).iter().all(|fields| fields == &["sum=100000"]));
     assert_eq!(script.finish(), Report::default());
 }
+
+#[test]
+fn an_upvalue_that_a_script_changed_is_an_error_in_lua() {
+    let (script, _, _folder) = load(
+        "upvalues",
+        r#"
+        api_version = 1
+        local values = {1, "text", {}, print, coroutine.create(print), io.stdout}
+        local function all(original, use)
+          for index = 1, 3 do
+            for number = 1, #values + 1 do
+              local changed = original()
+              local name, old = debug.getupvalue(changed, index)
+              if name then
+                debug.setupvalue(changed, index, values[number])
+                pcall(use, changed)
+                debug.setupvalue(changed, index, old)
+              end
+            end
+          end
+        end
+        local generate = function() coroutine.yield(1) end
+        all(function() return coroutine.resume end, function(resume) resume(coroutine.create(generate)) end)
+        all(function() return coroutine.wrap end, function(wrap) wrap(generate)() end)
+        all(function() return coroutine.wrap(generate) end, function(wrapped) wrapped() end)
+        debug.setupvalue(coroutine.resume, 1, nil)
+        local ok, message = pcall(coroutine.resume, coroutine.create(print))
+        assert(not ok and message:find("debug.setupvalue"), message)
+        function decode(data) return {sum = 1} end
+        "#,
+    );
+    assert!(script.unwrap().has_decoder());
+}
+
+#[test]
+fn a_coroutine_taken_from_the_stack_while_it_runs_does_no_harm() {
+    let (script, _, _folder) = load(
+        "setlocal",
+        r#"
+        api_version = 1
+        local main = coroutine.running()
+        local function run()
+          local co = coroutine.create(function()
+            for level = 0, 3 do
+              for index = 1, 4 do pcall(debug.setlocal, main, level, index, nil) end
+            end
+            co = nil
+          end)
+          coroutine.resume(co)
+        end
+        for _ = 1, 100 do pcall(run) collectgarbage() end
+        "#,
+    );
+    assert!(script.is_ok(), "{script:?}");
+}
+
+#[test]
+fn a_call_after_one_that_memory_ran_out_of_is_interrupted_too() {
+    let folder = Folder::new("memory");
+    let text = "api_version = 1
+        local calls = 0
+        function decode(data) calls = calls + 1 while calls > 0 do end end";
+    let mut script = Script::load(&folder.script(text), Print::Stdout, stopped(), Box::new(|_| ())).unwrap();
+    let lua = script.lua.clone();
+    let mut batch = Batch::default();
+    event(EventKind::Entry, &[0; DATA], &mut batch);
+    // There is none for the event's bytes, which are given to Lua before the call begins.
+    lua.gc_collect().unwrap();
+    lua.set_memory_limit(lua.used_memory() + 1).unwrap();
+    script.decode(&mut batch);
+    lua.set_memory_limit(0).unwrap();
+    assert_eq!(script.failed, 1);
+    let mut batch = Batch::default();
+    event(EventKind::Entry, &[0; DATA], &mut batch);
+    script.decode(&mut batch);
+    assert_eq!(script.failed, 2);
+}
