@@ -24,11 +24,41 @@ pub struct PerfOptions {
     pub wakeup_events: u32,
 }
 
-/// What the callbacks fill while the rings are drained. libbpf holds its address, so it lives on the heap.
+/// What the callbacks fill while the rings are drained.
 #[derive(Debug, Default)]
 struct Inbox {
     /// Records, one after the other, each behind its length.
     records: Vec<u8>,
+}
+
+/// An inbox whose address libbpf holds. A `Box` may not be in its place: to move one says that nothing else points to what
+/// is in it.
+#[derive(Debug)]
+struct SharedInbox(NonNull<Inbox>);
+
+impl SharedInbox {
+    fn new() -> Self {
+        SharedInbox(NonNull::from(Box::leak(Box::<Inbox>::default())))
+    }
+
+    /// For libbpf, which hands it to [`on_event`].
+    fn context(&self) -> *mut c_void {
+        self.0.as_ptr().cast()
+    }
+
+    /// What has been taken.
+    fn get(&mut self) -> &mut Inbox {
+        // SAFETY: it is alive until `drop`, and callbacks, which borrow it, run only while rings are drained. Nobody
+        // drains them while this borrow lasts, because whoever does borrows the buffer that this belongs to.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+impl Drop for SharedInbox {
+    fn drop(&mut self) {
+        // SAFETY: it was made by a box, and whoever had its address is gone.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
 }
 
 /// The reader of a perf buffer.
@@ -37,7 +67,8 @@ pub struct PerfBuffer<'a> {
     /// The rings are in a map that must stay open.
     map: PhantomData<BorrowedFd<'a>>,
     buffer: NonNull<libbpf_sys::perf_buffer>,
-    inbox: Box<Inbox>,
+    /// Dropped after the buffer is freed, which is in `drop`.
+    inbox: SharedInbox,
 }
 
 /// Called by libbpf for each record of a ring: the raw perf event.
@@ -79,7 +110,7 @@ impl<'a> PerfBuffer<'a> {
     /// Opens and maps a ring for every CPU and puts them into the map `fd`.
     pub fn new(fd: BorrowedFd<'a>, options: PerfOptions) -> Result<Self, StreamError> {
         const PERF_COUNT_SW_BPF_OUTPUT: u64 = 10;
-        let mut inbox = Box::<Inbox>::default();
+        let inbox = SharedInbox::new();
         // SAFETY: all-zero is a valid perf_event_attr, which is plain data.
         let mut attr: libbpf_sys::perf_event_attr = unsafe { std::mem::zeroed() };
         attr.size = size_of::<libbpf_sys::perf_event_attr>() as u32;
@@ -96,7 +127,7 @@ impl<'a> PerfBuffer<'a> {
                 options.pages as _,
                 &raw mut attr,
                 Some(on_event),
-                (&raw mut *inbox).cast(),
+                inbox.context(),
                 std::ptr::null(),
             )
         };
@@ -134,7 +165,8 @@ impl Source for PerfBuffer<'_> {
         if result < 0 {
             return Err(StreamError::Wait(io::Error::from_raw_os_error(-result)));
         }
-        let mut rest = self.inbox.records.as_slice();
+        let inbox = self.inbox.get();
+        let mut rest = inbox.records.as_slice();
         while let Some((length, behind)) = rest.split_first_chunk::<4>() {
             let Some((record, behind)) = behind.split_at_checked(u32::from_ne_bytes(*length) as usize) else {
                 break;
@@ -142,7 +174,7 @@ impl Source for PerfBuffer<'_> {
             decoder.decode(record, batch);
             rest = behind;
         }
-        self.inbox.records.clear();
+        inbox.records.clear();
         batch.events.sort_by_key(|event| event.timestamp);
         Ok(Rest::Nothing)
     }
@@ -166,6 +198,20 @@ mod tests {
         inbox.take(&event(libbpf_sys::PERF_RECORD_SAMPLE, &[3, 0, 0, 0, 1, 2, 3, 0]));
         inbox.take(&event(libbpf_sys::PERF_RECORD_LOST, &[1; 16]));
         assert_eq!(inbox.records, [3, 0, 0, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn an_inbox_that_moves_keeps_the_address_that_libbpf_has() {
+        let inbox = SharedInbox::new();
+        let context = inbox.context();
+        let mut moved = Box::new((inbox, 1));
+        let mut sample = event(libbpf_sys::PERF_RECORD_SAMPLE, &[3, 0, 0, 0, 1, 2, 3, 0]);
+        for _ in 0..2 {
+            // SAFETY: the context is an inbox that nobody borrows, and the event is complete.
+            unsafe { on_event(context, 0, sample.as_mut_ptr().cast()) };
+            assert_eq!(moved.0.get().records, [3, 0, 0, 0, 1, 2, 3]);
+            moved.0.get().records.clear();
+        }
     }
 
     #[test]
