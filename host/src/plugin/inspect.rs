@@ -4,6 +4,7 @@
 //! its code. So it costs little, however large the file is, and `ipft plugin inspect` is safe on any file. What is
 //! found here decides whether a component is compiled at all; the engine validates the code when it does that.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -209,6 +210,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
         names: [Vec::new(), Vec::new()],
         section: None,
         cost: Cost::default(),
+        producers: HashSet::new(),
         inspection: Inspection {
             size: bytes.len(),
             description: None,
@@ -238,6 +240,8 @@ struct Reader<'a> {
     /// The description, and how deep in the file it is: the component's own counts most.
     section: Option<(usize, &'a [u8])>,
     cost: Cost,
+    /// The producers that were found, which modules mostly share.
+    producers: HashSet<(&'a str, &'a str, &'a str)>,
     inspection: Inspection,
 }
 
@@ -329,10 +333,13 @@ impl<'a> Reader<'a> {
     fn producers(&mut self, producers: ProducersSectionReader<'a>) {
         for field in producers.into_iter().flatten() {
             for value in field.values.into_iter().flatten() {
-                let entry = (kept(field.name), kept(value.name), kept(value.version));
-                let list = &mut self.inspection.producers;
-                if list.len() < MAX_NAMES && !list.contains(&entry) {
-                    list.push(entry);
+                // A file may have millions of them.
+                if self.producers.len() == MAX_NAMES {
+                    return;
+                }
+                if self.producers.insert((field.name, value.name, value.version)) {
+                    let entry = (kept(field.name), kept(value.name), kept(value.version));
+                    self.inspection.producers.push(entry);
                 }
             }
         }
