@@ -56,6 +56,7 @@ enum How {
     Text,
     Bytes,
     Enum {
+        /// Sorted by value, each of which is there once.
         members: Vec<Name>,
         signed: bool,
     },
@@ -87,18 +88,20 @@ struct Tables(Vec<Table>);
 
 struct Table {
     symbols: Arc<[EnumMember]>,
-    names: Arc<[Name]>,
+    /// None if they are not sorted by address.
+    names: Option<Arc<[Name]>>,
 }
 
 impl Tables {
-    fn get(&mut self, symbols: &Arc<[EnumMember]>, style: Style) -> Arc<[Name]> {
+    fn get(&mut self, symbols: &Arc<[EnumMember]>, style: Style) -> Option<Arc<[Name]>> {
         if let Some(known) = self.0.iter().find(|known| Arc::ptr_eq(&known.symbols, symbols)) {
-            return Arc::clone(&known.names);
+            return known.names.clone();
         }
-        let names: Arc<[Name]> = names(symbols, 64, false, style).into();
+        let sorted = symbols.is_sorted_by_key(|symbol| symbol.value);
+        let names: Option<Arc<[Name]>> = sorted.then(|| names(symbols, 64, false, style).into());
         self.0.push(Table {
             symbols: Arc::clone(symbols),
-            names: Arc::clone(&names),
+            names: names.clone(),
         });
         names
     }
@@ -211,12 +214,12 @@ impl Compiled {
             FieldFormat::Hex if matches!(field.kind, FieldType::Bytes | FieldType::Char) => How::Bytes,
             FieldFormat::Hex => integer(How::Hex)?,
             FieldFormat::Enum(members) => integer(How::Enum {
-                members: names(
+                members: by_value(names(
                     members,
                     width,
                     field.kind == FieldType::Signed && field.bits.is_some(),
                     style,
-                ),
+                )),
                 signed: field.kind == FieldType::Signed,
             })?,
             FieldFormat::Flags(members) => {
@@ -232,10 +235,8 @@ impl Compiled {
             FieldFormat::Be32 => need(4..=4, How::BigEndian, "be32 has 4 bytes")?,
             FieldFormat::Ktime => need(8..=8, How::Ktime, "ktime has 8 bytes")?,
             FieldFormat::Symbol(symbols) => {
-                if !symbols.is_sorted_by_key(|symbol| symbol.value) {
-                    return Err("its symbols are not sorted by address");
-                }
-                integer(How::Symbol(tables.get(symbols, style)))?
+                let names = tables.get(symbols, style);
+                integer(How::Symbol(names.ok_or("its symbols are not sorted by address")?))?
             }
         };
         let how = match field.bits {
@@ -328,12 +329,12 @@ impl How {
                 signed: negative,
             } => {
                 let value = unsigned(bytes);
-                match members.iter().find(|member| member.value == value) {
-                    Some(member) => quoted(out, typed, |out| out.extend_from_slice(&member.text)),
+                match members.binary_search_by_key(&value, |member| member.value) {
+                    Ok(found) => quoted(out, typed, |out| out.extend_from_slice(&members[found].text)),
                     // In a typed stream the number tells more than the word.
-                    None if typed && *negative => push_signed(out, signed(bytes)),
-                    None if typed => push_unsigned(out, value),
-                    None => out.extend_from_slice(b"<none>"),
+                    Err(_) if typed && *negative => push_signed(out, signed(bytes)),
+                    Err(_) if typed => push_unsigned(out, value),
+                    Err(_) => out.extend_from_slice(b"<none>"),
                 }
             }
             // The rest are strings in typed JSON too.
@@ -376,6 +377,13 @@ fn names(members: &[EnumMember], width: u32, extend: bool, style: Style) -> Vec<
         }
     };
     members.iter().map(name).collect()
+}
+
+/// Members to be found by their value. Of those that have the same one, the first counts.
+fn by_value(mut members: Vec<Name>) -> Vec<Name> {
+    members.sort_by_key(|member| member.value);
+    members.dedup_by_key(|member| member.value);
+    members
 }
 
 /// An integer of up to eight bytes in the machine's byte order.
