@@ -11,20 +11,21 @@ use crate::kernel::{self, Root};
 use crate::message;
 use crate::plugin::{self, Stream, Target};
 use crate::plugins::Plugins;
-use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, Pcapng, Record, Ring, Sink, Sinks};
+use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink, Sinks};
 
 /// The memory that there is, where the system does not say.
 const MEMORY: u64 = 4 << 30;
 
 /// All of them. Without a word on ipft's own output, plugins and files take its place. Their files are opened here, and
-/// nothing is changed in them before the trace begins.
-pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
+/// nothing is changed in them before the trace begins. Those that keep events share so many bytes of memory.
+pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
     refuse_shared_files(drawing)?;
     let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
     let files = drawing.pcapng.is_some() || drawing.record.is_some();
     let own = drawing.own_output().is_some() || !(plugins.draw() || files);
+    let memory = Memory::divide(drawing, own, memory);
     if own {
-        sinks.add("stdout", Destination::Stdout, own_output(drawing));
+        sinks.add("stdout", Destination::Stdout, own_output(drawing, memory.aggregate));
     }
     for (option, file) in [
         ("--pcapng", drawing.pcapng.as_ref()),
@@ -37,7 +38,7 @@ pub fn sinks(drawing: &Drawing, plugins: &mut Plugins) -> anyhow::Result<Sinks> 
     // One counter is enough.
     let mut counter = if own { None } else { Counter::on_stderr() };
     if let Some(file) = &drawing.pcapng {
-        add_pcapng(file, counter.take(), &mut sinks)?;
+        add_pcapng(file, memory.pcapng, counter.take(), &mut sinks)?;
     }
     if let Some(record) = &drawing.record {
         add_record(record, counter.take(), &mut sinks)?;
@@ -82,13 +83,12 @@ fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
 }
 
 /// ipft's own output.
-fn own_output(drawing: &Drawing) -> Box<dyn Sink> {
+fn own_output(drawing: &Drawing, memory: u64) -> Box<dyn Sink> {
     let stdout = io::stdout();
     match drawing.output {
         Output::Aggregate => {
-            let max_memory = drawing.max_memory.unwrap_or_else(default_max_memory);
             let aggregate = Aggregate::new(stdout).with_counter(Counter::on_stderr());
-            Box::new(aggregate.with_max_memory(max_memory, Box::new(|packets| message!("{}", printed_early(packets)))))
+            Box::new(aggregate.with_max_memory(memory, Box::new(|packets| message!("{}", printed_early(packets)))))
         }
         Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| message!("ipft: {message}")))),
         Output::Jsonl => Box::new(Jsonl::new(stdout)),
@@ -96,7 +96,7 @@ fn own_output(drawing: &Drawing) -> Box<dyn Sink> {
 }
 
 /// The file of packets.
-fn add_pcapng(file: &OutputFile, counter: Option<Counter>, sinks: &mut Sinks) -> anyhow::Result<()> {
+fn add_pcapng(file: &OutputFile, memory: u64, counter: Option<Counter>, sinks: &mut Sinks) -> anyhow::Result<()> {
     let (name, destination, stream) = match file {
         OutputFile::Stdout => ("stdout".to_owned(), Destination::Stdout, Stream::direct(Target::Stdout)),
         OutputFile::Path(path) => {
@@ -108,6 +108,7 @@ fn add_pcapng(file: &OutputFile, counter: Option<Counter>, sinks: &mut Sinks) ->
     let said = name.clone();
     let tell = Box::new(move |message: &str| message!("ipft: {said}: {message}"));
     let sink = Pcapng::new(stream, |stream| stream.complete(), tell).with_counter(counter);
+    let sink = sink.with_limit(usize::try_from(memory).unwrap_or(usize::MAX));
     sinks.add(name, destination, Box::new(sink));
     Ok(())
 }
@@ -125,6 +126,36 @@ fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks) 
     };
     sinks.add(name, destination, Box::new(sink.with_counter(counter)));
     Ok(())
+}
+
+/// What each of the sinks that keep events may take of the memory.
+#[derive(Debug, PartialEq, Eq)]
+struct Memory {
+    aggregate: u64,
+    pcapng: u64,
+}
+
+impl Memory {
+    /// Both together never have more than there is.
+    fn divide(drawing: &Drawing, own: bool, memory: u64) -> Self {
+        let aggregate = own && drawing.output == Output::Aggregate;
+        let pcapng = match (&drawing.pcapng, drawing.max_memory) {
+            (None, _) => 0,
+            (Some(_), Some(_)) if !aggregate => memory,
+            (Some(_), Some(_)) => memory / 2,
+            // The packets are few beside what all of the machine's memory holds.
+            (Some(_), None) => (memory / 2).min(PCAPNG_MEMORY as u64),
+        };
+        Memory {
+            aggregate: memory - pcapng,
+            pcapng,
+        }
+    }
+}
+
+/// The memory for all that is kept of events.
+pub fn memory(drawing: &Drawing) -> u64 {
+    drawing.max_memory.unwrap_or_else(default_max_memory)
 }
 
 /// A quarter of the memory that there is: others want some, and a trace must not be what makes the machine run out.
@@ -153,6 +184,26 @@ mod tests {
         assert!(printed_early(1).starts_with("1 packet was printed before the trace ended"));
         assert!(printed_early(1830).starts_with("1830 packets were printed before the trace ended"));
         assert!(printed_early(2).ends_with("A larger --max-memory avoids that."));
+    }
+
+    #[test]
+    fn what_keeps_events_shares_the_memory() {
+        let drawing = |pcapng: bool, max_memory| Drawing {
+            output: Output::Aggregate,
+            output_given: true,
+            plugins: Vec::new(),
+            record: None,
+            pcapng: pcapng.then_some(OutputFile::Stdout),
+            max_memory,
+        };
+        let divided = |pcapng, own, given: Option<u64>, memory| {
+            let memory = Memory::divide(&drawing(pcapng, given), own, memory);
+            (memory.aggregate, memory.pcapng)
+        };
+        assert_eq!(divided(false, true, Some(100), 100), (100, 0));
+        assert_eq!(divided(true, true, Some(100), 100), (50, 50));
+        assert_eq!(divided(true, false, Some(100), 100), (0, 100));
+        assert_eq!(divided(true, true, None, 8 << 30), ((8 << 30) - (256 << 20), 256 << 20));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod probe;
 pub mod probe_server;
 pub mod recording;
 pub mod replay;
+mod seeded;
 pub mod selection;
 pub mod session;
 pub mod signals;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use rustc_hash::FxBuildHasher;
+use crate::seeded::Seeded;
 
 use crate::cli::StopAfter;
 use crate::event::{Batch, Event};
@@ -48,7 +48,7 @@ pub struct Limit {
     /// Events that may still come.
     events_left: u64,
     /// The packets that were seen first, or those of the events so far.
-    packets: HashSet<u64, FxBuildHasher>,
+    packets: HashSet<u64, Seeded>,
     /// When the newest of their events was.
     latest: u64,
     /// All that happened before this has been seen.

@@ -1,11 +1,7 @@
 //! `ipft replay`: a recording through the sinks, as if it happened now.
 
-use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, bail};
-use rustc_hash::FxBuildHasher;
+use std::path::Path;
 
 use crate::cli::{ExtensionFile, Output, ReplayOptions};
 use crate::drawing;
@@ -15,11 +11,16 @@ use crate::extension::lua::{Print, Script};
 use crate::message;
 use crate::plugin::Place;
 use crate::plugins::Plugins;
-use crate::selection::Selection;
+use crate::selection::{Packets, Selection};
 use crate::session::{Outcome, report_losses};
 use crate::signals::Signals;
 use crate::sink::{Flow, Sinks};
 use crate::stream::{Recorded, RecordedError};
+use anyhow::{Context, bail};
+
+/// What is told of a count that is too high.
+const COUNTED_AGAIN: &str = "there are more packets than --max-memory has room for, so some may be counted more than \
+    once; a larger --max-memory avoids that";
 
 /// Draws what was recorded. `options.info` is not looked at.
 pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
@@ -45,8 +46,10 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
         decoder.start(&trace).map_err(anyhow::Error::msg)?;
     }
     let count = !(options.selection.is_all() && recorded.is_complete());
-    let selection = Selection::new(&options.selection, &trace, count);
-    let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
+    // The sinks share most of it. An eighth is for counting packets, and one for the first bytes of packets.
+    let memory = drawing::memory(&options.drawing);
+    let selection = Selection::new(&options.selection, &trace, count, memory / 8);
+    let mut sinks = drawing::sinks(&options.drawing, memory / 8 * 6, &mut plugins)?;
     if sinks.start(&trace) == Flow::Stop {
         if sinks.failures().next().is_some() {
             return Ok(Outcome::SinkFailed);
@@ -62,6 +65,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     };
     let result = replay.run(&signals, &mut sinks);
     let summary = replay.summary(options, &trace);
+    let counted_again = replay.selection.has_forgotten();
     let decoder = replay.decoder.take();
     let lost = recorded.has_lost();
     sinks.finish(&summary);
@@ -70,6 +74,9 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let notes = recorded.notes().iter().chain(messages.iter().flatten());
     for note in notes {
         message!("ipft: {note}");
+    }
+    if counted_again {
+        message!("ipft: {COUNTED_AGAIN}");
     }
     report_losses(&summary, None);
     result?;
@@ -189,7 +196,7 @@ impl Replay<'_> {
             }
             _ => Summary {
                 events: self.events,
-                packets: (self.selection.packets()).unwrap_or_else(|| packets_again(&options.files, self.events)),
+                packets: (self.selection.packets()).unwrap_or_else(|| packets_again(options, self.events)),
                 losses: recorded
                     .map_or(self.recorded.losses(), |summary| &summary.losses)
                     .to_vec(),
@@ -202,21 +209,28 @@ impl Replay<'_> {
 
 /// How many packets the first so many events are of. Nobody counted them where all of a trace was wanted and its own
 /// count was to be had, which would take memory for nothing; and then it was not all of it after all.
-fn packets_again(files: &[PathBuf], events: u64) -> u64 {
-    let count = || -> Result<usize, RecordedError> {
-        let mut recorded = Recorded::open(files, None)?;
-        let mut packets = HashSet::with_hasher(FxBuildHasher);
+fn packets_again(options: &ReplayOptions, events: u64) -> u64 {
+    let count = || -> Result<Packets, RecordedError> {
+        let mut recorded = Recorded::open(&options.files, None)?;
+        let mut packets = Packets::new(drawing::memory(&options.drawing) / 8);
         let mut batch = Batch::default();
         let mut left = events;
         while left > 0 && recorded.read(&mut batch, |_| true)? {
             let wanted = batch.events.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            packets.extend(batch.events[..wanted].iter().map(|event| event.packet));
+            for event in &batch.events[..wanted] {
+                packets.insert(event.packet);
+            }
             left -= wanted as u64;
         }
-        Ok(packets.len())
+        Ok(packets)
     };
     match count() {
-        Ok(packets) => packets as u64,
+        Ok(packets) => {
+            if packets.has_forgotten() {
+                message!("ipft: {COUNTED_AGAIN}");
+            }
+            packets.count()
+        }
         Err(error) => {
             message!("ipft: the packets cannot be counted: {error}");
             0

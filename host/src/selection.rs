@@ -4,11 +4,10 @@ mod held;
 
 use std::collections::HashSet;
 
-use rustc_hash::FxBuildHasher;
-
 use crate::cli;
 use crate::event::{Batch, Capture, Event, Trace};
 use crate::recording::layout::BlockHeader;
+use crate::seeded::Seeded;
 use held::Held;
 
 /// A selection, ready for the events of one trace.
@@ -24,8 +23,56 @@ pub struct Selection {
     /// How many events are still wanted.
     left: u64,
     /// The packets that were selected, if they have to be known or counted.
-    seen: Option<HashSet<u64, FxBuildHasher>>,
+    seen: Option<Packets>,
     held: Held,
+}
+
+/// Packets that are told apart in bounded memory. When there are more, all are forgotten, and one that goes on after
+/// that counts again.
+#[derive(Debug)]
+pub struct Packets {
+    known: HashSet<u64, Seeded>,
+    most: usize,
+    forgotten: u64,
+}
+
+impl Packets {
+    /// For as many as there is memory for.
+    pub fn new(bytes: u64) -> Self {
+        // 9 bytes a place in a table that is at least seven sixteenths full, and half as much again while it grows.
+        let most = usize::try_from(bytes / 32).unwrap_or(usize::MAX);
+        Packets {
+            known: HashSet::default(),
+            most: most.max(1),
+            forgotten: 0,
+        }
+    }
+
+    /// Whether the packet is new.
+    pub fn insert(&mut self, packet: u64) -> bool {
+        let new = self.known.insert(packet);
+        if new && self.known.len() > self.most {
+            self.forgotten += self.known.len() as u64 - 1;
+            self.known.clear();
+            self.known.insert(packet);
+        }
+        new
+    }
+
+    /// Whether it was there, and is not forgotten.
+    pub fn contains(&self, packet: u64) -> bool {
+        self.known.contains(&packet)
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.forgotten + self.known.len() as u64
+    }
+
+    /// Whether some may have been counted more than once.
+    pub fn has_forgotten(&self) -> bool {
+        self.forgotten > 0
+    }
 }
 
 /// A moment in the trace's time, as far as it is known.
@@ -37,8 +84,9 @@ enum Moment {
 }
 
 impl Selection {
-    /// What is wanted of this trace. Packets are counted if nobody else has.
-    pub fn new(wanted: &cli::Selection, trace: &Trace, count: bool) -> Self {
+    /// What is wanted of this trace. Packets are counted if nobody else has. `memory` is how many bytes it may take for
+    /// that, and again as many for the first bytes of packets.
+    pub fn new(wanted: &cli::Selection, trace: &Trace, count: bool, memory: u64) -> Self {
         let all_functions = wanted.filter.function.is_none() && wanted.filter.module.is_none();
         let functions = trace.functions.iter();
         let mut packets = wanted.packets.clone();
@@ -64,8 +112,8 @@ impl Selection {
             from: wanted.from.map(moment),
             to: wanted.to.map(moment),
             left: wanted.limit.unwrap_or(u64::MAX),
-            seen: (count || !all).then(HashSet::default),
-            held: Held::default(),
+            seen: (count || !all).then(|| Packets::new(memory)),
+            held: Held::new(memory),
         }
     }
 
@@ -89,7 +137,12 @@ impl Selection {
 
     /// How many packets were selected, if they were counted.
     pub fn packets(&self) -> Option<u64> {
-        self.seen.as_ref().map(|seen| seen.len() as u64)
+        self.seen.as_ref().map(Packets::count)
+    }
+
+    /// Whether there were more packets than there is memory to tell apart.
+    pub fn has_forgotten(&self) -> bool {
+        self.seen.as_ref().is_some_and(Packets::has_forgotten)
     }
 
     /// Takes out of the batch what is not wanted.
@@ -118,7 +171,7 @@ impl Selection {
             }
         }
         for capture in captures {
-            if seen.contains(&capture.packet) {
+            if seen.contains(capture.packet) {
                 batch.captures.push(capture);
             } else if self.packets.is_empty() || self.packets.binary_search(&capture.packet).is_ok() {
                 self.held.put(capture, batch.bytes_of(&capture));
@@ -136,5 +189,22 @@ impl Selection {
             && (self.functions.is_empty() || self.functions.get(event.function as usize) == Some(&true))
             && !matches!(self.from, Some(Moment::At(from)) if event.timestamp < from)
             && !matches!(self.to, Some(Moment::At(to)) if event.timestamp > to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_beyond_the_memory_are_counted_and_forgotten() {
+        let mut packets = Packets::new(32 * 100);
+        assert!((1..=100).all(|packet| packets.insert(packet)));
+        assert!(!packets.insert(1) && !packets.has_forgotten());
+        assert!(packets.insert(101) && packets.has_forgotten());
+        assert_eq!(packets.count(), 101);
+        assert!(packets.contains(101) && !packets.contains(1));
+        assert!(packets.insert(1));
+        assert_eq!(packets.count(), 102);
     }
 }

@@ -100,7 +100,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     )?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
     // Before anything is attached, which takes long: files that cannot be written are told here.
-    let mut sinks = drawing::sinks(&options.drawing, &mut plugins)?;
+    let mut sinks = drawing::sinks(&options.drawing, drawing::memory(&options.drawing), &mut plugins)?;
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options, &root)?;
     let request = Request {

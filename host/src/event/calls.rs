@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 
-use rustc_hash::FxBuildHasher;
+use crate::seeded::Seeded;
 
 use super::{Event, EventKind};
 
@@ -33,7 +33,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct OpenCalls {
     /// The stacks of all contexts but the current one; an empty stack is not kept.
-    stacks: HashMap<Key, Stack, FxBuildHasher>,
+    stacks: HashMap<Key, Stack, Seeded>,
     /// The context of the event before, which is often that of the next one too.
     current_key: Key,
     current: Stack,

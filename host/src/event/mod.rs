@@ -1,6 +1,6 @@
 //! What flows from the kernel to every sink: events, gathered in batches, and the trace they belong to.
 //!
-//! This room is the vocabulary that all others share, so it imports nothing of the crate. An [`Event`] is one call of
+//! This room is the vocabulary that all others share, so it imports nothing of the crate but the hasher in `seeded`. An [`Event`] is one call of
 //! (or return from) a kernel function with a packet; a [`Batch`] is the grain in which events travel; a [`Trace`] is
 //! sent once before the first batch and a [`Summary`] once after the last. The WASM contract in `wit/` says the same.
 

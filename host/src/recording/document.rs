@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::{
+    self, Entry, List, MAX_FIELD_NAMES, MAX_FLAGS, MAX_MEMBERS, MAX_PAYLOAD, Name, TooLarge, Word, at_most,
+};
 use crate::event::{
     Bits, Encoding, EnumMember, Field, FieldFormat, FieldType, Function, Loss, LossKind, Schema, SkippedFunction,
     Summary, Trace, Tracer,
@@ -15,24 +18,24 @@ use crate::event::{
 /// What the `TRCE` block says.
 #[derive(Serialize, Deserialize)]
 struct TraceDocument {
-    kernel: String,
-    tracer: String,
-    backend: String,
+    kernel: Name,
+    tracer: Name,
+    backend: Name,
     mark: u32,
     mask: u32,
     /// Nanoseconds.
     clock_offset: i64,
-    command_line: Vec<String>,
-    functions: Vec<FunctionDocument>,
+    command_line: List<Word>,
+    functions: List<FunctionDocument>,
     schema: SchemaDocument,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    symbols: Vec<MemberDocument>,
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    symbols: List<SymbolDocument>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct FunctionDocument {
-    name: String,
-    module: String,
+    name: Name,
+    module: Name,
     address: u64,
 }
 
@@ -40,21 +43,21 @@ struct FunctionDocument {
 struct SchemaDocument {
     size: u32,
     tagged: bool,
-    fields: Vec<FieldDocument>,
+    fields: List<FieldDocument>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct FieldDocument {
-    name: String,
+    name: Name,
     offset: u32,
     size: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bits: Option<BitsDocument>,
     #[serde(rename = "type")]
-    kind: String,
-    format: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    members: Vec<MemberDocument>,
+    kind: Name,
+    format: Name,
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    members: List<MemberDocument>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,20 +68,25 @@ struct BitsDocument {
 
 #[derive(Serialize, Deserialize)]
 struct MemberDocument {
-    name: String,
+    name: Name,
     /// As 64 bits without a sign, whatever the field's type.
     value: u64,
 }
 
+/// A [`MemberDocument`] of which there can be more.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct SymbolDocument(MemberDocument);
+
 /// What a `LOSS` block says.
 #[derive(Serialize, Deserialize)]
 struct LossesDocument {
-    losses: Vec<LossDocument>,
+    losses: List<LossDocument>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct LossDocument {
-    kind: String,
+    kind: Name,
     cpu: Option<u32>,
     count: u64,
 }
@@ -88,16 +96,62 @@ struct LossDocument {
 struct SummaryDocument {
     events: u64,
     packets: u64,
-    losses: Vec<LossDocument>,
+    losses: List<LossDocument>,
     attached: u32,
-    skipped: Vec<SkippedDocument>,
+    skipped: List<SkippedDocument>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct SkippedDocument {
-    name: String,
-    module: String,
-    reason: String,
+    name: Name,
+    module: Name,
+    reason: Name,
+}
+
+impl Entry for Word {
+    const LIST: &'static str = "command_line";
+    const MOST: usize = 1 << 16;
+}
+
+impl Entry for FunctionDocument {
+    const LIST: &'static str = "functions";
+    const MOST: usize = 1 << 16;
+}
+
+impl Entry for FieldDocument {
+    const LIST: &'static str = "schema.fields";
+    const MOST: usize = 1 << 12;
+}
+
+impl Entry for MemberDocument {
+    const LIST: &'static str = "members";
+    const MOST: usize = 1 << 16;
+}
+
+impl Entry for SymbolDocument {
+    const LIST: &'static str = "symbols";
+    const MOST: usize = 1 << 20;
+}
+
+impl Entry for LossDocument {
+    const LIST: &'static str = "losses";
+    const MOST: usize = 1 << 16;
+}
+
+impl Entry for SkippedDocument {
+    const LIST: &'static str = "skipped";
+    const MOST: usize = 1 << 16;
+}
+
+/// Why JSON is not what was written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DocumentError {
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{0}")]
+    TooLarge(#[from] limits::TooLarge),
+    #[error("`tracer` is no tracer that this ipft knows")]
+    Tracer,
 }
 
 const TYPES: [FieldType; 6] = [
@@ -117,27 +171,24 @@ const KINDS: [LossKind; 5] = [
     LossKind::Undecodable,
 ];
 
-/// Fields of a schema at most, for a reader, whose sinks keep some hundred bytes for each. A payload has 64 bytes.
-const MAX_FIELDS: usize = 1 << 12;
-
 /// The JSON of a trace.
 pub(super) fn write_trace(trace: &Trace) -> Vec<u8> {
     let symbols = trace.schema.fields.iter().find_map(|field| match &field.format {
-        FieldFormat::Symbol(symbols) if !symbols.is_empty() => Some(members(symbols)),
+        FieldFormat::Symbol(symbols) if !symbols.is_empty() => Some(members(symbols).map(SymbolDocument).collect()),
         _ => None,
     });
     to_json(&TraceDocument {
-        kernel: trace.kernel_release.clone(),
-        tracer: trace.tracer.name().to_owned(),
-        backend: trace.backend.clone(),
+        kernel: limits::Text(trace.kernel_release.clone()),
+        tracer: trace.tracer.name().into(),
+        backend: limits::Text(trace.backend.clone()),
         mark: trace.mark,
         mask: trace.mask,
         clock_offset: trace.clock_offset,
-        command_line: trace.command_line.clone(),
+        command_line: trace.command_line.iter().map(|word| word.as_str().into()).collect(),
         functions: (trace.functions.iter())
             .map(|function| FunctionDocument {
-                name: function.name.clone(),
-                module: function.module.clone(),
+                name: function.name.as_str().into(),
+                module: function.module.as_str().into(),
                 address: function.address,
             })
             .collect(),
@@ -150,23 +201,23 @@ pub(super) fn write_trace(trace: &Trace) -> Vec<u8> {
     })
 }
 
-/// The trace of a `TRCE` block; `None` if it does not make sense.
-pub(super) fn read_trace(json: &[u8]) -> Option<Trace> {
-    let document: TraceDocument = serde_json::from_slice(json).ok()?;
-    if document.schema.fields.len() > MAX_FIELDS {
-        return None;
-    }
-    let symbols: Arc<[EnumMember]> = read_members(document.symbols).into();
-    let fields = (document.schema.fields.into_iter()).map(|field| read_field(field, &symbols));
-    Some(Trace {
+/// The trace of a `TRCE` block.
+pub(super) fn read_trace(json: &[u8]) -> Result<Trace, DocumentError> {
+    let document: TraceDocument = serde_json::from_slice(json)?;
+    check(&document.schema)?;
+    let symbols = document.symbols.0.into_iter().map(|symbol| read_member(symbol.0));
+    let symbols: Arc<[EnumMember]> = symbols.collect();
+    let fields = (document.schema.fields.0.into_iter()).map(|field| read_field(field, &symbols));
+    Ok(Trace {
         tracer: [Tracer::Function, Tracer::FunctionGraph]
             .into_iter()
-            .find(|tracer| tracer.name() == document.tracer)?,
-        backend: document.backend,
-        functions: (document.functions.into_iter())
+            .find(|tracer| tracer.name() == document.tracer.0)
+            .ok_or(DocumentError::Tracer)?,
+        backend: document.backend.0,
+        functions: (document.functions.0.into_iter())
             .map(|function| Function {
-                name: function.name,
-                module: function.module,
+                name: function.name.0,
+                module: function.module.0,
                 address: function.address,
             })
             .collect(),
@@ -179,11 +230,42 @@ pub(super) fn read_trace(json: &[u8]) -> Option<Trace> {
             },
         },
         clock_offset: document.clock_offset,
-        command_line: document.command_line,
-        kernel_release: document.kernel,
+        command_line: document.command_line.0.into_iter().map(|word| word.0).collect(),
+        kernel_release: document.kernel.0,
         mark: document.mark,
         mask: document.mask,
     })
+}
+
+/// Compares the numbers of a schema with what they can be.
+fn check(schema: &SchemaDocument) -> Result<(), TooLarge> {
+    let size = at_most("schema.size", schema.size.into(), MAX_PAYLOAD)?;
+    let (mut names, mut members) = (0, 0);
+    for field in &schema.fields.0 {
+        at_most("schema.fields.offset", field.offset.into(), size)?;
+        at_most("schema.fields.size", field.size.into(), size - u64::from(field.offset))?;
+        let flags = field.format.0 == FieldFormat::Flags(Vec::new()).name();
+        let own = field.members.0.len() as u64;
+        at_most(
+            "schema.fields.members",
+            own,
+            if flags { MAX_FLAGS } else { MAX_MEMBERS },
+        )?;
+        members += own;
+        names += field.name.0.len() as u64;
+        if flags {
+            // A value may show all of them.
+            names += field
+                .members
+                .0
+                .iter()
+                .map(|member| member.name.0.len() as u64)
+                .sum::<u64>();
+        }
+    }
+    at_most("schema.fields.members", members, MAX_MEMBERS)?;
+    at_most("bytes in the names of schema.fields", names, MAX_FIELD_NAMES)?;
+    Ok(())
 }
 
 /// The JSON of all that was lost until now.
@@ -196,7 +278,7 @@ pub(super) fn write_losses(losses: &[Loss]) -> Vec<u8> {
 /// What a `LOSS` block says.
 pub(super) fn read_losses(json: &[u8]) -> Option<Vec<Loss>> {
     let document: LossesDocument = serde_json::from_slice(json).ok()?;
-    Some(document.losses.into_iter().map(read_loss).collect())
+    Some(document.losses.0.into_iter().map(read_loss).collect())
 }
 
 /// The JSON of a summary.
@@ -208,9 +290,9 @@ pub(super) fn write_summary(summary: &Summary) -> Vec<u8> {
         attached: summary.attached,
         skipped: (summary.skipped.iter())
             .map(|skipped| SkippedDocument {
-                name: skipped.name.clone(),
-                module: skipped.module.clone(),
-                reason: skipped.reason.clone(),
+                name: skipped.name.as_str().into(),
+                module: skipped.module.as_str().into(),
+                reason: skipped.reason.as_str().into(),
             })
             .collect(),
     })
@@ -222,13 +304,13 @@ pub(super) fn read_summary(json: &[u8]) -> Option<Summary> {
     Some(Summary {
         events: document.events,
         packets: document.packets,
-        losses: document.losses.into_iter().map(read_loss).collect(),
+        losses: document.losses.0.into_iter().map(read_loss).collect(),
         attached: document.attached,
-        skipped: (document.skipped.into_iter())
+        skipped: (document.skipped.0.into_iter())
             .map(|skipped| SkippedFunction {
-                name: skipped.name,
-                module: skipped.module,
-                reason: skipped.reason,
+                name: skipped.name.0,
+                module: skipped.module.0,
+                reason: skipped.reason.0,
             })
             .collect(),
     })
@@ -241,30 +323,29 @@ fn to_json(document: &impl Serialize) -> Vec<u8> {
 
 fn write_field(field: &Field) -> FieldDocument {
     FieldDocument {
-        name: field.name.clone(),
+        name: field.name.as_str().into(),
         offset: field.offset,
         size: field.size,
         bits: field.bits.map(|bits| BitsDocument {
             offset: bits.offset,
             width: bits.width,
         }),
-        kind: field.kind.name().to_owned(),
-        format: field.format.name().to_owned(),
+        kind: field.kind.name().into(),
+        format: field.format.name().into(),
         members: match &field.format {
-            FieldFormat::Enum(list) | FieldFormat::Flags(list) => members(list),
-            _ => Vec::new(),
+            FieldFormat::Enum(list) | FieldFormat::Flags(list) => members(list).collect(),
+            _ => List::default(),
         },
     }
 }
 
 /// A type or format that a later minor version may have added is shown as bytes.
 fn read_field(field: FieldDocument, symbols: &Arc<[EnumMember]>) -> Field {
-    let members = read_members(field.members);
     let formats = [
         FieldFormat::Plain,
         FieldFormat::Hex,
-        FieldFormat::Enum(members.clone()),
-        FieldFormat::Flags(members),
+        FieldFormat::Enum(Vec::new()),
+        FieldFormat::Flags(Vec::new()),
         FieldFormat::Ipv4,
         FieldFormat::Ipv6,
         FieldFormat::Mac,
@@ -273,11 +354,14 @@ fn read_field(field: FieldDocument, symbols: &Arc<[EnumMember]>) -> Field {
         FieldFormat::Ktime,
         FieldFormat::Symbol(Arc::clone(symbols)),
     ];
-    let kind = TYPES.into_iter().find(|kind| kind.name() == field.kind);
-    let format = formats.into_iter().find(|format| format.name() == field.format);
+    let kind = TYPES.into_iter().find(|kind| kind.name() == field.kind.0);
+    let mut format = formats.into_iter().find(|format| format.name() == field.format.0);
+    if let Some(FieldFormat::Enum(members) | FieldFormat::Flags(members)) = &mut format {
+        *members = field.members.0.into_iter().map(read_member).collect();
+    }
     let (kind, format) = kind.zip(format).unwrap_or((FieldType::Bytes, FieldFormat::Plain));
     Field {
-        name: field.name,
+        name: field.name.0,
         offset: field.offset,
         size: field.size,
         bits: field.bits.map(|bits| Bits {
@@ -289,25 +373,23 @@ fn read_field(field: FieldDocument, symbols: &Arc<[EnumMember]>) -> Field {
     }
 }
 
-fn members(list: &[EnumMember]) -> Vec<MemberDocument> {
-    let member = |member: &EnumMember| MemberDocument {
-        name: member.name.clone(),
+fn members(list: &[EnumMember]) -> impl Iterator<Item = MemberDocument> {
+    list.iter().map(|member| MemberDocument {
+        name: member.name.as_str().into(),
         value: member.value,
-    };
-    list.iter().map(member).collect()
+    })
 }
 
-fn read_members(list: Vec<MemberDocument>) -> Vec<EnumMember> {
-    let member = |member: MemberDocument| EnumMember {
-        name: member.name,
+fn read_member(member: MemberDocument) -> EnumMember {
+    EnumMember {
+        name: member.name.0,
         value: member.value,
-    };
-    list.into_iter().map(member).collect()
+    }
 }
 
 fn write_loss(loss: &Loss) -> LossDocument {
     LossDocument {
-        kind: loss.kind.name().to_owned(),
+        kind: loss.kind.name().into(),
         cpu: loss.cpu,
         count: loss.count,
     }
@@ -315,7 +397,7 @@ fn write_loss(loss: &Loss) -> LossDocument {
 
 /// A way of losing events that a later minor version may have added counts all the same.
 fn read_loss(loss: LossDocument) -> Loss {
-    let kind = KINDS.into_iter().find(|kind| kind.name() == loss.kind);
+    let kind = KINDS.into_iter().find(|kind| kind.name() == loss.kind.0);
     Loss {
         kind: kind.unwrap_or(LossKind::Undecodable),
         cpu: loss.cpu,

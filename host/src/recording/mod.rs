@@ -26,14 +26,18 @@
 //! has `DONE`. A file that ends without `INDX` was cut; what is in it up to there is whole.
 //! `docs/src/recording.md` says the same for people who write a reader.
 //!
-//! This room imports `event` and nothing else of the crate. Nothing in it is `unsafe`.
+//! No number from a file is believed before it was compared with what it can be ([`limits`]).
+//!
+//! This room imports `event`, `seeded` and `text` and nothing else of the crate. Nothing in it is `unsafe`.
 
 mod columns;
 mod document;
 pub mod layout;
+mod limits;
 mod reader;
 mod writer;
 
+pub use limits::TooLarge;
 pub use reader::{Content, Damage, End, Input, Reader, Seen};
 pub use writer::Writer;
 
@@ -60,6 +64,14 @@ pub enum RecordingError {
     /// What describes the trace is damaged or missing, and nothing else means anything without.
     #[error("is damaged: {0}")]
     Beginning(&'static str),
+    /// What describes the trace is whole, and cannot be true.
+    #[error("is damaged: what was traced, in the block at byte {offset}, makes no sense: {reason}")]
+    Trace {
+        /// Where the block begins in the file.
+        offset: u64,
+        /// What is wrong with it, fit for a terminal.
+        reason: String,
+    },
 }
 
 impl From<std::io::Error> for RecordingError {

@@ -11,11 +11,13 @@ use zstd::bulk::Decompressor;
 
 use super::columns::Decoded;
 use super::layout::{
-    BLOCK_HEADER, BlockHeader, FILE_HEADER, FileHeader, INDEX_ENTRY, IndexEntry, Kind, MAGIC, MAJOR, MAX_BLOCK,
-    TRAILER, parse_trailer,
+    BLOCK_HEADER, BlockHeader, FILE_HEADER, FileHeader, INDEX_ENTRY, IndexEntry, Kind, MAGIC, MAJOR, TRAILER,
+    parse_trailer,
 };
+use super::limits::{self, TooLarge, at_most};
 use super::{RecordingError, document};
 use crate::event::{Batch, Loss, Summary, Trace};
+use crate::text::visible;
 
 /// Where a recording is read from.
 pub enum Input {
@@ -50,6 +52,8 @@ pub struct Damage {
     pub bytes: u64,
     /// How many events were in it, if that is known.
     pub events: Option<u32>,
+    /// The number in it that cannot be true, if that is what is wrong.
+    pub reason: Option<TooLarge>,
 }
 
 /// How a file ends.
@@ -80,6 +84,9 @@ pub struct Seen {
     /// The file ends within this block, whose header is there.
     pub cut: Option<BlockHeader>,
 }
+
+/// Bytes that are read at a time.
+const PIECE: usize = 1 << 20;
 
 /// Pieces of damage that are kept in detail.
 const MOST_DAMAGE: usize = 16;
@@ -159,15 +166,19 @@ impl Reader {
             _ => return Err(RecordingError::Beginning("it ends before it says what was traced")),
         };
         let unknown = RecordingError::Beginning("the block that says what was traced is not as it was written");
-        let Some(block) = trace.filter(|block| block.kind == Kind::TRACE && is_sane(block)) else {
+        let Some(block) = trace.filter(|block| block.kind == Kind::TRACE) else {
             return Err(unknown);
         };
+        let senseless = |reason: &dyn std::fmt::Display| RecordingError::Trace {
+            offset: FILE_HEADER as u64,
+            reason: visible(&reason.to_string()).to_string(),
+        };
+        sane(&block).map_err(|reason| senseless(&reason))?;
         if read_content(&mut input, &block, &mut stored)? < block.stored as usize {
             return Err(RecordingError::Beginning("it ends before it says what was traced"));
         }
-        let trace = decompress(&mut decompressor, &block, &stored, &mut content)
-            .and_then(|()| document::read_trace(&content))
-            .ok_or(unknown)?;
+        decompress(&mut decompressor, &block, &stored, &mut content).ok_or(unknown)?;
+        let trace = document::read_trace(&content).map_err(|reason| senseless(&reason))?;
         Ok(Reader {
             position: FILE_HEADER as u64 + BLOCK_HEADER as u64 + u64::from(block.stored),
             decoded: Decoded::new(&trace.schema),
@@ -208,10 +219,11 @@ impl Reader {
             };
             let start = self.position - BLOCK_HEADER as u64;
             let known = KNOWN.contains(&block.kind);
-            if known && !is_sane(&block) {
-                self.damaged_block(start, &block);
+            let sane = sane(&block);
+            if let (true, Err(reason)) = (known, sane) {
+                self.damaged_block(start, &block, Some(reason));
             }
-            if !known || !is_sane(&block) || block.kind == Kind::EVENTS && !wanted(&block) {
+            if !known || sane.is_err() || block.kind == Kind::EVENTS && !wanted(&block) {
                 let skipped = self.input.skip(block.stored.into(), self.position)?;
                 self.position += skipped;
                 if skipped < block.stored.into() {
@@ -228,10 +240,14 @@ impl Reader {
                 break;
             }
             let whole = decompress(&mut self.decompressor, &block, &self.stored, &mut self.content);
-            match whole.and_then(|()| self.understand(&block)) {
-                Some(Understood::Content(content)) => return Ok(Some(content)),
-                Some(Understood::Index) => self.end_of_file(start)?,
-                None => self.damaged_block(start, &block),
+            let understood = match whole {
+                Some(()) => self.understand(&block),
+                None => Err(None),
+            };
+            match understood {
+                Ok(Understood::Content(content)) => return Ok(Some(content)),
+                Ok(Understood::Index) => self.end_of_file(start)?,
+                Err(reason) => self.damaged_block(start, &block, reason),
             }
         }
         Ok(None)
@@ -258,26 +274,29 @@ impl Reader {
                 continue;
             }
             if let Some(block) = BlockHeader::parse(&bytes) {
-                self.damage(start, self.position - BLOCK_HEADER as u64 - start, None);
+                self.damage(start, self.position - BLOCK_HEADER as u64 - start, None, None);
                 return Ok(Some(block));
             }
         }
-        self.damage(start, self.position - start, None);
+        self.damage(start, self.position - start, None, None);
         Ok(None)
     }
 
-    fn understand(&mut self, block: &BlockHeader) -> Option<Understood> {
+    /// What a block says whose content is as it was written; if it makes no sense, why, if that is known.
+    fn understand(&mut self, block: &BlockHeader) -> Result<Understood, Option<TooLarge>> {
         let content = match block.kind {
-            Kind::LOSSES => Content::Losses(document::read_losses(&self.content)?),
+            Kind::LOSSES => Content::Losses(document::read_losses(&self.content).ok_or(None)?),
             Kind::DONE => {
-                let summary = document::read_summary(&self.content)?;
+                let summary = document::read_summary(&self.content).ok_or(None)?;
                 self.done = true;
                 Content::Done(summary)
             }
             Kind::INDEX => {
                 // Also where the block that says it cannot be read.
-                self.done |= index_entries(&self.content)?.any(|entry| entry.kind == Kind::DONE);
-                return Some(Understood::Index);
+                self.done |= index_entries(&self.content)
+                    .ok_or(None)?
+                    .any(|entry| entry.kind == Kind::DONE);
+                return Ok(Understood::Index);
             }
             _ => {
                 self.decoded.read(&self.content)?;
@@ -285,14 +304,14 @@ impl Reader {
                 let names = self.decoded.names();
                 let grown = names.get(..self.names.len()) == Some(&self.names);
                 if !names.is_empty() && !grown {
-                    return None;
+                    return Err(None);
                 }
                 self.names
                     .extend_from_slice(&names[self.names.len().min(names.len())..]);
                 Content::Events
             }
         };
-        Some(Understood::Content(content))
+        Ok(Understood::Content(content))
     }
 
     /// Behind the index there is only what finds it.
@@ -312,16 +331,21 @@ impl Reader {
         self.seen.end = Some(End::Cut { offset, done });
     }
 
-    fn damaged_block(&mut self, offset: u64, block: &BlockHeader) {
+    fn damaged_block(&mut self, offset: u64, block: &BlockHeader, reason: Option<TooLarge>) {
         let bytes = BLOCK_HEADER as u64 + u64::from(block.stored);
-        self.damage(offset, bytes, Some(block.events));
+        self.damage(offset, bytes, Some(block.events), reason);
     }
 
-    fn damage(&mut self, offset: u64, bytes: u64, events: Option<u32>) {
+    fn damage(&mut self, offset: u64, bytes: u64, events: Option<u32>, reason: Option<TooLarge>) {
         self.seen.damaged.0 += 1;
         self.seen.damaged.1 += bytes;
         if self.seen.damage.len() < MOST_DAMAGE {
-            self.seen.damage.push(Damage { offset, bytes, events });
+            self.seen.damage.push(Damage {
+                offset,
+                bytes,
+                events,
+                reason,
+            });
         }
     }
 
@@ -363,10 +387,14 @@ impl Reader {
         if self.input.read(&mut bytes)? < BLOCK_HEADER {
             return Ok(None);
         }
-        let is_index = |block: &BlockHeader| block.kind == Kind::INDEX && is_sane(block);
+        let is_index = |block: &BlockHeader| block.kind == Kind::INDEX && sane(block).is_ok();
         let Some(block) = BlockHeader::parse(&bytes).filter(is_index) else {
             return Ok(None);
         };
+        // Each entry stands for a block, of which there is at least the header.
+        if u64::from(block.length) / INDEX_ENTRY as u64 > start / BLOCK_HEADER as u64 {
+            return Ok(None);
+        }
         let read = read_content(&mut self.input, &block, &mut self.stored)?;
         if read < block.stored as usize
             || decompress(&mut self.decompressor, &block, &self.stored, &mut self.content).is_none()
@@ -426,15 +454,34 @@ fn index_entries(content: &[u8]) -> Option<impl Iterator<Item = IndexEntry>> {
     rest.is_empty().then(|| entries.iter().map(IndexEntry::parse))
 }
 
-/// Whether a reader has memory for the block.
-fn is_sane(block: &BlockHeader) -> bool {
-    block.stored <= MAX_BLOCK && block.length <= MAX_BLOCK
+/// Whether a block of this kind can be so large.
+fn sane(block: &BlockHeader) -> Result<(), TooLarge> {
+    let most = limits::content(block.kind).into();
+    // What cannot be compressed becomes a little larger.
+    at_most(
+        "bytes of the content, as stored",
+        block.stored.into(),
+        most + most / 128,
+    )?;
+    at_most("bytes of the content, decompressed", block.length.into(), most)?;
+    Ok(())
 }
 
 /// Reads the stored bytes of a block that is sane, as far as they are there, and says how many.
 fn read_content(input: &mut Input, block: &BlockHeader, stored: &mut Vec<u8>) -> io::Result<usize> {
-    stored.resize(block.stored as usize, 0);
-    input.read(stored)
+    stored.clear();
+    // Memory is taken as bytes come, and not because a header promises them.
+    while stored.len() < block.stored as usize {
+        let start = stored.len();
+        let end = (block.stored as usize).min(start + PIECE);
+        stored.resize(end, 0);
+        let read = input.read(&mut stored[start..])?;
+        if start + read < end {
+            stored.truncate(start + read);
+            break;
+        }
+    }
+    Ok(stored.len())
 }
 
 /// `None` if the content is not what was written.
@@ -445,6 +492,11 @@ fn decompress(
     content: &mut Vec<u8>,
 ) -> Option<()> {
     if crc32fast::hash(stored) != block.checksum {
+        return None;
+    }
+    // What zstd says of the size is compared before there is memory for it.
+    let size = zstd::zstd_safe::get_frame_content_size(stored).ok()?;
+    if size.is_some_and(|size| size != u64::from(block.length)) {
         return None;
     }
     content.clear();

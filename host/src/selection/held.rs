@@ -2,36 +2,48 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use rustc_hash::FxBuildHasher;
-
 use crate::event::Capture;
+use crate::seeded::Seeded;
 
 /// Bytes of captures that are held back at most: those of packets whose events come so much later are forgotten.
 const HELD: usize = 64 << 20;
+/// What one takes in the tables beside its bytes, about.
+const ENTRY: usize = 192;
 
 /// Captures of packets of which no event was selected yet. A capture stands near the first event of its packet, which
 /// need not be one that is wanted, and whoever cuts out a part of a recording wants no other packets' bytes in it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Held {
-    captures: HashMap<u64, (Capture, Box<[u8]>), FxBuildHasher>,
+    captures: HashMap<u64, (Capture, Box<[u8]>), Seeded>,
     /// The packets in the order in which they came; some are gone.
     order: VecDeque<u64>,
     bytes: usize,
+    most: usize,
 }
 
 impl Held {
+    /// Nothing, and room for no more than so many bytes.
+    pub(super) fn new(memory: u64) -> Self {
+        Held {
+            captures: HashMap::default(),
+            order: VecDeque::new(),
+            bytes: 0,
+            most: usize::try_from(memory).unwrap_or(usize::MAX).min(HELD),
+        }
+    }
+
     /// Keeps the first capture of a packet.
     pub(super) fn put(&mut self, capture: Capture, bytes: &[u8]) {
         if self.captures.contains_key(&capture.packet) {
             return;
         }
-        self.bytes += size_of::<Capture>() + bytes.len();
+        self.bytes += ENTRY + bytes.len();
         self.captures.insert(capture.packet, (capture, bytes.into()));
         self.order.push_back(capture.packet);
         if self.order.len() > 2 * self.captures.len() + 64 {
             self.order.retain(|packet| self.captures.contains_key(packet));
         }
-        while self.bytes > HELD {
+        while self.bytes > self.most {
             match self.order.pop_front() {
                 Some(oldest) => drop(self.take(oldest)),
                 None => break,
@@ -42,7 +54,7 @@ impl Held {
     /// What is held of a packet, which is selected now.
     pub(super) fn take(&mut self, packet: u64) -> Option<(Capture, Box<[u8]>)> {
         let (capture, bytes) = self.captures.remove(&packet)?;
-        self.bytes -= size_of::<Capture>() + bytes.len();
+        self.bytes -= ENTRY + bytes.len();
         if self.captures.is_empty() {
             self.order.clear();
         }

@@ -73,7 +73,7 @@ impl Aggregate {
     }
 
     /// Keeps no more than so many bytes of events, and prints the oldest packets early. `told` is called at the end if
-    /// any were. While a packet of the graph is printed, it takes 16 bytes more for each of its own events.
+    /// any were.
     pub fn with_max_memory(mut self, bytes: u64, told: Told) -> Self {
         self.max_memory = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.told = Some(told);
@@ -83,16 +83,29 @@ impl Aggregate {
     /// Prints the oldest packets until these events fit. If they never do, because the limit is less than the least
     /// that the journal can take, nothing else is left in it then.
     fn make_room(&mut self, events: &[Event]) -> Result<(), SinkError> {
-        if self.journal.bytes_with(events) <= self.max_memory {
+        let limit = self.journal_limit();
+        if self.journal.bytes_with(events) <= limit {
             return Ok(());
         }
         if let Some(counter) = &mut self.counter {
             counter.clear();
         }
-        while self.journal.bytes_with(events) > self.max_memory && self.print_oldest()? {
+        while self.journal.bytes_with(events) > limit && self.print_oldest()? {
             self.early += 1;
         }
         Ok(())
+    }
+
+    /// What the journal may have of the memory. All events can be of one packet, and to print it takes 16 bytes an event
+    /// in the graph, and 6 if they have to be sorted, beside the 32 or 20 that the journal has.
+    fn journal_limit(&self) -> usize {
+        let eighths = match (self.printer.graph.is_some(), self.journal.is_sorted()) {
+            (false, true) => return self.max_memory,
+            (false, false) => 6,
+            (true, true) => 5,
+            (true, false) => 4,
+        };
+        self.max_memory / 8 * eighths
     }
 
     /// Prints the oldest packet and forgets it; false if there is none.

@@ -8,17 +8,21 @@
 //! where it would have to end, and indentation that never comes back would wreck all that follows. Neither does a
 //! return whose entry was lost take indentation away.
 
+use crate::seeded::Seeded;
 use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
 
 use super::journal::Kept;
 use crate::event::{EventKind, MAX_DEPTH};
+
+/// Contexts of one packet that are told apart, far more than there are CPUs and threads that work on one. What a recording
+/// claims beyond that shares one.
+const MOST_CONTEXTS: usize = 1 << 14;
 
 /// Lays out one packet after the other; what it holds is scratch space.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     lines: Vec<Line>,
-    contexts: HashMap<u64, u32, FxBuildHasher>,
+    contexts: HashMap<u64, u32, Seeded>,
     /// The open calls of each context, as indices into `lines`. More are kept than are in use.
     stacks: Vec<Vec<Open>>,
     /// How many of `stacks` are in use.
@@ -115,6 +119,10 @@ impl Graph {
 
     /// The number of a context that is not the one of the event before.
     fn context(&mut self, key: u64) -> u32 {
+        if self.used == MOST_CONTEXTS {
+            let last = self.used as u32 - 1;
+            return self.contexts.get(&key).copied().unwrap_or(last);
+        }
         let next = self.used as u32;
         let context = *self.contexts.entry(key).or_insert(next);
         if context == next {

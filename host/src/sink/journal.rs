@@ -12,10 +12,10 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
-use rustc_hash::FxBuildHasher;
 
 use super::blocks::Blocks;
 use crate::event::{Batch, Encoding, Event, EventKind, MAX_TAGGED, Schema};
+use crate::seeded::Seeded;
 
 /// What one chunk holds, in items.
 const CHUNK: usize = 1 << 14;
@@ -51,6 +51,7 @@ pub(super) struct Journal {
     forgotten: usize,
     /// Numbers of packets, by identity.
     table: HashTable<u32>,
+    hasher: Seeded,
     /// The packet of the event before: a batch often holds a run of one packet.
     last: u32,
     /// A packet's event was older than the one before.
@@ -254,7 +255,8 @@ impl Journal {
 
     /// The packet's list; `None` if this event is the one that begins it.
     fn find_or_add(&mut self, identity: u64, index: u32) -> Option<&mut Packet> {
-        let hash = FxBuildHasher.hash_one(identity);
+        let hasher = self.hasher;
+        let hash = hasher.hash_one(identity);
         let packets = &self.packets;
         let found = self
             .table
@@ -282,7 +284,7 @@ impl Journal {
         });
         let packets = &self.packets;
         self.table.insert_unique(hash, self.last, |number| {
-            FxBuildHasher.hash_one(packet(packets, *number).packet)
+            hasher.hash_one(packet(packets, *number).packet)
         });
         None
     }
@@ -345,7 +347,8 @@ impl Journal {
         self.table = HashTable::new();
         self.table = HashTable::with_capacity(capacity);
         let packets = &self.packets;
-        let hash = |number: &u32| FxBuildHasher.hash_one(packet(packets, *number).packet);
+        let hasher = self.hasher;
+        let hash = |number: &u32| hasher.hash_one(packet(packets, *number).packet);
         for (place, block) in packets.iter() {
             let forgotten = if packets.oldest() == Some(place) {
                 self.forgotten
@@ -375,7 +378,7 @@ impl Journal {
         let identity = packet(packets, number).packet;
         let found = self
             .table
-            .find_entry(FxBuildHasher.hash_one(identity), |entry| *entry == number);
+            .find_entry(self.hasher.hash_one(identity), |entry| *entry == number);
         if let Ok(entry) = found {
             entry.remove();
         }

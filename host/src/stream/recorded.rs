@@ -215,8 +215,10 @@ pub(crate) fn notes_on(path: &Path, reader: &Reader, last: bool) -> Vec<String> 
             .sum();
         let unsure = seen.damage.len() as u64 != pieces || seen.damage.iter().any(|damage| damage.events.is_none());
         let first = seen.damage.first().map_or(0, |damage| damage.offset);
+        let reason = seen.damage.first().and_then(|damage| damage.reason);
+        let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         notes.push(format!(
-            "{path} is damaged: {bytes} bytes in {pieces} {}, the first at byte {first}, cannot be read; {}{lost} \
+            "{path} is damaged: {bytes} bytes in {pieces} {}, the first at byte {first}{reason}, cannot be read; {}{lost} \
                  events were in them",
             if pieces == 1 { "place" } else { "places" },
             if unsure { "at least " } else { "" }

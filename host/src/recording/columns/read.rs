@@ -2,12 +2,8 @@
 
 use super::{Differences, ENTERED, ESCAPE, FLAGS, Head, Origin, PAYLOAD, RETURN, long, word};
 use crate::event::{Batch, Capture, Encoding, Event, EventKind, Link, MAX_TAGGED, Schema};
-use crate::recording::layout::MAX_BLOCK;
+use crate::recording::limits::{MAX_EVENTS, MAX_NAME_BYTES, MAX_NAMES, TooLarge, at_most};
 
-/// Events of a block at most, for a reader: memory that it needs beside the block itself.
-const MAX_EVENTS: u32 = 1 << 20;
-/// Names and the bytes of one that are read at most; nobody writes as many.
-const MAX_NAMES: u32 = 1 << 16;
 /// Bytes of a capture's numbers.
 const CAPTURE: usize = 28;
 
@@ -77,24 +73,27 @@ impl Decoded {
         }
     }
 
-    /// Reads a block's content in place of the one before. `None`, and no events, if anything in it is not as a writer
-    /// makes it.
-    pub(in crate::recording) fn read(&mut self, content: &[u8]) -> Option<()> {
+    /// Reads a block's content in place of the one before. An error, and no events, if anything in it is not as a writer
+    /// makes it: which number is too large, if one is.
+    pub(in crate::recording) fn read(&mut self, content: &[u8]) -> Result<(), Option<TooLarge>> {
         self.cursor = Cursor::default();
-        let read = self.parse(content);
-        if read.is_none() {
+        let read = match content
+            .split_first_chunk()
+            .map(|(head, rest)| (Head::parse(head), rest))
+        {
+            Some((head, rest)) => check(&head, rest.len())
+                .map_err(Some)
+                .and_then(|()| self.parse(&head, rest).ok_or(None)),
+            None => Err(None),
+        };
+        if read.is_err() {
             self.steps.clear();
             self.captures.clear();
         }
         read
     }
 
-    fn parse(&mut self, content: &[u8]) -> Option<()> {
-        let (bytes, rest) = content.split_first_chunk()?;
-        let head = Head::parse(bytes);
-        if head.events > MAX_EVENTS || head.origins > head.events || content.len() > MAX_BLOCK as usize {
-            return None;
-        }
+    fn parse(&mut self, head: &Head, rest: &[u8]) -> Option<()> {
         let mut rest = Columnar(rest);
         let packets = rest.take(head.origins, 8)?.chunks_exact(8).map(long);
         let skbs = rest.take(head.origins, 8)?.chunks_exact(8).map(long);
@@ -127,9 +126,9 @@ impl Decoded {
         if entered != head.durations as usize {
             return None;
         }
-        self.read_payloads(&mut rest, &head)?;
-        self.read_names(&mut rest, &head)?;
-        self.read_captures(&mut rest, &head)?;
+        self.read_payloads(&mut rest, head)?;
+        self.read_names(&mut rest, head)?;
+        self.read_captures(&mut rest, head)?;
         rest.0.is_empty().then_some(())
     }
 
@@ -158,9 +157,6 @@ impl Decoded {
 
     fn read_names(&mut self, rest: &mut Columnar<'_>, head: &Head) -> Option<()> {
         let mut bytes = Columnar(rest.take(head.name_bytes, 1)?);
-        if head.names > MAX_NAMES {
-            return None;
-        }
         self.names.clear();
         for _ in 0..head.names {
             let length = word(bytes.take(1, 4)?);
@@ -267,6 +263,36 @@ impl Decoded {
         }
         some || !steps.is_empty()
     }
+}
+
+/// Compares the numbers at the beginning of a block with how much there is of it.
+fn check(head: &Head, rest: usize) -> Result<(), TooLarge> {
+    let rest = rest as u64;
+    let events = at_most("events", head.events.into(), MAX_EVENTS.min(rest))?;
+    // Of each, the bytes that one takes at least.
+    for (field, found, most) in [
+        ("origins", head.origins, events.min(rest / 24)),
+        ("long times", head.time_escapes, events.min(rest / 8)),
+        ("durations", head.durations, events),
+        (
+            "long durations",
+            head.duration_escapes,
+            u64::from(head.durations).min(rest / 8),
+        ),
+        ("lengths of payloads", head.payload_lengths, events.min(rest / 4)),
+        ("bytes of all payloads", head.payload_bytes, rest),
+        ("names", head.names, MAX_NAMES.min(rest / 4)),
+        (
+            "bytes of all names, with their lengths",
+            head.name_bytes,
+            MAX_NAME_BYTES.min(rest),
+        ),
+        ("captures", head.captures, rest / CAPTURE as u64),
+        ("bytes of all captures", head.captured_bytes, rest),
+    ] {
+        at_most(field, found.into(), most)?;
+    }
+    Ok(())
 }
 
 #[inline]

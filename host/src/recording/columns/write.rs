@@ -3,10 +3,10 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
-use rustc_hash::FxBuildHasher;
 
 use super::{Differences, ENTERED, ESCAPE, FLAGS, Head, Origin, PAYLOAD, RETURN};
 use crate::event::{Batch, Capture, Encoding, Event, MAX_TAGGED, Schema};
+use crate::seeded::Seeded;
 
 /// Functions that a step has room for.
 const MAX_FUNCTION: u32 = u32::MAX >> FLAGS;
@@ -20,6 +20,7 @@ pub(in crate::recording) struct Columns {
     origins: Vec<Origin>,
     /// Numbers of origins.
     table: HashTable<u32>,
+    hasher: Seeded,
     /// The origin of the event before and its number.
     current: Origin,
     number: u32,
@@ -95,13 +96,13 @@ impl Columns {
         // Numbers of the block before mean nothing in this one.
         if let (true, Some(event)) = (self.origins.is_empty(), events.first()) {
             current = Origin::of(event);
-            number = number_of(&mut self.table, &mut self.origins, current);
+            number = number_of(self.hasher, &mut self.table, &mut self.origins, current);
         }
         for (((event, step), which), short) in events.iter().zip(steps).zip(which).zip(times) {
             let origin = Origin::of(event);
             if !origin.is(&current) {
                 current = origin;
-                number = number_of(&mut self.table, &mut self.origins, origin);
+                number = number_of(self.hasher, &mut self.table, &mut self.origins, origin);
             }
             *which = number;
             let difference = event.timestamp.wrapping_sub(time);
@@ -246,13 +247,13 @@ impl Origin {
 }
 
 /// The origin's number in this block; it gets one if it has none.
-fn number_of(table: &mut HashTable<u32>, origins: &mut Vec<Origin>, origin: Origin) -> u32 {
-    let hash = hash(&origin);
+fn number_of(hasher: Seeded, table: &mut HashTable<u32>, origins: &mut Vec<Origin>, origin: Origin) -> u32 {
+    let hash = hasher.hash_one(origin);
     if let Some(number) = table.find(hash, |number| origins[*number as usize] == origin) {
         return *number;
     }
     let number = origins.len() as u32;
-    table.insert_unique(hash, number, |number| self::hash(&origins[*number as usize]));
+    table.insert_unique(hash, number, |number| hasher.hash_one(origins[*number as usize]));
     origins.push(origin);
     number
 }
@@ -269,10 +270,6 @@ fn write_differences(short: &[u16], long: &[u64], out: &mut Vec<u8>) {
     out.extend(short.iter().map(|short| *short as u8));
     out.extend(short.iter().map(|short| (*short >> 8) as u8));
     out.extend(long.iter().flat_map(|long| long.to_le_bytes()));
-}
-
-fn hash(origin: &Origin) -> u64 {
-    FxBuildHasher.hash_one(origin)
 }
 
 #[inline]

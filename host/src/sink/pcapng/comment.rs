@@ -38,11 +38,17 @@ impl Comments {
         }
     }
 
-    /// Appends the lines of a packet with these events, which are in order of time. `lines` are their places in the
-    /// graph, if there is one.
-    pub(super) fn push(&self, out: &mut Vec<u8>, events: impl ExactSizeIterator<Item = Kept>, lines: Option<&[Line]>) {
+    /// Appends the lines of a packet with these events, which are in order of time, and `more` that follow. `lines` are
+    /// their places in the graph, if there is one.
+    pub(super) fn push(
+        &self,
+        out: &mut Vec<u8>,
+        events: impl ExactSizeIterator<Item = Kept>,
+        more: usize,
+        lines: Option<&[Line]>,
+    ) {
         let begin = out.len();
-        let count = events.len();
+        let count = events.len() + more;
         let mut first = None;
         for (index, event) in events.enumerate() {
             let start = out.len();

@@ -17,8 +17,8 @@ mod comment;
 
 use std::io::{self, Write};
 
+use crate::seeded::Seeded;
 use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
 
 use super::counter::Counter;
 use super::graph::Graph;
@@ -30,9 +30,11 @@ use blocks::Packet;
 use comment::Comments;
 
 /// Bytes that are kept by default, about.
-const LIMIT: usize = 256 << 20;
+pub const LIMIT: usize = 256 << 20;
 /// Events that room is made for at a time.
 const STEP: usize = 4096;
+/// Events of a packet that its comment is made of, of which it shows some hundred. The rest is counted.
+const MOST_EVENTS: usize = 1 << 16;
 /// What a packet's bytes take besides themselves, about.
 const PACKET: usize = 128;
 
@@ -63,7 +65,7 @@ pub struct Pcapng<W> {
     graph: Option<Graph>,
     comments: Comments,
     /// The first bytes of packets that have not been written.
-    captured: HashMap<u64, Captured, FxBuildHasher>,
+    captured: HashMap<u64, Captured, Seeded>,
     /// Bytes in all of `captured`.
     captured_bytes: usize,
     /// Batches that have come.
@@ -161,19 +163,21 @@ impl<W: Write + Clone + 'static> Pcapng<W> {
         };
         let mut events = std::mem::take(&mut self.sorted);
         events.clear();
-        events.extend(self.journal.events_of(packet));
+        let mut all = self.journal.events_of(packet);
+        events.extend(all.by_ref().take(MOST_EVENTS));
+        let more = all.count();
         if !self.journal.is_sorted() {
             events.sort_by_key(|event| event.timestamp);
         }
         let identity = self.journal.identity(packet);
-        self.write_packet(identity, &events)?;
+        self.write_packet(identity, &events, more)?;
         self.sorted = events;
         self.journal.forget_oldest();
         Ok(true)
     }
 
-    /// Writes a packet with its events, which are in order of time.
-    fn write_packet(&mut self, identity: u64, events: &[Kept]) -> Result<(), SinkError> {
+    /// Writes a packet with its events, which are in order of time, and the number of those that were left out.
+    fn write_packet(&mut self, identity: u64, events: &[Kept], more: usize) -> Result<(), SinkError> {
         let Some(captured) = self.captured.remove(&identity) else {
             self.without_bytes += 1;
             return Ok(());
@@ -187,7 +191,7 @@ impl<W: Write + Clone + 'static> Pcapng<W> {
         let first = kept.clone().next().map_or(captured.timestamp, |event| event.timestamp);
         let lines = self.graph.as_mut().map(|graph| graph.lay_out(kept.clone()));
         let mut comment = Vec::new();
-        self.comments.push(&mut comment, kept, lines);
+        self.comments.push(&mut comment, kept, more, lines);
         let packet = Packet {
             interface,
             time: first.saturating_add_signed(self.clock_offset),
