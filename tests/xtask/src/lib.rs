@@ -20,6 +20,7 @@ pub mod plugins;
 pub mod progress;
 pub mod qemu;
 pub mod root;
+pub mod sanitize;
 pub mod test;
 pub mod tools;
 pub mod vm;

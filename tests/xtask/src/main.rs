@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use xtask::kernel::Kernel;
 use xtask::vm::{Guest, Unfinished};
-use xtask::{bench, demo, dist, fuzz, test};
+use xtask::{bench, demo, dist, fuzz, sanitize, test};
 
 const HELP: &str = "\
 The project's own commands.
@@ -24,6 +24,7 @@ The project's own commands.
                               count the instructions and bytes that an event costs from the buffer to the output
   cargo xtask fuzz [OPTIONS] [TARGET...]
                               feed made-up bytes to what reads bytes from outside
+  cargo xtask sanitize        run the tests of code that is `unsafe` under valgrind
   cargo xtask dist            build ipft as one static file, and check what it needs
   cargo xtask setup           only install, fetch and build what the others need
 
@@ -91,12 +92,13 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "bench" => bench::run(&rest),
         "fuzz" => fuzz::run(&rest),
-        "demo" | "dist" | "setup" if !rest.is_empty() => {
+        "demo" | "dist" | "sanitize" | "setup" if !rest.is_empty() => {
             eprintln!("xtask: {command} takes no arguments, and got: {}", rest.join(" "));
             return ExitCode::from(2);
         }
         "demo" => demo::run(),
         "dist" => dist::run(),
+        "sanitize" => sanitize::run(),
         "setup" => test::set_up(),
         unknown => {
             eprintln!("xtask: no command '{unknown}'. `cargo xtask help` lists them");

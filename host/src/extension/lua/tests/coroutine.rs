@@ -147,7 +147,7 @@ fn an_upvalue_that_a_script_changed_is_an_error_in_lua() {
         "upvalues",
         r#"
         api_version = 1
-        local values = {1, "text", {}, print, coroutine.create(print), io.stdout}
+        local values = {1, "text", {}, math.abs, coroutine.create(math.abs), io.stdout}
         local function all(original, use)
           for index = 1, 3 do
             for number = 1, #values + 1 do
