@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use crate::event::Tracer;
 use crate::kernel::checks::{self, Status};
 use crate::kernel::{self, Root};
-use crate::probe::{self, BACKENDS, Buffer, Request};
+use crate::probe::{self, BACKENDS, Buffer, Progress, Request};
 
 /// Writes the report. Returns whether packets can be traced on this machine.
 pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
@@ -63,6 +63,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
                 buffer: &buffer,
                 extension: None,
                 record_bytes: 0,
+                progress: &Progress::default(),
             };
             probe::try_out(backend, &request)
         };

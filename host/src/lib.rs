@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod doctor;
 pub mod drawing;
+pub mod empty;
 pub mod event;
 pub mod extension;
 pub mod info;
@@ -34,3 +35,4 @@ pub mod signals;
 pub mod sink;
 pub mod stream;
 mod text;
+pub mod waiting;

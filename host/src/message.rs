@@ -17,6 +17,12 @@ macro_rules! message {
     };
 }
 
+/// Replaces the line that the cursor of a terminal is in, and leaves the cursor there. With nothing, it clears the line.
+pub fn rewrite_line(text: &str) {
+    let line = format!("\r{}\x1b[K", text::visible(text));
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
 /// What [`message!`](crate::message) does.
 pub fn write(message: fmt::Arguments<'_>) {
     let mut line = text::visible_lines(&message.to_string()).into_owned();

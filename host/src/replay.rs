@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::cli::{ExtensionFile, Output, ReplayOptions};
 use crate::drawing;
+use crate::empty;
 use crate::event::{Batch, Encoding, Schema, Summary, Trace};
 use crate::extension::decode::{DATA, Decode};
 use crate::extension::lua::{Print, Script};
@@ -79,6 +80,9 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
         message!("ipft: {COUNTED_AGAIN}");
     }
     report_losses(&summary, None);
+    if summary.events == 0 && result.is_ok() && !lost {
+        message!("{}", empty::replay(&options.selection, &trace));
+    }
     result?;
     Ok(if !drawn || sinks.failures().next().is_some() {
         Outcome::SinkFailed

@@ -4,12 +4,15 @@
 mod clock;
 mod reader;
 
+use std::collections::HashMap;
 use std::io::{self, Write};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 
 use crate::cli::{self, BackendName, ExtensionFile, Options, RecordFile};
 use crate::drawing;
+use crate::empty;
 use crate::event::{Function, Loss, LossKind, SkippedFunction, Summary, Trace};
 use crate::extension::Extension;
 use crate::extension::lua::Print;
@@ -17,10 +20,11 @@ use crate::kernel::{self, Candidate, Root, checks};
 use crate::limit::{Limit, Reached};
 use crate::message;
 use crate::plugins::Plugins;
-use crate::probe::{self, Attachment, Buffer, ProbeError, Request, identity};
+use crate::probe::{self, Attachment, Buffer, ProbeError, Progress, Request, identity};
 use crate::probe_server::ProbeServer;
 use crate::signals::Signals;
 use crate::sink::Flow;
+use crate::waiting::{self, Waiting};
 use clock::{clock_offset, monotonic};
 use reader::Reader;
 
@@ -56,7 +60,10 @@ fn find_functions(root: &Root, filter: &cli::Filter) -> anyhow::Result<Functions
         .into_iter()
         .partition(|candidate| filter.matches(&candidate.name, &candidate.module));
     if wanted.is_empty() {
-        bail!("no function that takes a packet matches the filter; see them all with 'ipft -l'");
+        bail!(
+            "no function that takes a packet matches {}; see them all with 'ipft -l'",
+            empty::filter(filter).unwrap_or_else(|| "the filter".to_owned())
+        );
     }
     let skipped = found
         .skipped
@@ -103,6 +110,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let mut sinks = drawing::sinks(&options.drawing, drawing::memory(&options.drawing), &mut plugins)?;
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options, &root)?;
+    let progress = Progress::until(signals.flag());
     let request = Request {
         root: &root,
         functions: &functions.wanted,
@@ -113,8 +121,9 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         buffer: &buffer,
         extension: extension.object(),
         record_bytes: options.record_bytes,
+        progress: &progress,
     };
-    let attachment = attach(options.backend, &request, options.verbose)?;
+    let attachment = attach_visibly(options, &request)?;
     report_attachment(&attachment, &functions, options.verbose);
 
     let trace = Trace {
@@ -132,6 +141,18 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         decoder.start(&trace).map_err(anyhow::Error::msg)?;
     }
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
+    // Perf buffers are of the CPUs that are online now.
+    let buffered = match buffer {
+        Buffer::Perf { .. } => kernel::online_cpus(&root),
+        Buffer::Ring { .. } => None,
+    };
+    let kernel_losses = || {
+        let mut losses = attachment.losses();
+        if let Some(cpus) = &buffered {
+            probe::tell_missing_buffers(&mut losses, cpus);
+        }
+        losses
+    };
     if sinks.start(&trace) == Flow::Stop {
         // A plugin that could not start, with no other sink beside it, has been told.
         if sinks.failures().next().is_some() {
@@ -143,8 +164,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     message!("Trace ready!");
 
     let mut limit = Limit::new(options.duration, options.stop_after, monotonic());
-    let result = reader.run(&signals, &mut limit, &mut sinks, &mut || attachment.losses());
-    let mut losses = attachment.losses();
+    let result = reader.run(&signals, &mut limit, &mut sinks, &mut || kernel_losses());
+    let mut losses = kernel_losses();
     losses.extend(reader.losses());
     let summary = Summary {
         events: reader.events,
@@ -178,10 +199,13 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         );
     }
     report_losses(&summary, reached);
+    if summary.events == 0 {
+        message!("{}", empty::trace(options, &summary, &root));
+    }
     if attachment.attached > 0 && options.verbose {
         message!("Detaching from {} functions", attachment.attached);
     }
-    attachment.detach();
+    detach_visibly(attachment);
     result?;
     Ok(if drawn && sinks.failures().next().is_none() {
         Outcome::Done
@@ -261,6 +285,49 @@ fn refusal(log: &str, verbose: bool) -> String {
     format!("{more}{}", lines[first..].join("\n"))
 }
 
+/// Attaches, and tells the user how far it is if it takes long.
+fn attach_visibly(options: &Options, request: &Request<'_>) -> anyhow::Result<Attachment> {
+    let since = Instant::now();
+    let progress = request.progress;
+    let total = || progress.total().max(request.functions.len());
+    let line = || format!("Attaching: {}", waiting::share(progress.done(), total(), since));
+    let once = || {
+        format!(
+            "Attaching to {} functions takes {} on this kernel; -r and --module-regex select fewer",
+            request.functions.len(),
+            waiting::estimate(progress.done(), total(), since)
+        )
+    };
+    std::thread::scope(|scope| {
+        let _waiting = Waiting::show(scope, line, once);
+        attach(options.backend, request, options.verbose)
+    })
+}
+
+/// Detaches, and tells the user how far it is if it takes long.
+fn detach_visibly(attachment: Attachment) {
+    let functions = attachment.attached as usize;
+    let progress = Progress::default();
+    // What is counted are descriptors, of which a function has several.
+    let done = || (functions * progress.done()).checked_div(progress.total()).unwrap_or(0);
+    let line = || {
+        format!(
+            "Detaching: {} of {functions} (once more to leave it to the background)",
+            done()
+        )
+    };
+    let once = || {
+        format!(
+            "Detaching from {functions} functions takes this kernel a while; a second signal ends ipft at once, and the \
+             rest is detached in the background"
+        )
+    };
+    std::thread::scope(|scope| {
+        let _waiting = Waiting::show(scope, line, once);
+        attachment.detach(&progress);
+    });
+}
+
 fn attach(backend: Option<BackendName>, request: &Request<'_>, verbose: bool) -> anyhow::Result<Attachment> {
     let refused = |log: &str| {
         anyhow::anyhow!(
@@ -270,8 +337,9 @@ fn attach(backend: Option<BackendName>, request: &Request<'_>, verbose: bool) ->
     };
     if let Some(name) = backend {
         let backend = probe::backend(name.name()).context("the backend is not built in")?;
-        return backend.attach(request).map_err(|error| match error {
+        return probe::attach(backend, request).map_err(|error| match error {
             ProbeError::Extension { log } => refused(&log),
+            ProbeError::Stopped => stopped(),
             other => other.into(),
         });
     }
@@ -280,7 +348,8 @@ fn attach(backend: Option<BackendName>, request: &Request<'_>, verbose: bool) ->
         for (_, error) in &failures {
             match error {
                 ProbeError::Extension { log } => return refused(log),
-                ProbeError::Link(_) => return anyhow::anyhow!("{error}"),
+                ProbeError::Stopped => return stopped(),
+                ProbeError::Link(_) | ProbeError::Machine { .. } => return anyhow::anyhow!("{error}"),
                 _ => {}
             }
         }
@@ -293,6 +362,10 @@ fn attach(backend: Option<BackendName>, request: &Request<'_>, verbose: bool) ->
             reasons.join("\n")
         )
     })
+}
+
+fn stopped() -> anyhow::Error {
+    anyhow::anyhow!("a signal stopped it while it attached; nothing was traced")
 }
 
 fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bool) {
@@ -309,10 +382,22 @@ fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bo
         }
     } else if skipped > 0 {
         message!(
-            "{} functions attached, {skipped} skipped (-v says which and why)",
-            attachment.attached
+            "{} functions attached, {skipped} skipped (-v says which and why){}",
+            attachment.attached,
+            common_reason(&attachment.skipped, attachment.attached)
+                .map_or(String::new(), |reason| format!("; most of them: {reason}"))
         );
     }
+}
+
+/// The reason that more functions were skipped for than are attached, if there is one: it is of the machine then.
+fn common_reason(skipped: &[SkippedFunction], attached: u32) -> Option<&str> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for function in skipped {
+        *counts.entry(&function.reason).or_default() += 1;
+    }
+    let (reason, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    (count > attached as usize).then_some(reason)
 }
 
 /// Tells the user what was lost; `reached` is what ended the trace, if it was a limit.

@@ -94,6 +94,11 @@ impl Signals {
         self.requested.load(Ordering::Acquire)
     }
 
+    /// Becomes true when a stop is requested, for whoever knows nothing of signals.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.requested)
+    }
+
     /// Readable (POLLIN) from the moment a stop is requested. Do not read from it. A poll may also end with EINTR, when
     /// the kernel chose the polling thread to receive the signal; poll again then.
     pub fn fd(&self) -> BorrowedFd<'_> {

@@ -32,7 +32,7 @@ pub enum KernelError {
     )]
     NoTracefs,
     /// A file that cannot be read, for want of rights.
-    #[error("not allowed to read {}: ipft must run as root", path.display())]
+    #[error("not allowed to read {}: run ipft as root, or give it CAP_DAC_READ_SEARCH", path.display())]
     Denied {
         /// The file.
         path: PathBuf,

@@ -7,6 +7,7 @@ mod attachable;
 mod blacklist;
 pub mod btf;
 pub mod checks;
+mod cpus;
 mod error;
 mod find;
 mod function;
@@ -26,6 +27,7 @@ mod tracefs;
 mod unfilled;
 mod wanted;
 
+pub use cpus::online_cpus;
 pub use error::KernelError;
 pub use find::{Found, MissingModule, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};

@@ -127,6 +127,7 @@ fn loss(loss: &sdk::Loss) -> Loss {
         LossKind::Recursion,
         LossKind::ReturnMissed,
         LossKind::MapFull,
+        LossKind::NoBuffer,
     ];
     Loss {
         kind: (kinds.into_iter())

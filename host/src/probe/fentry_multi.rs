@@ -10,16 +10,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use ipft_bpf::wire::FunctionSource;
 
 use super::programs::{Programs, Selected, program_name};
-use super::syscall::{self, TracingProgram};
+use super::reason::{self, Mechanism};
+use super::syscall::{self, ModuleBtfs, TracingProgram};
 use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, objection, skip, unsupported};
 use crate::event::{SkippedFunction, Tracer};
-use crate::kernel::Candidate;
+use crate::kernel::{Candidate, Root};
 
 /// Tracing-multi links.
 #[derive(Debug)]
 pub struct FentryMulti;
 
 const NAME: &str = "fentry-multi";
+
+const WHAT: &str = "cannot attach to the functions";
 
 impl Backend for FentryMulti {
     fn name(&self) -> &'static str {
@@ -90,9 +93,10 @@ impl Backend for FentryMulti {
         let programs = Programs::load(object, config, request, &selected)
             .map_err(|error| unsupported(NAME, "tracing-multi links (Linux 7.x)", error))?;
 
-        let modules = syscall::module_btfs();
+        let modules = ModuleBtfs::open();
         let mut own_programs = Vec::new();
         let mut linker = Linker {
+            root: request.root,
             attach_type,
             links: Vec::new(),
             skipped,
@@ -109,18 +113,18 @@ impl Backend for FentryMulti {
                         instructions: &instructions,
                         attach_type,
                         btf_id: 0,
-                        module_btf: Some(btf.as_fd()),
+                        module_btf: Some(btf),
                     }
                     .load()
                 });
                 match loaded {
-                    Some(Ok(program)) => {
+                    Ok(Ok(program)) => {
                         let done = linker.link(program.as_fd(), &group.functions)?;
                         own_programs.push(program);
                         done
                     }
-                    Some(Err(error)) => linker.skip_all(group, &format!("its module refused the program: {error}")),
-                    None => linker.skip_all(group, "its module has no BTF that the kernel knows"),
+                    Ok(Err(error)) => linker.skip_all(group, &format!("its module refused the program: {error}")),
+                    Err(reason) => linker.skip_all(group, &reason),
                 }
             };
             if !group.program.starts_with("ipft_silent") {
@@ -152,14 +156,15 @@ struct Group<'a> {
 }
 
 /// Makes links, and finds the functions that the kernel refuses by halving.
-struct Linker {
+struct Linker<'a> {
+    root: &'a Root,
     attach_type: u32,
     links: Vec<OwnedFd>,
     skipped: Vec<SkippedFunction>,
     refusals: u32,
 }
 
-impl Linker {
+impl Linker<'_> {
     /// Links all of the functions that the kernel accepts, and returns how many that are.
     fn link(&mut self, program: BorrowedFd<'_>, functions: &[(&Candidate, Option<u32>)]) -> Result<u32, ProbeError> {
         let ids: Vec<u32> = functions.iter().map(|(function, _)| function.btf_id).collect();
@@ -174,6 +179,12 @@ impl Linker {
             }
             Err(error) => error,
         };
+        if let Some(reason) = error
+            .raw_os_error()
+            .and_then(|code| reason::of_any_call(self.root, code))
+        {
+            return Err(ProbeError::Machine { what: WHAT, reason });
+        }
         self.refusals += 1;
         if self.links.is_empty() && self.refusals > 12 {
             return Err(ProbeError::Unsupported {
@@ -184,7 +195,8 @@ impl Linker {
         match functions {
             [] => Ok(0),
             [(one, _)] => {
-                self.skipped.push(skip(one, format!("the kernel refused it: {error}")));
+                let reason = reason::of_function(self.root, Mechanism::Trampoline, &error, one);
+                self.skipped.push(skip(one, reason));
                 Ok(0)
             }
             many => {

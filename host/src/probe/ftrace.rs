@@ -12,8 +12,9 @@ use ipft_bpf::wire::{Config, FunctionSource};
 use libbpf_sys::bpf_insn;
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
-use super::syscall::{self, TracingProgram};
-use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, objection, skip};
+use super::reason::{self, Mechanism};
+use super::syscall::{self, ModuleBtfs, TracingProgram};
+use super::{Attachment, Backend, FunctionIds, ProbeError, Progress, Request, nothing_attached, objection, skip};
 use crate::event::Tracer;
 use crate::kernel::{self, Candidate};
 
@@ -64,7 +65,7 @@ impl Backend for Ftrace {
             }
         }
 
-        let modules = syscall::module_btfs();
+        let modules = ModuleBtfs::open();
         let (programs, templates) = templates(request, config, &wanted, returns)?;
         let mut attachment = Attachment {
             programs,
@@ -77,15 +78,19 @@ impl Backend for Ftrace {
             attached: 0,
             skipped,
         };
+        request.progress.begin(wanted.len());
         for (function, program, index) in wanted {
+            if request.progress.is_cancelled() {
+                attachment.detach(&Progress::default());
+                return Err(ProbeError::Stopped);
+            }
+            request.progress.step();
             let module_btf = match function.module.as_str() {
                 KERNEL => None,
                 module => match modules.get(module) {
-                    Some(btf) => Some(btf.as_fd()),
-                    None => {
-                        attachment
-                            .skipped
-                            .push(skip(function, "its module has no BTF that the kernel knows"));
+                    Ok(btf) => Some(btf),
+                    Err(reason) => {
+                        attachment.skipped.push(skip(function, reason));
                         continue;
                     }
                 },
@@ -99,7 +104,10 @@ impl Backend for Ftrace {
                     }
                     attachment.attached += u32::from(index.is_some());
                 }
-                Err(error) => attachment.skipped.push(skip(function, describe(&error, function))),
+                Err(error) => {
+                    let reason = reason::of_function(request.root, Mechanism::Trampoline, &error, function);
+                    attachment.skipped.push(skip(function, reason));
+                }
             }
         }
         if attachment.attached == 0 {
@@ -118,17 +126,6 @@ fn shadowed<'a>(request: &Request<'a>) -> HashSet<&'a str> {
     let all = request.functions.iter().chain(request.silent);
     let of_modules = all.filter(|function| function.module != KERNEL);
     kernel::shared_names(request.root, of_modules.map(|function| function.name.as_str()))
-}
-
-fn describe(error: &io::Error, function: &Candidate) -> String {
-    match error.raw_os_error() {
-        // ENOTSUPP, which has no name in user space (include/linux/errno.h).
-        Some(524) if function.arguments > 6 => "trampolines of this kernel take six arguments at most".into(),
-        Some(524) => "trampolines of this kernel cannot serve its arguments".into(),
-        Some(libc::EINVAL) => "the kernel does not allow a trampoline there".into(),
-        Some(libc::EBUSY) => "the function is in use by another tracer that does not share".into(),
-        _ => error.to_string(),
-    }
 }
 
 /// Instructions ready to be patched, by the template's name.

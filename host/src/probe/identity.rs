@@ -78,35 +78,21 @@ pub fn is_needed(function: &Candidate) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn candidate(name: &str, position: u8) -> Candidate {
-        Candidate {
-            name: name.into(),
-            module: "vmlinux".into(),
-            address: 0,
-            position,
-            argument: PacketArgument::Pointer,
-            unsure: false,
-            btf_id: 1,
-            arguments: 2,
-            trampoline: true,
-            ambiguous: false,
-        }
-    }
+    use crate::probe::testing::candidate_at;
 
     #[test]
     fn the_functions_of_an_sk_buffs_end_have_their_roles() {
-        assert_eq!(role(&candidate("kfree_skbmem", 0)), Role::Free);
-        assert_eq!(role(&candidate("skb_release_head_state", 0)), Role::Release);
-        assert_eq!(role(&candidate("napi_reuse_skb", 1)), Role::Release);
-        assert_eq!(role(&candidate("sock_wfree", 0)), Role::Teardown);
-        assert_eq!(role(&candidate("ip_rcv", 0)), Role::Ordinary);
+        assert_eq!(role(&candidate_at("kfree_skbmem", 0)), Role::Free);
+        assert_eq!(role(&candidate_at("skb_release_head_state", 0)), Role::Release);
+        assert_eq!(role(&candidate_at("napi_reuse_skb", 1)), Role::Release);
+        assert_eq!(role(&candidate_at("sock_wfree", 0)), Role::Teardown);
+        assert_eq!(role(&candidate_at("ip_rcv", 0)), Role::Ordinary);
     }
 
     #[test]
     fn a_role_needs_the_packet_where_the_program_reads_it() {
-        assert_eq!(role(&candidate("napi_reuse_skb", 0)), Role::Ordinary);
-        let mut unsure = candidate("kfree_skbmem", 0);
+        assert_eq!(role(&candidate_at("napi_reuse_skb", 0)), Role::Ordinary);
+        let mut unsure = candidate_at("kfree_skbmem", 0);
         unsure.unsure = true;
         assert_eq!(role(&unsure), Role::Ordinary);
     }

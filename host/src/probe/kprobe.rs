@@ -13,8 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ipft_bpf::wire::FunctionSource;
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
+use super::reason::{self, Mechanism};
 use super::syscall::{self, KprobeTarget};
-use super::{ADDRESS_HIDDEN, Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip};
+use super::{
+    ADDRESS_HIDDEN, Attachment, Backend, FunctionIds, ProbeError, Progress, Request, detach, nothing_attached, skip,
+};
 use crate::event::Tracer;
 use crate::kernel::Candidate;
 
@@ -87,8 +90,13 @@ impl Backend for Kprobe {
         } else {
             None
         };
+        request.progress.begin(all.len());
         let outcomes = in_parallel(all.len(), |index| {
             let (function, program) = &all[index];
+            if request.progress.is_cancelled() {
+                return Outcome::Refused(io::ErrorKind::Interrupted.into());
+            }
+            request.progress.step();
             let silent = index >= request.functions.len();
             if !(cookies || silent) && function.address == 0 {
                 // By name it could be attached, but its events tell only where they come from.
@@ -126,8 +134,15 @@ impl Backend for Kprobe {
                         addresses.push((function.address, index as u32));
                     }
                 }
-                Outcome::Refused(error) => skipped.push(skip(function, describe(&error))),
+                Outcome::Refused(error) => {
+                    let reason = reason::of_function(request.root, Mechanism::Kprobe, &error, function);
+                    skipped.push(skip(function, reason));
+                }
             }
+        }
+        if request.progress.is_cancelled() {
+            detach::close(vec![return_links, links, events], &Progress::default());
+            return Err(ProbeError::Stopped);
         }
         if attached == 0 {
             return Err(nothing_attached(NAME, request, &skipped));
@@ -170,15 +185,6 @@ fn has_attach_cookies() -> bool {
             libbpf_sys::BPF_FUNC_get_attach_cookie,
             std::ptr::null(),
         ) == 1
-    }
-}
-
-fn describe(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::EINVAL) => "the kernel cannot put a kprobe there (its text is excluded from probing)".into(),
-        Some(libc::EADDRNOTAVAIL | libc::ENOENT) => "no such symbol, or several of that name".into(),
-        Some(libc::EBUSY) => "the instruction is in use by another tracer".into(),
-        _ => error.to_string(),
     }
 }
 

@@ -10,12 +10,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ipft_bpf::wire::FunctionSource;
 
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
+use super::reason::{self, Mechanism};
 use super::syscall::{self, MultiKind};
 use super::{
     ADDRESS_HIDDEN, Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip, unsupported,
 };
 use crate::event::{SkippedFunction, Tracer};
-use crate::kernel::{self, Candidate};
+use crate::kernel::{self, Candidate, Root};
 
 /// Entries through one kprobe-multi link, returns through another.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
         Programs::load(object, config, request, &selected).map_err(|error| unsupported(backend, needs, error))?;
 
     let mut linker = Linker {
+        root: request.root,
         backend,
         links: Vec::new(),
         skipped,
@@ -158,14 +160,15 @@ fn groups<'a>(request: &Request<'a>, skipped: &mut Vec<SkippedFunction>) -> Vec<
 }
 
 /// Makes links, and finds the functions that a kernel refuses by halving.
-struct Linker {
+struct Linker<'r> {
+    root: &'r Root,
     backend: &'static str,
     links: Vec<OwnedFd>,
     skipped: Vec<SkippedFunction>,
     refusals: u32,
 }
 
-impl Linker {
+impl Linker<'_> {
     /// Links all of the functions that the kernel accepts, and returns them.
     fn link<'a>(
         &mut self,
@@ -185,7 +188,8 @@ impl Linker {
         match functions {
             [] => Ok(Vec::new()),
             [one] => {
-                self.skipped.push(skip(one, format!("the kernel refused it: {error}")));
+                let reason = reason::of_function(self.root, Mechanism::KprobeMulti, &error, one);
+                self.skipped.push(skip(one, reason));
                 Ok(Vec::new())
             }
             many => {
@@ -199,11 +203,19 @@ impl Linker {
 
     /// A kernel without the mechanism refuses everything; there is no guilty function to look for.
     fn refuse_if_unsupported(&mut self, error: &io::Error) -> Result<(), ProbeError> {
+        if let Some(reason) = error
+            .raw_os_error()
+            .and_then(|code| reason::of_any_call(self.root, code))
+        {
+            return Err(ProbeError::Machine {
+                what: "cannot attach to the functions",
+                reason,
+            });
+        }
         self.refusals += 1;
         let reason = match error.raw_os_error() {
             // The link type exists and CONFIG_FPROBE is off (kernel/trace/bpf_trace.c).
             Some(libc::EOPNOTSUPP) => "the kernel was built without CONFIG_FPROBE".into(),
-            Some(libc::EPERM | libc::EACCES) => error.to_string(),
             // Not one of the first dozen halves was accepted: nothing will be.
             _ if self.links.is_empty() && self.refusals > 12 => error.to_string(),
             _ => return Ok(()),

@@ -53,6 +53,15 @@ pub(super) fn count(attachment: &Attachment) -> Vec<Loss> {
     losses
 }
 
+/// A perf buffer that is not there looks full to a program. `online` are the CPUs that have one.
+pub fn tell_missing_buffers(losses: &mut [Loss], online: &[u32]) {
+    for loss in losses {
+        if loss.kind == LossKind::BufferFull && loss.cpu.is_some_and(|cpu| !online.contains(&cpu)) {
+            loss.kind = LossKind::NoBuffer;
+        }
+    }
+}
+
 /// How often the kernel did not run a program because one was running on that CPU (`bpf_prog_info.recursion_misses`).
 fn recursion_misses(program: BorrowedFd<'_>) -> u64 {
     // SAFETY: all-zero is valid for this struct of integers, and asks for no optional arrays.
@@ -81,5 +90,22 @@ fn missed(link: BorrowedFd<'_>) -> u64 {
             info.__bindgen_anon_1.perf_event.__bindgen_anon_1.kprobe.missed
         },
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_that_came_later_has_no_buffer() {
+        let full = |cpu| Loss {
+            kind: LossKind::BufferFull,
+            cpu: Some(cpu),
+            count: 1,
+        };
+        let mut losses = [full(0), full(2)];
+        tell_missing_buffers(&mut losses, &[0, 1]);
+        assert_eq!(losses.map(|loss| loss.kind), [LossKind::BufferFull, LossKind::NoBuffer]);
     }
 }

@@ -3,6 +3,7 @@
 //! A backend is a mechanism of the kernel. Which of them work is found by trying them, never from a version. This room
 //! may import `kernel` (the functions) and `event` (what is counted as lost).
 
+mod detach;
 mod fentry_multi;
 mod ftrace;
 pub mod identity;
@@ -11,7 +12,12 @@ mod kprobe_multi;
 mod link;
 mod loss;
 mod programs;
+mod progress;
+mod proof;
+mod reason;
 mod syscall;
+#[cfg(test)]
+mod testing;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -26,6 +32,9 @@ pub use fentry_multi::FentryMulti;
 pub use ftrace::Ftrace;
 pub use kprobe::Kprobe;
 pub use kprobe_multi::{KprobeMulti, KprobeSession};
+pub use loss::tell_missing_buffers;
+pub use progress::Progress;
+pub use reason::Reason;
 
 /// Why nothing could be attached.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +44,28 @@ pub enum ProbeError {
     Libbpf {
         /// What was tried.
         what: &'static str,
-        /// The error's code and text.
+        /// The error's code, if it has one.
+        code: Option<i32>,
+        /// The error's text.
         source: io::Error,
         /// What libbpf and the verifier said.
         log: String,
+    },
+    /// Something of the machine or its settings is in the way, and would be in that of any backend.
+    #[error("{what}: {reason}")]
+    Machine {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed, and what to do.
+        reason: Reason,
+    },
+    /// It attaches, and its programs never run.
+    #[error("backend '{backend}' would see nothing: {cause}")]
+    Silent {
+        /// The backend's name.
+        backend: &'static str,
+        /// Why, as far as it is known.
+        cause: String,
     },
     /// The object lacks a program: a bug.
     #[error("the BPF object has no program '{0}'")]
@@ -72,6 +99,9 @@ pub enum ProbeError {
         /// What the verifier said, whole.
         log: String,
     },
+    /// The user wants it no more.
+    #[error("stopped while attaching")]
+    Stopped,
     /// The tracer needs more than the backend can.
     #[error("no function that takes a packet is left to trace")]
     NoFunctions,
@@ -87,15 +117,10 @@ fn said(log: &str) -> String {
 
 impl ProbeError {
     fn libbpf(what: &'static str, error: &libbpf_rs::Error) -> Self {
-        use libbpf_rs::ErrorKind;
-        let kind = match error.kind() {
-            ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
-            ErrorKind::NotFound => io::ErrorKind::NotFound,
-            _ => io::ErrorKind::Other,
-        };
         ProbeError::Libbpf {
             what,
-            source: io::Error::new(kind, error.to_string()),
+            code: reason::code(error),
+            source: io::Error::other(format!("{error:#}")),
             log: programs::libbpf_said(),
         }
     }
@@ -161,6 +186,8 @@ pub struct Request<'a> {
     /// How many of each packet's first bytes are wanted, at most [`ipft_bpf::wire::MAX_RECORD_BYTES`]; 0 for none. Only a
     /// ring buffer takes them.
     pub record_bytes: u32,
+    /// Where backends that take long say how far they are, and see that they are to stop.
+    pub progress: &'a Progress,
 }
 
 impl Request<'_> {
@@ -250,8 +277,8 @@ impl Attachment {
         loss::count(self)
     }
 
-    /// Detaches everything, in parallel where the kernel waits for each probe.
-    pub fn detach(self) {
+    /// Detaches everything, and returns when the kernel has.
+    pub fn detach(self, progress: &Progress) {
         let Attachment {
             programs,
             own_programs,
@@ -261,10 +288,7 @@ impl Attachment {
             ..
         } = self;
         // A link holds its event, so the event's last reference is the one that waits.
-        close_in_parallel(return_links);
-        close_in_parallel(links);
-        close_in_parallel(events);
-        close_in_parallel(own_programs);
+        detach::close(vec![return_links, links, events, own_programs], progress);
         drop(programs);
     }
 }
@@ -299,12 +323,10 @@ fn objection(function: &Candidate) -> Option<&'static str> {
 /// than "invalid argument".
 fn unsupported(backend: &'static str, needs: &str, error: ProbeError) -> ProbeError {
     match error {
-        ProbeError::Libbpf { source, .. } if source.kind() != io::ErrorKind::PermissionDenied => {
-            ProbeError::Unsupported {
-                backend,
-                reason: format!("it needs {needs} ({source})"),
-            }
-        }
+        ProbeError::Libbpf { code, source, .. } if reason::is_unknown_mechanism(code) => ProbeError::Unsupported {
+            backend,
+            reason: format!("it needs {needs} ({source})"),
+        },
         other => other,
     }
 }
@@ -322,27 +344,14 @@ fn nothing_attached(backend: &'static str, request: &Request<'_>, skipped: &[Ski
     }
 }
 
-/// Closing a perf kprobe or a trampoline waits for a grace period of RCU; threads share theirs.
-fn close_in_parallel(descriptors: Vec<OwnedFd>) {
-    const THREADS: usize = 32;
-    let chunk = descriptors.len().div_ceil(THREADS).max(1);
-    let mut rest = descriptors;
-    std::thread::scope(|scope| {
-        while !rest.is_empty() {
-            let part = rest.split_off(rest.len().saturating_sub(chunk));
-            // A thread that cannot be made leaves its part to be closed here and now.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, move || drop(part));
-        }
-    });
-}
-
 /// A mechanism of the kernel that runs our programs when a function is entered (and returns).
 pub trait Backend: Sync {
     /// The name that `-b` takes.
     fn name(&self) -> &'static str;
     /// One line for people.
     fn description(&self) -> &'static str;
-    /// Attaches for real. Functions that the kernel refuses are skipped with a reason; to attach none is an error.
+    /// Attaches for real. Functions that the kernel refuses are skipped with a reason; to attach none is an error. Whether
+    /// the programs run is not looked at: [`attach`] does that.
     fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError>;
     /// Whether the backend is worth choosing for this tracer when the user did not choose.
     fn suits(&self, tracer: Tracer) -> bool;
@@ -357,12 +366,31 @@ pub fn backend(name: &str) -> Option<&'static dyn Backend> {
     BACKENDS.into_iter().find(|backend| backend.name() == name)
 }
 
-/// Tries a backend on one function: attaches for real, and detaches.
+/// Attaches with a backend, and makes sure that the kernel runs the programs.
+pub fn attach(backend: &dyn Backend, request: &Request<'_>) -> Result<Attachment, ProbeError> {
+    let kprobes = backend.name() == Kprobe.name();
+    proof::refuse_if_switched_off(request, backend.name(), kprobes)?;
+    let attachment = backend.attach(request)?;
+    match proof::prove(&attachment, request) {
+        Ok(()) => Ok(attachment),
+        Err(error) => {
+            attachment.detach(&Progress::default());
+            Err(error)
+        }
+    }
+}
+
+/// Tries a backend on one function: attaches for real, sees whether it runs, and detaches.
 pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), ProbeError> {
-    let one = request
+    let mut plain = request
         .functions
         .iter()
-        .find(|function| function.module == "vmlinux" && !function.unsure)
+        .filter(|function| function.module == "vmlinux" && !function.unsure);
+    // Better one that can be seen to run.
+    let one = plain
+        .clone()
+        .find(|function| proof::is_passed(function) && objection(function).is_none())
+        .or_else(|| plain.next())
         .ok_or(ProbeError::NoFunctions)?;
     let small = Buffer::Ring { bytes: 4096 };
     let request = Request {
@@ -374,23 +402,27 @@ pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), Probe
         },
         ..*request
     };
-    backend.attach(&request).map(drop)
+    attach(backend, &request).map(drop)
 }
 
 /// Whether the kernel has BPF ring buffers, and probes may use them.
 pub fn has_ring_buffer(root: &Root) -> bool {
-    // SAFETY: a probe without options, which may be null.
-    let there =
-        unsafe { libbpf_sys::libbpf_probe_bpf_map_type(libbpf_sys::BPF_MAP_TYPE_RINGBUF, std::ptr::null()) == 1 };
-    there && !ring_buffer_sleeps(root)
+    // A kernel that does not know the type says EINVAL (kernel/bpf/syscall.c, find_and_alloc_map). Whatever else it says
+    // is of this process or the machine; loading the programs fails of it, too, with a reason.
+    let unknown = syscall::try_ring_buffer(4096).is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL));
+    !unknown && !ring_buffer_sleeps(root)
 }
 
 /// Attaches with the first backend that works for the tracer. An error says why each of them does not.
 pub fn attach_with_any(request: &Request<'_>) -> Result<Attachment, Vec<(&'static str, ProbeError)>> {
     let mut failures = Vec::new();
     for backend in BACKENDS.into_iter().filter(|backend| backend.suits(request.tracer)) {
-        match backend.attach(request) {
+        match attach(backend, request) {
             Ok(attachment) => return Ok(attachment),
+            // The others would meet the same.
+            Err(error @ (ProbeError::Machine { .. } | ProbeError::Stopped)) => {
+                return Err(vec![(backend.name(), error)]);
+            }
             Err(error) => failures.push((backend.name(), error)),
         }
     }

@@ -11,7 +11,7 @@ use ipft_bpf::wire::{Config, Cpu};
 use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, ProgramType};
 
 use super::identity::{self, Role};
-use super::{Buffer, ProbeError, Request, link};
+use super::{Buffer, ProbeError, Request, link, reason};
 use crate::kernel::{Candidate, PacketArgument};
 
 /// The name of the program that serves a function. `silent` is for a function that the user did not ask for.
@@ -100,22 +100,24 @@ impl Programs {
         selected: &[Selected],
     ) -> Result<Self, ProbeError> {
         let Some(extension) = request.extension else {
-            return Programs::load_bytes(object.plain, config, request.buffer, selected);
+            return Programs::load_bytes(object.plain, config, request, selected);
         };
         let linked = link::link(object, extension)?;
-        Programs::load_bytes(&linked, config, request.buffer, selected).map_err(|error| {
+        Programs::load_bytes(&linked, config, request, selected).map_err(|error| {
             // Whose fault it is shows without the extension.
-            match (
-                error,
-                Programs::load_bytes(object.plain, config, request.buffer, selected),
-            ) {
+            match (error, Programs::load_bytes(object.plain, config, request, selected)) {
                 (ProbeError::Libbpf { log, .. }, Ok(_)) => ProbeError::Extension { log },
                 (error, _) => error,
             }
         })
     }
 
-    fn load_bytes(bytes: &[u8], config: Config, buffer: &Buffer, selected: &[Selected]) -> Result<Self, ProbeError> {
+    fn load_bytes(
+        bytes: &[u8],
+        config: Config,
+        request: &Request<'_>,
+        selected: &[Selected],
+    ) -> Result<Self, ProbeError> {
         listen_to_libbpf();
         let failed = |what: &'static str| move |error: libbpf_rs::Error| ProbeError::libbpf(what, &error);
 
@@ -152,7 +154,7 @@ impl Programs {
 
         for mut map in open.maps_mut() {
             let name = map.name().to_string_lossy().into_owned();
-            let result = match (name.as_str(), buffer) {
+            let result = match (name.as_str(), request.buffer) {
                 (".rodata.ipft", _) => map.set_initial_value(&config.to_bytes()),
                 ("ipft_ring", Buffer::Ring { bytes }) => map.set_max_entries(*bytes),
                 ("ipft_ring", Buffer::Perf { .. }) | ("ipft_perf", Buffer::Ring { .. }) => map.set_autocreate(false),
@@ -163,9 +165,16 @@ impl Programs {
             };
             result.map_err(failed("cannot configure a BPF map"))?;
         }
-        let object = open
-            .load()
-            .map_err(failed("the kernel did not accept the BPF programs"))?;
+        let object = open.load().map_err(|error| {
+            let code = reason::code(&error);
+            match code.and_then(|code| reason::of_load(request.root, request.buffer, code)) {
+                Some(reason) => ProbeError::Machine {
+                    what: "cannot load the BPF programs",
+                    reason,
+                },
+                None => ProbeError::libbpf("the kernel did not accept the BPF programs", &error),
+            }
+        })?;
         Ok(Programs { object })
     }
 

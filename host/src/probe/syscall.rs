@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libbpf_sys::{bpf_insn, bpf_link_create_opts, bpf_prog_load_opts};
 
@@ -18,6 +18,39 @@ fn owned(result: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just handed out this descriptor and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+/// Makes a ring buffer of this size and gives it back: what the kernel says to it.
+pub(super) fn try_ring_buffer(bytes: u32) -> io::Result<()> {
+    // SAFETY: the name outlives the call, and null options are allowed.
+    let map = owned(unsafe {
+        libbpf_sys::bpf_map_create(
+            libbpf_sys::BPF_MAP_TYPE_RINGBUF,
+            c"ipft_try".as_ptr(),
+            0,
+            0,
+            bytes,
+            std::ptr::null(),
+        )
+    })?;
+    drop(map);
+    Ok(())
+}
+
+/// The kernel counts how often programs run while this is open (5.8 and later, with CAP_SYS_ADMIN).
+pub(super) fn count_runs() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes an integer.
+    owned(unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) })
+}
+
+/// How often a program ran while the kernel counted.
+pub(super) fn runs(program: BorrowedFd<'_>) -> u64 {
+    // SAFETY: all-zero is valid for this struct of integers, and asks for no optional arrays.
+    let mut info: libbpf_sys::bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut size = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+    // SAFETY: `info` is writable for `size` bytes; a kernel with a shorter struct leaves the rest zero.
+    let result = unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut size) };
+    if result == 0 { info.run_cnt } else { 0 }
 }
 
 /// Where a kprobe goes.
@@ -177,33 +210,68 @@ impl TracingProgram<'_> {
     }
 }
 
-/// The BTF objects of all loaded modules, by module name.
-pub(super) fn module_btfs() -> HashMap<String, OwnedFd> {
-    let mut btfs = HashMap::new();
-    let mut id = 0;
-    // SAFETY: `id` is writable; the call fails when there is no next id.
-    while unsafe { libbpf_sys::bpf_btf_get_next_id(id, &raw mut id) } == 0 {
-        // SAFETY: the call takes an integer. A module that has gone since has no descriptor.
-        let Ok(fd) = owned(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) }) else {
-            continue;
-        };
-        let mut name = [0u8; 64]; // MODULE_NAME_LEN is 56 on 64-bit (include/linux/module.h)
-        // SAFETY: all-zero is valid for this struct of integers; the BTF itself is not asked for.
-        let mut info: libbpf_sys::bpf_btf_info = unsafe { std::mem::zeroed() };
-        info.name = name.as_mut_ptr() as u64;
-        info.name_len = name.len() as u32;
-        let mut size = size_of::<libbpf_sys::bpf_btf_info>() as u32;
-        // SAFETY: `info` is writable for `size` bytes and names a buffer with its length.
-        if unsafe { libbpf_sys::bpf_btf_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut size) } != 0 {
-            continue;
+/// The BTF objects of the loaded modules, as far as the kernel hands them out.
+#[derive(Debug, Default)]
+pub(super) struct ModuleBtfs {
+    known: HashMap<String, OwnedFd>,
+    /// Why one was not handed out.
+    refused: Option<io::Error>,
+}
+
+impl ModuleBtfs {
+    /// Asks for all of them.
+    pub(super) fn open() -> Self {
+        let mut btfs = ModuleBtfs::default();
+        let mut id = 0;
+        // SAFETY: `id` is writable; the call fails when there is no next id.
+        while unsafe { libbpf_sys::bpf_btf_get_next_id(id, &raw mut id) } == 0 {
+            // SAFETY: the call takes an integer.
+            let fd = match owned(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) }) {
+                Ok(fd) => fd,
+                Err(error) => {
+                    // A module that has gone since has no descriptor.
+                    if error.raw_os_error() != Some(libc::ENOENT) {
+                        btfs.refused = Some(error);
+                    }
+                    continue;
+                }
+            };
+            let mut name = [0u8; 64]; // MODULE_NAME_LEN is 56 on 64-bit (include/linux/module.h)
+            // SAFETY: all-zero is valid for this struct of integers; the BTF itself is not asked for.
+            let mut info: libbpf_sys::bpf_btf_info = unsafe { std::mem::zeroed() };
+            info.name = name.as_mut_ptr() as u64;
+            info.name_len = name.len() as u32;
+            let mut size = size_of::<libbpf_sys::bpf_btf_info>() as u32;
+            // SAFETY: `info` is writable for `size` bytes and names a buffer with its length.
+            if unsafe { libbpf_sys::bpf_btf_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut size) } != 0 {
+                continue;
+            }
+            if let Ok(name) = std::ffi::CStr::from_bytes_until_nul(&name) {
+                btfs.known.insert(name.to_string_lossy().into_owned(), fd);
+            }
         }
-        if let Ok(name) = std::ffi::CStr::from_bytes_until_nul(&name) {
-            btfs.insert(name.to_string_lossy().into_owned(), fd);
+        // bpf_btf_get_next_id itself needs CAP_SYS_ADMIN, and says so at the first id.
+        let code = io::Error::last_os_error();
+        if btfs.refused.is_none() && matches!(code.raw_os_error(), Some(libc::EPERM | libc::EACCES)) {
+            btfs.refused = Some(code);
+        }
+        btfs.known.remove("vmlinux");
+        btfs.known.remove(""); // programs' own
+        btfs
+    }
+
+    /// A module's, or why there is none.
+    pub(super) fn get(&self, module: &str) -> Result<BorrowedFd<'_>, String> {
+        match (self.known.get(module), &self.refused) {
+            (Some(fd), _) => Ok(fd.as_fd()),
+            (None, None) => Err("its module has no BTF that the kernel knows".to_owned()),
+            // kernel/bpf/syscall.c, bpf_btf_get_fd_by_id
+            (None, Some(error)) if error.raw_os_error() == Some(libc::EPERM) => {
+                Err("trampolines in modules need CAP_SYS_ADMIN; a kprobe backend sees it".to_owned())
+            }
+            (None, Some(error)) => Err(format!("the kernel does not hand out its module's BTF: {error}")),
         }
     }
-    btfs.remove("vmlinux");
-    btfs.remove(""); // programs' own
-    btfs
 }
 
 /// Attaches a loaded fentry or fexit program to the function it was loaded for.

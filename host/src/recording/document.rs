@@ -163,11 +163,12 @@ const TYPES: [FieldType; 6] = [
     FieldType::Bytes,
 ];
 
-const KINDS: [LossKind; 5] = [
+const KINDS: [LossKind; 6] = [
     LossKind::BufferFull,
     LossKind::Recursion,
     LossKind::ReturnMissed,
     LossKind::MapFull,
+    LossKind::NoBuffer,
     LossKind::Undecodable,
 ];
 

@@ -1,0 +1,265 @@
+//! Why the kernel refused: from what was tried and the code that it gave, and where the code has several meanings, from
+//! a look at what tells them apart. This is the one place that turns codes into causes and remedies. It imports
+//! `kernel::checks`.
+
+use std::io;
+
+use super::{Buffer, syscall};
+use crate::kernel::checks;
+use crate::kernel::{Candidate, Root};
+
+/// A cause that lies in the machine or its settings: every backend would meet it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}\n{remedy}")]
+pub struct Reason {
+    /// What is wrong.
+    pub cause: String,
+    /// What to do about it, in the imperative.
+    pub remedy: String,
+}
+
+impl Reason {
+    pub(super) fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Reason {
+            cause: cause.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// ENOTSUPP of include/linux/errno.h, which has no name in user space.
+pub(super) const ENOTSUPP: i32 = 524;
+
+/// The code of an error of libbpf-rs, which passes on only its text.
+pub(super) fn code(error: &libbpf_rs::Error) -> Option<i32> {
+    let text = format!("{error:#}");
+    let (_, rest) = text.rsplit_once("(os error ")?;
+    rest.split_once(')')?.0.parse().ok()
+}
+
+/// Whether a kernel says this of programs or links of a kind that it does not know.
+pub(super) fn is_unknown_mechanism(code: Option<i32>) -> bool {
+    matches!(
+        code,
+        None | Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOENT | libc::ESRCH | libc::E2BIG | ENOTSUPP)
+    )
+}
+
+/// What of the machine explains that an object with programs and maps could not be loaded.
+pub(super) fn of_load(root: &Root, buffer: &Buffer, code: i32) -> Option<Reason> {
+    match code {
+        libc::ENOMEM => Some(out_of_memory(ring_of(buffer))),
+        libc::EPERM => Some(not_permitted(root, ring_of(buffer))),
+        code => of_any_call(root, code),
+    }
+}
+
+/// What of the machine explains a failure of any of our calls, whatever was tried.
+pub(super) fn of_any_call(root: &Root, code: i32) -> Option<Reason> {
+    match code {
+        libc::ENOMEM => Some(out_of_memory(None)),
+        libc::EPERM | libc::EACCES => lacking(root),
+        libc::EMFILE => Some(Reason::new(
+            format!("too many open files: this process may have {}", most_files()),
+            "raise the limit (ulimit -Hn), or trace fewer functions with -r or --module-regex",
+        )),
+        libc::ENFILE => Some(Reason::new(
+            "too many open files on this machine (fs.file-max)",
+            "raise the limit: sysctl fs.file-max=1000000",
+        )),
+        libc::ENOSYS => Some(Reason::new(
+            "bpf(2) or perf_event_open(2) is not there: the kernel lacks it, or a seccomp filter hides it",
+            "use a kernel with CONFIG_BPF_SYSCALL=y and CONFIG_PERF_EVENTS=y, outside of a container that hides them",
+        )),
+        _ => None,
+    }
+}
+
+fn ring_of(buffer: &Buffer) -> Option<u32> {
+    match *buffer {
+        Buffer::Ring { bytes } => Some(bytes),
+        Buffer::Perf { .. } => None,
+    }
+}
+
+/// What the kernel says to a ring buffer of this size alone, if it refuses it.
+fn refusal_of_ring(bytes: u32) -> Option<i32> {
+    syscall::try_ring_buffer(bytes)
+        .err()
+        .and_then(|error| error.raw_os_error())
+}
+
+/// What a ring buffer may take without being named as what could be smaller.
+const MODEST: u32 = 4 << 20;
+
+fn out_of_memory(ring: Option<u32>) -> Reason {
+    const MEMORY: &str = "free memory, or raise the limit of the control group (memory.max)";
+    match ring {
+        Some(bytes) if bytes > MODEST => Reason::new(
+            format!(
+                "not enough memory for the BPF programs and maps, of which the ring buffer takes {}",
+                size(bytes)
+            ),
+            format!("take a smaller one, such as --ring-size 4M; or {MEMORY}"),
+        ),
+        _ => Reason::new("not enough memory for the BPF programs and maps", MEMORY),
+    }
+}
+
+fn not_permitted(root: &Root, ring: Option<u32>) -> Reason {
+    if let Some(reason) = lacking(root) {
+        return reason;
+    }
+    // Before 5.11 maps count as locked memory, and one that exceeds the limit is EPERM (kernel/bpf/syscall.c,
+    // bpf_charge_memlock).
+    if let Some(bytes) = ring
+        && refusal_of_ring(bytes) == Some(libc::EPERM)
+        && refusal_of_ring(SMALL) != Some(libc::EPERM)
+    {
+        return Reason::new(
+            format!(
+                "a ring buffer of {} exceeds the limit of locked memory ({})",
+                size(bytes),
+                most_locked()
+            ),
+            "raise the limit (ulimit -l unlimited, and no --no-set-rlimit), or take a smaller --ring-size",
+        );
+    }
+    Reason::new(
+        "the kernel forbids it to this process, which has the capabilities",
+        "see what forbids it: a seccomp filter (of a container), kernel lockdown, or a security module (dmesg)",
+    )
+}
+
+fn lacking(root: &Root) -> Option<Reason> {
+    let missing = checks::missing_capabilities(root);
+    (!missing.is_empty()).then(|| {
+        Reason::new(
+            format!("this process lacks {}", missing.join(" and ")),
+            "run ipft as root, or give it what 'ipft doctor' says",
+        )
+    })
+}
+
+/// The smallest ring buffer.
+const SMALL: u32 = 4096;
+
+fn size(bytes: u32) -> String {
+    match bytes {
+        bytes if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        bytes => format!("{} KiB", bytes >> 10),
+    }
+}
+
+fn limit(resource: rustix::process::Resource, unit: u64) -> Option<u64> {
+    rustix::process::getrlimit(resource).current.map(|most| most / unit)
+}
+
+fn most_locked() -> String {
+    limit(rustix::process::Resource::Memlock, 1024).map_or("none".to_owned(), |most| format!("{most} KiB"))
+}
+
+fn most_files() -> String {
+    limit(rustix::process::Resource::Nofile, 1).map_or("no limit".to_owned(), |most| most.to_string())
+}
+
+/// How a function was to be probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mechanism {
+    /// A perf kprobe.
+    Kprobe,
+    /// A kprobe-multi link.
+    KprobeMulti,
+    /// A BPF trampoline.
+    Trampoline,
+}
+
+/// Why the kernel refused one function, in words for the user.
+pub(super) fn of_function(root: &Root, mechanism: Mechanism, error: &io::Error, function: &Candidate) -> String {
+    let Some(code) = error.raw_os_error() else {
+        return error.to_string();
+    };
+    match (mechanism, code) {
+        (Mechanism::Trampoline, ENOTSUPP) if function.arguments > 6 => {
+            "trampolines of this kernel take six arguments at most".into()
+        }
+        (Mechanism::Trampoline, ENOTSUPP) => "trampolines of this kernel cannot serve its arguments".into(),
+        (Mechanism::Trampoline, libc::EINVAL) => "the kernel does not allow a trampoline there".into(),
+        (Mechanism::Kprobe, libc::EINVAL) => {
+            "the kernel cannot put a kprobe there (its text is excluded from probing)".into()
+        }
+        (Mechanism::Kprobe, libc::EADDRNOTAVAIL | libc::ENOENT) => "no such symbol, or several of that name".into(),
+        (Mechanism::KprobeMulti, libc::EINVAL | libc::ENOENT | libc::ESRCH) => {
+            "the kernel has no ftrace site at its address".into()
+        }
+        // The kernel says this where somebody else changes the function or its trampoline, and where ftrace is off.
+        (_, libc::EBUSY) => match checks::switched_off(root, mechanism == Mechanism::Kprobe) {
+            Some((cause, remedy)) => format!("{cause}; switch it on: {remedy}"),
+            None => "the function is in use by another tracer or a live patch that does not share".into(),
+        },
+        (_, code) => match of_any_call(root, code) {
+            Some(reason) => format!("{}; {}", reason.cause, reason.remedy),
+            None => error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::testing::Tree;
+    use crate::probe::testing::candidate;
+
+    const ALL: &str = "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
+
+    fn machine() -> Tree {
+        Tree::new()
+            .with("/proc/self/status", ALL)
+            .with("/proc/sys/kernel/ftrace_enabled", "1\n")
+    }
+
+    fn said(tree: &Tree, mechanism: Mechanism, code: i32) -> String {
+        let error = io::Error::from_raw_os_error(code);
+        of_function(&tree.root(), mechanism, &error, &candidate("ip_rcv"))
+    }
+
+    #[test]
+    fn codes_survive_libbpf() {
+        let error = libbpf_rs::Error::from_raw_os_error(libc::ENOMEM);
+        assert_eq!(code(&error), Some(libc::ENOMEM));
+        let context = libbpf_rs::ErrorExt::context(error, "no map");
+        assert_eq!(code(&context), Some(libc::ENOMEM));
+    }
+
+    #[test]
+    fn missing_capability_is_named() {
+        let tree = machine().with("/proc/self/status", "Uid:\t1\t1\t1\t1\nCapEff:\t0000008000000000\n");
+        let buffer = Buffer::Ring { bytes: SMALL };
+        let reason = of_load(&tree.root(), &buffer, libc::EPERM).unwrap();
+        assert!(reason.cause.contains("CAP_PERFMON"), "{reason}");
+        assert!(!reason.cause.contains("CAP_BPF"), "{reason}");
+        assert!(said(&tree, Mechanism::Kprobe, libc::EACCES).contains("CAP_PERFMON"));
+    }
+
+    #[test]
+    fn memory_and_files_are_not_the_kernels_version() {
+        let tree = machine();
+        for (code, word) in [(libc::ENOMEM, "memory"), (libc::EMFILE, "open files")] {
+            assert!(!is_unknown_mechanism(Some(code)));
+            let reason = of_any_call(&tree.root(), code).unwrap();
+            assert!(reason.cause.contains(word), "{reason}");
+            assert!(said(&tree, Mechanism::Kprobe, code).contains(word));
+        }
+        assert!(out_of_memory(Some(32 << 20)).to_string().contains("32 MiB"));
+        assert!(out_of_memory(Some(32 << 20)).to_string().contains("--ring-size"));
+    }
+
+    #[test]
+    fn busy_function_and_ftrace_off_are_told_apart() {
+        let busy = said(&machine(), Mechanism::Trampoline, libc::EBUSY);
+        assert!(busy.contains("another tracer"), "{busy}");
+        let off = machine().with("/proc/sys/kernel/ftrace_enabled", "0\n");
+        let off = said(&off, Mechanism::Trampoline, libc::EBUSY);
+        assert!(off.contains("sysctl kernel.ftrace_enabled=1"), "{off}");
+    }
+}
