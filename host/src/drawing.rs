@@ -1,7 +1,6 @@
 //! The sinks of a trace, as the user asked for them. A trace that is made and one that is replayed are drawn alike.
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -9,6 +8,7 @@ use anyhow::{Context, bail};
 use crate::cli::{Drawing, Output, OutputFile, RecordFile};
 use crate::kernel::{self, Root};
 use crate::message;
+use crate::output::{self, Full};
 use crate::plugin::{self, Stream, Target};
 use crate::plugins::Plugins;
 use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink, Sinks};
@@ -16,9 +16,18 @@ use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, P
 /// The memory that there is, where the system does not say.
 const MEMORY: u64 = 4 << 30;
 
+/// Where events come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The kernel, which does not wait for slow outputs.
+    Trace,
+    /// A recording, which does.
+    Recording,
+}
+
 /// All of them. Without a word on ipft's own output, plugins and files take its place. Their files are opened here, and
 /// nothing is changed in them before the trace begins. Those that keep events share so many bytes of memory.
-pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins) -> anyhow::Result<Sinks> {
+pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins, source: Source) -> anyhow::Result<Sinks> {
     refuse_shared_files(drawing)?;
     let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
     let files = drawing.pcapng.is_some() || drawing.record.is_some();
@@ -26,6 +35,12 @@ pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins) -> anyhow::R
     let memory = Memory::divide(drawing, own, memory);
     if own {
         sinks.add("stdout", Destination::Stdout, own_output(drawing, memory.aggregate));
+        let full = match drawing.output {
+            // A line less is a loss like any other.
+            Output::Json | Output::Jsonl => Full::Drop,
+            Output::Aggregate => Full::Fail,
+        };
+        sinks.add_outlet("stdout", output::stdout(), source.full(full));
     }
     for (option, file) in [
         ("--pcapng", drawing.pcapng.as_ref()),
@@ -38,10 +53,14 @@ pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins) -> anyhow::R
     // One counter is enough.
     let mut counter = if own { None } else { Counter::on_stderr() };
     if let Some(file) = &drawing.pcapng {
+        if *file == OutputFile::Stdout {
+            // What is written early, for want of memory, is not waited for.
+            sinks.add_outlet("stdout", output::stdout(), source.full(Full::Fail));
+        }
         add_pcapng(file, memory.pcapng, counter.take(), &mut sinks)?;
     }
     if let Some(record) = &drawing.record {
-        add_record(record, counter.take(), &mut sinks)?;
+        add_record(record, counter.take(), &mut sinks, source)?;
     }
     plugins.add_to(&mut sinks)?;
     Ok(sinks)
@@ -84,7 +103,7 @@ fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
 
 /// ipft's own output.
 fn own_output(drawing: &Drawing, memory: u64) -> Box<dyn Sink> {
-    let stdout = io::stdout();
+    let stdout = output::stdout();
     match drawing.output {
         Output::Aggregate => {
             let aggregate = Aggregate::new(stdout).with_counter(Counter::on_stderr());
@@ -114,7 +133,7 @@ fn add_pcapng(file: &OutputFile, memory: u64, counter: Option<Counter>, sinks: &
 }
 
 /// The recording.
-fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks) -> anyhow::Result<()> {
+fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks, source: Source) -> anyhow::Result<()> {
     let name = record.name();
     let (destination, sink) = match &record.file {
         OutputFile::Stdout => (Destination::Stdout, Record::to_stdout()),
@@ -124,6 +143,9 @@ fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks) 
             (Destination::Elsewhere, sink)
         }
     };
+    if let Some(outlet) = sink.outlet() {
+        sinks.add_outlet(name.as_str(), outlet, source.full(Full::Fail));
+    }
     sinks.add(name, destination, Box::new(sink.with_counter(counter)));
     Ok(())
 }
@@ -149,6 +171,23 @@ impl Memory {
         Memory {
             aggregate: memory - pcapng,
             pcapng,
+        }
+    }
+}
+
+/// Tells the user what readers were too slow for, when the trace has ended.
+pub fn tell_dropped(sinks: &Sinks) {
+    for (name, lines) in sinks.dropped() {
+        message!("ipft: {name}: dropped {lines} lines (its reader could not keep up); other outputs are unaffected");
+    }
+}
+
+impl Source {
+    /// What happens when the reader of one output is slow, if other outputs are beside it.
+    fn full(self, full: Full) -> Full {
+        match self {
+            Source::Trace => full,
+            Source::Recording => Full::Wait,
         }
     }
 }

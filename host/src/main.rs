@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipft::cli::{self, Command, Generate};
 use ipft::doctor;
@@ -14,9 +15,33 @@ use ipft::message;
 use ipft::plugin_command;
 use ipft::replay;
 use ipft::session::{self, Outcome};
+use ipft::signals;
 use ipft::sink::wasm::{COMPILE, compile_for_parent};
+use ipft::text::Terminal;
+
+/// Whether stdout was closed when the program was started.
+static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Looks at stdout before the standard library does: it opens `/dev/null` in the place of a stdin, stdout or stderr that is
+/// closed, so that no file gets its number, and then nobody can tell that what is printed is lost.
+extern "C" fn look_at_stdout() {
+    // SAFETY: F_GETFD takes no third argument, and only reads the flags of a descriptor, or says that there is none.
+    let closed = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) } == -1;
+    STDOUT_CLOSED.store(closed, Ordering::Relaxed);
+}
+
+// SAFETY: what is in this section are pointers to functions that are called, with arguments that may be ignored, before
+// `main` is; this one needs nothing that is set up later.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = look_at_stdout;
 
 fn main() -> ExitCode {
+    if STDOUT_CLOSED.load(Ordering::Relaxed) {
+        message!("ipft: stdout is closed; redirect it to a file, or to /dev/null if nobody needs it");
+        return ExitCode::FAILURE;
+    }
+    signals::survive_file_limit();
     let command_line: Vec<_> = std::env::args_os().collect();
     // Not an option: ipft calls itself so.
     if let [_, word, arguments @ ..] = &command_line[..]
@@ -78,7 +103,7 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
             Ok(session::trace(&options, command_line)? == Outcome::Done)
         }
         Command::Replay(options) if options.info => {
-            info::print(&options.files, &mut stdout)?;
+            info::print(&options.files, &mut Terminal::new(stdout))?;
             Ok(true)
         }
         Command::Replay(options) => {
@@ -89,7 +114,7 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
             session::list(&options, &mut stdout)?;
             Ok(true)
         }
-        Command::Doctor => Ok(doctor::examine(&Root::system(), &mut stdout)?),
+        Command::Doctor => Ok(doctor::examine(&Root::system(), &mut Terminal::new(stdout))?),
         Command::Generate(what) => {
             match what {
                 Generate::Skeleton => stdout.write_all(generate::skeleton().as_bytes())?,
@@ -101,7 +126,7 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
         Command::Plugin(command) => {
             // A plugin writes to stdout from a thread of its own.
             drop(stdout);
-            plugin_command::run(&command, &mut std::io::stdout())
+            plugin_command::run(&command, &mut Terminal::new(std::io::stdout()))
         }
         Command::Print(text) => {
             stdout.write_all(&text)?;

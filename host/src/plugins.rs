@@ -290,7 +290,7 @@ fn refuse_shared_files(files: &[PluginFile], names: &[String]) -> anyhow::Result
 }
 
 fn held(target: Target) -> anyhow::Result<Stream> {
-    Stream::held(target).context("cannot make a temporary file for a plugin's output")
+    Stream::held(target).context("a plugin's output cannot be held back until the end")
 }
 
 /// What a plugin says goes to stderr, with its name.

@@ -50,7 +50,12 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     // The sinks share most of it. An eighth is for counting packets, and one for the first bytes of packets.
     let memory = drawing::memory(&options.drawing);
     let selection = Selection::new(&options.selection, &trace, count, memory / 8);
-    let mut sinks = drawing::sinks(&options.drawing, memory / 8 * 6, &mut plugins)?;
+    let mut sinks = drawing::sinks(
+        &options.drawing,
+        memory / 8 * 6,
+        &mut plugins,
+        drawing::Source::Recording,
+    )?;
     if sinks.start(&trace) == Flow::Stop {
         if sinks.failures().next().is_some() {
             return Ok(Outcome::SinkFailed);
@@ -70,6 +75,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let decoder = replay.decoder.take();
     let lost = recorded.has_lost();
     sinks.finish(&summary);
+    drawing::tell_dropped(&sinks);
     let drawn = plugins.complete(&sinks);
     let messages = decoder.map(|mut decoder| decoder.finish().messages);
     let notes = recorded.notes().iter().chain(messages.iter().flatten());

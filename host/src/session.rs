@@ -107,7 +107,12 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     )?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
     // Before anything is attached, which takes long: files that cannot be written are told here.
-    let mut sinks = drawing::sinks(&options.drawing, drawing::memory(&options.drawing), &mut plugins)?;
+    let mut sinks = drawing::sinks(
+        &options.drawing,
+        drawing::memory(&options.drawing),
+        &mut plugins,
+        drawing::Source::Trace,
+    )?;
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options, &root)?;
     let progress = Progress::until(signals.flag());
@@ -176,6 +181,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     };
     drop(reader);
     sinks.finish(&summary);
+    drawing::tell_dropped(&sinks);
     let drawn = plugins.complete(&sinks);
     for message in extension.finish().messages {
         message!("ipft: {message}");
@@ -466,14 +472,9 @@ pub fn list(options: &cli::ListOptions, out: &mut impl Write) -> anyhow::Result<
     kernel::write_list(&mut out, &functions.wanted)?;
     out.flush()?;
     if options.verbose {
-        let mut stderr = io::stderr().lock();
-        writeln!(stderr, "Functions found in: {}", functions.source)?;
+        message!("Functions found in: {}", functions.source);
         for skipped in &functions.skipped {
-            writeln!(
-                stderr,
-                "Skipped {} [{}]: {}",
-                skipped.name, skipped.module, skipped.reason
-            )?;
+            message!("Skipped {} [{}]: {}", skipped.name, skipped.module, skipped.reason);
         }
     }
     Ok(())

@@ -23,6 +23,23 @@ use signal_hook::low_level::emulate_default_handler;
 /// child's process group, so one time-out arrives twice; a person's second Ctrl-C comes later.
 const ONE_REQUEST: Duration = Duration::from_millis(100);
 
+/// Whether a signal has asked for the end: a process has its signals once, and whoever waits for somebody else's reader is
+/// far from the [`Signals`].
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Whether a signal has asked to stop whatever is done.
+pub fn stop_requested() -> bool {
+    STOP.load(Ordering::Acquire)
+}
+
+/// Makes a write beyond the limit on the size of files (`ulimit -f`) fail like any other, in the place of ending the
+/// program. Programs that are started by this one have the signal as it was.
+pub fn survive_file_limit() {
+    // The flag is of no interest; that there is a handler is what makes write(2) return EFBIG. Without one, the signal ends
+    // the program as before.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
 /// Listens for SIGINT, SIGTERM and SIGHUP from its creation until it is dropped.
 ///
 /// SIGHUP is left alone where it was ignored at start (nohup). SIGINT is taken even where it was ignored: a shell
@@ -68,6 +85,7 @@ impl Signals {
                     match requests.signal(Instant::now()) {
                         Request::Stop => {
                             requested.store(true, Ordering::Release);
+                            STOP.store(true, Ordering::Release);
                             // Adding 1 to a fresh eventfd cannot fail; the flag is set in any case.
                             let _ = rustix::io::write(&*event, &1u64.to_ne_bytes());
                         }

@@ -4,6 +4,7 @@
 //! buffer that is reused, and use neither allocation nor the `fmt` machinery.
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 
 use crate::event::Function;
 
@@ -240,6 +241,47 @@ pub(crate) fn visible_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&shown).into_owned())
 }
 
+/// JSON whose strings may hold anything: outside of strings there is nothing but ASCII, and no control but spaces.
+pub(crate) fn visible_json(json: &str) -> String {
+    let mut shown = Vec::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\n' | '\t' => shown.push(character as u8),
+            _ if steers(character) => push_json_escape(&mut shown, character),
+            _ => push_character(&mut shown, character),
+        }
+    }
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+/// A writer of text for people, on stdout: what steers a terminal is shown as [`visible_lines`] shows it, whoever wrote it.
+#[derive(Debug)]
+pub struct Terminal<W>(W);
+
+impl<W: Write> Terminal<W> {
+    /// One that writes there.
+    pub fn new(writer: W) -> Self {
+        Terminal(writer)
+    }
+}
+
+impl<W: Write> Write for Terminal<W> {
+    /// Takes all of the bytes, which are whole characters: those of a text that is formatted are.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for chunk in bytes.utf8_chunks() {
+            self.0.write_all(visible_lines(chunk.valid()).as_bytes())?;
+            for byte in chunk.invalid() {
+                write!(self.0, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// As [`push_visible`], as a string.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|character| steers(character) || character == '\\') {
@@ -312,14 +354,18 @@ pub(crate) fn push_json_escaped(out: &mut Vec<u8>, text: &str) {
             '\r' => out.extend_from_slice(b"\\r"),
             '\t' => out.extend_from_slice(b"\\t"),
             // JSON asks for the C0 controls only, but it is read in terminals too.
-            _ if steers(character) => {
-                out.extend_from_slice(b"\\u");
-                push_hex_byte(out, (character as u32 >> 8) as u8);
-                push_hex_byte(out, character as u8);
-            }
+            _ if steers(character) => push_json_escape(out, character),
             _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
+}
+
+/// A character that [`steers`], all of which have four digits at most.
+#[cold]
+fn push_json_escape(out: &mut Vec<u8>, character: char) {
+    out.extend_from_slice(b"\\u");
+    push_hex_byte(out, (character as u32 >> 8) as u8);
+    push_hex_byte(out, character as u8);
 }
 
 /// As [`push_json_escaped`], of bytes that should be UTF-8; a sequence that is not becomes U+FFFD, because a JSON
@@ -561,6 +607,28 @@ mod tests {
         let shown = visible_lines("cannot read C:\\x\n\tno \x1b[2J\u{202e}\r");
         assert_eq!(shown, "cannot read C:\\x\n\tno \\x1b[2J\\u{202e}\\r");
         assert_eq!(visible("a\nb\\"), "a\\nb\\\\");
+    }
+
+    #[test]
+    fn what_is_printed_for_people_cannot_steer_their_terminal() {
+        let mut terminal = Terminal::new(Vec::new());
+        terminal.write_all("C:\\x\t\x1b[2J\u{202e}\n".as_bytes()).unwrap();
+        terminal.write_all(b"a\xffb").unwrap();
+        assert_eq!(
+            String::from_utf8(terminal.0).unwrap(),
+            "C:\\x\t\\x1b[2J\\u{202e}\na\\xffb"
+        );
+    }
+
+    #[test]
+    fn json_of_others_stays_the_same_value_and_shows_all() {
+        let value = serde_json::json!({ "a\u{202e}\n": "\u{7f}\u{9b}\"\\ß\t" });
+        let shown = visible_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert!(
+            !shown.chars().any(|character| steers(character) && character != '\n'),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -148,6 +148,26 @@ pub struct Summary {
 impl Summary {
     /// Events lost in all ways and on all CPUs.
     pub fn lost(&self) -> u64 {
-        self.losses.iter().map(|loss| loss.count).sum()
+        // A recording may say anything.
+        self.losses.iter().map(|loss| loss.count).fold(0, u64::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_without_bound_have_a_sum() {
+        let loss = |count| Loss {
+            kind: LossKind::BufferFull,
+            cpu: None,
+            count,
+        };
+        let summary = Summary {
+            losses: vec![loss(u64::MAX), loss(7)],
+            ..Summary::default()
+        };
+        assert_eq!(summary.lost(), u64::MAX);
     }
 }

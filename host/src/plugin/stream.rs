@@ -1,14 +1,15 @@
 //! Where a plugin's bytes go: a file that appears when they are complete, or a stream that others write to as well.
 //!
-//! The file has no name until then, so that nothing is left of it whatever ends the program (`O_TMPFILE`, open(2)).
+//! The file has no name until then, so that nothing is left of it whatever ends the program. Imports `output`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
+
+use crate::output::{self, Entry, NewFile, Outlet};
 
 /// Bytes of a plugin, which may be written from another thread.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Stream(Arc<Mutex<Inner>>);
 enum Inner {
     /// Straight to where it goes.
     Direct(Target),
+    /// To a file that gets its name when it is complete.
+    New(NewFile),
     /// To a file without a name, until it is complete.
     Held { file: File, then: Then },
     /// It was completed or given up.
@@ -36,25 +39,31 @@ pub enum Target {
 /// What becomes of held bytes.
 #[derive(Debug)]
 enum Then {
-    /// They become this file.
-    Rename(PathBuf),
-    /// They are copied into this file, which cannot be replaced: a device, a pipe.
-    CopyInto(File),
+    /// They are copied into this, which cannot be replaced: a device, a pipe.
+    CopyInto(Outlet),
     /// They are copied there.
     Copy(Target),
+}
+
+/// There is no place for what is held.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make a temporary file in {}: {error}; set TMPDIR to a folder that exists and has room", .folder.display())]
+struct NoTemporary {
+    folder: PathBuf,
+    error: io::Error,
 }
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Target::Stdout => io::stdout().write(bytes),
+            Target::Stdout => output::stdout().write(bytes),
             Target::Stderr => io::stderr().write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Target::Stdout => io::stdout().flush(),
+            Target::Stdout => output::stdout().flush(),
             Target::Stderr => io::stderr().flush(),
         }
     }
@@ -69,34 +78,31 @@ impl Stream {
     /// Bytes go there when they are complete, so that they do not mix with others'.
     pub fn held(target: Target) -> io::Result<Self> {
         Ok(Stream::new(Inner::Held {
-            file: nameless(&std::env::temp_dir())?,
+            file: temporary()?,
             then: Then::Copy(target),
         }))
     }
 
-    /// Bytes become a file when they are complete. That it can be made is found out here. What was there stays until
-    /// then; a device or a pipe gets the bytes instead of being replaced.
+    /// Bytes become a file when they are complete, which only its owner may read: it shows packets. That it can be made is
+    /// found out here. What was there stays until then; a device or a pipe gets the bytes instead of being replaced.
     pub fn file(path: &Path) -> io::Result<Self> {
-        if let Ok(known) = fs::metadata(path) {
-            if known.is_dir() {
-                return Err(io::ErrorKind::IsADirectory.into());
+        Stream::become_file(path, output::PRIVATE)
+    }
+
+    /// The same for what everybody may read.
+    pub fn public_file(path: &Path) -> io::Result<Self> {
+        Stream::become_file(path, output::PUBLIC)
+    }
+
+    fn become_file(path: &Path, mode: u32) -> io::Result<Self> {
+        let entry = Entry::find(path)?;
+        Ok(Stream::new(if entry.is_special()? {
+            Inner::Held {
+                file: temporary()?,
+                then: Then::CopyInto(Outlet::new(entry.open_special()?)),
             }
-            if !known.is_file() {
-                return Ok(Stream::new(Inner::Held {
-                    file: nameless(&std::env::temp_dir())?,
-                    then: Then::CopyInto(File::options().write(true).open(path)?),
-                }));
-            }
-        }
-        // Through a symbolic link, what it points to is replaced.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        Ok(Stream::new(Inner::Held {
-            file: nameless(folder)?,
-            then: Then::Rename(path),
+        } else {
+            Inner::New(NewFile::create(entry, mode)?)
         }))
     }
 
@@ -109,6 +115,7 @@ impl Stream {
         let inner = std::mem::replace(&mut *self.lock(), Inner::Done);
         match inner {
             Inner::Direct(mut target) => target.flush(),
+            Inner::New(file) => file.publish().map(|_| ()),
             Inner::Held { file, then } => then.take(file),
             Inner::Done => Ok(()),
         }
@@ -129,6 +136,7 @@ impl Write for Stream {
         match &mut *self.lock() {
             // The bytes of one call stay together.
             Inner::Direct(target) => target.write_all(bytes).map(|()| bytes.len()),
+            Inner::New(file) => file.file().write(bytes),
             Inner::Held { file, .. } => file.write(bytes),
             Inner::Done => Err(io::ErrorKind::BrokenPipe.into()),
         }
@@ -137,7 +145,7 @@ impl Write for Stream {
     fn flush(&mut self) -> io::Result<()> {
         match &mut *self.lock() {
             Inner::Direct(target) => target.flush(),
-            Inner::Held { .. } | Inner::Done => Ok(()),
+            Inner::New(_) | Inner::Held { .. } | Inner::Done => Ok(()),
         }
     }
 }
@@ -145,7 +153,6 @@ impl Write for Stream {
 impl Then {
     fn take(self, mut file: File) -> io::Result<()> {
         match self {
-            Then::Rename(path) => name(&file, &path),
             Then::CopyInto(mut to) => copy(&mut file, &mut to),
             Then::Copy(mut target) => copy(&mut file, &mut target),
         }
@@ -163,50 +170,24 @@ fn copy(from: &mut File, to: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// A file in the folder that has no name.
-fn nameless(folder: &Path) -> io::Result<File> {
-    let mode = Mode::from_raw_mode(0o666);
-    match rustix::fs::open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
+/// A file that has no name, in the folder for such files.
+fn temporary() -> io::Result<File> {
+    let folder = std::env::temp_dir();
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let made = match rustix::fs::open(&folder, flags, Mode::from_raw_mode(output::PRIVATE)) {
         Ok(file) => Ok(file.into()),
         // Not every file system can (open(2): EOPNOTSUPP, and EISDIR from those that never heard of it). The next best:
-        // a name that is gone at once; naming it copies the bytes.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => tempfile::tempfile_in(folder),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Gives the file this name, in place of another file that has it. Nobody ever sees half of it.
-fn name(file: &File, path: &Path) -> io::Result<()> {
-    let number = std::process::id();
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(path.file_name().unwrap_or_default());
-    hidden.push(format!(".{number}"));
-    let beside = path.with_file_name(hidden);
-    // A process before us had our number and was killed between the two steps.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let linked = rustix::fs::linkat(CWD, own.as_str(), CWD, &beside, AtFlags::SYMLINK_FOLLOW);
-    let named = match linked {
-        Ok(()) => Ok(()),
-        // It had a name once (see `nameless`), and cannot get another.
-        Err(rustix::io::Errno::NOENT) => {
-            let mut from = file.try_clone()?;
-            File::create_new(&beside).and_then(|mut to| copy(&mut from, &mut to))
-        }
+        // a name that is gone at once.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => tempfile::tempfile_in(&folder),
         Err(error) => Err(error.into()),
     };
-    let renamed = named.and_then(|()| fs::rename(&beside, path));
-    if renamed.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    renamed
+    made.map_err(|error| io::Error::new(error.kind(), NoTemporary { folder, error }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {

@@ -8,15 +8,15 @@ use serde_json::json;
 use crate::plugin::inspect::{self, Exports, Inspection};
 use crate::plugin::{Description, Folders, OptionType};
 use crate::plugins;
-use crate::text::visible;
+use crate::text::{visible, visible_json};
 
 /// Prints what a plugin is. That it could not be run is no failure, and is said.
 pub(super) fn inspect(folders: &Folders, path: &Path, as_json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let (path, bytes) = plugins::read(folders, path)?;
     let inspection = inspect::inspect(&bytes).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     if as_json {
-        serde_json::to_writer_pretty(&mut *out, &describe(&path, &inspection))?;
-        writeln!(out)?;
+        let json = serde_json::to_string_pretty(&describe(&path, &inspection))?;
+        writeln!(out, "{}", visible_json(&json))?;
     } else {
         print(&inspection, out)?;
     }

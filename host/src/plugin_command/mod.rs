@@ -68,7 +68,7 @@ fn describe(path: &Path, description: &Path, out: &Path) -> anyhow::Result<()> {
     let component = inspection::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let json = fs::read(description).with_context(|| format!("cannot read {}", description.display()))?;
     let packed = pack::pack(&component, &json).with_context(|| format!("cannot pack {}", path.display()))?;
-    let written = Stream::file(out).and_then(|mut stream| {
+    let written = Stream::public_file(out).and_then(|mut stream| {
         stream.write_all(&packed)?;
         stream.complete()
     });

@@ -161,11 +161,11 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Ends the part, and begins the next one elsewhere.
-    pub fn next_part(&mut self, out: W) -> io::Result<()> {
+    /// Ends the part, and begins the next one elsewhere, which has this number.
+    pub fn next_part(&mut self, out: W, number: u32) -> io::Result<()> {
         self.end()?;
         self.out = out;
-        self.header.part += 1;
+        self.header.part = number;
         self.begin()?;
         if !self.losses.is_empty() {
             self.losses()?;

@@ -4,14 +4,20 @@
 //! it was after the last whole block.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::counter::Counter;
 use super::{Sink, SinkError};
 use crate::event::{Batch, Progress, Summary, Trace};
+use crate::output::{self, Entry, NewFile, Node, Outlet, Refused};
 use crate::recording::Writer;
+
+/// Numbers that a ring passes over because something else has their names; more are no accident.
+const MAX_TAKEN: u32 = 1000;
 
 /// A ring of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,46 +30,77 @@ pub struct Ring {
 
 /// The sink behind `--record`.
 pub struct Record {
-    /// What files of a ring are called, and how large and how many they are.
-    ring: Option<(PathBuf, Ring)>,
-    /// Before the trace begins: the file, as yet untouched.
-    file: Option<Target>,
+    ring: Option<Parts>,
+    /// Before the trace begins.
+    target: Option<Target>,
+    /// What is written, if it is no file.
+    outlet: Option<Outlet>,
     writer: Option<Writer<Target>>,
-    /// Parts that are there, the oldest first.
-    parts: VecDeque<PathBuf>,
-    number: u32,
     counter: Option<Counter>,
 }
 
-/// What a part is written to.
-struct Target {
-    output: Output,
-    /// Its name, if it was made by us and nothing of use is in it yet.
-    fresh: Option<PathBuf>,
+/// The files of a ring.
+struct Parts {
+    ring: Ring,
+    /// What they are called, but for their number.
+    path: PathBuf,
+    /// Their folder.
+    folder: Entry,
+    /// The part that is written.
+    number: u32,
+    /// Those that are there, the oldest first.
+    there: VecDeque<(Entry, Node)>,
 }
 
-enum Output {
-    /// A file, and whether it is one that has a length.
-    File(File, bool),
-    Stdout(io::Stdout),
+/// What a part is written to.
+enum Target {
+    /// A file that has no name yet.
+    New(NewFile),
+    /// A file.
+    File(File),
+    /// A pipe, a device, stdout.
+    Stream(Outlet),
 }
 
 impl Record {
-    /// Records to one file, or to a ring of files beside it. That it can be written is found out here; what was in it
-    /// stays until the trace begins.
+    /// Records to one file, or to a ring of files beside it. That it can be written is found out here; what was there stays
+    /// until the trace begins.
     pub fn create(path: &Path, ring: Option<Ring>) -> io::Result<Self> {
-        let first = match ring {
-            Some(_) => part_name(path, 0),
-            None => path.to_owned(),
+        let parts = ring.map(|ring| Parts::find(path, ring)).transpose()?;
+        let entry = match &parts {
+            Some(parts) => parts.entry(0),
+            None => Entry::find(path)?,
         };
-        Ok(Record {
-            file: Some(Target::open(&first)?),
-            ring: ring.map(|ring| (path.to_owned(), ring)),
+        let target = if entry.is_special()? && parts.is_none() {
+            let file = entry.open_special()?;
+            match file.metadata()?.is_file() {
+                true => Target::File(file),
+                false => Target::Stream(Outlet::new(file)),
+            }
+        } else {
+            entry.refuse_busy()?;
+            Target::New(NewFile::create(entry, output::PRIVATE)?)
+        };
+        Ok(Record::to(target, parts))
+    }
+
+    /// Records to standard output.
+    pub fn to_stdout() -> Self {
+        Record::to(Target::Stream(output::stdout()), None)
+    }
+
+    fn to(target: Target, ring: Option<Parts>) -> Self {
+        let outlet = match &target {
+            Target::Stream(outlet) => Some(outlet.clone()),
+            Target::New(_) | Target::File(_) => None,
+        };
+        Record {
+            ring,
+            target: Some(target),
+            outlet,
             writer: None,
-            parts: VecDeque::from([first]),
-            number: 0,
             counter: None,
-        })
+        }
     }
 
     /// The files there are that a ring of this name may write over.
@@ -72,33 +109,9 @@ impl Record {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        let is_part = |found: &Path| {
-            let number = found
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .and_then(|name| {
-                    let rest = name.strip_prefix(&*path.file_stem()?.to_string_lossy())?;
-                    rest.strip_prefix('.')?.split('.').next()?.parse().ok()
-                });
-            number.is_some_and(|number| part_name(path, number).file_name() == found.file_name())
-        };
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).filter(|path| is_part(path)).collect()
-    }
-
-    /// Records to standard output.
-    pub fn to_stdout() -> Self {
-        Record {
-            ring: None,
-            file: Some(Target {
-                output: Output::Stdout(io::stdout()),
-                fresh: None,
-            }),
-            writer: None,
-            parts: VecDeque::new(),
-            number: 0,
-            counter: None,
-        }
+        let parts = entries.filter(|entry| number_of(path, &entry.file_name()).is_some());
+        parts.map(|entry| entry.path()).collect()
     }
 
     /// Shows how many events there are so far.
@@ -107,32 +120,28 @@ impl Record {
         self
     }
 
+    /// What it writes to, if that is no file, and its reader may be slow.
+    pub fn outlet(&self) -> Option<Outlet> {
+        self.outlet.clone()
+    }
+
     /// Goes on in a new file if this one is full.
     fn rotate(&mut self) -> io::Result<()> {
-        let (Some((path, ring)), Some(writer)) = (&self.ring, &mut self.writer) else {
+        let (Some(parts), Some(writer)) = (&mut self.ring, &mut self.writer) else {
             return Ok(());
         };
-        if writer.position() < ring.max_size {
+        if writer.position() < parts.ring.max_size {
             return Ok(());
         }
-        self.number += 1;
-        let next = part_name(path, self.number);
-        let mut target = Target::open(&next)?;
-        target.empty()?;
-        // Until it says what was traced, it is of no use, also if a file of an older ring was there.
-        target.fresh = Some(next.clone());
-        if let Err(error) = writer.next_part(target) {
+        let next = parts.next()?;
+        let target = Target::New(NewFile::create(next, output::PRIVATE)?);
+        if let Err(error) = writer.next_part(target, parts.number) {
             take_back(writer);
             return Err(error);
         }
-        writer.get_mut().fresh = None;
-        self.parts.push_back(next);
-        while self.parts.len() > ring.files as usize {
-            if let Some(oldest) = self.parts.pop_front() {
-                remove(&oldest)?;
-            }
-        }
-        Ok(())
+        // Until it says what was traced, it is of no use, and has no name.
+        parts.publish(writer.get_mut())?;
+        parts.remove_oldest()
     }
 
     /// Writes, and if that fails, takes back what is of no use.
@@ -148,42 +157,117 @@ impl Record {
     }
 }
 
-/// Removes a file that somebody else may have removed.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
-}
-
 /// Cuts off half a block, which is no use to anybody. If this fails too, a reader passes over it.
 fn take_back(writer: &mut Writer<Target>) {
     let whole = writer.whole();
-    if let Output::File(file, true) = &writer.get_mut().output {
+    if let Target::File(file) = writer.get_mut() {
         let _ = file.set_len(whole);
+    }
+}
+
+impl Parts {
+    /// Where a ring of this name will be. An older one must not be written any more.
+    fn find(path: &Path, ring: Ring) -> io::Result<Self> {
+        let parts = Parts {
+            ring,
+            path: path.to_owned(),
+            folder: Entry::find_name(&part_name(path, 0))?,
+            number: 0,
+            there: VecDeque::new(),
+        };
+        for (entry, _) in parts.older()? {
+            entry.refuse_busy()?;
+        }
+        let first = parts.entry(0);
+        if first.stat()?.is_some() && !output::is_part(&first, 0)? {
+            let name = part_name(path, 0);
+            return Err(Refused::NotOfRing { name }.into());
+        }
+        Ok(parts)
+    }
+
+    /// The part of this number.
+    fn entry(&self, number: u32) -> Entry {
+        let name = part_name(&self.path, number);
+        self.folder.beside(name.file_name().unwrap_or_default().to_owned())
+    }
+
+    /// What has the name of a part.
+    fn older(&self) -> io::Result<Vec<(Entry, u32)>> {
+        let names = self.folder.names_beside()?.into_iter();
+        let parts = names.filter_map(|name| Some((number_of(&self.path, &name)?, name)));
+        Ok(parts.map(|(number, name)| (self.folder.beside(name), number)).collect())
+    }
+
+    /// Where the next part goes. Others may have put something there that is not to be touched.
+    fn next(&mut self) -> io::Result<Entry> {
+        let mut taken = 0;
+        loop {
+            self.number = self.number.checked_add(1).ok_or(io::ErrorKind::QuotaExceeded)?;
+            let next = self.entry(self.number);
+            if next.stat()?.is_none() || output::is_part(&next, self.number)? {
+                return Ok(next);
+            }
+            taken += 1;
+            if taken == MAX_TAKEN {
+                let name = part_name(&self.path, self.number);
+                return Err(Refused::NotOfRing { name }.into());
+            }
+        }
+    }
+
+    /// The part that is written has its beginning: from now on it is there.
+    fn publish(&mut self, target: &mut Target) -> io::Result<()> {
+        let entry = self.entry(self.number);
+        let number = self.number;
+        if let Some(node) = target.publish(|file| file.publish_part(number))? {
+            self.there.push_back((entry, node));
+        }
+        Ok(())
+    }
+
+    fn remove_oldest(&mut self) -> io::Result<()> {
+        while self.there.len() > self.ring.files as usize {
+            if let Some((oldest, node)) = self.there.pop_front() {
+                output::remove_own(&oldest, node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the parts of an older ring, which this one takes the place of.
+    fn remove_older(&self) -> io::Result<()> {
+        for (entry, number) in self.older()? {
+            if number != self.number {
+                output::remove_part(&entry, number)?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl Sink for Record {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
-        let Some(target) = self.file.take() else {
+        let Some(target) = self.target.take() else {
             return Ok(());
         };
-        if let Some((_, ring)) = &self.ring {
+        if let Some(parts) = &self.ring {
             let beginning = Writer::new(Vec::new(), trace, 0)?.position();
-            if beginning >= ring.max_size {
+            if beginning >= parts.ring.max_size {
                 return Err(SinkError::SmallRing { beginning });
             }
         }
-        target.empty()?;
+        if let Target::File(file) = &target {
+            file.set_len(0)?;
+        }
         let mut writer = Writer::new(target, trace, new_id())?;
-        writer.get_mut().fresh = None;
-        if let Some((path, _)) = &self.ring {
-            // Of an older ring, which this one takes the place of.
-            for part in Record::parts_there(path) {
-                if part.file_name() != self.parts[0].file_name() {
-                    remove(&part)?;
-                }
+        match &mut self.ring {
+            Some(parts) => {
+                parts.publish(writer.get_mut())?;
+                parts.remove_older()?;
+            }
+            None => {
+                writer.get_mut().publish(NewFile::publish)?;
             }
         }
         self.writer = Some(writer);
@@ -212,48 +296,48 @@ impl Sink for Record {
 }
 
 impl Target {
-    fn open(path: &Path) -> io::Result<Self> {
-        let was_there = fs::symlink_metadata(path).is_ok();
-        let file = File::options().write(true).create(true).truncate(false).open(path)?;
-        let regular = file.metadata()?.is_file();
-        Ok(Target {
-            output: Output::File(file, regular),
-            fresh: (!was_there).then(|| path.to_owned()),
-        })
-    }
-
-    /// From now on it is ours.
-    fn empty(&self) -> io::Result<()> {
-        match &self.output {
-            Output::File(file, true) => file.set_len(0),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for Target {
-    /// A trace that never began leaves nothing, and neither does a part that has no beginning.
-    fn drop(&mut self) {
-        if let Some(path) = &self.fresh {
-            let _ = fs::remove_file(path);
+    /// Gives a new file its name.
+    fn publish(&mut self, publish: impl FnOnce(NewFile) -> io::Result<(File, Node)>) -> io::Result<Option<Node>> {
+        // In its place stands, if that fails, what nobody can write to: the sink is set aside then.
+        let gone = Target::File(File::open("/dev/null")?);
+        match std::mem::replace(self, gone) {
+            Target::New(new) => {
+                let (file, node) = publish(new)?;
+                *self = Target::File(file);
+                Ok(Some(node))
+            }
+            other => {
+                *self = other;
+                Ok(None)
+            }
         }
     }
 }
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.output {
-            Output::File(file, _) => file.write(bytes),
-            Output::Stdout(stdout) => stdout.write(bytes),
+        match self {
+            Target::New(file) => file.file().write(bytes),
+            Target::File(file) => file.write(bytes),
+            Target::Stream(outlet) => outlet.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.output {
-            Output::File(file, _) => file.flush(),
-            Output::Stdout(stdout) => stdout.flush(),
+        match self {
+            Target::New(_) => Ok(()),
+            Target::File(file) => file.flush(),
+            Target::Stream(outlet) => outlet.flush(),
         }
     }
+}
+
+/// The number of the part of this recording that has this name, if one has.
+fn number_of(path: &Path, name: &OsStr) -> Option<u32> {
+    let rest = name.as_bytes().strip_prefix(path.file_stem()?.as_bytes())?;
+    let digits = rest.strip_prefix(b".")?.split(|byte| *byte == b'.').next()?;
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (part_name(path, number).file_name() == Some(name)).then_some(number)
 }
 
 /// `trace.ipft` becomes `trace.000007.ipft`.
@@ -278,7 +362,7 @@ impl std::fmt::Debug for Record {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Record")
-            .field("parts", &self.parts)
+            .field("parts", &self.ring.as_ref().map(|parts| &parts.there))
             .finish_non_exhaustive()
     }
 }

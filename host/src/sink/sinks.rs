@@ -2,6 +2,7 @@
 
 use super::{Sink, SinkError};
 use crate::event::{Batch, Progress, Summary, Trace};
+use crate::output::{Full, Outlet};
 
 /// Whether a run should go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub type Report = Box<dyn FnMut(&str, &SinkError)>;
 /// The sinks of a run. One that fails is reported and gets no more calls; the others go on.
 pub struct Sinks {
     entries: Vec<Entry>,
+    /// Streams whose reader may be slow, the name of each, and what happens then while the trace goes on.
+    outlets: Vec<(String, Outlet, Full)>,
     report: Report,
     flow: Flow,
 }
@@ -45,6 +48,7 @@ impl Sinks {
     pub fn new(report: Report) -> Self {
         Sinks {
             entries: Vec::new(),
+            outlets: Vec::new(),
             report,
             flow: Flow::Continue,
         }
@@ -60,8 +64,27 @@ impl Sinks {
         });
     }
 
+    /// A sink writes to this stream. `full`: what happens when its reader is slow and other sinks are beside it. One that
+    /// is alone waits for its reader, and so do all when the trace has ended.
+    pub fn add_outlet(&mut self, name: impl Into<String>, outlet: Outlet, full: Full) {
+        self.outlets.push((name.into(), outlet, full));
+    }
+
+    /// How many lines were dropped because the reader of a stream was slow, where any were.
+    pub fn dropped(&self) -> impl Iterator<Item = (&str, u64)> {
+        let dropped = self
+            .outlets
+            .iter()
+            .map(|(name, outlet, _)| (name.as_str(), outlet.dropped()));
+        dropped.filter(|(_, lines)| *lines > 0)
+    }
+
     /// Passes the start on to all.
     pub fn start(&mut self, trace: &Trace) -> Flow {
+        let alone = self.entries.len() < 2;
+        for (_, outlet, full) in &self.outlets {
+            outlet.when_full(if alone { Full::Wait } else { *full });
+        }
         self.each(|sink| sink.start(trace))
     }
 
@@ -75,8 +98,13 @@ impl Sinks {
         self.each(|sink| sink.progress(progress))
     }
 
-    /// Passes the end on to all that have not failed.
+    /// Passes the end on to all that have not failed. Files come first, as the reader of a stream may take its time.
     pub fn finish(&mut self, summary: &Summary) {
+        for (_, outlet, _) in &self.outlets {
+            outlet.when_full(Full::Wait);
+        }
+        self.entries
+            .sort_by_key(|entry| entry.destination == Destination::Stdout);
         let _ = self.each(|sink| sink.finish(summary));
     }
 
