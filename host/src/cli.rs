@@ -78,6 +78,8 @@ pub struct Options {
     pub set_rlimit: bool,
     /// Where to accept connections once the trace is ready.
     pub probe_server: Option<SocketAddr>,
+    /// Keep all privileges after attaching.
+    pub keep_privileges: bool,
     /// Say what is done, and which functions were skipped and why.
     pub verbose: bool,
 }

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use crate::event::Tracer;
 use crate::kernel::checks::{self, Status};
 use crate::kernel::{self, Root};
+use crate::privileges;
 use crate::probe::{self, BACKENDS, Buffer, Progress, Request};
 
 /// Writes the report. Returns whether packets can be traced on this machine.
@@ -49,6 +50,15 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
         )
     };
     line(out, Status::Ok, "buffer", name)?;
+    let in_force = privileges::forecast();
+    let (status, remedy) = match in_force.remedy() {
+        None => (Status::Ok, None),
+        remedy => (Status::Warning, remedy),
+    };
+    line(out, status, "privileges after attaching", &in_force.describe())?;
+    if let Some(remedy) = remedy {
+        writeln!(out, "       {remedy}")?;
+    }
 
     let mut works = false;
     for backend in BACKENDS {

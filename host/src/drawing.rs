@@ -11,6 +11,7 @@ use crate::message;
 use crate::output::{self, Full};
 use crate::plugin::{self, Stream, Target};
 use crate::plugins::Plugins;
+use crate::privileges::{Folder, FolderUse, folder_of};
 use crate::sink::{Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink, Sinks};
 
 /// The memory that there is, where the system does not say.
@@ -87,6 +88,45 @@ pub fn written(drawing: &Drawing) -> Vec<(&'static str, PathBuf)> {
         written.extend(files.into_iter().map(|path| ("--record", path)));
     }
     written
+}
+
+/// The folders in which something happens after the files were opened.
+pub fn folders(drawing: &Drawing) -> Vec<Folder> {
+    let mut folders = Vec::new();
+    let mut named = |path: &PathBuf| {
+        // A device or a pipe is open, and nothing becomes of its name.
+        if fs::metadata(path).map_or(true, |known| known.is_file()) {
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            folders.push(Folder {
+                path: folder_of(&path),
+                used: FolderUse::Name(path.file_name().map(PathBuf::from).unwrap_or_default()),
+            });
+        }
+    };
+    let outs = drawing.plugins.iter().filter_map(|plugin| plugin.grants.out.as_ref());
+    outs.for_each(&mut named);
+    if let Some(OutputFile::Path(path)) = &drawing.pcapng {
+        named(path);
+    }
+    if let Some(RecordFile {
+        file: OutputFile::Path(path),
+        ring,
+    }) = &drawing.record
+    {
+        match ring {
+            None => named(path),
+            Some(_) => folders.push(Folder {
+                path: folder_of(path),
+                used: FolderUse::Ring,
+            }),
+        }
+    }
+    let granted = drawing.plugins.iter().flat_map(|plugin| &plugin.grants.dirs);
+    folders.extend(granted.map(|dir| Folder {
+        path: dir.host.clone(),
+        used: FolderUse::Granted { write: !dir.read_only },
+    }));
+    folders
 }
 
 /// One would replace what the other has written.

@@ -25,6 +25,7 @@ pub mod output;
 pub mod plugin;
 pub mod plugin_command;
 pub mod plugins;
+pub mod privileges;
 pub mod probe;
 pub mod probe_server;
 pub mod recording;

@@ -20,6 +20,7 @@ use crate::kernel::{self, Candidate, Root, checks};
 use crate::limit::{Limit, Reached};
 use crate::message;
 use crate::plugins::Plugins;
+use crate::privileges::{self, Needs};
 use crate::probe::{self, Attachment, Buffer, ProbeError, Progress, Request, identity};
 use crate::probe_server::ProbeServer;
 use crate::signals::Signals;
@@ -142,9 +143,6 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         mark: options.mark,
         mask: options.mask,
     };
-    if let Some(decoder) = extension.decoder() {
-        decoder.start(&trace).map_err(anyhow::Error::msg)?;
-    }
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
     // Perf buffers are of the CPUs that are online now.
     let buffered = match buffer {
@@ -158,6 +156,18 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         }
         losses
     };
+    // All that needs privileges has been done, and none of what a plugin or a script does with the trace.
+    if !options.keep_privileges {
+        let needs = Needs {
+            folders: drawing::folders(&options.drawing),
+            accepts: server.is_some(),
+        };
+        let in_force = privileges::reduce(&needs)?;
+        if options.verbose {
+            message!("Privileges from now on: {}", in_force.describe());
+        }
+    }
+    reader.start(&trace)?;
     if sinks.start(&trace) == Flow::Stop {
         // A plugin that could not start, with no other sink beside it, has been told.
         if sinks.failures().next().is_some() {

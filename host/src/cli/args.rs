@@ -184,6 +184,13 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "BACKEND", help_heading = HOW)]
     backend: Option<BackendArg>,
 
+    /// Keep all privileges after attaching
+    ///
+    /// By default, ipft then drops all capabilities, and can neither run programs nor
+    /// open files or sockets. A native plugin or a Lua script may need to.
+    #[arg(long, help_heading = HOW)]
+    keep_privileges: bool,
+
     /// Say more, and which functions are skipped and why
     #[arg(short, long, help_heading = HOW)]
     verbose: bool,
@@ -585,6 +592,7 @@ impl Args {
             probe_server: self
                 .enable_probe_server
                 .then(|| SocketAddr::new(self.probe_server_address, self.probe_server_port)),
+            keep_privileges: self.keep_privileges,
             verbose: self.verbose,
         }))
     }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 
 use ipft_bpf::wire::{Config, Cpu};
-use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, ProgramType};
+use libbpf_rs::{AsRawLibbpf, Map, MapCore, Object, ObjectBuilder, PrintLevel, ProgramType};
 
 use super::identity::{self, Role};
 use super::{Buffer, ProbeError, Request, link, reason};
@@ -215,13 +215,31 @@ impl Programs {
         })
     }
 
-    /// The counters of all CPUs.
+    /// The counters of all CPUs. libbpf has mapped them into memory (BPF_F_MMAPABLE), so that reading them needs neither
+    /// bpf(2) nor a capability: kernels before 6.0 refuse every call without CAP_BPF (`kernel.unprivileged_bpf_disabled`).
     pub(super) fn cpus(&self) -> Vec<Cpu> {
         self.object
             .maps()
             .find(|map| map.name() == ".bss.cpus")
-            .and_then(|map| map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten())
-            .map(|bytes| Cpu::parse_all(&bytes).collect())
+            .map(|map| Cpu::parse_all(&mapped(&map)).collect())
             .unwrap_or_default()
     }
+}
+
+/// A copy of what is in a map of global data, which libbpf has mapped into memory. The programs write to it meanwhile.
+fn mapped(map: &Map<'_>) -> Vec<u8> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let mut size = 0;
+    // SAFETY: the pointer is that of a map of a loaded object, and the size is writable.
+    let start = unsafe { libbpf_sys::bpf_map__initial_value(map.as_libbpf_object().as_ptr(), &raw mut size) };
+    if start.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: libbpf has mapped so many bytes at the start of a page, which is writable memory as long as the object
+    // lives; the kernel's side changes its words atomically.
+    let words = unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), size as usize / size_of::<u64>()) };
+    words
+        .iter()
+        .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+        .collect()
 }

@@ -78,6 +78,14 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Tells what decodes payloads what is traced.
+    pub(super) fn start(&mut self, trace: &Trace) -> anyhow::Result<()> {
+        match self.extension.decoder() {
+            Some(decoder) => decoder.start(trace).map_err(anyhow::Error::msg),
+            None => Ok(()),
+        }
+    }
+
     /// Until a signal, until nobody wants the events any more, or until a limit is reached; then it says which.
     pub(super) fn run(
         &mut self,

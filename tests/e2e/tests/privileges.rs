@@ -1,0 +1,184 @@
+//! What remains of ipft's privileges once everything is attached, on every kernel: what `/proc/PID/status` says, and
+//! what a native plugin that behaves like an attacker can still do.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use ipft_e2e::guest::{self, Left, Shared};
+use ipft_e2e::jsonl::Recording;
+use xtask::kernel::Kernel;
+use xtask::workspace;
+
+/// A handful of functions on the packets' way.
+const FEW: &str = "^(ip_output|ip_finish_output2|ip_rcv|ip_local_deliver|icmp_rcv)$";
+
+fn left(kernel: Kernel) -> &'static Left {
+    static RUNS: [Shared; 5] = [const { Shared::new() }; 5];
+    let run = Kernel::ALL.iter().position(|each| *each == kernel);
+    RUNS[run.expect("one of the kernels")].left(|| {
+        let escape = escape(kernel)?;
+        let files: [&Path; 1] = [&escape];
+        let script = format!("FEW='{FEW}'\n{}", include_str!("../guest/privileges.sh"));
+        guest::run(&format!("privileges-{}", kernel.series()), kernel, &files, &script)
+    })
+}
+
+/// The attacker, compiled.
+fn escape(kernel: Kernel) -> Result<std::path::PathBuf> {
+    let root = workspace::root();
+    let folder = workspace::target().join(format!("escape-{}", kernel.series()));
+    std::fs::create_dir_all(&folder).context("make a folder for the plugin")?;
+    let output = folder.join("escape.so");
+    let ran = Command::new("cc")
+        .args(["-O2", "-shared", "-fPIC", "-I"])
+        .arg(root.join("sdk/native"))
+        .arg("-o")
+        .arg(&output)
+        .arg(root.join("tests/e2e/native/escape.c"))
+        .output()
+        .context("run the C compiler")?;
+    ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    Ok(output)
+}
+
+/// What the attacker could do.
+fn done(kernel: Kernel, run: &str) -> Vec<String> {
+    let said = left(kernel).text(&format!("{run}.err"));
+    assert_eq!(left(kernel).exit(run), 0, "{run}: {said}");
+    let tried = left(kernel).text(&format!("{run}.txt"));
+    assert!(tried.contains("execute refused") || run == "kept", "{tried}");
+    assert!(tried.lines().count() > 15, "{tried}");
+    let done = tried.lines().filter_map(|line| line.strip_suffix(" done"));
+    done.map(str::to_owned).collect()
+}
+
+/// What the threads' status says, one value per thread.
+fn status(kernel: Kernel, run: &str, field: &str) -> Vec<String> {
+    let text = left(kernel).text(&format!("{run}.status"));
+    let values = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let values: Vec<_> = values.map(|value| value.trim().to_owned()).collect();
+    assert!(values.len() >= 3, "{field} of the threads: {values:?}");
+    values
+}
+
+/// Every thread's value.
+fn assert_status(kernel: Kernel, run: &str, field: &str, expected: &str) {
+    let values = status(kernel, run, field);
+    assert!(
+        values.iter().all(|value| value == expected),
+        "{run}, {field}: {values:?}"
+    );
+}
+
+const NONE: &str = "0000000000000000";
+
+fn no_thread_has_a_capability(kernel: Kernel) {
+    for run in ["plain", "ring"] {
+        for field in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_status(kernel, run, field, NONE);
+        }
+        assert_status(kernel, run, "NoNewPrivs", "1");
+        assert_status(kernel, run, "Seccomp", "2");
+    }
+    let said = left(kernel).text("plain.err");
+    assert!(said.contains("Privileges from now on: no capabilities"), "{said}");
+}
+
+fn native_plugin_can_open_and_run_nothing(kernel: Kernel) {
+    assert_eq!(done(kernel, "plain"), [""; 0]);
+}
+
+fn ring_goes_on_and_only_its_folder_is_open(kernel: Kernel) {
+    let files = left(kernel).text("files");
+    assert!(files.contains("trace.000000.ipft"), "{files}");
+    let done = done(kernel, "ring");
+    if kernel == Kernel::V5_10 {
+        // There is no Landlock, and who makes files may make any.
+        assert!(
+            done.iter()
+                .all(|what| what.starts_with("read-") || what.starts_with("write-")),
+            "{done:?}"
+        );
+    } else {
+        assert_eq!(done, [""; 0]);
+    }
+}
+
+fn folder_of_another_user_costs_one_capability(kernel: Kernel) {
+    assert_eq!(done(kernel, "other"), [""; 0]);
+    // CAP_DAC_OVERRIDE.
+    assert_status(kernel, "other", "CapEff", "0000000000000002");
+    assert_status(kernel, "other", "CapBnd", "0000000000000002");
+    assert!(left(kernel).text("files").contains("out.pcapng"));
+}
+
+fn keep_privileges_keeps_them(kernel: Kernel) {
+    let done = done(kernel, "kept");
+    for what in ["read-secret", "socket", "execute"] {
+        assert!(done.iter().any(|each| each == what), "no {what} in {done:?}");
+    }
+    assert_status(kernel, "kept", "NoNewPrivs", "0");
+}
+
+fn losses_are_read_and_nothing_stays_attached(kernel: Kernel) {
+    for run in ["plain", "ring"] {
+        let recording = Recording::read(&left(kernel).path(&format!("{run}.out"))).unwrap();
+        assert!(recording.events.len() > 10, "{run}: {} events", recording.events.len());
+    }
+    let left = left(kernel).text("plain.left");
+    assert_eq!(left, "");
+}
+
+fn doctor_says_what_will_be_in_force(kernel: Kernel) {
+    let said = left(kernel).text("doctor.out");
+    let line = said.lines().find(|line| line.contains("privileges after attaching"));
+    let line = line.unwrap_or_else(|| panic!("not a word in {said}"));
+    assert!(line.contains("no capabilities") && line.contains("seccomp"), "{line}");
+    assert_eq!(line.contains("Landlock (ABI"), kernel != Kernel::V5_10, "{line}");
+}
+
+macro_rules! on_each_kernel {
+    ($($property:ident),+ $(,)?) => {
+        $(mod $property {
+            use xtask::kernel::Kernel;
+
+            #[test]
+            fn on_5_10() {
+                super::$property(Kernel::V5_10);
+            }
+
+            #[test]
+            fn on_6_1() {
+                super::$property(Kernel::V6_1);
+            }
+
+            #[test]
+            fn on_6_12() {
+                super::$property(Kernel::V6_12);
+            }
+
+            #[test]
+            fn on_6_18() {
+                super::$property(Kernel::V6_18);
+            }
+
+            #[test]
+            fn on_7_2() {
+                super::$property(Kernel::V7_2);
+            }
+        })+
+    };
+}
+
+on_each_kernel!(
+    doctor_says_what_will_be_in_force,
+    folder_of_another_user_costs_one_capability,
+    keep_privileges_keeps_them,
+    losses_are_read_and_nothing_stays_attached,
+    native_plugin_can_open_and_run_nothing,
+    no_thread_has_a_capability,
+    ring_goes_on_and_only_its_folder_is_open,
+);
