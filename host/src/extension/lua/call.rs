@@ -12,7 +12,7 @@ use mlua::{Function, Lua, Table, Value as LuaValue, ffi};
 
 use super::super::decode::DATA;
 use super::article;
-use super::names::{MAX_NAMES, Names, Unknown, bytes};
+use super::names::{MAX_NAME, MAX_NAMES, Names, Unknown, bytes};
 use super::watch::Watch;
 use crate::event::{Batch, Event, EventKind, MAX_TAGGED, Value};
 
@@ -434,6 +434,7 @@ impl std::fmt::Display for Fault {
             Fault::Name(Unknown::TooMany) => {
                 write!(f, "has used {MAX_NAMES} different field names, and may use no more")
             }
+            Fault::Name(Unknown::TooLong) => write!(f, "has a field whose name has more than {MAX_NAME} bytes"),
             Fault::Size => write!(f, "returned more than {} KiB of fields", MAX_TAGGED / 1024),
             Fault::Name(Unknown::New) => Ok(()),
         }

@@ -13,6 +13,8 @@ use super::call::ANCHORS;
 
 /// Different names that fields may have in one trace. A script that makes names of data would fill the memory.
 pub(super) const MAX_NAMES: usize = 4096;
+/// Bytes of a name. Every block of a recording has all names.
+pub(super) const MAX_NAME: usize = 1024;
 
 /// The names that fields have had.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ pub(super) enum Unknown {
     New,
     /// There are too many names.
     TooMany,
+    /// It is too long.
+    TooLong,
 }
 
 impl Names {
@@ -97,6 +101,9 @@ impl Names {
         let bytes = unsafe { std::slice::from_raw_parts(text.0, text.1) };
         if let Some(&name) = self.by_text.get(bytes) {
             return Ok((name, self.ranks[name as usize]));
+        }
+        if bytes.len() > MAX_NAME {
+            return Err(Unknown::TooLong);
         }
         if self.list.len() >= MAX_NAMES {
             return Err(Unknown::TooMany);

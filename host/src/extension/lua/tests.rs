@@ -520,6 +520,26 @@ fn names_without_end_are_an_error_and_those_that_are_known_go_on() {
 }
 
 #[test]
+fn a_name_that_is_too_long_costs_the_event_its_fields() {
+    let text = "api_version = 1
+        count = 1023
+        function decode() count = count + 1; return {[string.rep('n', count)] = 1} end";
+    let (script, told, folder) = load("long-name", text);
+    let mut script = script.unwrap();
+    let mut batch = Batch::default();
+    event(EventKind::Entry, &[0; DATA], &mut batch);
+    event(EventKind::Entry, &[0; DATA], &mut batch);
+    script.decode(&mut batch);
+    assert_eq!(fields(&batch)[0].len(), 1);
+    assert_eq!(script.finish().failed, 1);
+    let told = plain(&folder, &told.borrow()[0]);
+    assert!(
+        told.ends_with("decode() has a field whose name has more than 1024 bytes"),
+        "{told}"
+    );
+}
+
+#[test]
 fn the_whole_standard_library_is_there_as_in_luas_own_interpreter() {
     let folder = Folder::new("library");
     fs::write(folder.0.join("helper.lua"), "return {answer = 42}").unwrap();
