@@ -328,6 +328,26 @@ fn what_grows_with_the_file_is_within_max_memory() {
 }
 
 #[test]
+fn one_packet_with_all_events_of_a_graph_is_within_max_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut trace = trace();
+    trace["tracer"] = json!("function_graph");
+    let mut recording = Recording::new(&trace);
+    for _ in 0..100 {
+        recording.events(&vec![7; 1 << 14], None);
+    }
+    let path = recording.write(folder.path());
+    // The events alone have 50 MiB, and laying them out took as much again.
+    replay(
+        folder.path(),
+        &path,
+        &["-o", "aggregate", "--max-memory", "16M"],
+        60,
+        16 + BESIDE / 3,
+    );
+}
+
+#[test]
 fn a_payload_of_any_size_that_can_be_is_within_max_memory() {
     let folder = tempfile::tempdir().unwrap();
     let mut trace = trace();

@@ -20,6 +20,10 @@ const BLOCK_BYTES: usize = 4 << 20;
 const SLICE: usize = 256;
 /// A block does not stay open for longer, in nanoseconds of the trace.
 const BLOCK_TIME: u64 = 500_000_000;
+/// Blocks of a part that are closed because they have been open for so long. Each is in the index, which is in memory
+/// until the end; what they have in common is more than a day of a trace. A recording that is replayed into another
+/// may claim as many days as it likes.
+const TIMED_BLOCKS: usize = 1 << 18;
 /// The level of zstd for events, which hardly looks for matches: columns are small before. The first level would save a
 /// fifth of the space for half as many instructions again (`cargo xtask bench sinks`).
 const LEVEL: i32 = -10;
@@ -39,6 +43,8 @@ pub struct Writer<W> {
     stored: Vec<u8>,
     compressor: Compressor<'static>,
     index: Vec<IndexEntry>,
+    /// See [`TIMED_BLOCKS`].
+    timed_blocks: usize,
     losses: Vec<Loss>,
     /// The latest time that is known.
     now: u64,
@@ -63,6 +69,7 @@ impl<W: Write> Writer<W> {
             stored: Vec::new(),
             compressor: Compressor::new(LEVEL)?,
             index: Vec::new(),
+            timed_blocks: TIMED_BLOCKS,
             losses: Vec::new(),
             now: 0,
         };
@@ -110,7 +117,7 @@ impl<W: Write> Writer<W> {
             let (first, last) = self.columns.span();
             if self.columns.events() as usize >= BLOCK
                 || self.columns.extra_bytes() >= BLOCK_BYTES
-                || last - first >= BLOCK_TIME
+                || (last - first >= BLOCK_TIME && self.index.len() < self.timed_blocks)
             {
                 self.close_block()?;
             }
@@ -251,5 +258,51 @@ impl<W> std::fmt::Debug for Writer<W> {
             .field("header", &self.header)
             .field("position", &self.position)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, EventKind, Schema, Tracer};
+
+    #[test]
+    fn a_trace_of_any_length_has_a_bounded_index() {
+        let trace = Trace {
+            tracer: Tracer::Function,
+            backend: String::new(),
+            functions: Vec::new(),
+            schema: Schema::default(),
+            clock_offset: 0,
+            command_line: Vec::new(),
+            kernel_release: String::new(),
+            mark: 0,
+            mask: 0,
+        };
+        let mut writer = Writer::new(Vec::new(), &trace, 1).unwrap();
+        writer.timed_blocks = 10;
+        for timestamp in 1..100 {
+            let event = Event {
+                packet: 1,
+                skb: 1,
+                timestamp: timestamp * BLOCK_TIME,
+                entry_timestamp: 0,
+                function: 0,
+                cpu: 0,
+                kind: EventKind::Entry,
+                thread: 1,
+                payload_offset: 0,
+                payload_len: 0,
+                spare: 0,
+            };
+            let batch = Batch {
+                events: vec![event; 2],
+                ..Batch::default()
+            };
+            writer.push(&batch).unwrap();
+        }
+        assert_eq!(writer.index.len(), 10);
+        writer.close_block().unwrap();
+        assert_eq!(writer.index.len(), 11);
     }
 }

@@ -96,14 +96,14 @@ impl Aggregate {
         Ok(())
     }
 
-    /// What the journal may have of the memory. All events can be of one packet, and to print it takes 16 bytes an event
+    /// What the journal may have of the memory. All events can be of one packet, and to print it takes 32 bytes an event
     /// in the graph, and 6 if they have to be sorted, beside the 32 or 20 that the journal has.
     fn journal_limit(&self) -> usize {
         let eighths = match (self.printer.graph.is_some(), self.journal.is_sorted()) {
             (false, true) => return self.max_memory,
             (false, false) => 6,
-            (true, true) => 5,
-            (true, false) => 4,
+            (true, true) => 4,
+            (true, false) => 3,
         };
         self.max_memory / 8 * eighths
     }
