@@ -1,7 +1,7 @@
 //! Sinks draw the journey: they consume batches of events and produce output.
 //!
 //! Built-in, Lua, native and WASM sinks are peers behind one trait, and nothing above this room knows which kind one
-//! is. A sink may import `event`, `seeded` and `text`, nothing else of the crate; those that run plugins also `plugin`,
+//! is. A sink may import `event`, `output`, `seeded` and `text`, nothing else of the crate; those that run plugins also `plugin`,
 //! and the one that records `recording`.
 //! Several run at once; one that fails is set aside and the others go on.
 

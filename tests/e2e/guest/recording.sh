@@ -8,6 +8,8 @@
 #   nowhere    a recording that cannot be made
 #   full       a trace that is recorded until the file system is full, beside JSON lines
 #   full-again what was recorded until then, as JSON lines
+#   stuck      a trace that is recorded beside JSON lines whose reader does not read
+#   stuck-again  the recording as JSON lines
 #   killed-N   what can be read of a trace whose ipft was killed when the recording had N bytes; its size is in .size
 #   ring       a trace in a ring of files, beside JSON lines; `parts` has their names and sizes
 #   ring-again all that the ring still has, as JSON lines
@@ -61,6 +63,19 @@ exit_of full-again ipft replay /tmp/small/full.ipft -o jsonl
 cp /tmp/small/full.ipft full.ipft
 ls /tmp/small >files
 umount /tmp/small
+
+# A reader of stdout that does not read.
+mkfifo stuck.out
+sleep 100000 <stuck.out &
+reader=$!
+start_ipft stuck -m "$MARK" -r "$FEW" --record stuck.ipft -o jsonl
+flood 3000
+settle
+end_ipft stuck
+kill "$reader"
+wait "$reader" || :
+rm stuck.out
+exit_of stuck-again ipft replay stuck.ipft -o jsonl
 
 # A ring: two files are kept of those that there were.
 mkdir ring

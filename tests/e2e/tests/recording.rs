@@ -89,6 +89,21 @@ fn a_full_disk_is_told_with_the_files_name_and_what_was_recorded_until_then_can_
 }
 
 #[test]
+fn a_reader_of_stdout_that_does_not_read_costs_a_recording_nothing() {
+    let message = said("stuck", 1);
+    assert!(
+        message.contains("its reader took nothing for 2 s after the signal"),
+        "{message}"
+    );
+    said("stuck-again", 0);
+    let again = left().text("stuck-again.out");
+    let events = of_type(&again, "event").len();
+    // Far more than a pipe holds.
+    assert!(events > 3000, "{events} events");
+    assert_eq!(counted(&again), events as u64);
+}
+
+#[test]
 fn whatever_kills_it_what_was_recorded_can_be_drawn() {
     for size in KILLED {
         let run = format!("killed-{size}");
