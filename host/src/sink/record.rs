@@ -60,6 +60,8 @@ enum Target {
     File(File),
     /// A pipe, a device, stdout.
     Stream(Outlet),
+    /// A file that could not get its name.
+    Gone,
 }
 
 impl Record {
@@ -92,7 +94,7 @@ impl Record {
     fn to(target: Target, ring: Option<Parts>) -> Self {
         let outlet = match &target {
             Target::Stream(outlet) => Some(outlet.clone()),
-            Target::New(_) | Target::File(_) => None,
+            Target::New(_) | Target::File(_) | Target::Gone => None,
         };
         Record {
             ring,
@@ -298,9 +300,8 @@ impl Sink for Record {
 impl Target {
     /// Gives a new file its name.
     fn publish(&mut self, publish: impl FnOnce(NewFile) -> io::Result<(File, Node)>) -> io::Result<Option<Node>> {
-        // In its place stands, if that fails, what nobody can write to: the sink is set aside then.
-        let gone = Target::File(File::open("/dev/null")?);
-        match std::mem::replace(self, gone) {
+        // Nothing stands in its place if that fails: the sink is set aside then. (No file can be opened here any more.)
+        match std::mem::replace(self, Target::Gone) {
             Target::New(new) => {
                 let (file, node) = publish(new)?;
                 *self = Target::File(file);
@@ -320,12 +321,13 @@ impl Write for Target {
             Target::New(file) => file.file().write(bytes),
             Target::File(file) => file.write(bytes),
             Target::Stream(outlet) => outlet.write(bytes),
+            Target::Gone => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Target::New(_) => Ok(()),
+            Target::New(_) | Target::Gone => Ok(()),
             Target::File(file) => file.flush(),
             Target::Stream(outlet) => outlet.flush(),
         }

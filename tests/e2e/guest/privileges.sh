@@ -6,7 +6,7 @@
 # do) of
 #   plain   what ipft does by default
 #   ring    a ring of files, which it has to make and delete to the end
-#   other   packets into a folder of another user's
+#   other   packets and a recording into a folder of another user's
 #   kept    --keep-privileges
 # `doctor` (what is said of it), `files` (what is in the ring's folder and the other user's).
 
@@ -31,7 +31,7 @@ trace() {
 ip netns exec client ping -n -q -c 1 -W 10 10.1.0.2 >/dev/null
 trace plain -o jsonl
 undisturbed ring trace ring -o jsonl --record /tmp/ring/trace.ipft --record-max-size 64K --record-files 2
-trace other --pcapng /tmp/other/out.pcapng
+trace other --pcapng /tmp/other/out.pcapng --record /tmp/other/trace.ipft
 trace kept -o jsonl --keep-privileges
 exit_of doctor ipft doctor
 ls /tmp/ring /tmp/other >files
