@@ -309,8 +309,8 @@ fn attach_visibly(options: &Options, request: &Request<'_>) -> anyhow::Result<At
     let line = || format!("Attaching: {}", waiting::share(progress.done(), total(), since));
     let once = || {
         format!(
-            "Attaching to {} functions takes {} on this kernel; -r and --module-regex select fewer",
-            request.functions.len(),
+            "Attaching to {} takes {} on this kernel; -r and --module-regex select fewer",
+            waiting::functions(request.functions.len()),
             waiting::estimate(progress.done(), total(), since)
         )
     };
@@ -334,8 +334,9 @@ fn detach_visibly(attachment: Attachment) {
     };
     let once = || {
         format!(
-            "Detaching from {functions} functions takes this kernel a while; a second signal ends ipft at once, and the \
-             rest is detached in the background"
+            "Detaching from {} takes this kernel a while; a second signal ends ipft at once, and the rest is detached in \
+             the background",
+            waiting::functions(functions)
         )
     };
     std::thread::scope(|scope| {

@@ -74,6 +74,14 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// A number of functions, in words.
+pub fn functions(count: usize) -> String {
+    match count {
+        1 => "1 function".to_owned(),
+        count => format!("{count} functions"),
+    }
+}
+
 /// `done` of `total`, with how long it may still take, once that can be told.
 pub fn share(done: usize, total: usize, since: Instant) -> String {
     let elapsed = since.elapsed();
@@ -110,6 +118,12 @@ mod tests {
         assert_eq!(estimate(0, 300, since), "some time");
         assert_eq!(share(0, 300, since), "300");
         assert_eq!(share(1, 300, Instant::now()), "1 of 300");
+    }
+
+    #[test]
+    fn one_function_is_singular() {
+        assert_eq!(functions(1), "1 function");
+        assert_eq!(functions(1613), "1613 functions");
     }
 
     #[test]

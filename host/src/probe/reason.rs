@@ -58,7 +58,8 @@ pub(super) fn of_load(root: &Root, buffer: &Buffer, code: i32) -> Option<Reason>
 pub(super) fn of_any_call(root: &Root, code: i32) -> Option<Reason> {
     match code {
         libc::ENOMEM => Some(out_of_memory(None)),
-        libc::EPERM | libc::EACCES => lacking(root),
+        libc::EPERM => lacking(root),
+        libc::EACCES => lacking(root).or_else(|| paranoid(root)),
         libc::EMFILE => Some(Reason::new(
             format!("too many open files: this process may have {}", most_files()),
             "raise the limit (ulimit -Hn), or trace fewer functions with -r or --module-regex",
@@ -112,17 +113,17 @@ fn not_permitted(root: &Root, ring: Option<u32>) -> Reason {
     }
     // Before 5.11 maps count as locked memory, and one that exceeds the limit is EPERM (kernel/bpf/syscall.c,
     // bpf_charge_memlock).
-    if let Some(bytes) = ring
-        && refusal_of_ring(bytes) == Some(libc::EPERM)
-        && refusal_of_ring(SMALL) != Some(libc::EPERM)
-    {
+    if locked_memory_counts() {
+        let ring = ring.map_or(String::new(), |bytes| {
+            format!(" (the ring buffer takes {})", size(bytes))
+        });
         return Reason::new(
             format!(
-                "a ring buffer of {} exceeds the limit of locked memory ({})",
-                size(bytes),
+                "the BPF maps{ring} exceed the limit of locked memory ({}), which this kernel counts them by",
                 most_locked()
             ),
-            "raise the limit (ulimit -l unlimited, and no --no-set-rlimit), or take a smaller --ring-size",
+            "raise the limit: ulimit -l unlimited; or run ipft as root, or with CAP_SYS_RESOURCE, and without \
+             --no-set-rlimit",
         );
     }
     Reason::new(
@@ -131,12 +132,37 @@ fn not_permitted(root: &Root, ring: Option<u32>) -> Reason {
     )
 }
 
+/// Whether the kernel refuses a ring buffer that is larger than the limit of locked memory, and takes a small one.
+fn locked_memory_counts() -> bool {
+    /// Larger limits are none for maps like ours; nor is so much memory asked for only to see.
+    const MOST: u64 = 256 << 20;
+
+    let Some(limit) = limit(rustix::process::Resource::Memlock, 1).filter(|limit| *limit < MOST) else {
+        return false;
+    };
+    let larger = (limit + 1).next_power_of_two().max(2 * u64::from(SMALL)) as u32;
+    refusal_of_ring(larger) == Some(libc::EPERM) && refusal_of_ring(SMALL) != Some(libc::EPERM)
+}
+
 fn lacking(root: &Root) -> Option<Reason> {
     let missing = checks::missing_capabilities(root);
     (!missing.is_empty()).then(|| {
         Reason::new(
             format!("this process lacks {}", missing.join(" and ")),
             "run ipft as root, or give it what 'ipft doctor' says",
+        )
+    })
+}
+
+/// Debian's and Ubuntu's kernels know levels above those of mainline, at which perf_event_open(2) is for CAP_SYS_ADMIN
+/// alone, whatever CAP_PERFMON allows.
+fn paranoid(root: &Root) -> Option<Reason> {
+    let path = root.path("/proc/sys/kernel/perf_event_paranoid");
+    let level: i32 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    (level > 2).then(|| {
+        Reason::new(
+            format!("kernel.perf_event_paranoid is {level}, which lets only CAP_SYS_ADMIN make kprobes"),
+            "sysctl kernel.perf_event_paranoid=2, or run ipft as root",
         )
     })
 }
@@ -239,6 +265,15 @@ mod tests {
         assert!(reason.cause.contains("CAP_PERFMON"), "{reason}");
         assert!(!reason.cause.contains("CAP_BPF"), "{reason}");
         assert!(said(&tree, Mechanism::Kprobe, libc::EACCES).contains("CAP_PERFMON"));
+    }
+
+    #[test]
+    fn paranoid_kernel_is_told_with_its_level() {
+        let tree = machine().with("/proc/sys/kernel/perf_event_paranoid", "3\n");
+        let said = said(&tree, Mechanism::Kprobe, libc::EACCES);
+        assert!(said.contains("kernel.perf_event_paranoid is 3"), "{said}");
+        let tree = machine().with("/proc/sys/kernel/perf_event_paranoid", "2\n");
+        assert_eq!(of_any_call(&tree.root(), libc::EACCES), None);
     }
 
     #[test]

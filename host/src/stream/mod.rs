@@ -51,6 +51,7 @@ pub enum StreamError {
 fn hint(error: &std::io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM) => " (locked memory is limited: see --no-set-rlimit, or take fewer --perf-page-count)",
+        Some(libc::EACCES) => " (with kernel.perf_event_paranoid above 2, perf buffers are for CAP_SYS_ADMIN alone)",
         Some(libc::ENOMEM) => " (take a smaller --ring-size or fewer --perf-page-count)",
         _ => "",
     }
