@@ -319,8 +319,12 @@ pub struct Filter {
 impl Filter {
     /// Whether a function is wanted.
     pub fn matches(&self, function: &str, module: &str) -> bool {
-        self.function.as_ref().is_none_or(|pattern| pattern.is_match(function))
-            && self.module.as_ref().is_none_or(|pattern| pattern.is_match(module))
+        self.function.as_ref().is_none_or(|pattern| pattern.is_match(function)) && self.matches_module(module)
+    }
+
+    /// Whether functions of a module may be wanted.
+    pub fn matches_module(&self, module: &str) -> bool {
+        self.module.as_ref().is_none_or(|pattern| pattern.is_match(module))
     }
 }
 

@@ -60,13 +60,13 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
         writeln!(out, "       {remedy}")?;
     }
 
+    let targets = probe::targets(&found.candidates, 0, &[]);
     let mut works = false;
     for backend in BACKENDS {
         let trial = |tracer| {
             let request = Request {
                 root,
-                functions: &found.candidates,
-                silent: &[],
+                targets: targets.clone(),
                 tracer,
                 mark: 1,
                 mask: u32::MAX,
@@ -74,6 +74,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
                 extension: None,
                 record_bytes: 0,
                 progress: &Progress::default(),
+                maps: probe::Maps::from([]),
             };
             probe::try_out(backend, &request)
         };

@@ -20,6 +20,7 @@ use crate::stream::recorded::{in_order, notes_on, open};
 struct Info {
     events: u64,
     blocks: u64,
+    functions: u64,
     /// The earliest and the latest timestamp of all events.
     span: Option<(u64, u64)>,
     losses: Vec<Loss>,
@@ -62,6 +63,11 @@ impl Info {
             if entry.kind == Kind::EVENTS {
                 self.count(entry.events, entry.first, entry.last);
             }
+        }
+        for entry in index.iter().filter(|entry| entry.kind == Kind::FUNCTIONS) {
+            reader.seek(entry.offset)?;
+            let content = reader.next(|_| false)?;
+            self.take(content);
         }
         for kind in [Kind::LOSSES, Kind::DONE] {
             if let Some(entry) = index.iter().rfind(|entry| entry.kind == kind) {
@@ -111,6 +117,10 @@ impl Info {
                 self.losses.clone_from(&summary.losses);
                 self.summary = Some(summary);
             }
+            Some(Content::Functions(first, functions)) => {
+                let known = u64::from(first) + functions.len() as u64;
+                self.functions = self.functions.max(known);
+            }
             Some(Content::Events) | None => {}
         }
     }
@@ -127,7 +137,8 @@ impl Info {
         line("Command", &command);
         line("Tracer", &format!("{}, by {}", trace.tracer.name(), trace.backend));
         line("Mark", &format!("{:#x}, mask {:#x}", trace.mark, trace.mask));
-        line("Functions", &trace.functions.len().to_string());
+        let functions = self.functions.max(trace.functions.len() as u64);
+        line("Functions", &functions.to_string());
         let names: Vec<&str> = trace.schema.fields.iter().map(|field| field.name.as_str()).collect();
         match (trace.schema.encoding, names.is_empty()) {
             (Encoding::Tagged, _) => line("Fields", "of a script or plugin"),

@@ -168,7 +168,16 @@ impl Replay<'_> {
     fn run(&mut self, signals: &Signals, sinks: &mut Sinks) -> anyhow::Result<()> {
         let mut batch = Batch::default();
         loop {
-            match self.recorded.read(&mut batch, |block| self.selection.wants(block)) {
+            let read = self.recorded.read(&mut batch, |block| self.selection.wants(block));
+            let new = self.recorded.take_functions();
+            if !new.is_empty() {
+                self.selection.append(&new);
+                if sinks.functions(&new) == Flow::Stop {
+                    self.stopped = true;
+                    return Ok(());
+                }
+            }
+            match read {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 // Standard input gave nothing more until then.

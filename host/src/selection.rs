@@ -5,7 +5,7 @@ mod held;
 use std::collections::HashSet;
 
 use crate::cli;
-use crate::event::{Batch, Capture, Event, Trace};
+use crate::event::{Batch, Capture, Event, Function, Trace};
 use crate::recording::layout::BlockHeader;
 use crate::seeded::Seeded;
 use held::Held;
@@ -16,8 +16,9 @@ pub struct Selection {
     /// Nothing is left out.
     all: bool,
     packets: Vec<u64>,
-    /// By the function's index; empty if all are wanted.
-    functions: Vec<bool>,
+    /// By the function's index; none if all are wanted.
+    functions: Option<Vec<bool>>,
+    filter: cli::Filter,
     from: Option<Moment>,
     to: Option<Moment>,
     /// How many events are still wanted.
@@ -88,7 +89,6 @@ impl Selection {
     /// that, and again as many for the first bytes of packets.
     pub fn new(wanted: &cli::Selection, trace: &Trace, count: bool, memory: u64) -> Self {
         let all_functions = wanted.filter.function.is_none() && wanted.filter.module.is_none();
-        let functions = trace.functions.iter();
         let mut packets = wanted.packets.clone();
         packets.sort_unstable();
         let moment = |moment: cli::Moment| match moment {
@@ -100,20 +100,26 @@ impl Selection {
             }
         };
         let all = wanted.is_all();
-        Selection {
+        let mut selection = Selection {
             all,
             packets,
-            functions: match all_functions {
-                true => Vec::new(),
-                false => functions
-                    .map(|function| wanted.filter.matches(&function.name, &function.module))
-                    .collect(),
-            },
+            functions: (!all_functions).then(Vec::new),
+            filter: wanted.filter.clone(),
             from: wanted.from.map(moment),
             to: wanted.to.map(moment),
             left: wanted.limit.unwrap_or(u64::MAX),
             seen: (count || !all).then(|| Packets::new(memory)),
             held: Held::new(memory),
+        };
+        selection.append(&trace.functions);
+        selection
+    }
+
+    /// Functions that are new.
+    pub fn append(&mut self, functions: &[Function]) {
+        if let Some(wanted) = &mut self.functions {
+            let matches = |function: &Function| self.filter.matches(&function.name, &function.module);
+            wanted.extend(functions.iter().map(matches));
         }
     }
 
@@ -186,7 +192,7 @@ impl Selection {
 
     fn is_wanted(&self, event: &Event) -> bool {
         (self.packets.is_empty() || self.packets.binary_search(&event.packet).is_ok())
-            && (self.functions.is_empty() || self.functions.get(event.function as usize) == Some(&true))
+            && (self.functions.as_ref()).is_none_or(|wanted| wanted.get(event.function as usize) == Some(&true))
             && !matches!(self.from, Some(Moment::At(from)) if event.timestamp < from)
             && !matches!(self.to, Some(Moment::At(to)) if event.timestamp > to)
     }

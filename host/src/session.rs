@@ -2,6 +2,7 @@
 //! hands everything to the sinks. This is where the rooms meet; each of them knows nothing of the others.
 
 mod clock;
+mod late;
 mod reader;
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use crate::empty;
 use crate::event::{Function, Loss, LossKind, SkippedFunction, Summary, Trace};
 use crate::extension::Extension;
 use crate::extension::lua::Print;
-use crate::kernel::{self, Candidate, Root, checks};
+use crate::kernel::{self, Candidate, LoadedModules, Root, checks};
 use crate::limit::{Limit, Reached};
 use crate::message;
 use crate::plugins::Plugins;
@@ -27,6 +28,7 @@ use crate::signals::Signals;
 use crate::sink::Flow;
 use crate::waiting::{self, Waiting};
 use clock::{clock_offset, monotonic};
+use late::Late;
 use reader::Reader;
 
 // The command line knows nothing of the programs.
@@ -114,13 +116,14 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         &mut plugins,
         drawing::Source::Trace,
     )?;
+    // Before the functions: what comes between the two is found twice and not missed.
+    let loaded = LoadedModules::read(&root);
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options, &root)?;
     let progress = Progress::until(signals.flag());
     let request = Request {
         root: &root,
-        functions: &functions.wanted,
-        silent: &functions.silent,
+        targets: probe::targets(&functions.wanted, 0, &functions.silent),
         tracer: options.tracer,
         mark: options.mark,
         mask: options.mask,
@@ -128,13 +131,16 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         extension: extension.object(),
         record_bytes: options.record_bytes,
         progress: &progress,
+        maps: probe::Maps::from([]),
     };
     let attachment = attach_visibly(options, &request)?;
     report_attachment(&attachment, &functions, options.verbose);
 
+    let mut late = watch_modules(options, &request, &attachment, &functions, loaded);
+
     let trace = Trace {
         tracer: options.tracer,
-        backend: attachment.backend.to_owned(),
+        backend: attachment.backends(),
         functions: functions.wanted.iter().map(function).collect(),
         schema: extension.schema().clone(),
         clock_offset: clock_offset(),
@@ -179,15 +185,23 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     message!("Trace ready!");
 
     let mut limit = Limit::new(options.duration, options.stop_after, monotonic());
-    let result = reader.run(&signals, &mut limit, &mut sinks, &mut || kernel_losses());
+    let result = reader.run(&signals, &mut limit, &mut sinks, &mut || kernel_losses(), late.as_mut());
+    if let Some(late) = &mut late {
+        late.finish();
+    }
     let mut losses = kernel_losses();
     losses.extend(reader.losses());
+    losses = probe::sum(losses.into_iter().chain(late.iter().flat_map(Late::losses)));
     let summary = Summary {
         events: reader.events,
         packets: limit.packets(attachment.packets()),
         losses,
-        attached: attachment.attached,
-        skipped: functions.skipped.iter().chain(&attachment.skipped).cloned().collect(),
+        attached: attachment.attached() + late.as_ref().map_or(0, |late| late.attached),
+        skipped: (functions.skipped.iter())
+            .chain(&attachment.skipped)
+            .chain(late.iter().flat_map(|late| &late.skipped))
+            .cloned()
+            .collect(),
     };
     drop(reader);
     sinks.finish(&summary);
@@ -218,8 +232,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     if summary.events == 0 {
         message!("{}", empty::trace(options, &summary, &root));
     }
-    if attachment.attached > 0 && options.verbose {
-        message!("Detaching from {} functions", attachment.attached);
+    if attachment.attached() > 0 && options.verbose {
+        message!("Detaching from {} functions", attachment.attached());
     }
     detach_visibly(attachment);
     result?;
@@ -228,6 +242,39 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     } else {
         Outcome::SinkFailed
     })
+}
+
+/// Starts to watch for modules that are loaded from now on. Without, the trace goes on as it is.
+fn watch_modules(
+    options: &Options,
+    request: &Request<'_>,
+    attachment: &Attachment,
+    functions: &Functions,
+    loaded: LoadedModules,
+) -> Option<Late> {
+    let backend = probe::backend(attachment.layers().next()?.backend)?;
+    let started = attachment.maps().map_err(anyhow::Error::from).and_then(|maps| {
+        let setup = late::Setup {
+            request: Request {
+                maps,
+                ..request.clone()
+            },
+            backend,
+            alone: options.backend.is_some(),
+            filter: &options.filter,
+            loaded,
+            functions: &functions.wanted,
+            silent: &functions.silent,
+        };
+        Ok(Late::start(setup, options.verbose)?)
+    });
+    match started {
+        Ok(late) => Some(late),
+        Err(error) => {
+            message!("ipft: modules that are loaded from now on will not be traced: {error}");
+            None
+        }
+    }
 }
 
 fn function(candidate: &Candidate) -> Function {
@@ -305,12 +352,12 @@ fn refusal(log: &str, verbose: bool) -> String {
 fn attach_visibly(options: &Options, request: &Request<'_>) -> anyhow::Result<Attachment> {
     let since = Instant::now();
     let progress = request.progress;
-    let total = || progress.total().max(request.functions.len());
+    let total = || progress.total().max(request.targets.len());
     let line = || format!("Attaching: {}", waiting::share(progress.done(), total(), since));
     let once = || {
         format!(
             "Attaching to {} takes {} on this kernel; -r and --module-regex select fewer",
-            waiting::functions(request.functions.len()),
+            waiting::functions(request.targets.len()),
             waiting::estimate(progress.done(), total(), since)
         )
     };
@@ -322,7 +369,7 @@ fn attach_visibly(options: &Options, request: &Request<'_>) -> anyhow::Result<At
 
 /// Detaches, and tells the user how far it is if it takes long.
 fn detach_visibly(attachment: Attachment) {
-    let functions = attachment.attached as usize;
+    let functions = attachment.attached() as usize;
     let progress = Progress::default();
     // What is counted are descriptors, of which a function has several.
     let done = || (functions * progress.done()).checked_div(progress.total()).unwrap_or(0);
@@ -354,7 +401,7 @@ fn attach(backend: Option<BackendName>, request: &Request<'_>, verbose: bool) ->
     };
     if let Some(name) = backend {
         let backend = probe::backend(name.name()).context("the backend is not built in")?;
-        return probe::attach(backend, request).map_err(|error| match error {
+        return probe::attach_with(backend, request).map_err(|error| match error {
             ProbeError::Extension { log } => refused(&log),
             ProbeError::Stopped => stopped(),
             other => other.into(),
@@ -392,16 +439,19 @@ fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bo
         for module in &functions.missing {
             message!("Module {} is not traced: {}", module.name, module.reason);
         }
-        message!("Backend: {}", attachment.backend);
-        message!("Functions: {} attached, {skipped} skipped", attachment.attached);
+        message!("Backend: {}", attachment.backends());
+        for layer in attachment.layers() {
+            message!("Functions attached by {}: {}", layer.backend, layer.attached);
+        }
+        message!("Functions: {} attached, {skipped} skipped", attachment.attached());
         for skipped in functions.skipped.iter().chain(&attachment.skipped) {
             message!("Skipped {} [{}]: {}", skipped.name, skipped.module, skipped.reason);
         }
     } else if skipped > 0 {
         message!(
             "{} functions attached, {skipped} skipped (-v says which and why){}",
-            attachment.attached,
-            common_reason(&attachment.skipped, attachment.attached)
+            attachment.attached(),
+            common_reason(&attachment.skipped, attachment.attached())
                 .map_or(String::new(), |reason| format!("; most of them: {reason}"))
         );
     }

@@ -464,23 +464,29 @@ pub(crate) struct FunctionTexts {
 }
 
 impl FunctionTexts {
-    /// Renders each function by appending to the buffer. The last, made up, is named `?` in module `?`.
-    pub(crate) fn new(functions: &[Function], render: impl Fn(&mut Vec<u8>, &Function)) -> Self {
+    /// Renders functions that are new by appending each to the buffer. The last, made up, is named `?` in module `?`.
+    pub(crate) fn append(&mut self, new: &[Function], render: impl Fn(&mut Vec<u8>, &Function)) {
         let unknown = Function {
             name: "?".to_owned(),
             module: "?".to_owned(),
             address: 0,
         };
-        let mut texts = FunctionTexts {
-            text: Vec::new(),
-            ends: vec![0],
-        };
-        for function in functions.iter().chain([&unknown]) {
-            render(&mut texts.text, function);
-            texts.ends.push(texts.text.len());
+        if self.ends.len() > 1 {
+            self.ends.pop();
+        } else {
+            self.ends = vec![0];
         }
-        texts.text.resize(texts.text.len() + BLOCK, 0);
-        texts
+        self.text.truncate(self.ends.last().copied().unwrap_or(0));
+        for function in new.iter().chain([&unknown]) {
+            render(&mut self.text, function);
+            self.ends.push(self.text.len());
+        }
+        self.text.resize(self.text.len() + BLOCK, 0);
+    }
+
+    /// How many functions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len().saturating_sub(2)
     }
 
     /// Appends the text of the function with this index.
@@ -582,7 +588,11 @@ mod tests {
             module: "m".to_owned(),
             address: 0,
         });
-        let texts = FunctionTexts::new(&functions, |out, function| push_visible(out, &function.name));
+        let mut texts = FunctionTexts::default();
+        for new in functions.chunks(2) {
+            texts.append(new, |out, function| push_visible(out, &function.name));
+        }
+        assert_eq!(texts.len(), functions.len());
         for (index, function) in functions.iter().enumerate() {
             assert_eq!(text(|out| texts.push(out, index as u32)), function.name);
         }

@@ -27,6 +27,8 @@ fn record(canned: &Canned) -> Vec<u8> {
 #[derive(Debug, Default)]
 struct Read {
     batches: Vec<Batch>,
+    /// Those that were appended: how many batches came before, the index of the first, and their names.
+    functions: Vec<(usize, u32, Vec<String>)>,
     losses: Vec<Vec<Loss>>,
     summary: Option<Summary>,
     end: Option<End>,
@@ -62,6 +64,10 @@ fn read(file: Vec<u8>, most: usize) -> Result<(Trace, Read), RecordingError> {
                 }
                 read.batches.push(batch);
             },
+            Content::Functions(first, functions) => {
+                let names = functions.into_iter().map(|function| function.name).collect();
+                read.functions.push((read.batches.len(), first, names));
+            }
             Content::Losses(losses) => read.losses.push(losses),
             Content::Done(summary) => read.summary = Some(summary),
         }
@@ -352,7 +358,7 @@ fn what_is_no_recording_and_what_is_too_new_is_refused_in_words() {
     file[8] = 2;
     assert_eq!(
         says(&file),
-        "is of version 2.0 of the format, and this ipft knows 1; a newer ipft reads it"
+        "is of version 2.1 of the format, and this ipft knows 1; a newer ipft reads it"
     );
 }
 
@@ -445,4 +451,38 @@ fn a_sink_records_what_another_sink_draws() {
     }
     sink.finish(&canned.summary).unwrap();
     assert_eq!(std::fs::read(&path).unwrap().len(), record(&canned).len());
+}
+
+#[test]
+fn functions_of_later_modules_are_in_every_later_part() {
+    let canned = canned::all()
+        .into_iter()
+        .find(|canned| canned.batches.first().is_some_and(|batch| !batch.events.is_empty()))
+        .unwrap();
+    let known = canned.trace.functions.len() as u32;
+    let new = |name: &str| Function {
+        name: name.to_owned(),
+        module: "late".to_owned(),
+        address: 0,
+    };
+    let mut writer = Writer::new(Vec::new(), &canned.trace, 7).unwrap();
+    writer.push(&canned.batches[0]).unwrap();
+    writer.functions(&[new("one"), new("two")]).unwrap();
+    writer.functions(&[new("three")]).unwrap();
+    writer.push(&canned.batches[0]).unwrap();
+    let first = std::mem::take(writer.get_mut());
+    assert!(!first.is_empty());
+    writer.next_part(Vec::new()).unwrap();
+    writer.finish(&canned.summary).unwrap();
+    let second = std::mem::take(writer.get_mut());
+
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let (_, read) = read(first, usize::MAX).unwrap();
+    assert_eq!(
+        read.functions,
+        [(1, known, names(&["one", "two"])), (1, known + 2, names(&["three"]))]
+    );
+    let (trace, read) = self::read(second, usize::MAX).unwrap();
+    assert_eq!(trace.functions.len() as u32, known);
+    assert_eq!(read.functions, [(0, known, names(&["one", "two", "three"]))]);
 }

@@ -70,6 +70,25 @@ fn json_names_survive_whatever_they_hold() {
     assert_eq!(first["module"], canned.trace.functions[1].module.as_str());
 }
 
+/// What `jsonl` says of a function that is new.
+fn late_functions(trace: &Trace) -> Value {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut sink = Jsonl::new(file.reopen().expect("the file"));
+    sink.start(trace).expect("a start");
+    let new = Function {
+        name: "nf_nat_packet".to_owned(),
+        module: "nf_nat".to_owned(),
+        address: 0,
+    };
+    sink.functions(&[new]).expect("functions");
+    let text = std::fs::read_to_string(file.path()).expect("text");
+    let line: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(line["type"], "functions");
+    assert_eq!(line["first"], trace.functions.len());
+    assert_eq!(line["functions"][0]["name"], "nf_nat_packet");
+    line
+}
+
 /// Makes every object of the schema refuse keys that it does not describe.
 fn seal(schema: &mut Value) {
     if let Value::Object(object) = schema {
@@ -112,6 +131,9 @@ fn json_lines_hold_what_their_schema_says_and_no_key_that_it_does_not() {
         );
     }
     assert_eq!(types.keys().collect::<Vec<_>>(), ["event", "lost", "summary", "trace"]);
+    let line = late_functions(&canned::all()[0].trace);
+    let errors: Vec<String> = schema.iter_errors(&line).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}\n{line}");
     // A schema that accepts anything would have passed all of the above.
     for wrong in [
         r#"{"type":"event"}"#,

@@ -12,9 +12,9 @@ use ipft_bpf::wire::FunctionSource;
 use super::programs::{Programs, Selected, program_name};
 use super::reason::{self, Mechanism};
 use super::syscall::{self, ModuleBtfs, TracingProgram};
-use super::{Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, objection, skip, unsupported};
-use crate::event::{SkippedFunction, Tracer};
-use crate::kernel::{Candidate, Root};
+use super::{Attached, Backend, Layer, ProbeError, Refused, Request, Target, check_any, objection, unsupported};
+use crate::event::Tracer;
+use crate::kernel::Root;
 
 /// Tracing-multi links.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Backend for FentryMulti {
         true
     }
 
-    fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError> {
+    fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
         let session = request.tracer == Tracer::FunctionGraph;
         let config = request.config(FunctionSource::Cookie);
         let attach_type = if session {
@@ -46,29 +46,25 @@ impl Backend for FentryMulti {
             syscall::BPF_TRACE_FENTRY_MULTI
         };
 
-        let mut skipped = Vec::new();
+        let mut refused = Vec::new();
         let mut groups: Vec<Group<'_>> = Vec::new();
-        let named = request
-            .functions
-            .iter()
-            .zip(0..)
-            .map(|(function, index)| (function, Some(index)));
-        for (function, index) in named.chain(request.silent.iter().map(|function| (function, None))) {
+        for target in &request.targets {
+            let function = target.function;
             if let Some(reason) = objection(function) {
-                skipped.push(skip(function, reason));
+                refused.push(Refused::new(*target, reason));
                 continue;
             }
-            let program = program_name(function, index.is_none());
+            let program = program_name(function, target.is_silent());
             match groups
                 .iter_mut()
                 .find(|group| group.module == function.module && group.program == program)
             {
-                Some(group) => group.functions.push((function, index)),
+                Some(group) => group.targets.push(*target),
                 None => {
                     groups.push(Group {
                         module: &function.module,
                         program,
-                        functions: vec![(function, index)],
+                        targets: vec![*target],
                     });
                 }
             }
@@ -99,13 +95,13 @@ impl Backend for FentryMulti {
             root: request.root,
             attach_type,
             links: Vec::new(),
-            skipped,
+            refused,
             refusals: 0,
         };
         let mut attached = 0;
         for group in &groups {
             let done = if group.module == "vmlinux" {
-                linker.link(programs.program(&group.program)?, &group.functions)?
+                linker.link(programs.program(&group.program)?, &group.targets)?
             } else {
                 let instructions = programs.instructions(&group.program)?;
                 let loaded = modules.get(group.module).map(|btf| {
@@ -119,7 +115,7 @@ impl Backend for FentryMulti {
                 });
                 match loaded {
                     Ok(Ok(program)) => {
-                        let done = linker.link(program.as_fd(), &group.functions)?;
+                        let done = linker.link(program.as_fd(), &group.targets)?;
                         own_programs.push(program);
                         done
                     }
@@ -131,19 +127,19 @@ impl Backend for FentryMulti {
                 attached += done;
             }
         }
-        if attached == 0 {
-            return Err(nothing_attached(NAME, request, &linker.skipped));
-        }
-        Ok(Attachment {
-            programs,
-            own_programs,
-            events: Vec::new(),
-            links: linker.links,
-            return_links: Vec::new(),
-            backend: NAME,
-            function_ids: FunctionIds::Index,
-            attached,
-            skipped: linker.skipped,
+        check_any(NAME, request, attached, &linker.refused)?;
+        Ok(Attached {
+            layer: Layer {
+                programs,
+                own_programs,
+                events: Vec::new(),
+                links: linker.links,
+                return_links: Vec::new(),
+                backend: NAME,
+                attached,
+            },
+            refused: linker.refused,
+            without_return: Vec::new(),
         })
     }
 }
@@ -152,7 +148,7 @@ impl Backend for FentryMulti {
 struct Group<'a> {
     module: &'a str,
     program: String,
-    functions: Vec<(&'a Candidate, Option<u32>)>,
+    targets: Vec<Target<'a>>,
 }
 
 /// Makes links, and finds the functions that the kernel refuses by halving.
@@ -160,22 +156,22 @@ struct Linker<'a> {
     root: &'a Root,
     attach_type: u32,
     links: Vec<OwnedFd>,
-    skipped: Vec<SkippedFunction>,
+    refused: Vec<Refused<'a>>,
     refusals: u32,
 }
 
-impl Linker<'_> {
+impl<'a> Linker<'a> {
     /// Links all of the functions that the kernel accepts, and returns how many that are.
-    fn link(&mut self, program: BorrowedFd<'_>, functions: &[(&Candidate, Option<u32>)]) -> Result<u32, ProbeError> {
-        let ids: Vec<u32> = functions.iter().map(|(function, _)| function.btf_id).collect();
-        let cookies: Vec<u64> = functions
+    fn link(&mut self, program: BorrowedFd<'_>, targets: &[Target<'a>]) -> Result<u32, ProbeError> {
+        let ids: Vec<u32> = targets.iter().map(|target| target.function.btf_id).collect();
+        let cookies: Vec<u64> = targets
             .iter()
-            .map(|(_, index)| index.map_or(u64::MAX, u64::from))
+            .map(|target| target.index.map_or(u64::MAX, u64::from))
             .collect();
         let error = match syscall::link_tracing_multi(program, self.attach_type, &ids, &cookies) {
             Ok(link) => {
                 self.links.push(link);
-                return Ok(functions.len() as u32);
+                return Ok(targets.len() as u32);
             }
             Err(error) => error,
         };
@@ -192,11 +188,11 @@ impl Linker<'_> {
                 reason: error.to_string(),
             });
         }
-        match functions {
+        match targets {
             [] => Ok(0),
-            [(one, _)] => {
-                let reason = reason::of_function(self.root, Mechanism::Trampoline, &error, one);
-                self.skipped.push(skip(one, reason));
+            [one] => {
+                let reason = reason::of_function(self.root, Mechanism::Trampoline, &error, one.function);
+                self.refused.push(Refused::new(*one, reason));
                 Ok(0)
             }
             many => {
@@ -206,9 +202,9 @@ impl Linker<'_> {
         }
     }
 
-    fn skip_all(&mut self, group: &Group<'_>, reason: &str) -> u32 {
-        self.skipped
-            .extend(group.functions.iter().map(|(function, _)| skip(function, reason)));
+    fn skip_all(&mut self, group: &Group<'a>, reason: &str) -> u32 {
+        self.refused
+            .extend(group.targets.iter().map(|target| Refused::new(*target, reason)));
         0
     }
 }

@@ -14,7 +14,7 @@ use libbpf_sys::bpf_insn;
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::reason::{self, Mechanism};
 use super::syscall::{self, ModuleBtfs, TracingProgram};
-use super::{Attachment, Backend, FunctionIds, ProbeError, Progress, Request, nothing_attached, objection, skip};
+use super::{Attached, Backend, Layer, ProbeError, Progress, Refused, Request, Target, check_any, objection};
 use crate::event::Tracer;
 use crate::kernel::{self, Candidate};
 
@@ -46,74 +46,84 @@ impl Backend for Ftrace {
         true
     }
 
-    fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError> {
+    fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
         let returns = request.tracer == Tracer::FunctionGraph;
         let config = request.config(FunctionSource::Cookie);
-        let mut skipped = Vec::new();
-        let mut wanted: Vec<(&Candidate, String, Option<u32>)> = Vec::new();
+        let mut refused = Vec::new();
+        let mut wanted: Vec<(Target<'a>, String)> = Vec::new();
         let shadowed = shadowed(request);
-        let named = request
-            .functions
-            .iter()
-            .zip(0..)
-            .map(|(function, index)| (function, Some(index)));
-        for (function, index) in named.chain(request.silent.iter().map(|function| (function, None))) {
+        for target in &request.targets {
+            let function = target.function;
             let is_shadowed = function.module != KERNEL && shadowed.contains(function.name.as_str());
             match objection(function).or(is_shadowed.then_some(SHADOWED)) {
-                Some(reason) => skipped.push(skip(function, reason)),
-                None => wanted.push((function, program_name(function, index.is_none()), index)),
+                Some(reason) => refused.push(Refused::new(*target, reason)),
+                None => wanted.push((*target, program_name(function, target.is_silent()))),
             }
+        }
+        if wanted.is_empty() {
+            check_any(NAME, request, 0, &refused)?;
         }
 
         let modules = ModuleBtfs::open();
         let (programs, templates) = templates(request, config, &wanted, returns)?;
-        let mut attachment = Attachment {
+        let mut layer = Layer {
             programs,
             own_programs: Vec::new(),
             events: Vec::new(),
             links: Vec::new(),
             return_links: Vec::new(),
             backend: NAME,
-            function_ids: FunctionIds::Index,
             attached: 0,
-            skipped,
         };
         request.progress.begin(wanted.len());
-        for (function, program, index) in wanted {
+        for (target, program) in wanted {
             if request.progress.is_cancelled() {
-                attachment.detach(&Progress::default());
+                layer.detach(&Progress::default());
                 return Err(ProbeError::Stopped);
             }
             request.progress.step();
+            let function = target.function;
             let module_btf = match function.module.as_str() {
                 KERNEL => None,
                 module => match modules.get(module) {
                     Ok(btf) => Some(btf),
                     Err(reason) => {
-                        attachment.skipped.push(skip(function, reason));
+                        refused.push(Refused::new(target, reason));
                         continue;
                     }
                 },
             };
-            let exit = index.filter(|_| returns).and_then(|_| templates.get(RETURN_PROGRAM));
-            match attach_one(function, module_btf, &templates[&program], exit, index) {
+            let Some(entry) = templates.get(&program) else {
+                refused.push(Refused::new(
+                    target,
+                    "the kernel accepts no program for a packet in its place",
+                ));
+                continue;
+            };
+            let exit = target
+                .index
+                .filter(|_| returns)
+                .and_then(|_| templates.get(RETURN_PROGRAM));
+            match attach_one(function, module_btf, entry, exit, target.index) {
                 Ok(attached) => {
                     for (program, link) in attached {
-                        attachment.own_programs.push(program);
-                        attachment.links.push(link);
+                        layer.own_programs.push(program);
+                        layer.links.push(link);
                     }
-                    attachment.attached += u32::from(index.is_some());
+                    layer.attached += u32::from(!target.is_silent());
                 }
                 Err(error) => {
                     let reason = reason::of_function(request.root, Mechanism::Trampoline, &error, function);
-                    attachment.skipped.push(skip(function, reason));
+                    refused.push(Refused::new(target, reason));
                 }
             }
         }
-        if attachment.attached == 0 {
-            return Err(nothing_attached(NAME, request, &attachment.skipped));
-        }
-        Ok(attachment)
+        check_any(NAME, request, layer.attached, &refused)?;
+        Ok(Attached {
+            layer,
+            refused,
+            without_return: Vec::new(),
+        })
     }
 }
 
@@ -123,7 +133,7 @@ fn shadowed<'a>(request: &Request<'a>) -> HashSet<&'a str> {
     if !kernel::trampolines_go_by_name(request.root) {
         return HashSet::new();
     }
-    let all = request.functions.iter().chain(request.silent);
+    let all = request.targets.iter().map(|target| target.function);
     let of_modules = all.filter(|function| function.module != KERNEL);
     kernel::shared_names(request.root, of_modules.map(|function| function.name.as_str()))
 }
@@ -131,42 +141,54 @@ fn shadowed<'a>(request: &Request<'a>) -> HashSet<&'a str> {
 /// Instructions ready to be patched, by the template's name.
 type Templates = HashMap<String, Vec<bpf_insn>>;
 
+/// How many functions are tried for a template.
+const REPRESENTATIVES: usize = 4;
+
+/// For each template that is needed, functions that it can be loaded with, as libbpf wants to have them named: in modules
+/// only where the kernel itself has none, as a search through the modules' BTF takes longer.
+fn representatives(wanted: &[(Target<'_>, String)]) -> Vec<(String, Vec<String>)> {
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    let is_kernels = |target: &Target<'_>| target.function.module == KERNEL;
+    let (kernels, modules): (Vec<_>, Vec<_>) = wanted.iter().partition(|(target, _)| is_kernels(target));
+    for (target, program) in kernels.into_iter().chain(modules) {
+        let function = target.function;
+        if function.arguments > 6 {
+            continue;
+        }
+        let name = match is_kernels(target) {
+            true => function.name.clone(),
+            false => format!("{}:{}", function.module, function.name),
+        };
+        match found.iter_mut().find(|(found, _)| found == program) {
+            Some((_, names)) if names.len() < REPRESENTATIVES => names.push(name),
+            Some(_) => {}
+            None => found.push((program.clone(), vec![name])),
+        }
+    }
+    found
+}
+
 /// Loads each template that is needed with the first function that the kernel accepts for it.
 fn templates(
     request: &Request<'_>,
     config: Config,
-    wanted: &[(&Candidate, String, Option<u32>)],
+    wanted: &[(Target<'_>, String)],
     returns: bool,
 ) -> Result<(Programs, Templates), ProbeError> {
-    let mut representatives: Vec<(String, Vec<&str>)> = Vec::new();
-    for (function, program, _) in wanted {
-        // libbpf looks the target up by name in vmlinux's BTF.
-        if function.module != KERNEL || function.arguments > 6 {
-            continue;
-        }
-        match representatives.iter_mut().find(|(name, _)| name == program) {
-            Some((_, functions)) if functions.len() < 4 => functions.push(&function.name),
-            Some(_) => {}
-            None => representatives.push((program.clone(), vec![&function.name])),
-        }
-    }
-    let Some((_, first)) = representatives.first() else {
-        return Err(ProbeError::NoFunctions);
-    };
-    let exit_target = first[0].to_owned();
-
+    let representatives = representatives(wanted);
     let mut result = Err(ProbeError::NoFunctions);
-    for attempt in 0..4 {
-        let mut selected: Vec<Selected> = representatives
-            .iter()
-            .map(|(name, functions)| Selected {
-                target: Some(functions[attempt.min(functions.len() - 1)].to_owned()),
-                ..Selected::plain(name.clone())
+    for attempt in 0..REPRESENTATIVES {
+        let mut selected: Vec<Selected> = (representatives.iter())
+            .filter_map(|(name, functions)| {
+                Some(Selected {
+                    target: Some(functions.get(attempt).or(functions.last())?.clone()),
+                    ..Selected::plain(name.clone())
+                })
             })
             .collect();
-        if returns {
+        if returns && let Some(target) = selected.first().map(|entry| entry.target.clone()) {
             selected.push(Selected {
-                target: Some(exit_target.clone()),
+                target,
                 ..Selected::plain(RETURN_PROGRAM)
             });
         }
@@ -225,4 +247,51 @@ fn attach_one(
     }
     attached.push(attach(entry, libbpf_sys::BPF_TRACE_FENTRY)?);
     Ok(attached)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::PacketArgument;
+
+    fn candidate(name: &str, module: &str, arguments: u8) -> Candidate {
+        Candidate {
+            name: name.into(),
+            module: module.into(),
+            address: 0xffff_ffff_8100_0000,
+            position: 0,
+            argument: PacketArgument::Pointer,
+            unsure: false,
+            btf_id: 1,
+            arguments,
+            trampoline: true,
+            ambiguous: false,
+        }
+    }
+
+    fn representatives_of(functions: &[Candidate]) -> Vec<(String, Vec<String>)> {
+        let targets = super::super::targets(functions, 0, &[]);
+        let wanted: Vec<_> = (targets.into_iter())
+            .map(|target| (target, program_name(target.function, target.is_silent())))
+            .collect();
+        representatives(&wanted)
+    }
+
+    #[test]
+    fn functions_of_modules_alone_have_representatives() {
+        let functions = [candidate("veth_xmit", "veth", 2), candidate("long", "veth", 7)];
+        let expected = ("ipft_pointer_0".to_owned(), vec!["veth:veth_xmit".to_owned()]);
+        assert_eq!(representatives_of(&functions), [expected]);
+        assert_eq!(representatives_of(&functions[1..]), []);
+    }
+
+    #[test]
+    fn the_kernels_own_functions_represent_first() {
+        let functions = [candidate("veth_xmit", "veth", 2), candidate("ip_rcv", "vmlinux", 4)];
+        let expected = vec!["ip_rcv".to_owned(), "veth:veth_xmit".to_owned()];
+        assert_eq!(
+            representatives_of(&functions),
+            [("ipft_pointer_0".to_owned(), expected)]
+        );
+    }
 }

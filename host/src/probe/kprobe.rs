@@ -5,6 +5,7 @@
 //! 10 million instructions a probe, and disarming waits for a grace period under `event_mutex`: this backend starts
 //! and stops slowly, and threads cannot help.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
@@ -15,9 +16,7 @@ use ipft_bpf::wire::FunctionSource;
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::reason::{self, Mechanism};
 use super::syscall::{self, KprobeTarget};
-use super::{
-    ADDRESS_HIDDEN, Attachment, Backend, FunctionIds, ProbeError, Progress, Request, detach, nothing_attached, skip,
-};
+use super::{ADDRESS_HIDDEN, Attached, Backend, Layer, ProbeError, Progress, Refused, Request, check_any, detach};
 use crate::event::Tracer;
 use crate::kernel::Candidate;
 
@@ -50,7 +49,7 @@ impl Backend for Kprobe {
         true
     }
 
-    fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError> {
+    fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
         let pmu = pmu_type(request)?;
         let returns = request.tracer == Tracer::FunctionGraph;
         let cookies = has_attach_cookies();
@@ -61,18 +60,10 @@ impl Backend for Kprobe {
         };
         let config = request.config(source);
 
-        let all: Vec<(&Candidate, String)> = request
-            .functions
-            .iter()
-            .map(|function| (function, program_name(function, false)))
-            .chain(
-                request
-                    .silent
-                    .iter()
-                    .map(|function| (function, program_name(function, true))),
-            )
+        let programs_of: Vec<String> = (request.targets.iter())
+            .map(|target| program_name(target.function, target.is_silent()))
             .collect();
-        let mut names: Vec<&str> = all.iter().map(|(_, program)| program.as_str()).collect();
+        let mut names: Vec<&str> = programs_of.iter().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
         let mut selected: Vec<Selected> = names.iter().map(|name| Selected::plain(*name)).collect();
@@ -81,46 +72,45 @@ impl Backend for Kprobe {
         }
         let programs = Programs::load(&ipft_bpf::KPROBE, config, request, &selected)?;
 
-        let by_name: Vec<(&str, BorrowedFd<'_>)> = names
+        let by_name: HashMap<&str, BorrowedFd<'_>> = names
             .iter()
             .map(|name| programs.program(name).map(|fd| (*name, fd)))
             .collect::<Result<_, _>>()?;
+        let all: Vec<_> = (request.targets.iter().zip(&programs_of))
+            .map(|(target, name)| (target, by_name.get(name.as_str()).copied()))
+            .collect();
         let return_program = if returns {
             Some(programs.program(RETURN_PROGRAM)?)
         } else {
             None
         };
         request.progress.begin(all.len());
-        let outcomes = in_parallel(all.len(), |index| {
-            let (function, program) = &all[index];
+        let outcomes = in_parallel(&all, |(target, program)| {
             if request.progress.is_cancelled() {
                 return Outcome::Refused(io::ErrorKind::Interrupted.into());
             }
             request.progress.step();
-            let silent = index >= request.functions.len();
-            if !(cookies || silent) && function.address == 0 {
+            let silent = target.is_silent();
+            if !(cookies || silent) && target.function.address == 0 {
                 // By name it could be attached, but its events tell only where they come from.
                 return Outcome::Refused(io::Error::other(ADDRESS_HIDDEN));
             }
-            let program = by_name.iter().find(|(name, _)| name == program).map(|(_, fd)| *fd);
-            match program {
+            match *program {
                 Some(program) => attach_one(
                     pmu,
-                    function,
+                    target.function,
                     program,
                     return_program.filter(|_| !silent),
-                    cookies.then_some(index as u64),
+                    cookies.then_some(target.index.map_or(u64::MAX, u64::from)),
                 ),
                 None => Outcome::Refused(io::Error::other("no program")),
             }
         });
 
         let mut attached = 0;
-        let mut skipped = Vec::new();
+        let mut refused = Vec::new();
         let (mut events, mut links, mut return_links) = (Vec::new(), Vec::new(), Vec::new());
-        let mut addresses = Vec::new();
-        for (index, outcome) in outcomes.into_iter().enumerate() {
-            let (function, _) = &all[index];
+        for (target, outcome) in request.targets.iter().zip(outcomes) {
             match outcome {
                 Outcome::Attached { event, link, exit } => {
                     events.push(event);
@@ -129,14 +119,11 @@ impl Backend for Kprobe {
                         events.push(event);
                         return_links.extend(link);
                     }
-                    if index < request.functions.len() {
-                        attached += 1;
-                        addresses.push((function.address, index as u32));
-                    }
+                    attached += u32::from(!target.is_silent());
                 }
                 Outcome::Refused(error) => {
-                    let reason = reason::of_function(request.root, Mechanism::Kprobe, &error, function);
-                    skipped.push(skip(function, reason));
+                    let reason = reason::of_function(request.root, Mechanism::Kprobe, &error, target.function);
+                    refused.push(Refused::new(*target, reason));
                 }
             }
         }
@@ -144,24 +131,19 @@ impl Backend for Kprobe {
             detach::close(vec![return_links, links, events], &Progress::default());
             return Err(ProbeError::Stopped);
         }
-        if attached == 0 {
-            return Err(nothing_attached(NAME, request, &skipped));
-        }
-        let function_ids = if cookies {
-            FunctionIds::Index
-        } else {
-            FunctionIds::Address(addresses)
-        };
-        Ok(Attachment {
-            programs,
-            own_programs: Vec::new(),
-            events,
-            links,
-            return_links,
-            backend: NAME,
-            function_ids,
-            attached,
-            skipped,
+        check_any(NAME, request, attached, &refused)?;
+        Ok(Attached {
+            layer: Layer {
+                programs,
+                own_programs: Vec::new(),
+                events,
+                links,
+                return_links,
+                backend: NAME,
+                attached,
+            },
+            refused,
+            without_return: Vec::new(),
         })
     }
 }
@@ -221,19 +203,19 @@ fn connect(program: BorrowedFd<'_>, event: &OwnedFd, cookie: Option<u64>) -> io:
     }
 }
 
-/// Runs `work` for 0 to `count`, on as many threads as there are CPUs, and returns the results in order.
-fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+/// Does the work for each item, on as many threads as there are CPUs, and returns the results in order.
+fn in_parallel<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
     let threads = std::thread::available_parallelism()
         .map_or(1, std::num::NonZero::get)
         .min(16);
     let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::with_capacity(count));
+    let results = Mutex::new(Vec::with_capacity(items.len()));
     let run = || loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
-        if index >= count {
+        let Some(item) = items.get(index) else {
             break;
-        }
-        let result = work(index);
+        };
+        let result = work(item);
         results
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())

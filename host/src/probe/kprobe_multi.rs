@@ -12,11 +12,9 @@ use ipft_bpf::wire::FunctionSource;
 use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
 use super::reason::{self, Mechanism};
 use super::syscall::{self, MultiKind};
-use super::{
-    ADDRESS_HIDDEN, Attachment, Backend, FunctionIds, ProbeError, Request, nothing_attached, skip, unsupported,
-};
-use crate::event::{SkippedFunction, Tracer};
-use crate::kernel::{self, Candidate, Root};
+use super::{ADDRESS_HIDDEN, Attached, Backend, Layer, ProbeError, Refused, Request, Target, check_any, unsupported};
+use crate::event::Tracer;
+use crate::kernel::{self, Root};
 
 /// Entries through one kprobe-multi link, returns through another.
 #[derive(Debug)]
@@ -39,7 +37,7 @@ impl Backend for KprobeMulti {
         true
     }
 
-    fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError> {
+    fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
         attach(self.name(), MultiKind::Entry, request)
     }
 }
@@ -57,12 +55,12 @@ impl Backend for KprobeSession {
         tracer == Tracer::FunctionGraph
     }
 
-    fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError> {
+    fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
         attach(self.name(), MultiKind::Session, request)
     }
 }
 
-fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Result<Attachment, ProbeError> {
+fn attach<'a>(backend: &'static str, kind: MultiKind, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
     let returns = request.tracer == Tracer::FunctionGraph;
     let config = request.config(FunctionSource::FuncIp);
     let attach_type = match kind {
@@ -70,8 +68,8 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
         MultiKind::Entry | MultiKind::Return => libbpf_sys::BPF_TRACE_KPROBE_MULTI,
     };
 
-    let mut skipped = Vec::new();
-    let groups = groups(request, &mut skipped);
+    let mut refused = Vec::new();
+    let groups = groups(request, &mut refused);
     let mut selected: Vec<Selected> = groups
         .iter()
         .map(|(name, _)| Selected {
@@ -102,22 +100,21 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
         root: request.root,
         backend,
         links: Vec::new(),
-        skipped,
+        refused,
         refusals: 0,
     };
     let mut attached = 0;
     let mut entered = Vec::new();
-    for (name, functions) in &groups {
-        let done = linker.link(programs.program(name)?, functions, kind)?;
+    for (name, targets) in &groups {
+        let done = linker.link(programs.program(name)?, targets, kind)?;
         if !name.starts_with("ipft_silent") {
             attached += done.len();
             entered.extend(done);
         }
     }
     let links = std::mem::take(&mut linker.links);
-    if attached == 0 {
-        return Err(nothing_attached(backend, request, &linker.skipped));
-    }
+    let refused = std::mem::take(&mut linker.refused);
+    check_any(backend, request, attached as u32, &refused)?;
     if second_link && kernel::detaching_returns_crashes(request.root) {
         return Err(ProbeError::Unsupported {
             backend,
@@ -125,71 +122,72 @@ fn attach(backend: &'static str, kind: MultiKind, request: &Request<'_>) -> Resu
                 .to_owned(),
         });
     }
-    if second_link {
+    if second_link && !entered.is_empty() {
         linker.link(programs.program(RETURN_PROGRAM)?, &entered, MultiKind::Return)?;
     }
-    Ok(Attachment {
-        programs,
-        own_programs: Vec::new(),
-        events: Vec::new(),
-        links,
-        return_links: linker.links,
-        backend,
-        function_ids: FunctionIds::addresses(request.functions),
-        attached: attached as u32,
-        skipped: linker.skipped,
+    Ok(Attached {
+        layer: Layer {
+            programs,
+            own_programs: Vec::new(),
+            events: Vec::new(),
+            links,
+            return_links: linker.links,
+            backend,
+            attached: attached as u32,
+        },
+        refused,
+        without_return: linker.refused,
     })
 }
 
 /// The functions by the program that serves them. A link takes addresses, so functions without one are skipped.
-fn groups<'a>(request: &Request<'a>, skipped: &mut Vec<SkippedFunction>) -> Vec<(String, Vec<&'a Candidate>)> {
-    let mut groups: Vec<(String, Vec<&Candidate>)> = Vec::new();
-    let all = request.functions.iter().map(|function| (function, false));
-    for (function, silent) in all.chain(request.silent.iter().map(|function| (function, true))) {
-        if function.address == 0 {
-            skipped.push(skip(function, ADDRESS_HIDDEN));
+fn groups<'a>(request: &Request<'a>, refused: &mut Vec<Refused<'a>>) -> Vec<(String, Vec<Target<'a>>)> {
+    let mut groups: Vec<(String, Vec<Target<'a>>)> = Vec::new();
+    for target in &request.targets {
+        if target.function.address == 0 {
+            refused.push(Refused::new(*target, ADDRESS_HIDDEN));
             continue;
         }
-        let name = program_name(function, silent);
+        let name = program_name(target.function, target.is_silent());
         match groups.iter_mut().find(|(group, _)| *group == name) {
-            Some((_, functions)) => functions.push(function),
-            None => groups.push((name, vec![function])),
+            Some((_, targets)) => targets.push(*target),
+            None => groups.push((name, vec![*target])),
         }
     }
     groups
 }
 
 /// Makes links, and finds the functions that a kernel refuses by halving.
-struct Linker<'r> {
-    root: &'r Root,
+struct Linker<'a> {
+    root: &'a Root,
     backend: &'static str,
     links: Vec<OwnedFd>,
-    skipped: Vec<SkippedFunction>,
+    refused: Vec<Refused<'a>>,
     refusals: u32,
 }
 
-impl Linker<'_> {
+impl<'a> Linker<'a> {
     /// Links all of the functions that the kernel accepts, and returns them.
-    fn link<'a>(
+    fn link(
         &mut self,
         program: BorrowedFd<'_>,
-        functions: &[&'a Candidate],
+        targets: &[Target<'a>],
         kind: MultiKind,
-    ) -> Result<Vec<&'a Candidate>, ProbeError> {
-        let addresses: Vec<u64> = functions.iter().map(|function| function.address).collect();
+    ) -> Result<Vec<Target<'a>>, ProbeError> {
+        let addresses: Vec<u64> = targets.iter().map(|target| target.function.address).collect();
         let error = match syscall::link_kprobe_multi(program, &addresses, kind) {
             Ok(link) => {
                 self.links.push(link);
-                return Ok(functions.to_vec());
+                return Ok(targets.to_vec());
             }
             Err(error) => error,
         };
         self.refuse_if_unsupported(&error)?;
-        match functions {
+        match targets {
             [] => Ok(Vec::new()),
             [one] => {
-                let reason = reason::of_function(self.root, Mechanism::KprobeMulti, &error, one);
-                self.skipped.push(skip(one, reason));
+                let reason = reason::of_function(self.root, Mechanism::KprobeMulti, &error, one.function);
+                self.refused.push(Refused::new(*one, reason));
                 Ok(Vec::new())
             }
             many => {

@@ -1,18 +1,19 @@
 //! Counts what was lost in the kernel: by our programs, per CPU, and by the kernel before it ran them, per program or
 //! link. The kernel tells the latter from 5.12 (recursion) and 6.7 (missed probes) on; older ones do not tell.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::Attachment;
+use super::Layer;
+use super::programs::Programs;
 use crate::event::{Loss, LossKind};
 
-/// Everything lost so far, without the ways in which nothing was.
-pub(super) fn count(attachment: &Attachment) -> Vec<Loss> {
+/// What our programs lost so far, by the counters that they all share.
+pub(super) fn counted(programs: &Programs) -> Vec<Loss> {
     let mut losses = Vec::new();
-    for (cpu, number) in attachment.programs.cpus().iter().zip(0..) {
+    for (cpu, number) in programs.cpus().iter().zip(0..) {
         let counts = [
             (LossKind::BufferFull, cpu.buffer_full),
-            (LossKind::MapFull, cpu.packets_full + cpu.calls_full),
+            (LossKind::MapFull, cpu.packets_full.saturating_add(cpu.calls_full)),
             (LossKind::ReturnMissed, cpu.calls_missed),
         ];
         losses.extend(counts.map(|(kind, count)| Loss {
@@ -21,36 +22,20 @@ pub(super) fn count(attachment: &Attachment) -> Vec<Loss> {
             count,
         }));
     }
-    let programs = attachment.programs.loaded();
-    let own = attachment.own_programs.iter().map(std::os::fd::AsFd::as_fd);
-    let recursion = programs.into_iter().chain(own).map(recursion_misses).sum();
-    losses.push(Loss {
-        kind: LossKind::Recursion,
-        cpu: None,
-        count: recursion,
-    });
-    let entries_missed = attachment
-        .links
-        .iter()
-        .map(|link| missed(std::os::fd::AsFd::as_fd(link)))
-        .sum();
-    losses.push(Loss {
-        kind: LossKind::Recursion,
-        cpu: None,
-        count: entries_missed,
-    });
-    let returns_missed = attachment
-        .return_links
-        .iter()
-        .map(|link| missed(std::os::fd::AsFd::as_fd(link)))
-        .sum();
-    losses.push(Loss {
-        kind: LossKind::ReturnMissed,
-        cpu: None,
-        count: returns_missed,
-    });
-    losses.retain(|loss| loss.count > 0);
     losses
+}
+
+/// What the kernel lost of one layer so far, in the two ways that it counts.
+pub(super) fn missed_by_kernel(layer: &Layer) -> [Loss; 2] {
+    let programs = layer.programs.loaded();
+    let own = layer.own_programs.iter().map(std::os::fd::AsFd::as_fd);
+    let recursion: u64 = programs.into_iter().chain(own).map(recursion_misses).sum();
+    let missed = |links: &[OwnedFd]| links.iter().map(|link| missed(link.as_fd())).sum::<u64>();
+    let loss = |kind, count| Loss { kind, cpu: None, count };
+    [
+        loss(LossKind::Recursion, recursion.saturating_add(missed(&layer.links))),
+        loss(LossKind::ReturnMissed, missed(&layer.return_links)),
+    ]
 }
 
 /// A perf buffer that is not there looks full to a program. `online` are the CPUs that have one.

@@ -11,6 +11,7 @@ mod kprobe;
 mod kprobe_multi;
 mod link;
 mod loss;
+mod plan;
 mod programs;
 mod progress;
 mod proof;
@@ -20,11 +21,12 @@ mod syscall;
 mod testing;
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use ipft_bpf::wire::{Config, FunctionSource};
 
-use crate::event::{Loss, SkippedFunction, Tracer};
+use crate::event::{SkippedFunction, Tracer};
 use crate::kernel::{Candidate, Root, faults_crash, ring_buffer_sleeps};
 use programs::Programs;
 
@@ -33,6 +35,7 @@ pub use ftrace::Ftrace;
 pub use kprobe::Kprobe;
 pub use kprobe_multi::{KprobeMulti, KprobeSession};
 pub use loss::tell_missing_buffers;
+pub use plan::{Attachment, attach_beside, attach_with, attach_with_any, sum};
 pub use progress::Progress;
 pub use reason::Reason;
 
@@ -165,14 +168,12 @@ impl Buffer {
 }
 
 /// What is to be traced.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// The running system.
     pub root: &'a Root,
-    /// The functions, in the order of the function table.
-    pub functions: &'a [Candidate],
-    /// Functions that the user did not ask for and that identity needs.
-    pub silent: &'a [Candidate],
+    /// The functions to attach to.
+    pub targets: Vec<Target<'a>>,
     /// Entries, or entries and returns.
     pub tracer: Tracer,
     /// The mark, masked.
@@ -188,6 +189,38 @@ pub struct Request<'a> {
     pub record_bytes: u32,
     /// Where backends that take long say how far they are, and see that they are to stop.
     pub progress: &'a Progress,
+    /// Maps of programs that are attached already, by name: those of this request use them too.
+    pub maps: Maps,
+}
+
+/// Maps that programs share, by the names that their object has for them.
+pub type Maps = Arc<[(String, OwnedFd)]>;
+
+/// A function to attach to.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The function.
+    pub function: &'a Candidate,
+    /// Its index in the function table; none of a function that the user did not ask for and that identity needs.
+    pub index: Option<u32>,
+}
+
+impl Target<'_> {
+    /// Whether no events are wanted of it.
+    fn is_silent(&self) -> bool {
+        self.index.is_none()
+    }
+}
+
+/// What there is to attach to: functions in the order of the function table, which begins with the index `first`, and
+/// those that only identity needs.
+pub fn targets<'a>(functions: &'a [Candidate], first: u32, silent: &'a [Candidate]) -> Vec<Target<'a>> {
+    let named = functions.iter().zip(first..).map(|(function, index)| Target {
+        function,
+        index: Some(index),
+    });
+    let silent = silent.iter().map(|function| Target { function, index: None });
+    named.chain(silent).collect()
 }
 
 impl Request<'_> {
@@ -219,30 +252,9 @@ impl Request<'_> {
     }
 }
 
-/// What the events of an attachment carry as their function.
-#[derive(Clone, Debug)]
-pub enum FunctionIds {
-    /// The index in the function table.
-    Index,
-    /// The function's address, with its index.
-    Address(Vec<(u64, u32)>),
-}
-
-impl FunctionIds {
-    fn addresses(functions: &[Candidate]) -> Self {
-        FunctionIds::Address(
-            functions
-                .iter()
-                .zip(0..)
-                .map(|(function, index)| (function.address, index))
-                .collect(),
-        )
-    }
-}
-
-/// Everything that is attached for one trace. Dropping it detaches; so does the end of the process.
+/// What one backend has attached. Dropping it detaches.
 #[derive(Debug)]
-pub struct Attachment {
+pub struct Layer {
     programs: Programs,
     /// Programs that were loaded one per function.
     own_programs: Vec<OwnedFd>,
@@ -252,57 +264,64 @@ pub struct Attachment {
     return_links: Vec<OwnedFd>,
     /// Which backend did it.
     pub backend: &'static str,
-    /// What events carry.
-    pub function_ids: FunctionIds,
-    /// How many functions are attached.
+    /// How many functions of the function table are attached.
     pub attached: u32,
-    /// Those that could not be.
-    pub skipped: Vec<SkippedFunction>,
 }
 
-impl Attachment {
-    /// The map that events come out of.
-    pub fn buffer_map(&self, buffer: &Buffer) -> Option<BorrowedFd<'_>> {
-        self.programs
-            .map(if buffer.is_perf() { "ipft_perf" } else { "ipft_ring" })
-    }
-
-    /// Packets that were given an identity so far.
-    pub fn packets(&self) -> u64 {
-        self.programs.cpus().iter().map(|cpu| cpu.packets).sum()
-    }
-
-    /// What was lost so far in the kernel.
-    pub fn losses(&self) -> Vec<Loss> {
-        loss::count(self)
+impl Layer {
+    /// What is to be closed, in this order: a link holds its event, so the event's last reference is the one that waits.
+    fn into_descriptors(self) -> (Programs, Vec<Vec<OwnedFd>>) {
+        let groups = vec![self.return_links, self.links, self.events, self.own_programs];
+        (self.programs, groups)
     }
 
     /// Detaches everything, and returns when the kernel has.
-    pub fn detach(self, progress: &Progress) {
-        let Attachment {
-            programs,
-            own_programs,
-            events,
-            links,
-            return_links,
-            ..
-        } = self;
-        // A link holds its event, so the event's last reference is the one that waits.
-        detach::close(vec![return_links, links, events, own_programs], progress);
+    fn detach(self, progress: &Progress) {
+        let (programs, groups) = self.into_descriptors();
+        detach::close(groups, progress);
         drop(programs);
+    }
+}
+
+/// What came of a backend's try.
+#[derive(Debug)]
+pub struct Attached<'a> {
+    /// What is attached.
+    layer: Layer,
+    /// What is not, and another backend may take.
+    refused: Vec<Refused<'a>>,
+    /// Functions whose entries are attached and whose returns are not.
+    without_return: Vec<Refused<'a>>,
+}
+
+/// A function that a backend cannot attach to.
+#[derive(Clone, Debug)]
+pub struct Refused<'a> {
+    /// The function.
+    target: Target<'a>,
+    /// Why not, in words for the user.
+    reason: String,
+}
+
+impl<'a> Refused<'a> {
+    fn new(target: Target<'a>, reason: impl Into<String>) -> Self {
+        Refused {
+            target,
+            reason: reason.into(),
+        }
+    }
+
+    fn skipped(&self) -> SkippedFunction {
+        SkippedFunction {
+            name: self.target.function.name.clone(),
+            module: self.target.function.module.clone(),
+            reason: self.reason.clone(),
+        }
     }
 }
 
 /// Why a function is skipped where an address is needed.
 const ADDRESS_HIDDEN: &str = "its address is not known (kernel.kptr_restrict hides it)";
-
-fn skip(function: &Candidate, reason: impl Into<String>) -> SkippedFunction {
-    SkippedFunction {
-        name: function.name.clone(),
-        module: function.module.clone(),
-        reason: reason.into(),
-    }
-}
 
 /// Why a function cannot be attached by its BTF id, if it cannot.
 fn objection(function: &Candidate) -> Option<&'static str> {
@@ -331,17 +350,27 @@ fn unsupported(backend: &'static str, needs: &str, error: ProbeError) -> ProbeEr
     }
 }
 
-/// The error of a backend that could attach nothing.
-fn nothing_attached(backend: &'static str, request: &Request<'_>, skipped: &[SkippedFunction]) -> ProbeError {
-    match skipped.first() {
+/// An error if nothing of what was wanted could be attached.
+fn check_any(
+    backend: &'static str,
+    request: &Request<'_>,
+    attached: u32,
+    refused: &[Refused<'_>],
+) -> Result<(), ProbeError> {
+    let wanted = request.targets.iter().filter(|target| !target.is_silent()).count();
+    let only_silent = wanted == 0 && refused.len() < request.targets.len();
+    if attached > 0 || only_silent {
+        return Ok(());
+    }
+    Err(match refused.first() {
         Some(first) => ProbeError::NothingAttached {
             backend,
-            count: request.functions.len(),
-            function: first.name.clone(),
+            count: wanted,
+            function: first.target.function.name.clone(),
             reason: first.reason.clone(),
         },
         None => ProbeError::NoFunctions,
-    }
+    })
 }
 
 /// A mechanism of the kernel that runs our programs when a function is entered (and returns).
@@ -352,7 +381,7 @@ pub trait Backend: Sync {
     fn description(&self) -> &'static str;
     /// Attaches for real. Functions that the kernel refuses are skipped with a reason; to attach none is an error. Whether
     /// the programs run is not looked at: [`attach`] does that.
-    fn attach(&self, request: &Request<'_>) -> Result<Attachment, ProbeError>;
+    fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError>;
     /// Whether the backend is worth choosing for this tracer when the user did not choose.
     fn suits(&self, tracer: Tracer) -> bool;
 }
@@ -367,14 +396,14 @@ pub fn backend(name: &str) -> Option<&'static dyn Backend> {
 }
 
 /// Attaches with a backend, and makes sure that the kernel runs the programs.
-pub fn attach(backend: &dyn Backend, request: &Request<'_>) -> Result<Attachment, ProbeError> {
+fn attach<'a>(backend: &dyn Backend, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
     let kprobes = backend.name() == Kprobe.name();
     proof::refuse_if_switched_off(request, backend.name(), kprobes)?;
-    let attachment = backend.attach(request)?;
-    match proof::prove(&attachment, request) {
-        Ok(()) => Ok(attachment),
+    let attached = backend.attach(request)?;
+    match proof::prove(&attached, request) {
+        Ok(()) => Ok(attached),
         Err(error) => {
-            attachment.detach(&Progress::default());
+            attached.layer.detach(&Progress::default());
             Err(error)
         }
     }
@@ -382,25 +411,22 @@ pub fn attach(backend: &dyn Backend, request: &Request<'_>) -> Result<Attachment
 
 /// Tries a backend on one function: attaches for real, sees whether it runs, and detaches.
 pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), ProbeError> {
-    let mut plain = request
-        .functions
-        .iter()
-        .filter(|function| function.module == "vmlinux" && !function.unsure);
+    let mut plain =
+        (request.targets.iter()).filter(|target| target.function.module == "vmlinux" && !target.function.unsure);
     // Better one that can be seen to run.
     let one = plain
         .clone()
-        .find(|function| proof::is_passed(function) && objection(function).is_none())
+        .find(|target| proof::is_passed(target.function) && objection(target.function).is_none())
         .or_else(|| plain.next())
         .ok_or(ProbeError::NoFunctions)?;
     let small = Buffer::Ring { bytes: 4096 };
     let request = Request {
-        functions: std::slice::from_ref(one),
-        silent: &[],
+        targets: vec![*one],
         buffer: match request.buffer {
             Buffer::Ring { .. } => &small,
             perf @ Buffer::Perf { .. } => perf,
         },
-        ..*request
+        ..request.clone()
     };
     attach(backend, &request).map(drop)
 }
@@ -411,20 +437,4 @@ pub fn has_ring_buffer(root: &Root) -> bool {
     // is of this process or the machine; loading the programs fails of it, too, with a reason.
     let unknown = syscall::try_ring_buffer(4096).is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL));
     !unknown && !ring_buffer_sleeps(root)
-}
-
-/// Attaches with the first backend that works for the tracer. An error says why each of them does not.
-pub fn attach_with_any(request: &Request<'_>) -> Result<Attachment, Vec<(&'static str, ProbeError)>> {
-    let mut failures = Vec::new();
-    for backend in BACKENDS.into_iter().filter(|backend| backend.suits(request.tracer)) {
-        match attach(backend, request) {
-            Ok(attachment) => return Ok(attachment),
-            // The others would meet the same.
-            Err(error @ (ProbeError::Machine { .. } | ProbeError::Stopped)) => {
-                return Err(vec![(backend.name(), error)]);
-            }
-            Err(error) => failures.push((backend.name(), error)),
-        }
-    }
-    Err(failures)
 }

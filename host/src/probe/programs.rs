@@ -11,7 +11,7 @@ use ipft_bpf::wire::{Config, Cpu};
 use libbpf_rs::{AsRawLibbpf, Map, MapCore, Object, ObjectBuilder, PrintLevel, ProgramType};
 
 use super::identity::{self, Role};
-use super::{Buffer, ProbeError, Request, link, reason};
+use super::{Buffer, Maps, ProbeError, Request, link, reason};
 use crate::kernel::{Candidate, PacketArgument};
 
 /// The name of the program that serves a function. `silent` is for a function that the user did not ask for.
@@ -84,6 +84,11 @@ pub(super) fn libbpf_said() -> String {
     text
 }
 
+/// The name of a map without the name of its object, which libbpf puts before the usual sections (`.bss`).
+fn shared_name(name: &str) -> &str {
+    name.find('.').and_then(|dot| name.get(dot..)).unwrap_or(name)
+}
+
 /// A loaded object.
 #[derive(Debug)]
 pub(super) struct Programs {
@@ -153,7 +158,17 @@ impl Programs {
         }
 
         for mut map in open.maps_mut() {
-            let name = map.name().to_string_lossy().into_owned();
+            let name = shared_name(&map.name().to_string_lossy()).to_owned();
+            // libbpf has a descriptor for it all the same, of nothing.
+            let is_unused = matches!(
+                (name.as_str(), request.buffer),
+                ("ipft_ring", Buffer::Perf { .. }) | ("ipft_perf", Buffer::Ring { .. })
+            );
+            if !is_unused && let Some((_, shared)) = request.maps.iter().find(|(shared, _)| *shared == name) {
+                map.reuse_fd(shared.as_fd())
+                    .map_err(failed("cannot share the BPF maps of another backend"))?;
+                continue;
+            }
             let result = match (name.as_str(), request.buffer) {
                 (".rodata.ipft", _) => map.set_initial_value(&config.to_bytes()),
                 ("ipft_ring", Buffer::Ring { bytes }) => map.set_max_entries(*bytes),
@@ -213,6 +228,25 @@ impl Programs {
             // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
             unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&map.as_fd())) }
         })
+    }
+
+    /// The maps that another object's programs have to share, so that both know the same packets. What belongs to one
+    /// object stays out: its constants, and its open calls, which are closed by the backend that opened them.
+    pub(super) fn shared_maps(&self) -> Result<Maps, ProbeError> {
+        let failed = |source| ProbeError::Libbpf {
+            what: "cannot share the BPF maps with another backend",
+            code: None,
+            source,
+            log: String::new(),
+        };
+        let mut maps = Vec::new();
+        for map in self.object.maps() {
+            let name = shared_name(&map.name().to_string_lossy()).to_owned();
+            if !(name.starts_with(".rodata") || name == ".kconfig" || name == "ipft_calls") {
+                maps.push((name, map.as_fd().try_clone_to_owned().map_err(failed)?));
+            }
+        }
+        Ok(maps.into())
     }
 
     /// The counters of all CPUs. libbpf has mapped them into memory (BPF_F_MMAPABLE), so that reading them needs neither

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use super::{Attachment, ProbeError, Reason, Request, syscall};
+use super::{Attached, ProbeError, Reason, Request, syscall};
 use crate::kernel::{Candidate, checks};
 
 /// Functions that a datagram between two local sockets passes: it is queued, received and freed. All but the last two are
@@ -54,30 +54,29 @@ pub(super) fn refuse_if_switched_off(
 
 /// Sends a packet past what is attached. An error if none of the programs runs; where nothing can be told (without
 /// CAP_SYS_ADMIN, which counting needs, or if the packet passes nothing that is attached), that is no error.
-pub(super) fn prove(attachment: &Attachment, request: &Request<'_>) -> Result<(), ProbeError> {
+pub(super) fn prove(attached: &Attached<'_>, request: &Request<'_>) -> Result<(), ProbeError> {
     let is_attached = |function: &Candidate| {
-        let is_skipped = |skipped: &crate::event::SkippedFunction| {
-            skipped.name == function.name && skipped.module == function.module
-        };
-        !attachment.skipped.iter().any(is_skipped)
+        let mut refused = attached.refused.iter();
+        !refused.any(|refused| std::ptr::eq(refused.target.function, function))
     };
-    let all = request.functions.iter().chain(request.silent);
+    let all = request.targets.iter().map(|target| target.function);
     if !all.filter(|function| is_passed(function)).any(is_attached) {
         return Ok(());
     }
+    let layer = &attached.layer;
     // Off again when this is closed; counting costs each BPF program of the machine two looks at the clock meanwhile.
     let Ok(_counting) = syscall::count_runs() else {
         return Ok(());
     };
-    let programs = attachment.programs.loaded();
-    let own = attachment.own_programs.iter().map(AsFd::as_fd);
+    let programs = layer.programs.loaded();
+    let own = layer.own_programs.iter().map(AsFd::as_fd);
     let programs: Vec<BorrowedFd<'_>> = programs.into_iter().chain(own).collect();
     match fires(|| programs.iter().any(|program| syscall::runs(*program) > 0), PATIENCE) {
         Ok(true) | Err(_) => Ok(()),
         Ok(false) => {
-            refuse_if_switched_off(request, attachment.backend, attachment.backend == "kprobe")?;
+            refuse_if_switched_off(request, layer.backend, layer.backend == "kprobe")?;
             Err(ProbeError::Silent {
-                backend: attachment.backend,
+                backend: layer.backend,
                 cause: "a packet passed the functions, and the kernel called none of the programs".to_owned(),
             })
         }
@@ -122,8 +121,7 @@ mod tests {
         let root = tree.root();
         let request = Request {
             root: &root,
-            functions: &[],
-            silent: &[],
+            targets: Vec::new(),
             tracer: crate::event::Tracer::Function,
             mark: 1,
             mask: 1,
@@ -131,6 +129,7 @@ mod tests {
             extension: None,
             record_bytes: 0,
             progress: &super::super::Progress::default(),
+            maps: super::super::Maps::from([]),
         };
         refuse_if_switched_off(&request, "any", kprobes).err()
     }

@@ -305,7 +305,9 @@ pub(super) fn link_tracing_multi(
         padding: u32,
     }
     const BPF_LINK_CREATE: libc::c_long = 28;
-    assert_eq!(ids.len(), cookies.len(), "one cookie per function");
+    if ids.len() != cookies.len() {
+        return Err(io::Error::other("each function needs one cookie"));
+    }
     let attr = LinkCreate {
         prog_fd: program.as_raw_fd() as u32,
         target_fd: 0,

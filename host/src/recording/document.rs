@@ -78,6 +78,14 @@ struct MemberDocument {
 #[serde(transparent)]
 struct SymbolDocument(MemberDocument);
 
+/// What a `FUNC` block says.
+#[derive(Serialize, Deserialize)]
+struct FunctionsDocument {
+    /// The index of the first of them.
+    first: u32,
+    functions: List<FunctionDocument>,
+}
+
 /// What a `LOSS` block says.
 #[derive(Serialize, Deserialize)]
 struct LossesDocument {
@@ -186,13 +194,7 @@ pub(super) fn write_trace(trace: &Trace) -> Vec<u8> {
         mask: trace.mask,
         clock_offset: trace.clock_offset,
         command_line: trace.command_line.iter().map(|word| word.as_str().into()).collect(),
-        functions: (trace.functions.iter())
-            .map(|function| FunctionDocument {
-                name: function.name.as_str().into(),
-                module: function.module.as_str().into(),
-                address: function.address,
-            })
-            .collect(),
+        functions: trace.functions.iter().map(write_function).collect(),
         schema: SchemaDocument {
             size: trace.schema.size,
             tagged: trace.schema.encoding == Encoding::Tagged,
@@ -215,13 +217,7 @@ pub(super) fn read_trace(json: &[u8]) -> Result<Trace, DocumentError> {
             .find(|tracer| tracer.name() == document.tracer.0)
             .ok_or(DocumentError::Tracer)?,
         backend: document.backend.0,
-        functions: (document.functions.0.into_iter())
-            .map(|function| Function {
-                name: function.name.0,
-                module: function.module.0,
-                address: function.address,
-            })
-            .collect(),
+        functions: document.functions.0.into_iter().map(read_function).collect(),
         schema: Schema {
             size: document.schema.size,
             fields: fields.collect(),
@@ -267,6 +263,21 @@ fn check(schema: &SchemaDocument) -> Result<(), TooLarge> {
     at_most("schema.fields.members", members, MAX_MEMBERS)?;
     at_most("bytes in the names of schema.fields", names, MAX_FIELD_NAMES)?;
     Ok(())
+}
+
+/// The JSON of functions that were appended, from that with the index `first` on.
+pub(super) fn write_functions(first: u32, functions: &[Function]) -> Vec<u8> {
+    to_json(&FunctionsDocument {
+        first,
+        functions: functions.iter().map(write_function).collect(),
+    })
+}
+
+/// What a `FUNC` block says: the index of the first function, and the functions.
+pub(super) fn read_functions(json: &[u8]) -> Option<(u32, Vec<Function>)> {
+    let document: FunctionsDocument = serde_json::from_slice(json).ok()?;
+    let functions = document.functions.0.into_iter().map(read_function).collect();
+    Some((document.first, functions))
 }
 
 /// The JSON of all that was lost until now.
@@ -320,6 +331,22 @@ pub(super) fn read_summary(json: &[u8]) -> Option<Summary> {
 /// Text and numbers always become JSON.
 fn to_json(document: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(document).unwrap_or_default()
+}
+
+fn write_function(function: &Function) -> FunctionDocument {
+    FunctionDocument {
+        name: function.name.as_str().into(),
+        module: function.module.as_str().into(),
+        address: function.address,
+    }
+}
+
+fn read_function(function: FunctionDocument) -> Function {
+    Function {
+        name: function.name.0,
+        module: function.module.0,
+        address: function.address,
+    }
 }
 
 fn write_field(field: &Field) -> FieldDocument {

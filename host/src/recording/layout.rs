@@ -8,7 +8,7 @@ pub const END_MAGIC: [u8; 8] = *b"ipft-end";
 /// The version that is written, and the only one that is read.
 pub const MAJOR: u16 = 1;
 /// Grows when something is added that older readers skip.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 
 /// Bytes of a [`FileHeader`].
 pub const FILE_HEADER: usize = 32;
@@ -35,6 +35,8 @@ impl Kind {
     pub const LOSSES: Kind = Kind(*b"LOSS");
     /// The summary, as JSON.
     pub const DONE: Kind = Kind(*b"DONE");
+    /// Functions that were appended to those of the trace, as JSON.
+    pub const FUNCTIONS: Kind = Kind(*b"FUNC");
     /// Where the blocks before it are.
     pub const INDEX: Kind = Kind(*b"INDX");
 }

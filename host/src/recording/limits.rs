@@ -55,7 +55,7 @@ pub(super) fn at_most(field: &'static str, found: u64, most: u64) -> Result<u64,
 pub(super) fn content(kind: Kind) -> u32 {
     match kind {
         Kind::EVENTS => MAX_EVENTS_BLOCK,
-        Kind::TRACE | Kind::LOSSES | Kind::DONE => MAX_DOCUMENT,
+        Kind::TRACE | Kind::FUNCTIONS | Kind::LOSSES | Kind::DONE => MAX_DOCUMENT,
         _ => MAX_BLOCK,
     }
 }

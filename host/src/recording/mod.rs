@@ -1,7 +1,7 @@
 //! Recordings: a trace in a file, to be drawn later as if it happened then.
 //!
 //! ```text
-//! file     = FileHeader TRCE (EVNT | LOSS)* [DONE] INDX Trailer
+//! file     = FileHeader TRCE (EVNT | FUNC | LOSS)* [DONE] INDX Trailer
 //! block    = BlockHeader content                       content is one zstd frame
 //!
 //! FileHeader, 32 bytes                                 BlockHeader, 48 bytes
@@ -20,7 +20,7 @@
 //! 16  "ipft-end"
 //! ```
 //!
-//! All numbers are little-endian. `TRCE`, `LOSS` and `DONE` hold JSON ([`document`]), `EVNT` columns ([`columns`]), `INDX`
+//! All numbers are little-endian. `TRCE`, `FUNC`, `LOSS` and `DONE` hold JSON ([`document`]), `EVNT` columns ([`columns`]), `INDX`
 //! 32 bytes a block ([`layout::IndexEntry`]). A reader skips kinds that it does not know, and refuses another major
 //! version. A trace that was rotated has several files, its parts: each begins with the same `TRCE`, and only the last
 //! has `DONE`. A file that ends without `INDX` was cut; what is in it up to there is whole.

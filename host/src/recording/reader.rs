@@ -16,7 +16,7 @@ use super::layout::{
 };
 use super::limits::{self, TooLarge, at_most};
 use super::{RecordingError, document};
-use crate::event::{Batch, Loss, Summary, Trace};
+use crate::event::{Batch, Function, Loss, Summary, Trace};
 use crate::text::visible;
 
 /// Where a recording is read from.
@@ -37,6 +37,9 @@ pub enum Input {
 pub enum Content {
     /// See [`Reader::fill`].
     Events,
+    /// Functions that were appended to the function table, and the index of the first of them. Each part of a recording
+    /// repeats those of the parts before.
+    Functions(u32, Vec<Function>),
     /// All that was lost until then.
     Losses(Vec<Loss>),
     /// The trace ended in order.
@@ -92,7 +95,7 @@ const PIECE: usize = 1 << 20;
 const MOST_DAMAGE: usize = 16;
 
 /// The blocks behind the trace that this version knows.
-const KNOWN: [Kind; 4] = [Kind::EVENTS, Kind::LOSSES, Kind::DONE, Kind::INDEX];
+const KNOWN: [Kind; 5] = [Kind::EVENTS, Kind::FUNCTIONS, Kind::LOSSES, Kind::DONE, Kind::INDEX];
 
 /// A file that is being read.
 pub struct Reader {
@@ -286,6 +289,10 @@ impl Reader {
     fn understand(&mut self, block: &BlockHeader) -> Result<Understood, Option<TooLarge>> {
         let content = match block.kind {
             Kind::LOSSES => Content::Losses(document::read_losses(&self.content).ok_or(None)?),
+            Kind::FUNCTIONS => {
+                let (first, functions) = document::read_functions(&self.content).ok_or(None)?;
+                Content::Functions(first, functions)
+            }
             Kind::DONE => {
                 let summary = document::read_summary(&self.content).ok_or(None)?;
                 self.done = true;

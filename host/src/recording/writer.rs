@@ -10,7 +10,7 @@ use zstd::bulk::Compressor;
 use super::columns::Columns;
 use super::document;
 use super::layout::{BlockHeader, FileHeader, IndexEntry, Kind, MAJOR, MINOR, trailer};
-use crate::event::{Batch, Loss, Progress, Summary, Trace};
+use crate::event::{Batch, Function, Loss, Progress, Summary, Trace};
 
 /// Events of a block: enough that what comes once a block does not count, few enough to lose little with one.
 const BLOCK: usize = 1 << 15;
@@ -46,6 +46,9 @@ pub struct Writer<W> {
     /// See [`TIMED_BLOCKS`].
     timed_blocks: usize,
     losses: Vec<Loss>,
+    /// How many functions `trace` has, and those that were appended since.
+    functions: u32,
+    more: Vec<Function>,
     /// The latest time that is known.
     now: u64,
 }
@@ -71,6 +74,8 @@ impl<W: Write> Writer<W> {
             index: Vec::new(),
             timed_blocks: TIMED_BLOCKS,
             losses: Vec::new(),
+            functions: trace.functions.len() as u32,
+            more: Vec::new(),
             now: 0,
         };
         writer.begin()?;
@@ -83,7 +88,26 @@ impl<W: Write> Writer<W> {
         self.index.clear();
         self.append(&self.header.to_bytes())?;
         self.content.clone_from(&self.trace);
-        self.document(Kind::TRACE)
+        self.document(Kind::TRACE)?;
+        self.all_functions()
+    }
+
+    /// Functions were appended to the function table.
+    pub fn functions(&mut self, new: &[Function]) -> io::Result<()> {
+        self.close_block()?;
+        let first = self.functions.saturating_add(self.more.len() as u32);
+        self.more.extend_from_slice(new);
+        self.content = document::write_functions(first, new);
+        self.document(Kind::FUNCTIONS)
+    }
+
+    /// A part that begins later has to say which functions came before.
+    fn all_functions(&mut self) -> io::Result<()> {
+        if self.more.is_empty() {
+            return Ok(());
+        }
+        self.content = document::write_functions(self.functions, &self.more);
+        self.document(Kind::FUNCTIONS)
     }
 
     /// Bytes that this part has so far, without the block that is open.

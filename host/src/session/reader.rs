@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::clock::monotonic;
+use super::late::Late;
 use crate::event::{Batch, Loss, LossKind, OpenCalls, Progress, Trace, Tracer};
 use crate::extension::Extension;
 use crate::limit::{Limit, Reached};
-use crate::probe::{self, Attachment, Buffer};
+use crate::probe::{Attachment, Buffer, sum};
 use crate::signals::Signals;
 use crate::sink::{Flow, Sinks};
-use crate::stream::{AddressTable, Decoder, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuffer, Source};
+use crate::stream::{Decoder, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuffer, Source};
 
 /// How long events may lie in the buffer before they are looked at. The programs wake the reader earlier when many
 /// come at once.
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// How often the sinks are told how the trace is going, in nanoseconds: a little more than once a second, so that a
 /// recording has its blocks closed at least once a second.
 const PROGRESS: u64 = 900_000_000;
+
+/// How often it is asked whether modules were loaded, in nanoseconds.
+const MODULES: u64 = 20_000_000;
 
 /// How long a record that is being written is left alone before it is looked at again.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -62,12 +66,7 @@ impl<'a> Reader<'a> {
                 },
             )?),
         };
-        let functions = match &attachment.function_ids {
-            probe::FunctionIds::Index => FunctionIds::Index(trace.functions.len() as u32),
-            probe::FunctionIds::Address(addresses) => {
-                FunctionIds::Address(AddressTable::new(addresses.iter().copied()))
-            }
-        };
+        let functions = FunctionIds::new(trace.functions.iter().map(|function| function.address));
         Ok(Reader {
             source,
             decoder: Decoder::new(functions, extension.payload_size()),
@@ -93,8 +92,10 @@ impl<'a> Reader<'a> {
         limit: &mut Limit,
         sinks: &mut Sinks,
         losses: &mut dyn FnMut() -> Vec<Loss>,
+        mut late: Option<&mut Late>,
     ) -> anyhow::Result<Option<Reached>> {
         let mut told = monotonic();
+        let mut asked = told;
         // Since when the trace is to end, and why.
         let mut ending = None;
         // Everything is looked at after each batch: in a flood the buffer is never empty.
@@ -104,6 +105,17 @@ impl<'a> Reader<'a> {
                 let over = limit.time_is_over(now);
                 if over.is_some() || signals.stop_requested() {
                     ending = Some((now, over));
+                }
+            }
+            if let Some(late) = late.as_deref_mut().filter(|_| now - asked >= MODULES) {
+                asked = now;
+                let mut flow = Flow::Continue;
+                late.receive(|new| {
+                    self.decoder.add_functions(new.iter().map(|function| function.address));
+                    flow = sinks.functions(&new);
+                });
+                if flow == Flow::Stop {
+                    return Ok(None);
                 }
             }
             self.batch.clear();
@@ -141,6 +153,9 @@ impl<'a> Reader<'a> {
                     losses: losses(),
                 };
                 progress.losses.extend(self.losses());
+                if let Some(late) = &late {
+                    progress.losses = sum(progress.losses.into_iter().chain(late.losses()));
+                }
                 if sinks.progress(&progress) == Flow::Stop {
                     return Ok(None);
                 }

@@ -33,7 +33,7 @@ use super::journal::{Journal, Kept};
 use super::output::Output;
 use super::rows::Rows;
 use super::{Sink, SinkError};
-use crate::event::{Batch, Event, Summary, Trace, Tracer};
+use crate::event::{Batch, Event, Function, Summary, Trace, Tracer};
 
 /// How many events are taken before the memory is looked at again.
 const STEP: usize = 4096;
@@ -124,6 +124,11 @@ impl Sink for Aggregate {
         let graph = trace.tracer == Tracer::FunctionGraph;
         self.journal = Journal::new(graph, &trace.schema);
         self.printer.start(trace, graph)
+    }
+
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        self.printer.rows.append_functions(new);
+        Ok(())
     }
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {

@@ -13,7 +13,7 @@ use super::clashes::Clashes;
 use super::fields::{Fields, Style};
 use super::output::Output;
 use super::{Sink, SinkError};
-use crate::event::{Batch, EventKind, Summary, Trace};
+use crate::event::{Batch, EventKind, Function, Summary, Trace};
 use crate::text::*;
 
 /// The keys that every event has.
@@ -72,7 +72,11 @@ impl Sink for Json {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         self.fields = Fields::new(&trace.schema, Style::JsonText)?;
         self.clashes.look_at_schema(&trace.schema);
-        self.functions = FunctionTexts::new(&trace.functions, |out, function| {
+        self.functions(&trace.functions)
+    }
+
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        self.functions.append(new, |out, function| {
             out.extend_from_slice(b",\"module\":");
             push_json_string(out, &function.module);
             out.extend_from_slice(b",\"function\":");
@@ -118,7 +122,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::event::{Encoding, Event, Field, FieldFormat, FieldType, Function, Schema, Value};
+    use crate::event::{Encoding, Event, Field, FieldFormat, FieldType, Schema, Value};
     use crate::sink::test_support::{Shared, trace};
 
     /// What is told of the trace, and what is written.

@@ -1,7 +1,8 @@
 //! `-o jsonl`: everything about a trace, typed, one JSON object a line, for programs.
 //!
-//! The first line is the `trace`, then come `event`s as they happen, and at the end a `lost` line for every way and CPU
-//! that lost some, and the `summary`. `docs/jsonl.schema.json` describes each; [`VERSION`] changes when a key is
+//! The first line is the `trace`, then come `event`s as they happen, with a `functions` line before the first event of
+//! functions that were added during the trace, and at the end a `lost` line for every way and CPU that lost some, and the
+//! `summary`. `docs/jsonl.schema.json` describes each; [`VERSION`] changes when a key is
 //! removed or means something else, and not when one is added.
 //!
 //! Identities and addresses are strings of hexadecimal digits: they are compared, never reckoned with, and many readers
@@ -50,6 +51,20 @@ impl Jsonl {
         }
     }
 
+    fn append(&mut self, functions: &[Function]) {
+        // The index is part of the text, and the closure sees the functions in their order.
+        let index = std::cell::Cell::new(self.functions.len() as u64);
+        self.functions.append(functions, |out, function| {
+            out.extend_from_slice(b",\"function\":");
+            push_json_string(out, &function.name);
+            out.extend_from_slice(b",\"module\":");
+            push_json_string(out, &function.module);
+            out.extend_from_slice(b",\"function_index\":");
+            push_unsigned(out, index.replace(index.get() + 1));
+            out.extend_from_slice(b",\"kind\":");
+        });
+    }
+
     /// `{"type":"event","packet":"0x…","skb":"0x…","timestamp":`
     #[inline]
     fn push_beginning(&mut self, event: &Event) {
@@ -73,18 +88,19 @@ impl Jsonl {
 impl Sink for Jsonl {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         self.fields = Fields::new(&trace.schema, Style::JsonTyped)?;
-        // The index is part of the text, and the closure sees the functions in their order.
-        let index = std::cell::Cell::new(0_u64);
-        self.functions = FunctionTexts::new(&trace.functions, |out, function| {
-            out.extend_from_slice(b",\"function\":");
-            push_json_string(out, &function.name);
-            out.extend_from_slice(b",\"module\":");
-            push_json_string(out, &function.module);
-            out.extend_from_slice(b",\"function_index\":");
-            push_unsigned(out, index.replace(index.get() + 1));
-            out.extend_from_slice(b",\"kind\":");
-        });
+        self.append(&trace.functions);
         push_trace(&mut self.output.buffer, trace);
+        self.output.flush()
+    }
+
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        let out = &mut self.output.buffer;
+        out.extend_from_slice(b"{\"type\":\"functions\"");
+        push_number(out, "first", self.functions.len() as u64);
+        push_key(out, "functions");
+        push_list(out, new, push_function);
+        out.extend_from_slice(b"}\n");
+        self.append(new);
         self.output.flush()
     }
 

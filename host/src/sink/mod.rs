@@ -39,7 +39,7 @@ pub use sinks::{Destination, Flow, Report, Sinks};
 pub use stream::Log;
 pub use worker::{PluginSink, Usage};
 
-use crate::event::{Batch, Progress, Summary, Trace};
+use crate::event::{Batch, Function, Progress, Summary, Trace};
 use crate::text::visible;
 
 /// What a sink could not do.
@@ -90,11 +90,13 @@ impl From<std::io::Error> for SinkError {
     }
 }
 
-/// A consumer of one trace. The calls come in this order: `start` once, `events` and `progress` any number of times,
-/// `finish` once.
+/// A consumer of one trace. The calls come in this order: `start` once, `functions`, `events` and `progress` any number
+/// of times, `finish` once.
 pub trait Sink {
     /// The trace is about to deliver events.
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError>;
+    /// Functions were appended to the function table; events that follow may name them.
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError>;
     /// Events happened. Within one packet they come in order of time.
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError>;
     /// The trace goes on: about once a second, also while nothing happens. For sinks that must not wait for the end;

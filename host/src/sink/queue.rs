@@ -3,7 +3,7 @@
 //! The trace adds a batch under one lock and never waits for the plugin. What does not fit is counted instead, and so is
 //! everything after it until the plugin takes what there is: it is told what it missed where it missed it.
 
-use crate::event::{Batch, Event, Summary};
+use crate::event::{Batch, Event, Function, Summary};
 
 /// Events that wait for a plugin at most.
 const MAX_EVENTS: usize = 1 << 20;
@@ -19,6 +19,8 @@ const MAX_CALL_PAYLOAD: usize = 4 << 20;
 /// What waits.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
+    /// Functions that were appended to the table.
+    pub(super) functions: Vec<Function>,
     /// Events with their payloads, and the names that are new with them.
     pub(super) batch: Batch,
     /// Events that happened after these and did not fit.
@@ -82,11 +84,12 @@ impl Pending {
 
     /// Whether there is anything to take.
     pub(super) fn is_empty(&self) -> bool {
-        self.batch.events.is_empty() && self.missed == 0 && self.end.is_none()
+        self.functions.is_empty() && self.batch.events.is_empty() && self.missed == 0 && self.end.is_none()
     }
 
     /// Forgets everything, and keeps the memory.
     pub(super) fn clear(&mut self) {
+        self.functions.clear();
         self.batch.clear();
         self.batch.names.clear();
         self.missed = 0;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::counter::Counter;
 use super::{Sink, SinkError};
-use crate::event::{Batch, Progress, Summary, Trace};
+use crate::event::{Batch, Function, Progress, Summary, Trace};
 use crate::output::{self, Entry, NewFile, Node, Outlet, Refused};
 use crate::recording::Writer;
 
@@ -274,6 +274,10 @@ impl Sink for Record {
         }
         self.writer = Some(writer);
         Ok(())
+    }
+
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        self.write(|writer| writer.functions(new))
     }
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {

@@ -37,6 +37,7 @@ pub(super) struct Rows {
     /// The CPU of the row before, and its three digits.
     cpu: u32,
     cpu_digits: [u8; 3],
+    graph: bool,
 }
 
 /// The parts of a usual row that depend on the function.
@@ -52,7 +53,23 @@ struct Usual {
 impl Rows {
     /// Rows of a trace of these functions, with the graph or without.
     pub(super) fn new(functions: &[Function], graph: bool) -> Self {
-        let columns = FunctionTexts::new(functions, |out, function| {
+        let mut rows = Rows {
+            usual: Vec::new(),
+            columns: FunctionTexts::default(),
+            names: FunctionTexts::default(),
+            clock: Clock::default(),
+            cpu: 0,
+            cpu_digits: *b"000",
+            graph,
+        };
+        rows.append_functions(functions);
+        rows
+    }
+
+    /// Functions that are new.
+    pub(super) fn append_functions(&mut self, functions: &[Function]) {
+        let graph = self.graph;
+        self.columns.append(functions, |out, function| {
             out.push(b' ');
             push_right_aligned(out, &function.module, 24);
             out.push(b' ');
@@ -60,33 +77,30 @@ impl Rows {
                 push_right_aligned(out, &function.name, 32);
             }
         });
-        let names = FunctionTexts::new(functions, |out, function| push_visible(out, &function.name));
-        let width = if graph { CALL - MODULE } else { NAMES_WIDTH };
-        let usual = (0..functions.len() as u32).map(|function| {
-            let mut text = Vec::new();
-            columns.push(&mut text, function);
-            if text.len() != width {
-                return None;
-            }
-            let names_text = *padded(&mut text)?;
-            let mut entry = Vec::new();
-            names.push(&mut entry, function);
-            entry.extend_from_slice(b"() {");
-            let entry_len = entry.len();
-            Some(Usual {
-                names: names_text,
-                entry: *padded(&mut entry)?,
-                entry_len,
-            })
-        });
-        Rows {
-            usual: usual.collect(),
-            columns,
-            names,
-            clock: Clock::default(),
-            cpu: 0,
-            cpu_digits: *b"000",
+        self.names
+            .append(functions, |out, function| push_visible(out, &function.name));
+        for function in self.usual.len()..self.columns.len() {
+            self.usual.push(self.usual(function as u32));
         }
+    }
+
+    fn usual(&self, function: u32) -> Option<Usual> {
+        let width = if self.graph { CALL - MODULE } else { NAMES_WIDTH };
+        let mut text = Vec::new();
+        self.columns.push(&mut text, function);
+        if text.len() != width {
+            return None;
+        }
+        let names = *padded(&mut text)?;
+        let mut entry = Vec::new();
+        self.names.push(&mut entry, function);
+        entry.extend_from_slice(b"() {");
+        let entry_len = entry.len();
+        Some(Usual {
+            names,
+            entry: *padded(&mut entry)?,
+            entry_len,
+        })
     }
 
     /// Appends the event's row, up to the fields. `line` is its place in the graph, if there is one.

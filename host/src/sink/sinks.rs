@@ -1,7 +1,7 @@
 //! Several sinks at once, none of which can harm the others.
 
 use super::{Sink, SinkError};
-use crate::event::{Batch, Progress, Summary, Trace};
+use crate::event::{Batch, Function, Progress, Summary, Trace};
 use crate::output::{Full, Outlet};
 
 /// Whether a run should go on.
@@ -86,6 +86,11 @@ impl Sinks {
             outlet.when_full(if alone { Full::Wait } else { *full });
         }
         self.each(|sink| sink.start(trace))
+    }
+
+    /// Passes functions that are new on to all that have not failed.
+    pub fn functions(&mut self, new: &[Function]) -> Flow {
+        self.each(|sink| sink.functions(new))
     }
 
     /// Passes a batch on to all that have not failed.
@@ -175,6 +180,11 @@ mod tests {
     impl Sink for Fragile {
         fn start(&mut self, _: &Trace) -> Result<(), SinkError> {
             self.note("start");
+            Ok(())
+        }
+
+        fn functions(&mut self, _: &[Function]) -> Result<(), SinkError> {
+            self.note("functions");
             Ok(())
         }
 

@@ -254,6 +254,15 @@ impl Sink for PluginSink {
         queue.failure()
     }
 
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        let mut queue = self.channel.lock();
+        if !queue.over {
+            // Told before the events that are pending, which name none of them.
+            queue.pending.functions.extend_from_slice(new);
+        }
+        queue.failure()
+    }
+
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
         let mut queue = self.channel.lock();
         if queue.over {
@@ -347,8 +356,8 @@ impl Channel {
             if self.stopped() {
                 return Ok(());
             }
-            if !work.batch.names.is_empty() {
-                plugin.learn(&[], &work.batch.names)?;
+            if !work.batch.names.is_empty() || !work.functions.is_empty() {
+                plugin.learn(&work.functions, &work.batch.names)?;
             }
             let mut skipped = 0;
             let mut rest = &mut work.batch.events[..];

@@ -11,18 +11,17 @@ use ipft_bpf::wire;
 
 use crate::event::{Batch, Capture, Event, EventKind, Link};
 
-/// What a record's function word is.
-#[derive(Clone, Debug)]
-pub enum FunctionIds {
-    /// The index in the function table, below this number.
-    Index(u32),
-    /// An address that was probed.
-    Address(AddressTable),
+/// What the function words of records mean. Backends that can give each function a number of its own send its index in
+/// the function table, which is small; others send its address, which is in the upper half of all numbers.
+#[derive(Clone, Debug, Default)]
+pub struct FunctionIds {
+    count: u32,
+    addresses: AddressTable,
 }
 
 /// The probed addresses and their functions' indexes: open addressing, at most half full.
 #[derive(Clone, Debug)]
-pub struct AddressTable {
+struct AddressTable {
     slots: Vec<(u64, u32)>,
     shift: u32,
     used: usize,
@@ -34,20 +33,12 @@ pub struct AddressTable {
 const ENDBR: u64 = 4;
 
 impl AddressTable {
-    /// A table of these. The address 0 is nobody's.
-    pub fn new(addresses: impl IntoIterator<Item = (u64, u32)>) -> Self {
-        let addresses: Vec<_> = addresses.into_iter().filter(|(address, _)| *address != 0).collect();
-        let size = (addresses.len() * 2).next_power_of_two().max(2);
-        let mut table = AddressTable {
-            slots: vec![(0, 0); size],
-            shift: 64 - size.trailing_zeros(),
-            used: 0,
-            told: addresses.iter().map(|(address, _)| *address).collect(),
-        };
-        for (address, index) in addresses {
-            table.insert(address, index);
+    /// Adds an address that is probed. The address 0 is nobody's.
+    fn tell(&mut self, address: u64, index: u32) {
+        if address != 0 {
+            self.told.insert(address);
+            self.insert(address, index);
         }
-        table
     }
 
     fn insert(&mut self, address: u64, index: u32) {
@@ -97,21 +88,45 @@ impl AddressTable {
     }
 }
 
-impl FunctionIds {
-    fn index(&self, word: u64) -> Option<u32> {
-        match self {
-            FunctionIds::Index(count) => u32::try_from(word).ok().filter(|index| index < count),
-            FunctionIds::Address(table) => table.get(word),
+impl Default for AddressTable {
+    fn default() -> Self {
+        AddressTable {
+            slots: vec![(0, 0); 2],
+            shift: 63,
+            used: 0,
+            told: HashSet::new(),
         }
+    }
+}
+
+impl FunctionIds {
+    /// The words of functions with these addresses, in the order of the function table.
+    pub fn new(addresses: impl IntoIterator<Item = u64>) -> Self {
+        let mut ids = FunctionIds::default();
+        ids.add(addresses);
+        ids
+    }
+
+    /// Adds functions that were appended to the function table.
+    fn add(&mut self, addresses: impl IntoIterator<Item = u64>) {
+        for address in addresses {
+            self.addresses.tell(address, self.count);
+            self.count = self.count.saturating_add(1);
+        }
+    }
+
+    #[inline]
+    fn index(&self, word: u64) -> Option<u32> {
+        if word < u64::from(self.count) {
+            return Some(word as u32);
+        }
+        self.addresses.get(word)
     }
 
     /// The index where the word was not met before.
     #[cold]
     fn learn(&mut self, word: u64) -> Option<u32> {
-        match self {
-            FunctionIds::Index(_) => None,
-            FunctionIds::Address(table) => table.learn(word),
-        }
+        self.addresses.learn(word)
     }
 }
 
@@ -133,6 +148,11 @@ impl Decoder {
             payload_size,
             undecodable: 0,
         }
+    }
+
+    /// Functions with these addresses were appended to the function table.
+    pub fn add_functions(&mut self, addresses: impl IntoIterator<Item = u64>) {
+        self.functions.add(addresses);
     }
 
     /// How many records could not be decoded.
@@ -239,7 +259,7 @@ mod tests {
     #[test]
     fn an_address_finds_its_function_among_thousands() {
         let address = |index: u64| 0xffff_ffff_8100_0000 + index * 16;
-        let table = AddressTable::new((0..5000).map(|index| (address(index), index as u32)));
+        let table = FunctionIds::new((0..5000).map(address)).addresses;
         for index in 0..5000 {
             assert_eq!(table.get(address(index)), Some(index as u32));
         }
@@ -251,8 +271,7 @@ mod tests {
     fn a_function_is_known_by_its_address_and_by_that_behind_its_endbr64() {
         let address = |index: u64| 0xffff_ffff_8100_0000 + index * 16;
         for shift in [ENDBR as i64, -(ENDBR as i64)] {
-            let known = (0..5000).map(|index| (address(index), index as u32));
-            let mut decoder = Decoder::new(FunctionIds::Address(AddressTable::new(known)), 0);
+            let mut decoder = Decoder::new(FunctionIds::new((0..5000).map(address)), 0);
             let mut batch = Batch::default();
             for _ in 0..2 {
                 batch.clear();
@@ -263,16 +282,33 @@ mod tests {
                 let functions: Vec<u32> = batch.events.iter().map(|event| event.function).collect();
                 assert!(functions.iter().copied().eq((0..5000).flat_map(|index| [index, index])));
             }
-            for other in [address(7) + 8, address(7) + 5, address(0) - 8, 0, 4, u64::MAX - 3] {
+            for other in [address(7) + 8, address(7) + 5, address(0) - 8, u64::MAX - 3] {
                 decoder.decode(&record(other, 0), &mut batch);
             }
-            assert_eq!(decoder.undecodable(), 6);
+            assert_eq!(decoder.undecodable(), 4);
         }
     }
 
     #[test]
+    fn words_of_mixed_backends_name_the_same_functions() {
+        let address = |index: u64| 0xffff_ffff_8100_0000 + index * 16;
+        let mut decoder = Decoder::new(FunctionIds::new((0..3).map(address)), 0);
+        let mut batch = Batch::default();
+        decoder.decode(&record(address(4), 0), &mut batch);
+        decoder.decode(&record(4, 0), &mut batch);
+        assert_eq!(decoder.undecodable(), 2);
+        decoder.add_functions([0, address(4)]);
+        for word in [2, address(2), 3, 4, address(4)] {
+            decoder.decode(&record(word, 0), &mut batch);
+        }
+        let functions: Vec<u32> = batch.events.iter().map(|event| event.function).collect();
+        assert_eq!(functions, [2, 2, 3, 4, 4]);
+        assert_eq!(decoder.undecodable(), 2);
+    }
+
+    #[test]
     fn a_record_becomes_an_event_with_its_cpu_and_kind() {
-        let mut decoder = Decoder::new(FunctionIds::Index(10), 0);
+        let mut decoder = Decoder::new(FunctionIds::new([0; 10]), 0);
         let mut batch = Batch::default();
         decoder.decode(&record(9, 3 | wire::RETURN), &mut batch);
         let event = batch.events[0];
@@ -285,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_follows_an_entry_is_kept_and_nothing_follows_a_return() {
-        let mut decoder = Decoder::new(FunctionIds::Index(10), 4);
+        let mut decoder = Decoder::new(FunctionIds::new([0; 10]), 4);
         let mut batch = Batch::default();
         let mut entry = record(9, 3);
         entry.extend([1, 2, 3, 4, 5, 6, 7, 8]);
@@ -298,11 +334,11 @@ mod tests {
 
     #[test]
     fn a_record_that_is_no_event_of_ours_is_counted_and_not_delivered() {
-        let mut decoder = Decoder::new(FunctionIds::Index(10), 0);
+        let mut decoder = Decoder::new(FunctionIds::new([0; 10]), 0);
         let mut batch = Batch::default();
         decoder.decode(&record(10, 0), &mut batch);
         decoder.decode(&record(0, 0)[..39], &mut batch);
-        let mut with_payload = Decoder::new(FunctionIds::Index(10), 64);
+        let mut with_payload = Decoder::new(FunctionIds::new([0; 10]), 64);
         with_payload.decode(&record(0, 0), &mut batch);
         assert!(batch.events.is_empty());
         assert_eq!((decoder.undecodable(), with_payload.undecodable()), (2, 1));
@@ -323,8 +359,8 @@ mod tests {
 
     /// Both ways in which a decoder knows functions.
     fn decoders() -> [Decoder; 2] {
-        let table = AddressTable::new([(0xffff_ffff_8100_0000, 0)]);
-        [FunctionIds::Index(u32::MAX), FunctionIds::Address(table)].map(|functions| Decoder::new(functions, 64))
+        let addresses: [&[u64]; 2] = [&[0; 100], &[0xffff_ffff_8100_0000]];
+        addresses.map(|addresses| Decoder::new(FunctionIds::new(addresses.iter().copied()), 64))
     }
 
     #[test]

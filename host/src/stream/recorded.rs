@@ -9,7 +9,7 @@ use ipft_plugin::text::visible;
 
 use super::BATCH;
 use super::stdin::StoppableStdin;
-use crate::event::{Batch, Loss, Summary, Trace};
+use crate::event::{Batch, Function, Loss, Summary, Trace};
 use crate::recording::layout::BlockHeader;
 use crate::recording::{Content, End, Input, Reader, RecordingError};
 
@@ -54,6 +54,9 @@ pub struct Recorded {
     reader: Reader,
     /// The block that was read last may have more events.
     open: bool,
+    /// How many functions are known, and those of them that nobody took.
+    functions: u32,
+    new_functions: Vec<Function>,
     losses: Vec<Loss>,
     summary: Option<Summary>,
     notes: Vec<String>,
@@ -92,6 +95,8 @@ impl Recorded {
         let mut recorded = Recorded {
             waiting: parts,
             path: first.path,
+            functions: reader.trace().functions.len() as u32,
+            new_functions: Vec::new(),
             reader,
             open: false,
             losses: Vec::new(),
@@ -168,6 +173,7 @@ impl Recorded {
             let next = self.reader.next(&mut wanted).map_err(|source| self.failed(source))?;
             match next {
                 Some(Content::Events) => self.open = true,
+                Some(Content::Functions(first, functions)) => self.append(first, functions),
                 Some(Content::Losses(losses)) => self.losses = losses,
                 Some(Content::Done(summary)) => self.summary = Some(summary),
                 None => {
@@ -182,6 +188,23 @@ impl Recorded {
                 }
             }
         }
+    }
+
+    /// Functions of which some may have been read before. If those between are missing, nobody knows what events mean by
+    /// these indexes, and they are functions without a name.
+    fn append(&mut self, first: u32, mut functions: Vec<Function>) {
+        let Some(known) = self.functions.checked_sub(first) else {
+            self.lost = true;
+            return;
+        };
+        let new = functions.split_off((known as usize).min(functions.len()));
+        self.functions = self.functions.saturating_add(new.len() as u32);
+        self.new_functions.extend(new);
+    }
+
+    /// Functions that were appended to those of the trace before the events that were read last, and not taken yet.
+    pub fn take_functions(&mut self) -> Vec<Function> {
+        std::mem::take(&mut self.new_functions)
     }
 
     fn failed(&self, source: io::Error) -> RecordedError {

@@ -24,6 +24,7 @@ pub struct Recording {
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line {
     Trace(Trace),
+    Functions(Functions),
     Event(Event),
     Lost(Lost),
     Summary(Summary),
@@ -40,6 +41,13 @@ pub struct Trace {
     pub backend: String,
     /// The functions, in the order that `function_index` counts.
     pub functions: Vec<Function>,
+}
+
+/// Functions that were added later.
+#[derive(Deserialize)]
+struct Functions {
+    first: u32,
+    functions: Vec<Function>,
 }
 
 /// A traced function.
@@ -174,6 +182,17 @@ impl Recording {
                 Line::Trace(_) if trace.is_some() => bail!("line {number} is a second trace"),
                 Line::Trace(first) => trace = Some(first),
                 Line::Event(_) if !lost.is_empty() => bail!("line {number}: an event after the losses"),
+                Line::Functions(new) => {
+                    let known = trace.as_ref().map_or(0, |trace: &Trace| trace.functions.len());
+                    ensure!(
+                        new.first as usize == known,
+                        "line {number}: functions from {}, after {known}",
+                        new.first
+                    );
+                    if let Some(trace) = &mut trace {
+                        trace.functions.extend(new.functions);
+                    }
+                }
                 Line::Event(event) => events.push(event),
                 Line::Lost(loss) => lost.push(loss),
                 Line::Summary(last) => summary = Some(last),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::cli::StopAfter;
-use crate::event::{Event, EventKind, Summary};
+use crate::event::{Event, EventKind, Function, Summary};
 use crate::sink::{Destination, Sink, SinkError};
 use crate::stream::{Rest, StreamError};
 
@@ -87,6 +87,10 @@ struct Seen {
 struct Notes(Rc<RefCell<Seen>>);
 
 impl Sink for Notes {
+    fn functions(&mut self, _: &[Function]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     fn start(&mut self, _: &Trace) -> Result<(), SinkError> {
         Ok(())
     }
@@ -126,7 +130,7 @@ fn read(
     let mut extension = Extension::default();
     let mut reader = Reader {
         source,
-        decoder: Decoder::new(FunctionIds::Index(1), 0),
+        decoder: Decoder::new(FunctionIds::new([0]), 0),
         extension: &mut extension,
         calls: None,
         batch: Batch::default(),
@@ -141,7 +145,7 @@ fn read(
             count: 5,
         }]
     };
-    let reached = reader.run(&signals, &mut limit, &mut sinks, &mut losses).unwrap();
+    let reached = reader.run(&signals, &mut limit, &mut sinks, &mut losses, None).unwrap();
     (reached, reader.events, seen.take())
 }
 

@@ -28,14 +28,19 @@ pub(super) struct Comments {
 
 impl Comments {
     pub(super) fn new(functions: &[Function]) -> Self {
-        Comments {
-            functions: FunctionTexts::new(functions, |out, function| {
-                push_visible(out, &function.name);
-                out.extend_from_slice(b" [");
-                push_visible(out, &function.module);
-                out.push(b']');
-            }),
-        }
+        let mut comments = Comments::default();
+        comments.append(functions);
+        comments
+    }
+
+    /// Functions that are new.
+    pub(super) fn append(&mut self, functions: &[Function]) {
+        self.functions.append(functions, |out, function| {
+            push_visible(out, &function.name);
+            out.extend_from_slice(b" [");
+            push_visible(out, &function.module);
+            out.push(b']');
+        });
     }
 
     /// Appends the lines of a packet with these events, which are in order of time, and `more` that follow. `lines` are

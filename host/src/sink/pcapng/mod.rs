@@ -25,7 +25,7 @@ use super::graph::Graph;
 use super::journal::{Journal, Kept};
 use super::output::Output;
 use super::{Sink, SinkError};
-use crate::event::{Batch, Event, Link, Schema, Summary, Trace, Tracer};
+use crate::event::{Batch, Event, Function, Link, Schema, Summary, Trace, Tracer};
 use blocks::Packet;
 use comment::Comments;
 
@@ -245,6 +245,11 @@ impl<W: Write + Clone + 'static> Sink for Pcapng<W> {
             concat!("ipft ", env!("CARGO_PKG_VERSION")),
             &trace.command_line.join(" "),
         );
+        Ok(())
+    }
+
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        self.comments.append(new);
         Ok(())
     }
 

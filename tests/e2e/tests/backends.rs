@@ -1,0 +1,96 @@
+//! Backends complete each other, and functions of modules that are loaded during a trace belong to it.
+
+use std::collections::BTreeSet;
+
+use ipft_e2e::guest::{self, Left, Shared};
+use ipft_e2e::jsonl::Recording;
+use xtask::kernel::Kernel;
+
+/// The kernel on which the cheapest backend leaves out functions that others attach, and one where it does not.
+const KERNELS: [Kernel; 2] = [Kernel::V7_2, Kernel::V6_12];
+
+fn left(kernel: Kernel) -> &'static Left {
+    static RUNS: [Shared; 2] = [const { Shared::new() }; 2];
+    let place = KERNELS
+        .iter()
+        .position(|other| *other == kernel)
+        .expect("a kernel of the test");
+    RUNS[place].left(|| {
+        let name = format!("backends-{}", kernel.series());
+        guest::run(&name, kernel, &[], include_str!("../guest/backends.sh"))
+    })
+}
+
+fn recording(kernel: Kernel, name: &str) -> Recording {
+    let said = left(kernel).text(&format!("{name}.err"));
+    assert_eq!(left(kernel).exit(name), 0, "{name}: {said}");
+    Recording::read(&left(kernel).path(&format!("{name}.out")))
+        .unwrap_or_else(|error| panic!("{name}: {error:#}\n{said}"))
+}
+
+/// The functions that could not be attached.
+fn skipped(recording: &Recording) -> BTreeSet<(String, String)> {
+    let skipped = recording.summary.skipped.iter();
+    skipped.map(|one| (one.name.clone(), one.module.clone())).collect()
+}
+
+#[test]
+fn the_default_attaches_all_that_kprobe_multi_does() {
+    for kernel in KERNELS {
+        let multi = recording(kernel, "multi");
+        for name in ["default", "graph"] {
+            let all = recording(kernel, name);
+            let missing: Vec<_> = skipped(&all).difference(&skipped(&multi)).cloned().collect();
+            assert!(missing.is_empty(), "{}: {name} lacks {missing:?}", kernel.series());
+            let received = |event: &ipft_e2e::jsonl::Event| event.function.starts_with("__netif_receive_skb_core");
+            assert!(all.events.iter().any(received), "{}: {name}", kernel.series());
+            assert_eq!(
+                all.summary.packets,
+                multi.summary.packets,
+                "{}: {name}",
+                kernel.series()
+            );
+        }
+    }
+}
+
+#[test]
+fn more_words_say_how_many_functions_each_backend_took() {
+    let said = left(Kernel::V7_2).text("default.err");
+    for backend in ["fentry-multi", "kprobe-multi"] {
+        assert!(said.contains(&format!("Functions attached by {backend}: ")), "{said}");
+    }
+}
+
+#[test]
+fn functions_of_one_module_alone_can_be_traced_with_ftrace() {
+    for kernel in KERNELS {
+        let veth = recording(kernel, "module");
+        assert!(veth.summary.attached > 0, "{}", kernel.series());
+    }
+}
+
+#[test]
+fn a_module_that_is_loaded_during_a_trace_is_traced() {
+    for kernel in KERNELS {
+        let said = left(kernel).text("late.err");
+        assert!(
+            said.contains("functions of module nf_nat, loaded during the trace"),
+            "{said}"
+        );
+        let late = recording(kernel, "late");
+        assert!(
+            late.events.iter().any(|event| event.module == "nf_nat"),
+            "{}: {said}",
+            kernel.series()
+        );
+        assert_eq!(left(kernel).text("late.left"), "", "{}", kernel.series());
+        // What was recorded beside it draws the same lines.
+        let (live, replayed) = (left(kernel).text("late.out"), left(kernel).text("replayed.out"));
+        assert!(
+            live == replayed,
+            "{}: the replay differs from the trace",
+            kernel.series()
+        );
+    }
+}
