@@ -28,6 +28,7 @@ pub mod plugins;
 pub mod privileges;
 pub mod probe;
 pub mod probe_server;
+pub mod program;
 pub mod recording;
 pub mod replay;
 mod seeded;
