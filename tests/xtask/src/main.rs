@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use xtask::kernel::Kernel;
 use xtask::vm::{Guest, Unfinished};
-use xtask::{bench, demo, dist, fuzz, sanitize, test};
+use xtask::{bench, demo, deny, dist, faults, fuzz, sanitize, test};
 
 const HELP: &str = "\
 The project's own commands.
@@ -25,6 +25,9 @@ The project's own commands.
   cargo xtask fuzz [OPTIONS] [TARGET...]
                               feed made-up bytes to what reads bytes from outside
   cargo xtask sanitize        run the tests of code that is `unsafe` under valgrind
+  cargo xtask deny            check the licences, versions and known weaknesses of the crates that ipft is built of
+  cargo xtask faults [OPTIONS]
+                              make allocations, system calls and clocks of ipft fail, one after the other
   cargo xtask dist            build ipft as one static file, and check what it needs
   cargo xtask setup           only install, fetch and build what the others need
 
@@ -51,6 +54,14 @@ Options of bench kernel, which measures every row of its table unless told other
 Options of bench sinks:
   --profile                         also say where the instructions go
   --write                           also put the table into the book
+
+Options of faults, which walks through replays unless told otherwise:
+  --live                            trace in a guest, with kernel 6.12
+  --kernel 5.10|6.1|6.12|6.18|7.2   the same with this kernel
+  --most N                          only the first N places of each kind (1000)
+  --step N                          only each Nth of them (1)
+  --seconds N                       begin nothing new after this time
+  --only TEXT                       only what has this in its name, such as 'record: write'
 
 Options of fuzz, which runs every target of tests/fuzz unless some are named:
   --seconds N                       how long each runs (20)
@@ -91,12 +102,14 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "test" => test::run(&rest),
         "bench" => bench::run(&rest),
+        "faults" => faults::run(&rest),
         "fuzz" => fuzz::run(&rest),
-        "demo" | "dist" | "sanitize" | "setup" if !rest.is_empty() => {
+        "demo" | "deny" | "dist" | "sanitize" | "setup" if !rest.is_empty() => {
             eprintln!("xtask: {command} takes no arguments, and got: {}", rest.join(" "));
             return ExitCode::from(2);
         }
         "demo" => demo::run(),
+        "deny" => deny::run(),
         "dist" => dist::run(),
         "sanitize" => sanitize::run(),
         "setup" => test::set_up(),
