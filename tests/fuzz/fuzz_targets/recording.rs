@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
                     batch.clear();
                 }
             }
-            Content::Losses(_) => {}
+            Content::Losses(_) | Content::Functions(..) => {}
             Content::Done(done) => summary = Some(done),
         }
     }
