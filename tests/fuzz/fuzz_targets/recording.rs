@@ -2,7 +2,8 @@
 //! what is in it.
 //!
 //! Checksums and compression keep a fuzzer away from what they protect. Anybody can compute them, and so does the
-//! mutator here: it changes the content of a block and makes the block whole again.
+//! mutator here: it changes the content of a block, or a number in a block's header or in its JSON, and makes the block
+//! whole again.
 //!
 //! Run with `cargo xtask fuzz recording`; any recording is a good seed.
 
@@ -61,24 +62,101 @@ fuzz_target!(|data: &[u8]| {
     assert!(seen.end.is_some() && seen.damaged.0 >= seen.damage.len() as u64);
     let summary = summary.unwrap_or_default();
     for sink in &mut sinks {
-        sink.finish(&summary).expect("whatever is in a summary, it can be drawn");
+        sink.finish(&summary)
+            .expect("whatever is in a summary, it can be drawn");
     }
 });
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    match seed % 8 {
+    match seed % 10 {
+        8 | 9 => number(data, size, max_size, seed / 10).unwrap_or_else(|| fuzzer_mutate(data, size, max_size)),
         0 => fuzzer_mutate(data, size, max_size),
         1 => {
             let size = fuzzer_mutate(data, size, max_size);
             mend(&mut data[..size]);
             size
         }
-        _ => content(data, size, max_size, seed / 8).unwrap_or_else(|| fuzzer_mutate(data, size, max_size)),
+        _ => content(data, size, max_size, seed / 10).unwrap_or_else(|| fuzzer_mutate(data, size, max_size)),
     }
 });
 
 /// Changes the content of one block. `None` if there is none, or if what becomes of it does not fit.
 fn content(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<usize> {
+    rewrite(data, size, max_size, seed, |_, content| {
+        let length = content.len();
+        content.resize(CONTENT, 0);
+        let length = fuzzer_mutate(content, length, CONTENT);
+        content.truncate(length);
+        true
+    })
+}
+
+/// Numbers at the ends of what they can be, and between.
+const NUMBERS: [u64; 12] = [
+    0,
+    1,
+    2,
+    0x7f,
+    0xff,
+    0xffff,
+    1 << 20,
+    i32::MAX as u64,
+    u32::MAX as u64,
+    1 << 40,
+    i64::MAX as u64,
+    u64::MAX,
+];
+
+/// Changes one number in the header of a block, or in its JSON. `None` as in [`content`].
+fn number(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<usize> {
+    let value = NUMBERS[(seed >> 12) as usize % NUMBERS.len()];
+    rewrite(data, size, max_size, seed, |header, content| {
+        let numbers = match content.first() {
+            Some(b'{') => numbers(content),
+            _ => Vec::new(),
+        };
+        match (seed >> 4) % 8 {
+            0 => header.events = value as u32,
+            1 => header.first = value,
+            2 => header.last = value,
+            3 => header.captures = value as u32,
+            _ => {
+                let Some((start, end)) = numbers.get((seed >> 6) as usize % numbers.len().max(1)).copied() else {
+                    return false;
+                };
+                content.splice(start..end, value.to_string().into_bytes());
+            }
+        }
+        true
+    })
+}
+
+/// Where numbers in JSON begin and end.
+fn numbers(json: &[u8]) -> Vec<(usize, usize)> {
+    let mut numbers = Vec::new();
+    let mut at = 0;
+    while let Some(begin) = json[at..]
+        .iter()
+        .position(|byte| *byte == b':')
+        .map(|colon| at + colon + 1)
+    {
+        let digits = json[begin..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits > 0 {
+            numbers.push((begin, begin + digits));
+        }
+        at = begin + digits;
+    }
+    numbers
+}
+
+/// Has one block changed, and makes it whole again. `None` as in [`content`], or if `change` changed nothing.
+fn rewrite(
+    data: &mut [u8],
+    size: usize,
+    max_size: usize,
+    seed: u32,
+    change: impl FnOnce(&mut BlockHeader, &mut Vec<u8>) -> bool,
+) -> Option<usize> {
     let blocks = blocks(&data[..size]);
     let start = *blocks.get(seed as usize % blocks.len().max(1))?;
     let mut header = BlockHeader::parse(data[start..].first_chunk()?)?;
@@ -86,12 +164,12 @@ fn content(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<u
     let end = size.min(start + BLOCK_HEADER + header.stored as usize);
     let stored = data.get(start + BLOCK_HEADER..end)?;
     let mut content = zstd::bulk::decompress(stored, CONTENT).ok()?;
-    let length = content.len();
-    content.resize(CONTENT, 0);
-    let length = fuzzer_mutate(&mut content, length, CONTENT);
-    let stored = zstd::bulk::compress(&content[..length], 1).ok()?;
+    if !change(&mut header, &mut content) {
+        return None;
+    }
+    let stored = zstd::bulk::compress(&content, 1).ok()?;
     header.stored = stored.len() as u32;
-    header.length = length as u32;
+    header.length = content.len() as u32;
     header.checksum = crc32fast::hash(&stored);
     let mut file = data[..start].to_vec();
     file.extend(header.to_bytes());
@@ -130,7 +208,10 @@ fn mend(data: &mut [u8]) {
         }
     }
     let mut at = FILE_HEADER;
-    while let Some(header) = data.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<BLOCK_HEADER>()) {
+    while let Some(header) = data
+        .get_mut(at..)
+        .and_then(|rest| rest.first_chunk_mut::<BLOCK_HEADER>())
+    {
         sum(header);
         let Some(block) = BlockHeader::parse(header) else {
             break;

@@ -15,7 +15,16 @@ use crate::progress::{Step, step};
 use crate::{packages, plugins, workspace};
 
 /// The programs of `tests/fuzz`.
-const TARGETS: [&str; 6] = ["btf", "component", "kernel", "layout", "object", "recording"];
+const TARGETS: [&str; 8] = [
+    "btf",
+    "capture",
+    "command_line",
+    "component",
+    "kernel",
+    "layout",
+    "object",
+    "recording",
+];
 
 /// What makes the compiler count: libFuzzer looks for inputs that reach new code, and at what code compares.
 const COVERAGE: [&str; 7] = [
@@ -103,7 +112,7 @@ fn build(targets: &[&str]) -> Result<PathBuf> {
 }
 
 /// Makes the seeds: the objects of the tests' extensions, what is in their section `.BTF`, and a plugin, all of the
-/// compilers that there are; and a kernel and recordings of the repository.
+/// compilers that there are; a kernel and recordings of the repository; and a command line.
 fn seeds() -> Result<PathBuf> {
     let seeds = folder().join("seeds");
     if seeds.is_dir() {
@@ -127,6 +136,8 @@ fn seeds() -> Result<PathBuf> {
     fs::copy(&plugin, &seed).with_context(|| format!("copy {}", plugin.display()))?;
     let kernel = workspace::root().join("tests/fuzz/seeds/kernel/small");
     fs::copy(&kernel, seeds.join("kernel").join("small")).with_context(|| format!("copy {}", kernel.display()))?;
+    let line = seeds.join("command_line").join("trace");
+    fs::write(&line, "-m\n0xdeadbeef\n--pcapng\nf.pcapng").with_context(|| format!("write {}", line.display()))?;
     let recordings = workspace::root().join("tests/fixtures/recording-1.0");
     let list = fs::read_dir(&recordings).with_context(|| format!("read {}", recordings.display()))?;
     for entry in list {
