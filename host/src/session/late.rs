@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What the trace lets the other process know: the functions that it was told of are in the table.
 const KNOWN: u8 = b'+';
 
+/// What it says at its end.
+const END: u8 = b'.';
+
 /// What is told to the trace, one line each.
 #[derive(Debug, Serialize, Deserialize)]
 enum Told {
@@ -194,15 +197,12 @@ impl Late {
         let Some(process) = self.process.take() else {
             return;
         };
-        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+        // A byte, as a trace that has given up its rights may write and neither shut down nor kill.
+        let _ = (&self.socket).write_all(&[END]);
         let until = Instant::now() + PATIENCE;
         while !self.over && Instant::now() < until {
             let _ = wait(&[self.socket.as_fd()], SOON);
             self.receive(|_| {});
-        }
-        if !self.over {
-            // It is busy attaching, which nobody needs any more.
-            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
         }
         while let Err(rustix::io::Errno::INTR) =
             rustix::process::waitpid(Some(process), rustix::process::WaitOptions::empty())
@@ -345,7 +345,7 @@ impl Watcher<'_> {
         let mut byte = [0];
         matches!(
             rustix::net::recv(&self.socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT),
-            Ok((_, 0))
+            Ok((_, 0 | 1))
         )
     }
 
@@ -401,6 +401,9 @@ impl Watcher<'_> {
         self.tell(&Told::Functions(wanted.iter().map(name).collect()))?;
         let mut byte = [0];
         self.socket.read_exact(&mut byte)?;
+        if byte != [KNOWN] {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let request = Request {
             targets: probe::targets(wanted, self.next, silent),
             ..self.setup.request.clone()
