@@ -472,17 +472,17 @@ fn functions_of_later_modules_are_in_every_later_part() {
     writer.push(&canned.batches[0]).unwrap();
     let first = std::mem::take(writer.get_mut());
     assert!(!first.is_empty());
-    writer.next_part(Vec::new()).unwrap();
+    writer.next_part(Vec::new(), 1).unwrap();
     writer.finish(&canned.summary).unwrap();
     let second = std::mem::take(writer.get_mut());
 
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let (_, read) = read(first, usize::MAX).unwrap();
+    let (_, read) = read(first, 4096).unwrap();
     assert_eq!(
         read.functions,
         [(1, known, names(&["one", "two"])), (1, known + 2, names(&["three"]))]
     );
-    let (trace, read) = self::read(second, usize::MAX).unwrap();
+    let (trace, read) = self::read(second, 4096).unwrap();
     assert_eq!(trace.functions.len() as u32, known);
     assert_eq!(read.functions, [(0, known, names(&["one", "two", "three"]))]);
 }
