@@ -50,7 +50,7 @@ const ARENA: u64 = 256 << 20;
 const PROGRAM: u64 = 2 << 30;
 
 /// Bytes of compiled code that are taken from the child, and of what it says when it ends badly.
-const MAX_CODE: u64 = 1 << 30;
+const MAX_CODE: u64 = 512 << 20;
 const MAX_WORDS: u64 = 4096;
 
 /// First bytes of what the child writes.
@@ -124,10 +124,13 @@ impl Compiler {
             }
             let status = child.0.wait().map_err(Failure::Compiler)?;
             let words = words.join().unwrap_or_default();
-            let code = code?.map_err(Failure::Compiler)?;
-            match code.split_first() {
-                Some((&COMPILED, code)) if status.success() => Ok(code.to_vec()),
-                Some((&REFUSED, why)) if status.success() => Err(self.refused(&String::from_utf8_lossy(why))),
+            let mut code = code?.map_err(Failure::Compiler)?;
+            match code.first() {
+                Some(&COMPILED) if status.success() => {
+                    code.drain(..1);
+                    Ok(code)
+                }
+                Some(&REFUSED) if status.success() => Err(self.refused(&String::from_utf8_lossy(&code[1..]))),
                 _ => Err(self.ended(status, &words)),
             }
         })

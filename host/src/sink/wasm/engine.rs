@@ -10,11 +10,13 @@ use wasmtime_wasi::clocks::WasiClocksView;
 use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi::p2::bindings::sync::filesystem::types;
+use wasmtime_wasi::p2::bindings::sync::io::poll;
 
 use super::compiler::Compiler;
 use super::error::MAX_FRAMES;
 use super::folders::{Folders, FoldersOf};
 use super::pace::TICK;
+use super::poll::{Polls, PollsOf};
 use super::state::State;
 use super::types::Level;
 
@@ -94,6 +96,7 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     linker.allow_shadowing(true);
     monotonic_clock::add_to_linker::<State, Waits>(&mut linker, |state| WaitsOf(state))?;
     types::add_to_linker::<State, Folders>(&mut linker, |state| FoldersOf(state))?;
+    poll::add_to_linker::<State, Polls>(&mut linker, |state| PollsOf(state))?;
     linker.allow_shadowing(false);
     let mut host = linker.instance("ipft:plugin/host@0.1.0")?;
     host.func_wrap(

@@ -22,6 +22,7 @@ mod folders;
 mod guest;
 mod instance;
 mod pace;
+mod poll;
 mod state;
 mod stdio;
 mod types;
