@@ -86,7 +86,11 @@ fn first_bytes_come_along_with_the_events_that_are_wanted_and_no_others() {
     ] {
         let part = folder.path().join("part.ipft");
         let ran = replay([&[path.to_str().unwrap(), "--record", part.to_str().unwrap()], filter].concat());
-        assert_eq!((ran.code, ran.said.as_str()), (Some(0), ""), "{filter:?}");
+        let said = match expected.is_empty() {
+            true => "Nothing is selected: no function of the recording matches -r 'nothing'\n",
+            false => "",
+        };
+        assert_eq!((ran.code, ran.said.as_str()), (Some(0), said), "{filter:?}");
         assert_eq!(packets(&part), (expected.clone(), expected.clone()), "{filter:?}");
         if expected.is_empty() {
             continue;

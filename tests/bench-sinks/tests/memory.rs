@@ -28,8 +28,9 @@ fn fifty_million_events_take_no_more_memory_than_is_allowed() {
     const EVENTS: usize = 50_000_000;
     let peak = peak("aggregate-bounded", EVENTS);
     assert!(peak < MAX_MEMORY + BESIDES, "{peak} bytes");
-    // Nor much less, or packets would have been printed early for nothing.
-    assert!(peak > 0.9 * MAX_MEMORY, "{peak} bytes");
+    // Nor much less, or packets would have been printed early for nothing. These are graphs, whose packets may take as
+    // much again to print as they take to keep, so half is what they are kept in.
+    assert!(peak > 0.9 * MAX_MEMORY / 2.0, "{peak} bytes");
 }
 
 #[test]
