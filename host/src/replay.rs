@@ -169,8 +169,7 @@ impl Replay<'_> {
         let mut batch = Batch::default();
         loop {
             let read = self.recorded.read(&mut batch, |block| self.selection.wants(block));
-            let new = self.recorded.take_functions();
-            if !new.is_empty() {
+            for new in self.recorded.take_functions() {
                 self.selection.append(&new);
                 if sinks.functions(&new) == Flow::Stop {
                     self.stopped = true;

@@ -56,7 +56,7 @@ pub struct Recorded {
     open: bool,
     /// How many functions are known, and those of them that nobody took.
     functions: u32,
-    new_functions: Vec<Function>,
+    new_functions: Vec<Vec<Function>>,
     losses: Vec<Loss>,
     summary: Option<Summary>,
     notes: Vec<String>,
@@ -199,11 +199,14 @@ impl Recorded {
         };
         let new = functions.split_off((known as usize).min(functions.len()));
         self.functions = self.functions.saturating_add(new.len() as u32);
-        self.new_functions.extend(new);
+        if !new.is_empty() {
+            self.new_functions.push(new);
+        }
     }
 
-    /// Functions that were appended to those of the trace before the events that were read last, and not taken yet.
-    pub fn take_functions(&mut self) -> Vec<Function> {
+    /// Functions that were appended to those of the trace before the events that were read last, and not taken yet: as
+    /// they came, one list each time.
+    pub fn take_functions(&mut self) -> Vec<Vec<Function>> {
         std::mem::take(&mut self.new_functions)
     }
 
