@@ -309,7 +309,7 @@ pub fn log(name: &str, verbose: bool) -> Log {
 fn load_library(file: &PluginFile, verbose: bool) -> anyhow::Result<Code> {
     if verbose {
         message!(
-            "Plugin {} is native code: it runs with all rights of ipft, and nothing limits it",
+            "Plugin {} is native code: it runs with the rights of ipft, and no sandbox limits it",
             file.name
         );
     }
