@@ -52,19 +52,27 @@ impl Backend for Ftrace {
         let mut refused = Vec::new();
         let mut wanted: Vec<(Target<'a>, String)> = Vec::new();
         let shadowed = shadowed(request);
+        let modules = ModuleBtfs::open();
+        // Before the templates are loaded: what has no types cannot be what a template is loaded with.
+        let untyped = |function: &Candidate| match function.module.as_str() {
+            KERNEL => None,
+            module => modules.get(module).err(),
+        };
         for target in &request.targets {
             let function = target.function;
             let is_shadowed = function.module != KERNEL && shadowed.contains(function.name.as_str());
-            match objection(function).or(is_shadowed.then_some(SHADOWED)) {
-                Some(reason) => refused.push(Refused::new(*target, reason)),
-                None => wanted.push((*target, program_name(function, target.is_silent()))),
+            if let Some(reason) = objection(function).or(is_shadowed.then_some(SHADOWED)) {
+                refused.push(Refused::new(*target, reason));
+            } else if let Some(reason) = untyped(function) {
+                refused.push(Refused::new(*target, reason));
+            } else {
+                wanted.push((*target, program_name(function, target.is_silent())));
             }
         }
         if wanted.is_empty() {
             check_any(NAME, request, 0, &refused)?;
         }
 
-        let modules = ModuleBtfs::open();
         let (programs, templates) = templates(request, config, &wanted, returns)?;
         let mut layer = Layer {
             programs,

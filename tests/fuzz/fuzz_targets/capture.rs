@@ -13,7 +13,7 @@ use std::rc::Rc;
 use ipft::event::{Batch, Function, Schema, Summary, Trace, Tracer};
 use ipft::recording::{Content, Input, Reader, Writer};
 use ipft::sink::{Pcapng, Sink, SinkError};
-use ipft::stream::{AddressTable, Decoder, FunctionIds};
+use ipft::stream::{Decoder, FunctionIds};
 use libfuzzer_sys::fuzz_target;
 
 /// Functions of the trace, and the address of the first.
@@ -108,13 +108,10 @@ fuzz_target!(|data: &[u8]| {
     let graph = flags & 1 != 0;
     let by_address = flags & 2 != 0;
     let limit = 1usize << (10 + 2 * (flags >> 5));
-    let ids = match by_address {
-        true => {
-            let functions = (0..FUNCTIONS).map(|index| (ADDRESS + 16 * u64::from(index), index));
-            FunctionIds::Address(AddressTable::new(functions))
-        }
-        false => FunctionIds::Index(FUNCTIONS),
-    };
+    let ids = FunctionIds::new((0..FUNCTIONS).map(|index| match by_address {
+        true => ADDRESS + 16 * u64::from(index),
+        false => 0,
+    }));
     let trace = Trace {
         tracer: if graph { Tracer::FunctionGraph } else { Tracer::Function },
         backend: String::new(),
