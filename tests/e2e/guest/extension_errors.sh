@@ -139,11 +139,11 @@ END
 for output in aggregate json jsonl; do
 	undisturbed "/out/lua-print-$output" shown "lua-print-$output" -o "$output" -s print.lua
 done
-script endless <<<$'api_version = 1\nfunction decode(data)\n  io.open("/tmp/decoding", "w"):close()\n  while true do end\nend'
-rm -f decoding
+# Once everything is attached, a script opens no more files.
+script endless <<<$'api_version = 1\nlocal file = io.open("/tmp/decoding", "w")\nfunction decode(data)\n  file:write("here")\n  file:flush()\n  while true do end\nend'
 start_ipft /out/lua-endless -m 1 -r "$ONE" -s endless.lua
 datagrams 3
-wait_until 30 test -e decoding
+wait_until 30 test -s decoding
 kill -INT "$IPFT_PID"
 exit_of /out/lua-endless-wait wait "$IPFT_PID"
 aftermath lua-endless
