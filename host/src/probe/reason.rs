@@ -59,7 +59,7 @@ pub(super) fn of_any_call(root: &Root, code: i32) -> Option<Reason> {
     match code {
         libc::ENOMEM => Some(out_of_memory(None)),
         libc::EPERM => lacking(root),
-        libc::EACCES => lacking(root).or_else(|| paranoid(root)),
+        libc::EACCES => lacking(root),
         libc::EMFILE => Some(Reason::new(
             format!("too many open files: this process may have {}", most_files()),
             "raise the limit (ulimit -Hn), or trace fewer functions with -r or --module-regex",
@@ -157,6 +157,9 @@ fn lacking(root: &Root) -> Option<Reason> {
 /// Debian's and Ubuntu's kernels know levels above those of mainline, at which perf_event_open(2) is for CAP_SYS_ADMIN
 /// alone, whatever CAP_PERFMON allows.
 fn paranoid(root: &Root) -> Option<Reason> {
+    if checks::is_administrator(root) {
+        return None;
+    }
     let path = root.path("/proc/sys/kernel/perf_event_paranoid");
     let level: i32 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
     (level > 2).then(|| {
@@ -223,6 +226,11 @@ pub(super) fn of_function(root: &Root, mechanism: Mechanism, error: &io::Error, 
             Some((cause, remedy)) => format!("{cause}; switch it on: {remedy}"),
             None => "the function is in use by another tracer or a live patch that does not share".into(),
         },
+        // Of all calls this is the only one that looks at the level. The verifier says EACCES, too, of a program.
+        (Mechanism::Kprobe, libc::EACCES) => match lacking(root).or_else(|| paranoid(root)) {
+            Some(reason) => format!("{}; {}", reason.cause, reason.remedy),
+            None => error.to_string(),
+        },
         (_, code) => match of_any_call(root, code) {
             Some(reason) => format!("{}; {}", reason.cause, reason.remedy),
             None => error.to_string(),
@@ -269,11 +277,23 @@ mod tests {
 
     #[test]
     fn paranoid_kernel_is_told_with_its_level() {
+        // CAP_PERFMON (38) and CAP_BPF (39).
+        let user = || machine().with("/proc/self/status", "Uid:\t1\t1\t1\t1\nCapEff:\t000000c000000000\n");
+        let told =
+            |tree: &Tree| said(tree, Mechanism::Kprobe, libc::EACCES).contains("kernel.perf_event_paranoid is 3");
+        assert!(told(&user().with("/proc/sys/kernel/perf_event_paranoid", "3\n")));
+        assert!(!told(&user().with("/proc/sys/kernel/perf_event_paranoid", "2\n")));
+        assert!(
+            !told(&machine().with("/proc/sys/kernel/perf_event_paranoid", "3\n")),
+            "root may"
+        );
+    }
+
+    #[test]
+    fn rejection_by_verifier_is_not_blamed_on_machine() {
         let tree = machine().with("/proc/sys/kernel/perf_event_paranoid", "3\n");
-        let said = said(&tree, Mechanism::Kprobe, libc::EACCES);
-        assert!(said.contains("kernel.perf_event_paranoid is 3"), "{said}");
-        let tree = machine().with("/proc/sys/kernel/perf_event_paranoid", "2\n");
-        assert_eq!(of_any_call(&tree.root(), libc::EACCES), None);
+        let buffer = Buffer::Ring { bytes: SMALL };
+        assert_eq!(of_load(&tree.root(), &buffer, libc::EACCES), None);
     }
 
     #[test]

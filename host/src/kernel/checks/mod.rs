@@ -10,8 +10,8 @@ mod tracing;
 
 use super::Root;
 use super::release::{release, version};
-pub use privileges::missing_capabilities;
 use privileges::{addresses, privileges};
+pub use privileges::{is_administrator, missing_capabilities};
 use std::fs;
 use std::io;
 pub use switches::switched_off;

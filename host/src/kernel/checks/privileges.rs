@@ -87,6 +87,11 @@ pub fn missing_capabilities(root: &Root) -> Vec<&'static str> {
     }
 }
 
+/// Whether this process has CAP_SYS_ADMIN, as far as it can tell.
+pub fn is_administrator(root: &Root) -> bool {
+    has_capability(root, CAP_SYS_ADMIN)
+}
+
 fn missing(set: u64) -> Vec<&'static str> {
     if CAP_SYS_ADMIN.is_in(set) {
         return Vec::new();
