@@ -143,40 +143,7 @@ fn doctor_says_what_will_be_in_force(kernel: Kernel) {
     assert_eq!(line.contains("Landlock (ABI"), kernel != Kernel::V5_10, "{line}");
 }
 
-macro_rules! on_each_kernel {
-    ($($property:ident),+ $(,)?) => {
-        $(mod $property {
-            use xtask::kernel::Kernel;
-
-            #[test]
-            fn on_5_10() {
-                super::$property(Kernel::V5_10);
-            }
-
-            #[test]
-            fn on_6_1() {
-                super::$property(Kernel::V6_1);
-            }
-
-            #[test]
-            fn on_6_12() {
-                super::$property(Kernel::V6_12);
-            }
-
-            #[test]
-            fn on_6_18() {
-                super::$property(Kernel::V6_18);
-            }
-
-            #[test]
-            fn on_7_2() {
-                super::$property(Kernel::V7_2);
-            }
-        })+
-    };
-}
-
-on_each_kernel!(
+ipft_e2e::on_every_kernel!(
     doctor_says_what_will_be_in_force,
     folder_of_another_user_costs_one_capability,
     keep_privileges_keeps_them,
