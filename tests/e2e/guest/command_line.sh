@@ -120,11 +120,12 @@ ends_itself events
 start_ipft packets -m 1 -r '^(__)?ip_' -o jsonl --stop-after 3packets
 datagrams 20
 ends_itself packets
-# More than can be read, so that the buffer is never empty: the flood and who reads share a CPU, and the flood goes first.
+# More than can be read, so that the buffer is never empty: the flood and who reads share a CPU, and the flood has nine
+# tenths of it.
 piped flood 'exec tail -n 200' -m 1 -o jsonl --duration 5s --ring-size 1M
 taskset -apc 0 "$receiver" >/dev/null
 taskset -apc 0 "$(pgrep -x ipft)" >/dev/null
-ip netns exec a taskset -c 0 nice -n -5 udpflood send 10.0.0.2 9000 100000000 64 1 >/dev/null &
+ip netns exec a taskset -c 0 nice -n -10 udpflood send 10.0.0.2 9000 100000000 64 1 >/dev/null &
 FLOOD=$!
 ipft_ends 120 || pkill -KILL -x ipft
 wait "$PIPE"
