@@ -389,7 +389,7 @@ static __always_inline void forget(__u64 skb, enum pointer pointer, enum role ro
 
 #if EXTENSION
 /*
- * The user's, linked in by host/src/probe/link.rs: fills the payload and returns 0, or returns anything else to drop the
+ * The user's, linked in by host/core/src/probe/link.rs: fills the payload and returns 0, or returns anything else to drop the
  * event. It takes a struct sk_buff *, which is declared void * here because the linker compares declarations.
  */
 extern int module(void *ctx, void *skb, void *data) __hidden;

@@ -50,7 +50,7 @@ struct ipft_config {
 	__u8 use_perf_buffer;
 	__u8 remember_calls;  /* remember each traced call, for its return */
 	__u8 function_source; /* enum ipft_function_source */
-	__u8 faults_crash;    /* in programs that call functions: host/src/kernel/release.rs */
+	__u8 faults_crash;    /* in programs that call functions: host/core/src/kernel/release.rs */
 	__u32 wake_mask;      /* 2^n - 1: a CPU wakes the reader every 2^n events */
 	__u32 record_bytes;   /* of each packet are sent so many of its first bytes; 0: none are */
 };

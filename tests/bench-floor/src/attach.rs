@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use ipft::kernel::Candidate;
+use ipft_core::kernel::Candidate;
 
 use crate::bpf::{self, Load};
 

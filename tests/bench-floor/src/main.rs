@@ -10,7 +10,7 @@ mod bpf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use ipft::kernel::{self, Root};
+use ipft_core::kernel::{self, Root};
 
 use attach::Mechanism;
 

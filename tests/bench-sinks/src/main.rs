@@ -13,9 +13,9 @@ use std::io::{Cursor, Write};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use ipft::event::*;
-use ipft::recording::{Content, Input, Reader, Writer};
-use ipft::sink::*;
+use ipft_core::event::*;
+use ipft_core::recording::{Content, Input, Reader, Writer};
+use ipft_core::sink::*;
 
 /// Events in a batch, as the stream makes them.
 const BATCH: usize = 4096;

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use anyhow::{Context, Result};
-use ipft::event::{Batch, Capture, Event, EventKind, Function, Link, Schema, Summary, Trace, Tracer};
-use ipft::recording::{Content, Input, Reader, Writer};
+use ipft_core::event::{Batch, Capture, Event, EventKind, Function, Link, Schema, Summary, Trace, Tracer};
+use ipft_core::recording::{Content, Input, Reader, Writer};
 
 /// Events of the recording that is replayed: several blocks of them, and more than a pipe or a buffer holds.
 const EVENTS: u64 = 6000;

@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use ipft::kernel::btf::Btf;
+use ipft_core::kernel::btf::Btf;
 use libfuzzer_sys::fuzz_target;
 
 fn walk(btf: &Btf) {

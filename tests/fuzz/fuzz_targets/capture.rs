@@ -10,10 +10,10 @@ use std::cell::RefCell;
 use std::io::{self, Cursor, Write};
 use std::rc::Rc;
 
-use ipft::event::{Batch, Function, Schema, Summary, Trace, Tracer};
-use ipft::recording::{Content, Input, Reader, Writer};
-use ipft::sink::{Pcapng, Sink, SinkError};
-use ipft::stream::{Decoder, FunctionIds};
+use ipft_core::event::{Batch, Function, Schema, Summary, Trace, Tracer};
+use ipft_core::recording::{Content, Input, Reader, Writer};
+use ipft_core::sink::{Pcapng, Sink, SinkError};
+use ipft_core::stream::{Decoder, FunctionIds};
 use libfuzzer_sys::fuzz_target;
 
 /// Functions of the trace, and the address of the first.

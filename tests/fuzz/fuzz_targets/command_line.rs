@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::LazyLock;
 
-use ipft::cli::{self, Command};
+use ipft::args::{self, Command};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 /// Words with a meaning, beside the options, which the help has.

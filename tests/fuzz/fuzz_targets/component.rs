@@ -8,8 +8,8 @@
 
 #![no_main]
 
-use ipft::plugin::SECTION;
-use ipft::plugin::inspect::inspect;
+use ipft_plugin_host::package::SECTION;
+use ipft_plugin_host::package::inspect::inspect;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 mod show;

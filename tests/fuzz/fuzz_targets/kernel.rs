@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use ipft::kernel::{Root, checks, find_functions, write_list};
+use ipft_core::kernel::{Root, checks, find_functions, write_list};
 use libfuzzer_sys::fuzz_target;
 use std::fs;
 use std::path::PathBuf;

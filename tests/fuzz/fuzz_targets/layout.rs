@@ -5,8 +5,8 @@
 
 #![no_main]
 
-use ipft::extension::layout;
-use ipft::kernel::btf::Btf;
+use ipft_core::extension::layout;
+use ipft_core::kernel::btf::Btf;
 use libfuzzer_sys::fuzz_target;
 
 mod show;

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use ipft::extension::{layout, object};
+use ipft_core::extension::{layout, object};
 use libfuzzer_sys::fuzz_target;
 
 mod show;

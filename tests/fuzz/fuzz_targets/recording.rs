@@ -11,10 +11,10 @@
 
 use std::io::{self, Cursor};
 
-use ipft::event::Batch;
-use ipft::recording::layout::{BLOCK_HEADER, BlockHeader, FILE_HEADER, FileHeader};
-use ipft::recording::{Content, Input, Reader};
-use ipft::sink::{Aggregate, Json, Jsonl, Sink};
+use ipft_core::event::Batch;
+use ipft_core::recording::layout::{BLOCK_HEADER, BlockHeader, FILE_HEADER, FileHeader};
+use ipft_core::recording::{Content, Input, Reader};
+use ipft_core::sink::{Aggregate, Json, Jsonl, Sink};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 /// Events that are drawn of one input: more only take time.

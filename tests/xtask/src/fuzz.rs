@@ -121,7 +121,7 @@ fn seeds() -> Result<PathBuf> {
     for target in TARGETS {
         made(seeds.join(target))?;
     }
-    let sources = workspace::root().join("host/tests/extension");
+    let sources = workspace::root().join("host/core/tests/extension");
     let step = step("make seeds");
     let list = fs::read_dir(&sources).with_context(|| format!("read {}", sources.display()))?;
     for entry in list {

@@ -10,7 +10,7 @@ use crate::progress::step;
 use crate::{packages, workspace};
 
 /// The tests that are run: those whose names have one of these.
-const TESTS: [&str; 4] = ["extension::lua", "stream::perf", "stream::decode", "sink::native"];
+const TESTS: [&str; 4] = ["extension::lua", "stream::perf", "stream::decode", "host::native"];
 /// And none of these.
 const SLOW: [&str; 5] = [
     "interrupted",

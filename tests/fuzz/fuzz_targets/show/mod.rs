@@ -1,8 +1,8 @@
 //! Shows a layout as a trace would: every sink must take it, and an event of any bytes.
 
-use ipft::event::*;
-use ipft::extension::layout::{LayoutError, MAX_EVENT};
-use ipft::sink::{Aggregate, Json, Jsonl, Sink};
+use ipft_core::event::*;
+use ipft_core::extension::layout::{LayoutError, MAX_EVENT};
+use ipft_core::sink::{Aggregate, Json, Jsonl, Sink};
 
 pub fn show(layout: Result<Schema, LayoutError>) {
     let schema = match layout {

@@ -19,7 +19,7 @@ const EMPTY: &str = include_str!("../../guest/empty.c");
 /// Instructions per event that an empty extension may add on 6.12.
 const MOST_ADDED: f64 = 30.0;
 
-/// Benches of the host crate that make fields of payloads: by a schema, by a script.
+/// Benches of `ipft-core` that make fields of payloads: by a schema, by a script.
 const BENCHES: [&str; 2] = ["schema", "lua"];
 
 /// Runs `cargo xtask bench extension [--kernel K]`.
@@ -63,7 +63,7 @@ pub(super) fn run(kernel: Option<Kernel>) -> Result<()> {
 
     for name in BENCHES {
         let bench = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["bench", "--quiet", "--package", "ipft", "--bench", name])
+            .args(["bench", "--quiet", "--package", "ipft-core", "--bench", name])
             .status()
             .context("run cargo bench")?;
         ensure!(bench.success(), "the bench '{name}' failed: {bench}");

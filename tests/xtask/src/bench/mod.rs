@@ -84,7 +84,7 @@ fn plugin() -> Result<()> {
     plugins::of_tests()?;
     let mut cargo = workspace::cargo();
     cargo
-        .args(["bench", "--package", "ipft", "--bench", "plugin", "--"])
+        .args(["bench", "--package", "ipft-plugin-host", "--bench", "plugin", "--"])
         .arg(plugins::built());
     let status = cargo.status().context("run cargo bench")?;
     ensure!(status.success(), "the benchmark failed ({status})");

@@ -454,14 +454,14 @@ mod tests {
     fn a_profile_is_the_first_lines_that_count_something() {
         let mut listed =
             String::from("Events shown:     Ir\n80,185,558 (100.0%)  PROGRAM TOTALS\n\nIr  file:function\n");
-        listed += "10,000,000 (12.72%)  host/src/sink/rows.rs:ipft::sink::rows::Rows::push [/a/program]\n";
+        listed += "10,000,000 (12.72%)  host/core/src/sink/rows.rs:ipft::sink::rows::Rows::push [/a/program]\n";
         for _ in 0..20 {
             listed += " 5,000,000 ( 6.28%)  /rustc/1/library/core/src/slice/index.rs:<a as ipft::Sink>::finish\n";
         }
         let text = top(&listed);
         assert_eq!(text.lines().count(), TOP);
         assert!(
-            text.starts_with("     20.0 12.72%  ipft::sink::rows::Rows::push  (host/src/sink/rows.rs)\n"),
+            text.starts_with("     20.0 12.72%  ipft::sink::rows::Rows::push  (host/core/src/sink/rows.rs)\n"),
             "{text}"
         );
         assert!(

@@ -1,0 +1,120 @@
+//! The subcommands, as clap knows them.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use ipft_plugin_host::package::Language;
+
+use super::plugins::PluginArgs;
+use super::replay::ReplayArgs;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Subcommand {
+    /// Say what works here, and how to fix what does not
+    ///
+    /// Looks at the kernel, BTF, tracefs, capabilities and lockdown, and tries each
+    /// backend for real. Exits with 1 where none works.
+    Doctor,
+    /// Draw what --record has recorded, with the options of a trace
+    ///
+    /// Needs no rights and no kernel. Several files of one trace are put in order.
+    Replay(Box<ReplayArgs>),
+    /// Find, examine, try and write plugins
+    ///
+    /// A plugin draws a trace in its own way: ipft -m 0xdeadbeef --plugin flame
+    Plugin {
+        /// What to do
+        #[command(subcommand)]
+        command: PluginSubcommand,
+    },
+    /// Print a shell's completion script
+    ///
+    /// For example, for bash:
+    ///   ipft completions bash > /etc/bash_completion.d/ipft
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff)
+    ///
+    /// For example:
+    ///   ipft man > /usr/local/share/man/man1/ipft.1
+    #[command(verbatim_doc_comment)]
+    Man,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum PluginSubcommand {
+    /// List the plugins that are installed
+    List,
+    /// Say what a plugin is and what it would have to be granted; runs nothing of it
+    Inspect {
+        /// The plugin: a file, or the name of one that is installed
+        file: PathBuf,
+        /// As JSON, for a program to read
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a plugin on built-in traces, and say what its author should know
+    Check {
+        /// The plugin: a file, or the name of one that is installed
+        file: PathBuf,
+        #[command(flatten)]
+        args: Box<PluginArgs>,
+    },
+    /// Begin a new plugin: a folder that builds as it is
+    New {
+        /// The folder; it must be empty, or not there
+        dir: PathBuf,
+        /// What the plugin is written in
+        #[arg(long, value_name = "LANGUAGE")]
+        lang: LanguageArg,
+        /// What the plugin is called [default: as the folder]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Put a description into a component, which makes it a plugin
+    Pack {
+        /// The component
+        file: PathBuf,
+        /// Name, version, options and so on, as JSON
+        #[arg(long, value_name = "FILE")]
+        description: PathBuf,
+        /// Where to write the plugin [default: the component itself]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Run a plugin on a trace that --record or -o jsonl wrote
+    Run {
+        /// The plugin: a file, or the name of one that is installed
+        file: PathBuf,
+        /// The trace
+        recording: PathBuf,
+        #[command(flatten)]
+        args: Box<PluginArgs>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum LanguageArg {
+    /// Rust, with the crate ipft-plugin
+    Rust,
+    /// C, with clang and wasi-libc
+    C,
+    /// JavaScript, with QuickJS
+    Js,
+    /// Python, with componentize-py
+    Python,
+}
+
+impl From<LanguageArg> for Language {
+    fn from(lang: LanguageArg) -> Self {
+        match lang {
+            LanguageArg::Rust => Language::Rust,
+            LanguageArg::C => Language::C,
+            LanguageArg::Js => Language::JavaScript,
+            LanguageArg::Python => Language::Python,
+        }
+    }
+}

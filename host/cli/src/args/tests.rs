@@ -1,0 +1,560 @@
+use std::time::Duration;
+
+use ipft_core::event::Tracer;
+use ipft_plugin_host::package::Language;
+
+use super::*;
+use std::path::Path;
+
+fn parse(line: &[&str]) -> Result<Command, UsageError> {
+    super::parse(["ipft"].iter().chain(line))
+}
+
+fn options(line: &[&str]) -> Options {
+    match parse(line) {
+        Ok(Command::Trace(options)) => options,
+        other => panic!("{line:?}: {other:?}"),
+    }
+}
+
+fn printed(line: &[&str]) -> String {
+    match parse(line) {
+        Ok(Command::Print(text)) => String::from_utf8(text).unwrap(),
+        other => panic!("{line:?}: {other:?}"),
+    }
+}
+
+/// Compares with a file of the repository; `UPDATE_GOLDEN=1` rewrites the file instead.
+fn assert_golden(path: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(
+        actual,
+        expected,
+        "{} is out of date; UPDATE_GOLDEN=1 rewrites it",
+        path.display()
+    );
+}
+
+#[test]
+fn only_the_mark_is_needed_and_the_old_defaults_hold() {
+    let options = options(&["-m", "0xdeadbeef"]);
+    assert_eq!((options.mark, options.mask), (0xdead_beef, 0xffff_ffff));
+    assert_eq!(options.tracer, Tracer::Function);
+    assert_eq!(options.drawing.output, Output::Aggregate);
+    assert_eq!(options.drawing.max_memory, None);
+    assert_eq!(options.backend, None);
+    assert!(options.filter.matches("ip_rcv", "vmlinux"));
+    assert_eq!(
+        options.buffers,
+        Buffers {
+            ring_size: 32 << 20,
+            perf_requested: false,
+            perf: PerfBuffer {
+                pages: 8,
+                sample_period: 1,
+                wakeup_events: 1
+            }
+        }
+    );
+    assert!(options.set_rlimit);
+    assert_eq!(options.probe_server, None);
+    assert_eq!((options.duration, options.stop_after), (None, None));
+    assert!(!options.verbose);
+}
+
+#[test]
+fn every_flag_reaches_its_option() {
+    let options = options(&[
+        "--mark",
+        "3735928559",
+        "--mask",
+        "0xffff0000",
+        "--tracer",
+        "function_graph",
+        "--output",
+        "jsonl",
+        "--regex",
+        "^ip_",
+        "--module-regex",
+        "vml",
+        "--backend",
+        "fentry-multi",
+        "--no-set-rlimit",
+        "--enable-probe-server",
+        "--probe-server-port",
+        "8080",
+        "--probe-server-address",
+        "::1",
+        "--ring-size",
+        "64K",
+        "--duration",
+        "1h30m",
+        "--stop-after",
+        "10packets",
+        "--max-memory",
+        "3G",
+        "--verbose",
+    ]);
+    assert_eq!(
+        (options.mark, options.mask),
+        (0xdead_0000, 0xffff_0000),
+        "the mark is compared after masking"
+    );
+    assert_eq!(options.tracer, Tracer::FunctionGraph);
+    assert_eq!(options.drawing.output, Output::Jsonl);
+    assert!(options.filter.matches("ip_rcv", "vmlinux"));
+    assert!(!options.filter.matches("__ip_rcv", "vmlinux"));
+    assert!(!options.filter.matches("ip_rcv", "nf_conntrack"));
+    assert_eq!(options.backend, Some(BackendName::FentryMulti));
+    assert!(!options.set_rlimit);
+    assert_eq!(options.probe_server, Some("[::1]:8080".parse().unwrap()));
+    assert_eq!(options.buffers.ring_size, 65536);
+    assert_eq!(options.duration, Some(Duration::from_secs(5400)));
+    assert_eq!(options.stop_after, Some(StopAfter::Packets(10)));
+    assert_eq!(options.drawing.max_memory, Some(3 << 30));
+    assert!(options.verbose);
+}
+
+#[test]
+fn a_file_of_packets_wants_bytes_of_each_of_them() {
+    let both = |line: &[&str]| {
+        let options = options(line);
+        (options.record_bytes, options.drawing.pcapng)
+    };
+    let file = || Some(OutputFile::Path("a.pcapng".into()));
+    assert_eq!(both(&["-m", "1"]), (0, None));
+    assert_eq!(both(&["-m", "1", "--pcapng", "a.pcapng"]), (256, file()));
+    assert_eq!(
+        both(&["-m", "1", "--pcapng", "a.pcapng", "--record-bytes", "0x40"]),
+        (64, file())
+    );
+    assert_eq!(both(&["-m", "1", "--record-bytes", "16384"]), (16384, None));
+    assert_eq!(both(&["-m", "1", "--pcapng", "-"]), (256, Some(OutputFile::Stdout)));
+}
+
+#[test]
+fn short_options_may_carry_their_value_and_be_joined() {
+    let options = options(&["-vm0x1", "-tfunction_graph", "-ojson", "-rtcp", "-bkprobe"]);
+    assert_eq!(options.mark, 1);
+    assert_eq!(options.tracer, Tracer::FunctionGraph);
+    assert_eq!(options.drawing.output, Output::Json);
+    assert_eq!(options.backend, Some(BackendName::Kprobe));
+    assert!(options.verbose && options.filter.matches("tcp_v4_rcv", "vmlinux"));
+}
+
+#[test]
+fn the_last_of_several_wins_and_long_options_may_be_abbreviated() {
+    let options = options(&["-m", "1", "-m", "0x10", "--verb", "--perf-page", "16"]);
+    assert_eq!(options.mark, 16);
+    assert!(options.verbose);
+    assert_eq!(options.buffers.perf.pages, 16);
+}
+
+#[test]
+fn an_empty_pattern_matches_everything_as_it_did() {
+    assert!(
+        options(&["-m", "1", "-r", "", "--module-regex", ""])
+            .filter
+            .matches("ip_rcv", "vmlinux")
+    );
+}
+
+#[test]
+fn every_backend_has_its_name() {
+    for backend in BackendName::ALL {
+        assert_eq!(options(&["-m", "1", "-b", backend.name()]).backend, Some(backend));
+    }
+}
+
+#[test]
+fn any_explicit_perf_option_asks_for_the_perf_buffer() {
+    for (line, perf) in [
+        (
+            ["--perf-page-count", "8"],
+            PerfBuffer {
+                pages: 8,
+                sample_period: 1,
+                wakeup_events: 1,
+            },
+        ),
+        (
+            ["--perf-sample-period", "3"],
+            PerfBuffer {
+                pages: 8,
+                sample_period: 3,
+                wakeup_events: 1,
+            },
+        ),
+        (
+            ["--perf-wakeup-events", "0x40"],
+            PerfBuffer {
+                pages: 8,
+                sample_period: 1,
+                wakeup_events: 64,
+            },
+        ),
+    ] {
+        let buffers = options(&["-m", "1", line[0], line[1]]).buffers;
+        assert!(buffers.perf_requested, "{line:?}");
+        assert_eq!(buffers.perf, perf);
+    }
+}
+
+#[test]
+fn the_probe_server_listens_on_loopback_unless_told_otherwise() {
+    let server = options(&["-m", "1", "--enable-probe-server"]).probe_server;
+    assert_eq!(server, Some("127.0.0.1:13720".parse().unwrap()));
+    let port_alone = options(&["-m", "1", "--probe-server-port", "80"]).probe_server;
+    assert_eq!(port_alone, None, "as in ipftrace2, the port alone enables nothing");
+}
+
+#[test]
+fn listing_needs_no_mark_and_keeps_its_filters() {
+    let Ok(Command::List(list)) = parse(&["-l", "-r", "^ip_", "-b", "ftrace", "-t", "function_graph"]) else {
+        panic!()
+    };
+    assert!(list.filter.matches("ip_rcv", "vmlinux") && !list.filter.matches("tcp_v4_rcv", "vmlinux"));
+    assert_eq!(list.backend, Some(BackendName::Ftrace));
+    assert_eq!(list.tracer, Tracer::FunctionGraph);
+}
+
+#[test]
+fn subcommands_need_no_mark() {
+    assert!(matches!(parse(&["doctor"]), Ok(Command::Doctor)));
+    for (shell, sign) in [
+        ("bash", "complete -F _ipft"),
+        ("zsh", "#compdef ipft"),
+        ("fish", "complete -c ipft"),
+    ] {
+        let script = printed(&["completions", shell]);
+        assert!(script.contains(sign), "{shell}: {script}");
+        assert!(
+            script.contains("perf-page-count") && script.contains("kprobe-session"),
+            "{shell}"
+        );
+        assert!(script.contains("bpf-module-skeleton"), "{shell}");
+    }
+}
+
+#[test]
+fn the_manual_page_documents_every_flag() {
+    let page = printed(&["man"]);
+    assert!(page.contains(".TH ipft 1"));
+    for flag in [
+        "mark", "mask", "tracer", "output", "regex", "list", "backend", "verbose",
+    ] {
+        assert!(page.contains(&format!("\\-\\-{flag}")), "{flag}");
+    }
+    assert!(page.contains("Exit status"));
+}
+
+#[test]
+fn help_and_version_are_printed_and_no_escape_is_among_them() {
+    for line in ["-h", "--help", "-V", "--version"] {
+        let text = printed(&[line]);
+        assert!(
+            !text.contains('\x1b') && text.lines().all(|line| line.len() <= 80),
+            "{text}"
+        );
+    }
+    assert_eq!(printed(&["-V"]), format!("ipft {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// Wrong command lines and what is said about each.
+#[test]
+fn wrong_usage_names_the_option_and_the_accepted_values() {
+    let lines: &[&[&str]] = &[
+        &[],
+        &["-m"],
+        &["-m", "0"],
+        &["-m", ""],
+        &["-m", "banana"],
+        &["-m", "-1"],
+        &["-m", "0x1ffffffff"],
+        &["-m", "99999999999999999999999999"],
+        &["-m", "0x"],
+        &["-m", "08"],
+        &["-m", "12monkeys"],
+        &["-m", "-t", "function"],
+        &["-m", "1", "--mask", "0"],
+        &["-m", "1", "--mask", "4294967296"],
+        &["-m", "1", "--mask", "2"],
+        &["-m", "1", "-b", "nonsense"],
+        &["-m", "1", "-b", "kprobe-mutli"],
+        &["-m", "1", "-t", "graph"],
+        &["-m", "1", "-o", "xml"],
+        &["-m", "1", "-r", "("],
+        &["-m", "1", "--module-regex", "*"],
+        &["-m", "1", "--perf-page-count", "0"],
+        &["-m", "1", "--perf-page-count", "3"],
+        &["-m", "1", "--perf-page-count", "131072"],
+        &["-m", "1", "--perf-sample-period", "0"],
+        &["-m", "1", "--perf-wakeup-events", "4294967296"],
+        &["-m", "1", "--ring-size", "3M"],
+        &["-m", "1", "--ring-size", "1K"],
+        &["-m", "1", "--ring-size", "4G"],
+        &["-m", "1", "--ring-size", "big"],
+        &["-m", "1", "--max-memory", "1023K"],
+        &["-m", "1", "--max-memory", "-1G"],
+        &["-m", "1", "--max-memory", "half"],
+        &["-m", "1", "--ring-size", "1M", "--perf-page-count", "8"],
+        &["-m", "1", "--duration", "soon"],
+        &["-m", "1", "--duration", "0"],
+        &["-m", "1", "--duration", "-5"],
+        &["-m", "1", "--duration", "5 apples"],
+        &["-m", "1", "--stop-after", "10bytes"],
+        &["-m", "1", "--stop-after", "0packets"],
+        &["-m", "1", "--record-bytes", "0"],
+        &["-m", "1", "--record-bytes", "16385"],
+        &["-m", "1", "--record-bytes", "64", "--perf-page-count", "8"],
+        &["-m", "1", "--pcapng", "a.pcapng", "--perf-sample-period", "1"],
+        &["-m", "1", "--record-bytes", "1024", "--ring-size", "4096"],
+        &["-m", "1", "--pcapng", "-", "-o", "json"],
+        &["-m", "1", "--enable-probe-server", "--probe-server-port", "0"],
+        &["-m", "1", "--enable-probe-server", "--probe-server-port", "65536"],
+        &[
+            "-m",
+            "1",
+            "--enable-probe-server",
+            "--probe-server-address",
+            "localhost",
+        ],
+        &["-m", "1", "--probe-server-address", "127.0.0.1"],
+        &["-m", "1", "-e", "extension"],
+        &["-m", "1", "-e", "extension.so"],
+        &["-m", "1", "-e", "extension.c", "-s", "script.lua"],
+        &["--gen", "nonsense"],
+        &["-m", "1", "--nonsense"],
+        &["-m", "1", "-z"],
+        &["0xdeadbeef"],
+        &["nonsense"],
+        &["-m", "1", "doctor"],
+        &["completions"],
+        &["completions", "tcsh"],
+    ];
+    let mut text = String::new();
+    for line in lines {
+        let error = match parse(line) {
+            Err(error) => error,
+            Ok(command) => panic!("{line:?}: {command:?}"),
+        };
+        let words = line.iter().map(|word| {
+            if word.is_empty() || word.contains(['*', '(', ' ']) {
+                format!("'{word}'")
+            } else {
+                word.to_string()
+            }
+        });
+        text += &format!(
+            "$ {}\nipft: {error}\n\n",
+            std::iter::once("ipft".into())
+                .chain(words)
+                .collect::<Vec<_>>()
+                .join(" ")
+        );
+    }
+    assert_golden("tests/golden/cli-wrong-usage.txt", &text);
+}
+
+#[test]
+fn an_extension_is_what_its_name_says_and_a_script_is_lua_whatever_its_name() {
+    let file = |words: &[&str]| match parse(&[&["-m", "1"], words].concat()) {
+        Ok(Command::Trace(options)) => options.extension,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(file(&[]), None);
+    assert_eq!(file(&["-e", "a.c"]), Some(ExtensionFile::Source("a.c".into())));
+    assert_eq!(
+        file(&["-e", "b/a.bpf.o"]),
+        Some(ExtensionFile::Object("b/a.bpf.o".into()))
+    );
+    assert_eq!(
+        file(&["--extension", "a.lua"]),
+        Some(ExtensionFile::Script("a.lua".into()))
+    );
+    assert_eq!(file(&["-s", "a.lua"]), Some(ExtensionFile::Script("a.lua".into())));
+    assert_eq!(file(&["--script", "a"]), Some(ExtensionFile::Script("a".into())));
+}
+
+#[test]
+fn what_an_author_starts_from_needs_no_mark() {
+    for (word, wanted) in [
+        ("bpf-module-skeleton", Generate::Skeleton),
+        ("bpf-module-header", Generate::Header),
+    ] {
+        match parse(&["--gen", word]) {
+            Ok(Command::Generate(what)) => assert_eq!(what, wanted),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn words_that_are_not_utf8_are_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let word = OsString::from_vec(vec![b'1', 0xff]);
+    let error = super::parse([OsString::from("ipft"), "-m".into(), word]).unwrap_err();
+    assert!(error.to_string().contains("invalid UTF-8"), "{error}");
+}
+
+#[test]
+fn the_book_shows_the_help_as_it_is() {
+    const PAGE: &str = "docs/src/command-line.md";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PAGE);
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once("<!-- ipft --help -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- end -->\n").unwrap();
+    let help = printed(&["--help"]);
+    assert_golden(
+        PAGE,
+        &format!("{before}<!-- ipft --help -->\n```text\n{help}```\n<!-- end -->\n{after}"),
+    );
+}
+
+fn plugins(line: &[&str]) -> Vec<PluginFile> {
+    options(&[&["-m", "1"], line].concat()).drawing.plugins
+}
+
+fn plugin_error(line: &[&str]) -> String {
+    parse(&[&["-m", "1"], line].concat()).unwrap_err().to_string()
+}
+
+#[test]
+fn an_option_of_a_plugin_belongs_to_the_plugin_before_it() {
+    let both = plugins(&[
+        "--plugin",
+        "flame",
+        "--plugin-out",
+        "f.svg",
+        "--plugin-opt",
+        "by=count",
+        "--plugin",
+        "./my/latency.wasm",
+        "--plugin-opt",
+        "from=ip_rcv",
+        "--plugin-opt",
+        "to=a=b",
+    ]);
+    let names: Vec<_> = both.iter().map(|plugin| plugin.name.as_str()).collect();
+    assert_eq!(names, ["flame", "latency"]);
+    assert_eq!(both[0].grants.out.as_deref(), Some(Path::new("f.svg")));
+    assert_eq!(both[0].grants.options, [("by".to_owned(), "count".to_owned())]);
+    assert_eq!(both[1].grants.out, None);
+    assert_eq!(both[1].path, Path::new("./my/latency.wasm"));
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(both[1].grants.options, [pair("from", "ip_rcv"), pair("to", "a=b")]);
+}
+
+#[test]
+fn an_option_may_name_its_plugin_wherever_it_stands() {
+    let both = plugins(&[
+        "--plugin-out",
+        "flame:f.svg",
+        "--plugin",
+        "flame",
+        "--plugin",
+        "paths",
+        "--plugin-opt",
+        "flame:title=a:b",
+        "--plugin-memory",
+        "flame:64M",
+        "--plugin-timeout",
+        "paths:0.5",
+        "--plugin-dir",
+        "flame:/a::/b:ro",
+        "--plugin-env",
+        "flame:HOME",
+        "--plugin-out-max",
+        "flame:1K",
+    ]);
+    let flame = &both[0].grants;
+    assert_eq!(flame.out.as_deref(), Some(Path::new("f.svg")));
+    assert_eq!(flame.options, [("title".to_owned(), "a:b".to_owned())]);
+    assert_eq!((flame.limits.memory, flame.limits.output), (64 << 20, 1024));
+    assert_eq!(flame.env, ["HOME"]);
+    let dir = &flame.dirs[0];
+    assert_eq!(
+        (dir.host.as_path(), dir.guest.as_str(), dir.read_only),
+        (Path::new("/a"), "/b", true)
+    );
+    assert_eq!(both[1].grants.limits.timeout, std::time::Duration::from_millis(500));
+    assert_eq!(both[1].grants.dirs, []);
+}
+
+#[test]
+fn an_option_before_the_only_plugin_is_for_it_and_one_for_nobody_is_refused() {
+    assert_eq!(
+        plugins(&["--plugin-out", "a", "--plugin", "flame"])[0]
+            .grants
+            .out
+            .as_deref(),
+        Some(Path::new("a"))
+    );
+    assert!(plugin_error(&["--plugin-out", "a"]).contains("there is no --plugin"));
+    let error = plugin_error(&["--plugin-out", "a", "--plugin", "flame", "--plugin", "paths"]);
+    assert!(
+        error.contains("which plugin is it for") && error.contains("flame:a"),
+        "{error}"
+    );
+    let twice = ["--plugin", "flame", "--plugin", "flame", "--plugin-out", "flame:a"];
+    assert!(plugin_error(&twice).contains("several plugins 'flame'"));
+}
+
+#[test]
+fn wrong_grants_are_told_with_what_would_be_right() {
+    for (option, value, words) in [
+        ("--plugin-opt", "by", "KEY=VALUE"),
+        ("--plugin-opt", "other:by=count", "no plugin of that name"),
+        ("--plugin-dir", "/a:/b", "HOST::GUEST"),
+        ("--plugin-dir", "/a::", "HOST::GUEST"),
+        ("--plugin-env", "A=B", "environment variable"),
+        ("--plugin-memory", "1", "out of range"),
+        ("--plugin-memory", "5G", "out of range"),
+        ("--plugin-timeout", "0", "seconds from 0.001"),
+        ("--plugin-timeout", "nan", "seconds from 0.001"),
+        ("--plugin-out-max", "much", "not a size"),
+    ] {
+        let error = plugin_error(&["--plugin", "flame", option, value]);
+        assert!(
+            error.contains(words) && error.contains(option),
+            "{option} {value}: {error}"
+        );
+    }
+}
+
+#[test]
+fn ipfts_own_output_is_told_apart_from_its_default() {
+    assert!(!options(&["-m", "1"]).drawing.output_given);
+    assert!(options(&["-m", "1", "-o", "aggregate"]).drawing.output_given);
+}
+
+#[test]
+fn plugin_has_commands_of_its_own() {
+    let command = |line: &[&str]| match parse(&[&["plugin"], line].concat()) {
+        Ok(Command::Plugin(command)) => command,
+        other => panic!("{line:?}: {other:?}"),
+    };
+    assert!(matches!(command(&["list"]), PluginCommand::List));
+    assert!(matches!(
+        command(&["inspect", "flame", "--json"]),
+        PluginCommand::Inspect { json: true, .. }
+    ));
+    let PluginCommand::Run { plugin, recording } = command(&["run", "flame", "t.jsonl", "--plugin-opt", "by=count"])
+    else {
+        panic!("not run");
+    };
+    assert_eq!(plugin.grants.options, [("by".to_owned(), "count".to_owned())]);
+    assert_eq!(recording, Path::new("t.jsonl"));
+    let PluginCommand::New { name, language, .. } = command(&["new", "a/my-plugin", "--lang", "js"]) else {
+        panic!("not new");
+    };
+    assert_eq!((name.as_str(), language), ("my-plugin", Language::JavaScript));
+    let PluginCommand::Pack { path, out, .. } = command(&["pack", "a.wasm", "--description", "a.json"]) else {
+        panic!("not pack");
+    };
+    assert_eq!(path, out);
+}

@@ -1,0 +1,351 @@
+//! The options of a trace, as clap knows them, and the checks that need more than one of them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{ArgMatches, Parser, ValueEnum};
+use regex::Regex;
+
+use super::drawing::DrawArgs;
+use super::help::{ABOUT, AFTER_HELP, AFTER_LONG_HELP, LONG_ABOUT};
+use super::number;
+use super::subcommand::Subcommand;
+use super::value::{
+    address, extension, mark, pattern, perf_pages, port, record_bytes, ring_size, sample_period, wakeup_events,
+};
+use super::{
+    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, PerfBuffer, StopAfter,
+    UsageError,
+};
+use ipft_core::event::Tracer;
+
+/// Of each packet's first bytes, where they are wanted and nobody said how many: all headers, and the payload of what
+/// is small.
+const RECORD_BYTES: u32 = 256;
+/// The ring must hold at least so many captures, or the first ones would leave no room for events.
+const LEAST_CAPTURES: u32 = 8;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "ipft",
+    bin_name = "ipft",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = AFTER_HELP,
+    after_long_help = AFTER_LONG_HELP,
+    term_width = 80,
+    override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft replay FILE... [OPTIONS]\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
+    disable_help_subcommand = true,
+    subcommand_help_heading = "Subcommands",
+    // As getopt_long(3) did: the last of several wins, and a long option may be abbreviated.
+    args_override_self = true,
+    args_conflicts_with_subcommands = true,
+    infer_long_args = true
+)]
+pub(super) struct Args {
+    /// Trace packets that carry this mark
+    #[arg(short, long, value_name = "MARK", value_parser = mark, allow_negative_numbers = true, help_heading = WHAT)]
+    mark: Option<u32>,
+
+    /// Compare only these bits
+    ///
+    /// A packet is traced if (its mark & MASK) == (MARK & MASK).
+    #[arg(
+        long,
+        value_name = "MASK",
+        default_value = "0xffffffff",
+        value_parser = mark,
+        allow_negative_numbers = true,
+        help_heading = WHAT
+    )]
+    mask: u32,
+
+    /// What to record
+    #[arg(short, long, value_name = "TRACER", default_value = "function", help_heading = WHAT)]
+    tracer: TracerArg,
+
+    /// Trace only functions whose name matches
+    ///
+    /// The pattern may match anywhere in the name; anchor it with ^ and $.
+    /// Syntax: that of the Rust crate regex (no look-around, no backreferences).
+    #[arg(short, long, value_name = "REGEX", value_parser = pattern, help_heading = WHAT)]
+    regex: Option<Regex>,
+
+    /// Trace only modules whose name matches
+    ///
+    /// The kernel itself is the module vmlinux.
+    #[arg(long, value_name = "REGEX", value_parser = pattern, help_heading = WHAT)]
+    module_regex: Option<Regex>,
+
+    /// List the functions that can be traced
+    #[arg(short, long, help_heading = WHAT)]
+    list: bool,
+
+    /// Show more of each packet: C source, a BPF object, or a Lua script
+    ///
+    /// FILE.c is compiled with $CC (clang) and $CFLAGS, FILE.o is such a file compiled
+    /// already, FILE.lua is a script of API version 1. It runs at each function a
+    /// matching packet enters and fills up to 64 bytes that become fields of the event.
+    #[arg(short, long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(extension), help_heading = WHAT)]
+    extension: Option<ExtensionFile>,
+
+    /// The same as -e with a Lua script, whatever its name
+    #[arg(short, long, value_name = "FILE", conflicts_with = "extension", help_heading = WHAT)]
+    script: Option<PathBuf>,
+
+    /// Record the first bytes of each packet [default: 256 with --pcapng]
+    ///
+    /// At most 16384. They are read once in a packet's life, from the IP header on, or from the
+    /// Ethernet header of what is not IP. Needs the BPF ring buffer (5.8+).
+    #[arg(long, value_name = "N", value_parser = record_bytes, allow_negative_numbers = true, help_heading = WHAT)]
+    record_bytes: Option<u32>,
+
+    /// Print what the author of an extension starts from
+    #[arg(long, value_name = "WHAT", help_heading = WHAT)]
+    r#gen: Option<GenerateArg>,
+
+    #[command(flatten)]
+    drawing: DrawArgs,
+
+    /// Attach in this way, not in the cheapest that works
+    ///
+    /// 'ipft doctor' says which of them work on this kernel.
+    #[arg(short, long, value_name = "BACKEND", help_heading = HOW)]
+    backend: Option<BackendArg>,
+
+    /// Keep all privileges after attaching
+    ///
+    /// By default, ipft then drops all capabilities, and can neither run programs nor
+    /// open files or sockets. A native plugin or a Lua script may need to.
+    #[arg(long, help_heading = HOW)]
+    keep_privileges: bool,
+
+    /// Say more, and which functions are skipped and why
+    #[arg(short, long, help_heading = HOW)]
+    verbose: bool,
+
+    /// End the trace after this time
+    ///
+    /// Counted from "Trace ready!", in seconds or with units: 10, 0.5, 90s, 5m, 1h30m.
+    /// It ends as with Ctrl-C.
+    #[arg(long, value_name = "TIME", value_parser = number::parse_duration, allow_negative_numbers = true, help_heading = END)]
+    duration: Option<Duration>,
+
+    /// End the trace after so many events or packets: 1000events, 10packets
+    ///
+    /// A plain number counts events. Packets are those that are seen first: they are
+    /// shown whole, later ones are left out, and the trace ends when nothing has
+    /// happened to any of them for a second.
+    #[arg(long, value_name = "LIMIT", value_parser = number::parse_stop_after, allow_negative_numbers = true, help_heading = END)]
+    stop_after: Option<StopAfter>,
+
+    /// Size of the BPF ring buffer
+    ///
+    /// A power of two, in bytes or with K, M or G, from one page to 2G. All CPUs share it. A larger one loses
+    /// fewer events in a flood.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "32M",
+        value_parser = ring_size,
+        allow_negative_numbers = true,
+        conflicts_with_all = ["perf_page_count", "perf_sample_period", "perf_wakeup_events"],
+        help_heading = BUFFERS
+    )]
+    ring_size: u32,
+
+    /// Pages of the perf buffer per CPU [default: 8]
+    ///
+    /// A power of two. Any --perf-* option selects the perf buffer even where the
+    /// kernel has the BPF ring buffer, which is faster and the default there.
+    #[arg(long, value_name = "N", value_parser = perf_pages, allow_negative_numbers = true, help_heading = BUFFERS)]
+    perf_page_count: Option<u32>,
+
+    /// sample_period of the perf buffer [default: 1]
+    ///
+    /// See perf_event_open(2).
+    #[arg(long, value_name = "N", value_parser = sample_period, allow_negative_numbers = true, help_heading = BUFFERS)]
+    perf_sample_period: Option<u64>,
+
+    /// wakeup_events of the perf buffer [default: 1]
+    ///
+    /// See perf_event_open(2).
+    #[arg(long, value_name = "N", value_parser = wakeup_events, allow_negative_numbers = true, help_heading = BUFFERS)]
+    perf_wakeup_events: Option<u32>,
+
+    /// Do not raise resource limits
+    ///
+    /// ipft raises those on locked memory and open files before it attaches.
+    #[arg(long, help_heading = BUFFERS)]
+    no_set_rlimit: bool,
+
+    /// Accept TCP connections once the trace is ready
+    #[arg(long, help_heading = PROBE)]
+    enable_probe_server: bool,
+
+    /// The port to accept them on
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value = "13720",
+        value_parser = port,
+        allow_negative_numbers = true,
+        help_heading = PROBE
+    )]
+    probe_server_port: u16,
+
+    /// The address to accept them on
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        value_parser = address,
+        requires = "enable_probe_server",
+        help_heading = PROBE
+    )]
+    probe_server_address: IpAddr,
+
+    #[command(subcommand)]
+    pub(super) command: Option<Subcommand>,
+}
+
+const WHAT: &str = "What to trace";
+pub(super) const HOW: &str = "How";
+const END: &str = "When to end";
+const BUFFERS: &str = "Buffers and limits";
+const PROBE: &str = "Probe server";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TracerArg {
+    /// Each call: when, on which CPU
+    #[value(name = "function")]
+    Function,
+    /// Each call and its return: nesting and durations
+    #[value(name = "function_graph")]
+    FunctionGraph,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum GenerateArg {
+    /// An extension in C that compiles and runs as it is
+    BpfModuleSkeleton,
+    /// The header with the macros that describe an event
+    BpfModuleHeader,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BackendArg {
+    /// A perf kprobe per function: works everywhere, slow to attach
+    Kprobe,
+    /// One kprobe link for all functions (5.18+, CONFIG_FPROBE)
+    KprobeMulti,
+    /// The same, entries and returns in one program (6.10+)
+    KprobeSession,
+    /// fentry and fexit programs: cheap per packet, slow to attach
+    Ftrace,
+    /// BPF tracing-multi links (7.x): cheap and quick
+    FentryMulti,
+}
+
+impl Args {
+    /// The checks that need more than one option, and the step out of clap's world.
+    pub(super) fn into_command(self, matches: &ArgMatches) -> Result<Command, UsageError> {
+        let tracer = match self.tracer {
+            TracerArg::Function => Tracer::Function,
+            TracerArg::FunctionGraph => Tracer::FunctionGraph,
+        };
+        let filter = Filter {
+            function: self.regex,
+            module: self.module_regex,
+        };
+        let backend = self.backend.map(|backend| match backend {
+            BackendArg::Kprobe => BackendName::Kprobe,
+            BackendArg::KprobeMulti => BackendName::KprobeMulti,
+            BackendArg::KprobeSession => BackendName::KprobeSession,
+            BackendArg::Ftrace => BackendName::Ftrace,
+            BackendArg::FentryMulti => BackendName::FentryMulti,
+        });
+        if let Some(what) = self.r#gen {
+            return Ok(Command::Generate(match what {
+                GenerateArg::BpfModuleSkeleton => Generate::Skeleton,
+                GenerateArg::BpfModuleHeader => Generate::Header,
+            }));
+        }
+        if self.list {
+            return Ok(Command::List(ListOptions {
+                filter,
+                backend,
+                tracer,
+                verbose: self.verbose,
+            }));
+        }
+        let Some(mark) = self.mark else {
+            return Err(UsageError::new(
+                "the mark to trace is missing\n\n  \
+                 tip: ipft -m 0xdeadbeef traces packets with that mark, ipft -l lists what can be traced",
+            ));
+        };
+        if mark & self.mask == 0 {
+            return Err(UsageError::new(format!(
+                "--mark {mark:#x} and --mask {:#x} have no bit in common: this would trace every packet whose mark has \
+                 none of the mask's bits, unmarked ones among them\n\n  \
+                 tip: use a mask that covers the mark, or leave --mask out",
+                self.mask
+            )));
+        }
+        let perf_requested =
+            self.perf_page_count.is_some() || self.perf_sample_period.is_some() || self.perf_wakeup_events.is_some();
+        let drawing = self.drawing.into_drawing(matches)?;
+        let wanted_bytes = drawing.pcapng.as_ref().map(|_| RECORD_BYTES);
+        let record_bytes = self.record_bytes.or(wanted_bytes).unwrap_or(0);
+        if record_bytes > 0 && perf_requested {
+            let which = if self.record_bytes.is_some() {
+                "--record-bytes"
+            } else {
+                "--pcapng"
+            };
+            return Err(UsageError::new(format!(
+                "{which} needs the BPF ring buffer, and the --perf-* options ask for the perf buffer\n\n  \
+                 tip: leave out the --perf-* options"
+            )));
+        }
+        if record_bytes > self.ring_size / LEAST_CAPTURES {
+            return Err(UsageError::new(format!(
+                "a ring buffer of {} bytes has no room for {record_bytes} bytes of every packet\n\n  \
+                 tip: --ring-size {} or more, or fewer --record-bytes",
+                self.ring_size,
+                (record_bytes * LEAST_CAPTURES).next_power_of_two()
+            )));
+        }
+        Ok(Command::Trace(Options {
+            mark: mark & self.mask,
+            mask: self.mask,
+            tracer,
+            drawing,
+            filter,
+            extension: self.extension.or(self.script.map(ExtensionFile::Script)),
+            record_bytes,
+            backend,
+            buffers: Buffers {
+                ring_size: self.ring_size,
+                perf_requested,
+                perf: PerfBuffer {
+                    pages: self.perf_page_count.unwrap_or(8),
+                    sample_period: self.perf_sample_period.unwrap_or(1),
+                    wakeup_events: self.perf_wakeup_events.unwrap_or(1),
+                },
+            },
+            duration: self.duration,
+            stop_after: self.stop_after,
+            set_rlimit: !self.no_set_rlimit,
+            probe_server: self
+                .enable_probe_server
+                .then(|| SocketAddr::new(self.probe_server_address, self.probe_server_port)),
+            keep_privileges: self.keep_privileges,
+            verbose: self.verbose,
+        }))
+    }
+}

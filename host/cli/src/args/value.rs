@@ -1,0 +1,87 @@
+//! The values of options: what each accepts, and what it says of others.
+
+use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use regex::Regex;
+
+use super::number::{self, Show};
+use super::{ExtensionFile, MOST_RECORD_BYTES};
+
+/// Marks and masks that can match a packet.
+pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
+/// `max_entries` of a BPF ring buffer is a 32-bit word and a power of two.
+const LARGEST_RING: u64 = 1 << 31;
+/// The kernel's limit on locked memory is met long before: 256 MiB per CPU with pages of 4 KiB.
+const MOST_PERF_PAGES: u64 = 1 << 16;
+
+pub(super) fn mark(text: &str) -> Result<u32, String> {
+    number::parse(text, MARKS, Show::Hex).map(|number| number as u32)
+}
+
+pub(super) fn extension(text: OsString) -> Result<ExtensionFile, String> {
+    let path = PathBuf::from(text);
+    match path.extension().and_then(OsStr::to_str) {
+        Some("c") => Ok(ExtensionFile::Source(path)),
+        Some("o") => Ok(ExtensionFile::Object(path)),
+        Some("lua") => Ok(ExtensionFile::Script(path)),
+        _ => Err(
+            "its name does not say what it is; accepted: FILE.c (C source), FILE.o (BPF object), FILE.lua (script)"
+                .into(),
+        ),
+    }
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    number::parse(text, 1..=u16::MAX as u64, Show::Decimal).map(|number| number as u16)
+}
+
+pub(super) fn sample_period(text: &str) -> Result<u64, String> {
+    number::parse(text, 1..=u64::MAX, Show::Decimal)
+}
+
+pub(super) fn wakeup_events(text: &str) -> Result<u32, String> {
+    number::parse(text, 1..=u32::MAX as u64, Show::Decimal).map(|number| number as u32)
+}
+
+pub(super) fn record_bytes(text: &str) -> Result<u32, String> {
+    number::parse(text, 1..=u64::from(MOST_RECORD_BYTES), Show::Decimal).map(|number| number as u32)
+}
+
+pub(super) fn perf_pages(text: &str) -> Result<u32, String> {
+    let pages = number::parse(text, 1..=MOST_PERF_PAGES, Show::Decimal)?;
+    if !pages.is_power_of_two() {
+        return Err(format!("not a power of two; accepted: 1, 2, 4, ... {MOST_PERF_PAGES}"));
+    }
+    Ok(pages as u32)
+}
+
+pub(super) fn ring_size(text: &str) -> Result<u32, String> {
+    let page = rustix::param::page_size() as u64;
+    match number::parse_size(text) {
+        Some(size) if size.is_power_of_two() && (page..=LARGEST_RING).contains(&size) => Ok(size as u32),
+        Some(size) if (page..=LARGEST_RING).contains(&size) => Err(format!(
+            "not a power of two; the nearest are {} and {}",
+            (size.next_power_of_two() / 2),
+            size.next_power_of_two()
+        )),
+        Some(_) => Err(format!(
+            "out of range; accepted: powers of two from {page} (a page) to 2G"
+        )),
+        None => Err(format!(
+            "not a size; accepted: powers of two from {page} (a page) to 2G, with K, M or G if you like"
+        )),
+    }
+}
+
+pub(super) fn pattern(text: &str) -> Result<Regex, String> {
+    // The library's own message shows the pattern, a marker under the error, and the reason.
+    Regex::new(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| "not an IP address; accepted: for example 127.0.0.1, ::1, or 0.0.0.0 for all".into())
+}

@@ -1,0 +1,292 @@
+//! The sinks of a trace, as the user asked for them. A trace that is made and one that is replayed are drawn alike.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+use crate::args::{Drawing, Output, OutputFile, RecordFile};
+use crate::command::plugins::Plugins;
+use ipft_core::kernel::{self, Root};
+use ipft_core::message;
+use ipft_core::output::{self, Full, Stream, Target};
+use ipft_core::privileges::{Folder, FolderUse, folder_of};
+use ipft_core::sink::{Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink, Sinks};
+
+/// The memory that there is, where the system does not say.
+const MEMORY: u64 = 4 << 30;
+
+/// Where events come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The kernel, which does not wait for slow outputs.
+    Trace,
+    /// A recording, which does.
+    Recording,
+}
+
+/// All of them. Without a word on ipft's own output, plugins and files take its place. Their files are opened here, and
+/// nothing is changed in them before the trace begins. Those that keep events share so many bytes of memory.
+pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins, source: Source) -> anyhow::Result<Sinks> {
+    refuse_shared_files(drawing)?;
+    let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
+    let files = drawing.pcapng.is_some() || drawing.record.is_some();
+    let own = drawing.own_output().is_some() || !(plugins.draw() || files);
+    let memory = Memory::divide(drawing, own, memory);
+    if own {
+        sinks.add("stdout", Destination::Stdout, own_output(drawing, memory.aggregate));
+        let full = match drawing.output {
+            // A line less is a loss like any other.
+            Output::Json | Output::Jsonl => Full::Drop,
+            Output::Aggregate => Full::Fail,
+        };
+        sinks.add_outlet("stdout", output::stdout(), source.full(full));
+    }
+    for (option, file) in [
+        ("--pcapng", drawing.pcapng.as_ref()),
+        ("--record", drawing.record.as_ref().map(|record| &record.file)),
+    ] {
+        if file == Some(&OutputFile::Stdout) && plugins.use_stdout() {
+            bail!("a plugin and {option} - would both write to stdout; name a file, or give the plugin a --plugin-out");
+        }
+    }
+    // One counter is enough.
+    let mut counter = if own { None } else { Counter::on_stderr() };
+    if let Some(file) = &drawing.pcapng {
+        if *file == OutputFile::Stdout {
+            // What is written early, for want of memory, is not waited for.
+            sinks.add_outlet("stdout", output::stdout(), source.full(Full::Fail));
+        }
+        add_pcapng(file, memory.pcapng, counter.take(), &mut sinks)?;
+    }
+    if let Some(record) = &drawing.record {
+        add_record(record, counter.take(), &mut sinks, source)?;
+    }
+    plugins.add_to(&mut sinks)?;
+    Ok(sinks)
+}
+
+/// The files that may be written over, and the options that say so.
+pub fn written(drawing: &Drawing) -> Vec<(&'static str, PathBuf)> {
+    let mut written = Vec::new();
+    if let Some(OutputFile::Path(path)) = &drawing.pcapng {
+        written.push(("--pcapng", path.clone()));
+    }
+    for plugin in &drawing.plugins {
+        written.extend(plugin.grants.out.clone().map(|path| ("--plugin-out", path)));
+    }
+    if let Some(RecordFile {
+        file: OutputFile::Path(path),
+        ring,
+    }) = &drawing.record
+    {
+        let files = match ring {
+            Some(_) => Record::parts_there(path),
+            None => vec![path.clone()],
+        };
+        written.extend(files.into_iter().map(|path| ("--record", path)));
+    }
+    written
+}
+
+/// The folders in which something happens after the files were opened.
+pub fn folders(drawing: &Drawing) -> Vec<Folder> {
+    let mut folders = Vec::new();
+    let mut named = |path: &PathBuf| {
+        // A device or a pipe is open, and nothing becomes of its name.
+        if fs::metadata(path).map_or(true, |known| known.is_file()) {
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            folders.push(Folder {
+                path: folder_of(&path),
+                used: FolderUse::Name(path.file_name().map(PathBuf::from).unwrap_or_default()),
+            });
+        }
+    };
+    let outs = drawing.plugins.iter().filter_map(|plugin| plugin.grants.out.as_ref());
+    outs.for_each(&mut named);
+    if let Some(OutputFile::Path(path)) = &drawing.pcapng {
+        named(path);
+    }
+    if let Some(RecordFile {
+        file: OutputFile::Path(path),
+        ring,
+    }) = &drawing.record
+    {
+        match ring {
+            None => named(path),
+            Some(_) => folders.push(Folder {
+                path: folder_of(path),
+                used: FolderUse::Ring,
+            }),
+        }
+    }
+    let granted = drawing.plugins.iter().flat_map(|plugin| &plugin.grants.dirs);
+    folders.extend(granted.map(|dir| Folder {
+        path: dir.host.clone(),
+        used: FolderUse::Granted { write: !dir.read_only },
+    }));
+    folders
+}
+
+/// One would replace what the other has written.
+fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
+    let written = written(drawing);
+    // Two terminals, pipes or devices may well be the same.
+    let is_file = |path: &PathBuf| fs::metadata(path).map_or(true, |known| known.is_file());
+    let files = written.iter().filter(|(_, path)| is_file(path));
+    if let Some(((other, _), (option, path))) = output::shared(files.map(|file| (file, file.1.as_path()))) {
+        bail!("{other} and {option} would both write to {}", path.display());
+    }
+    Ok(())
+}
+
+/// ipft's own output.
+fn own_output(drawing: &Drawing, memory: u64) -> Box<dyn Sink> {
+    let stdout = output::stdout();
+    match drawing.output {
+        Output::Aggregate => {
+            let aggregate = Aggregate::new(stdout).with_counter(Counter::on_stderr());
+            Box::new(aggregate.with_max_memory(memory, Box::new(|packets| message!("{}", printed_early(packets)))))
+        }
+        Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| message!("ipft: {message}")))),
+        Output::Jsonl => Box::new(Jsonl::new(stdout)),
+    }
+}
+
+/// The file of packets.
+fn add_pcapng(file: &OutputFile, memory: u64, counter: Option<Counter>, sinks: &mut Sinks) -> anyhow::Result<()> {
+    let (name, destination, stream) = match file {
+        OutputFile::Stdout => ("stdout".to_owned(), Destination::Stdout, Stream::direct(Target::Stdout)),
+        OutputFile::Path(path) => {
+            let name = path.display().to_string();
+            let stream = Stream::file(path).with_context(|| format!("cannot write {name}"))?;
+            (name, Destination::Elsewhere, stream)
+        }
+    };
+    let said = name.clone();
+    let tell = Box::new(move |message: &str| message!("ipft: {said}: {message}"));
+    let sink = Pcapng::new(stream, |stream| stream.complete(), tell).with_counter(counter);
+    let sink = sink.with_limit(usize::try_from(memory).unwrap_or(usize::MAX));
+    sinks.add(name, destination, Box::new(sink));
+    Ok(())
+}
+
+/// The recording.
+fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks, source: Source) -> anyhow::Result<()> {
+    let name = record.name();
+    let (destination, sink) = match &record.file {
+        OutputFile::Stdout => (Destination::Stdout, Record::to_stdout()),
+        OutputFile::Path(path) => {
+            let ring = record.ring.map(|(max_size, files)| Ring { max_size, files });
+            let sink = Record::create(path, ring).with_context(|| format!("cannot record to {name}"))?;
+            (Destination::Elsewhere, sink)
+        }
+    };
+    if let Some(outlet) = sink.outlet() {
+        sinks.add_outlet(name.as_str(), outlet, source.full(Full::Fail));
+    }
+    sinks.add(name, destination, Box::new(sink.with_counter(counter)));
+    Ok(())
+}
+
+/// What each of the sinks that keep events may take of the memory.
+#[derive(Debug, PartialEq, Eq)]
+struct Memory {
+    aggregate: u64,
+    pcapng: u64,
+}
+
+impl Memory {
+    /// Both together never have more than there is.
+    fn divide(drawing: &Drawing, own: bool, memory: u64) -> Self {
+        let aggregate = own && drawing.output == Output::Aggregate;
+        let pcapng = match (&drawing.pcapng, drawing.max_memory) {
+            (None, _) => 0,
+            (Some(_), Some(_)) if !aggregate => memory,
+            (Some(_), Some(_)) => memory / 2,
+            // The packets are few beside what all of the machine's memory holds.
+            (Some(_), None) => (memory / 2).min(PCAPNG_MEMORY as u64),
+        };
+        Memory {
+            aggregate: memory - pcapng,
+            pcapng,
+        }
+    }
+}
+
+/// Tells the user what readers were too slow for, when the trace has ended.
+pub fn tell_dropped(sinks: &Sinks) {
+    for (name, lines) in sinks.dropped() {
+        message!("ipft: {name}: dropped {lines} lines (its reader could not keep up); other outputs are unaffected");
+    }
+}
+
+impl Source {
+    /// What happens when the reader of one output is slow, if other outputs are beside it.
+    fn full(self, full: Full) -> Full {
+        match self {
+            Source::Trace => full,
+            Source::Recording => Full::Wait,
+        }
+    }
+}
+
+/// The memory for all that is kept of events.
+pub fn memory(drawing: &Drawing) -> u64 {
+    drawing.max_memory.unwrap_or_else(default_max_memory)
+}
+
+/// A quarter of the memory that there is: others want some, and a trace must not be what makes the machine run out.
+fn default_max_memory() -> u64 {
+    kernel::memory(&Root::system()).unwrap_or(MEMORY) / 4
+}
+
+/// What the user is told when a trace has ended that needed more memory.
+fn printed_early(packets: u64) -> String {
+    let (printed, were) = match packets {
+        1 => ("1 packet".to_owned(), "was"),
+        _ => (format!("{packets} packets"), "were"),
+    };
+    format!(
+        "{printed} {were} printed before the trace ended, for want of memory.\n\
+         A packet that went on after that is shown in several parts. A larger --max-memory avoids that."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_how_many_packets_were_printed_early_and_what_helps() {
+        assert!(printed_early(1).starts_with("1 packet was printed before the trace ended"));
+        assert!(printed_early(1830).starts_with("1830 packets were printed before the trace ended"));
+        assert!(printed_early(2).ends_with("A larger --max-memory avoids that."));
+    }
+
+    #[test]
+    fn what_keeps_events_shares_the_memory() {
+        let drawing = |pcapng: bool, max_memory| Drawing {
+            output: Output::Aggregate,
+            output_given: true,
+            plugins: Vec::new(),
+            record: None,
+            pcapng: pcapng.then_some(OutputFile::Stdout),
+            max_memory,
+        };
+        let divided = |pcapng, own, given: Option<u64>, memory| {
+            let memory = Memory::divide(&drawing(pcapng, given), own, memory);
+            (memory.aggregate, memory.pcapng)
+        };
+        assert_eq!(divided(false, true, Some(100), 100), (100, 0));
+        assert_eq!(divided(true, true, Some(100), 100), (50, 50));
+        assert_eq!(divided(true, false, Some(100), 100), (0, 100));
+        assert_eq!(divided(true, true, None, 8 << 30), ((8 << 30) - (256 << 20), 256 << 20));
+    }
+
+    #[test]
+    fn by_default_there_is_memory_but_not_all_of_it() {
+        let memory = kernel::memory(&Root::system()).expect("the system says how much there is");
+        assert_eq!(default_max_memory(), memory / 4);
+    }
+}

@@ -1,0 +1,26 @@
+//! `ipft -l`: the functions that can be traced.
+
+use std::io::{self, Write};
+
+use ipft_core::kernel::{self, Root};
+use ipft_core::message;
+
+use super::functions::find_functions;
+use crate::args;
+
+/// Lists the functions that can be traced.
+pub fn list(options: &args::ListOptions, out: &mut impl Write) -> anyhow::Result<()> {
+    let root = Root::system();
+    let functions = find_functions(&root, &options.filter)?;
+    message!("{}", kernel::LIST_HEADER);
+    let mut out = io::BufWriter::new(out);
+    kernel::write_list(&mut out, &functions.wanted)?;
+    out.flush()?;
+    if options.verbose {
+        message!("Functions found in: {}", functions.source);
+        for skipped in &functions.skipped {
+            message!("Skipped {} [{}]: {}", skipped.name, skipped.module, skipped.reason);
+        }
+    }
+    Ok(())
+}

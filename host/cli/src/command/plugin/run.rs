@@ -1,0 +1,64 @@
+//! `ipft plugin run`: a plugin on a trace that was kept, by `--record` or as what `-o jsonl` wrote.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::Context;
+use ipft_plugin::testing::Recording;
+
+use crate::args::{Drawing, Output, PluginFile, ReplayOptions, Selection};
+use crate::command::plugins::Plugins;
+use crate::command::replay;
+use crate::command::report::Outcome;
+use ipft_core::message;
+use ipft_core::recording::layout::MAGIC;
+use ipft_core::sink::Sinks;
+
+/// Runs it. `false` if the plugin failed, which has been told.
+pub(super) fn run(plugin: &PluginFile, recording: &Path) -> anyhow::Result<bool> {
+    if is_recording(recording) {
+        return Ok(replay::replay(&options(plugin, recording))? == Outcome::Done);
+    }
+    let mut plugins = Plugins::load(std::slice::from_ref(plugin), None, false, None)?;
+    anyhow::ensure!(
+        plugins.draw(),
+        "the plugin {} draws nothing: it only adds fields to a trace that is being made",
+        plugin.name
+    );
+    let recording = Recording::read(recording).with_context(|| {
+        format!(
+            "{} is neither a recording nor what 'ipft -o jsonl' writes",
+            recording.display()
+        )
+    })?;
+    let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
+    plugins.add_to(&mut sinks)?;
+    super::replay(&recording, &mut sinks);
+    Ok(plugins.complete(&sinks) && sinks.failures().next().is_none())
+}
+
+/// Whether it begins as a recording does. What cannot be read is told later, by who reads it.
+fn is_recording(path: &Path) -> bool {
+    let mut bytes = [0; MAGIC.len()];
+    File::open(path).is_ok_and(|mut file| file.read_exact(&mut bytes).is_ok()) && bytes == MAGIC
+}
+
+/// What 'ipft replay RECORDING --plugin PLUGIN' would be.
+fn options(plugin: &PluginFile, recording: &Path) -> ReplayOptions {
+    ReplayOptions {
+        files: vec![recording.to_owned()],
+        info: false,
+        drawing: Drawing {
+            output: Output::Aggregate,
+            output_given: false,
+            plugins: vec![plugin.clone()],
+            record: None,
+            pcapng: None,
+            max_memory: None,
+        },
+        selection: Selection::default(),
+        extension: None,
+        verbose: false,
+    }
+}

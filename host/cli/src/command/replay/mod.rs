@@ -1,0 +1,279 @@
+//! `ipft replay`: a recording through the sinks, as if it happened now.
+
+pub mod info;
+
+use std::fs;
+use std::path::Path;
+
+use crate::args::{ExtensionFile, Output, ReplayOptions};
+use crate::command::drawing;
+use crate::command::empty;
+use crate::command::plugins::Plugins;
+use crate::command::report::{Outcome, report_losses};
+use anyhow::{Context, bail};
+use ipft_core::event::{Batch, Encoding, Schema, Summary, Trace};
+use ipft_core::extension::decode::{DATA, Decode};
+use ipft_core::extension::lua::{Print, Script};
+use ipft_core::message;
+use ipft_core::output::Place;
+use ipft_core::selection::{Packets, Selection};
+use ipft_core::signals::Signals;
+use ipft_core::sink::{Flow, Sinks};
+use ipft_core::stream::{Recorded, RecordedError};
+
+/// What is told of a count that is too high.
+const COUNTED_AGAIN: &str = "there are more packets than --max-memory has room for, so some may be counted more than \
+    once; a larger --max-memory avoids that";
+
+/// Draws what was recorded. `options.info` is not looked at.
+pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
+    let signals = Signals::install().context("cannot listen for signals")?;
+    let stop = signals.fd().try_clone_to_owned().context("cannot listen for signals")?;
+    let mut recorded = Recorded::open(&options.files, Some(stop))?;
+    let mut plugins = Plugins::load(
+        &options.drawing.plugins,
+        options.drawing.own_output(),
+        options.verbose,
+        Some(signals.fd()),
+    )?;
+    refuse_to_overwrite(options)?;
+    let mut trace = recorded.trace().clone();
+    let mut decoder = decoder(options, &plugins, &trace, &signals)?;
+    if decoder.is_some() {
+        trace.schema = Schema {
+            encoding: Encoding::Tagged,
+            ..Schema::default()
+        };
+    }
+    if let Some(decoder) = &mut decoder {
+        decoder.start(&trace).map_err(anyhow::Error::msg)?;
+    }
+    let count = !(options.selection.is_all() && recorded.is_complete());
+    // The sinks share most of it. An eighth is for counting packets, and one for the first bytes of packets.
+    let memory = drawing::memory(&options.drawing);
+    let selection = Selection::new(&options.selection, &trace, count, memory / 8);
+    let mut sinks = drawing::sinks(
+        &options.drawing,
+        memory / 8 * 6,
+        &mut plugins,
+        drawing::Source::Recording,
+    )?;
+    if sinks.start(&trace) == Flow::Stop {
+        if sinks.failures().next().is_some() {
+            return Ok(Outcome::SinkFailed);
+        }
+        bail!("nobody reads the output");
+    }
+    let mut replay = Replay {
+        recorded: &mut recorded,
+        selection,
+        decoder,
+        events: 0,
+        stopped: false,
+    };
+    let result = replay.run(&signals, &mut sinks);
+    let summary = replay.summary(options, &trace);
+    let counted_again = replay.selection.has_forgotten();
+    let decoder = replay.decoder.take();
+    let lost = recorded.has_lost();
+    sinks.finish(&summary);
+    drawing::tell_dropped(&sinks);
+    let drawn = plugins.complete(&sinks);
+    let messages = decoder.map(|mut decoder| decoder.finish().messages);
+    let notes = recorded.notes().iter().chain(messages.iter().flatten());
+    for note in notes {
+        message!("ipft: {note}");
+    }
+    if counted_again {
+        message!("ipft: {COUNTED_AGAIN}");
+    }
+    report_losses(&summary, None);
+    if summary.events == 0 && result.is_ok() && !lost {
+        message!("{}", empty::replay(&options.selection, &trace));
+    }
+    result?;
+    Ok(if !drawn || sinks.failures().next().is_some() {
+        Outcome::SinkFailed
+    } else if lost {
+        Outcome::Incomplete
+    } else {
+        Outcome::Done
+    })
+}
+
+/// A recording that is drawn into itself, or into a file of the ring that it is part of, would be lost.
+fn refuse_to_overwrite(options: &ReplayOptions) -> anyhow::Result<()> {
+    for path in &options.files {
+        let read = match path.as_os_str() == "-" {
+            true => Path::new("/dev/stdin"),
+            false => path,
+        };
+        // Two terminals, pipes or devices may well be the same.
+        if !fs::metadata(read).is_ok_and(|known| known.is_file()) {
+            continue;
+        }
+        let place = Place::of(read).ok();
+        for (option, written) in drawing::written(&options.drawing) {
+            if Place::of(&written).ok() == place {
+                bail!("{} would be overwritten; give {option} another name", path.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What makes fields of the bytes that an extension collected, if the user wants another way than its own.
+fn decoder(
+    options: &ReplayOptions,
+    plugins: &Plugins,
+    trace: &Trace,
+    signals: &Signals,
+) -> anyhow::Result<Option<Box<dyn Decode>>> {
+    let raw = trace.schema.encoding == Encoding::Fixed && trace.schema.size > 0;
+    let Some(ExtensionFile::Script(path)) = &options.extension else {
+        return match raw {
+            true => plugins.decoder(),
+            false => Ok(None),
+        };
+    };
+    if !raw {
+        bail!(
+            "{} cannot be used: {}",
+            path.display(),
+            match trace.schema.encoding {
+                Encoding::Tagged => "the fields were made by a script or plugin when the trace was recorded",
+                Encoding::Fixed =>
+                    "the trace was recorded without an extension, so there are no bytes to make fields of",
+            }
+        );
+    }
+    let print = match options.drawing.output {
+        Output::Aggregate if !options.drawing.stdout_is_binary() => Print::Stdout,
+        Output::Aggregate | Output::Json | Output::Jsonl => Print::Stderr,
+    };
+    let stop = signals.fd().try_clone_to_owned().context("cannot listen for signals")?;
+    let tell = Box::new(|message: &str| message!("ipft: {message}"));
+    Ok(Some(Box::new(Script::load(path, print, Some(stop), tell)?)))
+}
+
+/// A recording on its way to the sinks.
+struct Replay<'a> {
+    recorded: &'a mut Recorded,
+    selection: Selection,
+    decoder: Option<Box<dyn Decode>>,
+    events: u64,
+    /// It was ended before the recording was.
+    stopped: bool,
+}
+
+impl Replay<'_> {
+    fn run(&mut self, signals: &Signals, sinks: &mut Sinks) -> anyhow::Result<()> {
+        let mut batch = Batch::default();
+        loop {
+            let read = self.recorded.read(&mut batch, |block| self.selection.wants(block));
+            for new in self.recorded.take_functions() {
+                self.selection.append(&new);
+                if sinks.functions(&new) == Flow::Stop {
+                    self.stopped = true;
+                    return Ok(());
+                }
+            }
+            match read {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                // Standard input gave nothing more until then.
+                Err(_) if signals.stop_requested() => {
+                    self.stopped = true;
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.selection.apply(&mut batch);
+            if !batch.is_empty() {
+                if let Some(decoder) = &mut self.decoder {
+                    widen(&mut batch);
+                    decoder.decode(&mut batch);
+                }
+                self.events += batch.events.len() as u64;
+                if sinks.events(&batch) == Flow::Stop {
+                    self.stopped = true;
+                    return Ok(());
+                }
+            }
+            if signals.stop_requested() || self.selection.is_over() {
+                self.stopped = true;
+                return Ok(());
+            }
+        }
+    }
+
+    /// That of the trace, if all of it was drawn.
+    fn summary(&self, options: &ReplayOptions, trace: &Trace) -> Summary {
+        let recorded = self.recorded.summary();
+        match recorded {
+            Some(summary) if options.selection.is_all() && !self.stopped && summary.events == self.events => {
+                summary.clone()
+            }
+            _ => Summary {
+                events: self.events,
+                packets: (self.selection.packets()).unwrap_or_else(|| packets_again(options, self.events)),
+                losses: recorded
+                    .map_or(self.recorded.losses(), |summary| &summary.losses)
+                    .to_vec(),
+                attached: recorded.map_or(trace.functions.len() as u32, |summary| summary.attached),
+                skipped: recorded.map(|summary| summary.skipped.clone()).unwrap_or_default(),
+            },
+        }
+    }
+}
+
+/// How many packets the first so many events are of. Nobody counted them where all of a trace was wanted and its own
+/// count was to be had, which would take memory for nothing; and then it was not all of it after all.
+fn packets_again(options: &ReplayOptions, events: u64) -> u64 {
+    let count = || -> Result<Packets, RecordedError> {
+        let mut recorded = Recorded::open(&options.files, None)?;
+        let mut packets = Packets::new(drawing::memory(&options.drawing) / 8);
+        let mut batch = Batch::default();
+        let mut left = events;
+        while left > 0 && recorded.read(&mut batch, |_| true)? {
+            let wanted = batch.events.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            for event in &batch.events[..wanted] {
+                packets.insert(event.packet);
+            }
+            left -= wanted as u64;
+        }
+        Ok(packets)
+    };
+    match count() {
+        Ok(packets) => {
+            if packets.has_forgotten() {
+                message!("ipft: {COUNTED_AGAIN}");
+            }
+            packets.count()
+        }
+        Err(error) => {
+            message!("ipft: the packets cannot be counted: {error}");
+            0
+        }
+    }
+}
+
+/// Gives each payload the room that a decoder expects: what an extension left untouched was zero.
+fn widen(batch: &mut Batch) {
+    let narrow = std::mem::take(&mut batch.payload);
+    for event in &mut batch.events {
+        let start = event.payload_offset as usize;
+        let bytes = narrow
+            .get(start..start + event.payload_len as usize)
+            .unwrap_or_default();
+        event.payload_offset = batch.payload.len() as u32;
+        if bytes.is_empty() {
+            event.payload_len = 0;
+            continue;
+        }
+        let bytes = &bytes[..bytes.len().min(DATA)];
+        batch.payload.extend_from_slice(bytes);
+        batch.payload.resize(event.payload_offset as usize + DATA, 0);
+        event.payload_len = DATA as u32;
+    }
+}

@@ -1,0 +1,279 @@
+//! One trace from its start to its end: finds the functions, attaches, reads events until it is told to stop, and
+//! hands everything to the sinks. This is where the layers meet; none of them knows the others.
+
+mod attach;
+mod limits;
+mod probe_server;
+mod waiting;
+
+use anyhow::{Context, bail};
+use ipft_core::event::{Function, Summary, Trace};
+use ipft_core::extension::Extension;
+use ipft_core::extension::lua::Print;
+use ipft_core::kernel::{self, Candidate, LoadedModules, Root, checks};
+use ipft_core::limit::Limit;
+use ipft_core::message;
+use ipft_core::privileges::{self, Needs};
+use ipft_core::probe::{self, Attachment, Buffer, Progress, Request};
+use ipft_core::run::clock::{clock_offset, monotonic};
+use ipft_core::run::{Late, Reader, Setup};
+use ipft_core::signals::Signals;
+use ipft_core::sink::Flow;
+
+use super::functions::{Functions, find_functions};
+use super::plugins::Plugins;
+use super::report::{Outcome, report_losses};
+use super::{drawing, empty};
+use crate::args::{self, ExtensionFile, Options, RecordFile};
+use attach::{attach_visibly, detach_visibly, report_attachment};
+use limits::raise_limits;
+use probe_server::ProbeServer;
+
+// The command line knows nothing of the programs.
+const _: () = assert!(args::MOST_RECORD_BYTES == ipft_bpf::wire::MAX_RECORD_BYTES);
+
+/// Traces until a signal, until a limit is reached, or until the reader of stdout goes away.
+pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Outcome> {
+    let root = Root::system();
+    if let Some(failure) = checks::first_failure(&root) {
+        bail!(
+            "{}{}\n'ipft doctor' examines the rest",
+            failure.found,
+            failure.remedy.map(|remedy| format!("\n{remedy}")).unwrap_or_default()
+        );
+    }
+    if options.set_rlimit {
+        raise_limits();
+    }
+    let signals = Signals::install().context("cannot listen for signals")?;
+    let server = options.probe_server.map(ProbeServer::bind).transpose()?;
+    let mut plugins = Plugins::load(
+        &options.drawing.plugins,
+        options.drawing.own_output(),
+        options.verbose,
+        Some(signals.fd()),
+    )?;
+    let mut extension = extension(options, &plugins, &root, &signals)?;
+    // Before anything is attached, which takes long: files that cannot be written are told here.
+    let mut sinks = drawing::sinks(
+        &options.drawing,
+        drawing::memory(&options.drawing),
+        &mut plugins,
+        drawing::Source::Trace,
+    )?;
+    // Before the functions: what comes between the two is found twice and not missed.
+    let loaded = LoadedModules::read(&root);
+    let functions = find_functions(&root, &options.filter)?;
+    let buffer = buffer(options, &root)?;
+    let progress = Progress::until(signals.flag());
+    let request = Request {
+        root: &root,
+        targets: probe::targets(&functions.wanted, 0, &functions.silent),
+        tracer: options.tracer,
+        mark: options.mark,
+        mask: options.mask,
+        buffer: &buffer,
+        extension: extension.object(),
+        record_bytes: options.record_bytes,
+        progress: &progress,
+        maps: probe::Maps::from([]),
+    };
+    let attachment = attach_visibly(options, &request)?;
+    report_attachment(&attachment, &functions, options.verbose);
+
+    let mut late = watch_modules(options, &request, &attachment, &functions, loaded);
+
+    let trace = Trace {
+        tracer: options.tracer,
+        backend: attachment.backends(),
+        functions: functions.wanted.iter().map(function).collect(),
+        schema: extension.schema().clone(),
+        clock_offset: clock_offset(),
+        command_line,
+        kernel_release: kernel_release(),
+        mark: options.mark,
+        mask: options.mask,
+    };
+    let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
+    // Perf buffers are of the CPUs that are online now.
+    let buffered = match buffer {
+        Buffer::Perf { .. } => kernel::online_cpus(&root),
+        Buffer::Ring { .. } => None,
+    };
+    let kernel_losses = || {
+        let mut losses = attachment.losses();
+        if let Some(cpus) = &buffered {
+            probe::tell_missing_buffers(&mut losses, cpus);
+        }
+        losses
+    };
+    // All that needs privileges has been done, and none of what a plugin or a script does with the trace.
+    if !options.keep_privileges {
+        let needs = Needs {
+            folders: drawing::folders(&options.drawing),
+            accepts: server.is_some(),
+        };
+        let in_force = privileges::reduce(&needs)?;
+        if options.verbose {
+            message!("Privileges from now on: {}", in_force.describe());
+        }
+    }
+    reader.start(&trace)?;
+    if sinks.start(&trace) == Flow::Stop {
+        // A plugin that could not start, with no other sink beside it, has been told.
+        if sinks.failures().next().is_some() {
+            return Ok(Outcome::SinkFailed);
+        }
+        bail!("nobody reads the output");
+    }
+    let _server = server.map(ProbeServer::serve).transpose()?;
+    message!("Trace ready!");
+
+    let mut limit = Limit::new(options.duration, options.stop_after, monotonic());
+    let result = reader.run(&signals, &mut limit, &mut sinks, &mut || kernel_losses(), late.as_mut());
+    if let Some(late) = &mut late {
+        late.finish();
+    }
+    let mut losses = kernel_losses();
+    losses.extend(reader.losses());
+    losses = probe::sum(losses.into_iter().chain(late.iter().flat_map(Late::losses)));
+    let summary = Summary {
+        events: reader.events,
+        packets: limit.packets(attachment.packets()),
+        losses,
+        attached: attachment.attached() + late.as_ref().map_or(0, |late| late.attached),
+        skipped: (functions.skipped.iter())
+            .chain(&attachment.skipped)
+            .chain(late.iter().flat_map(|late| &late.skipped))
+            .cloned()
+            .collect(),
+    };
+    drop(reader);
+    sinks.finish(&summary);
+    drawing::tell_dropped(&sinks);
+    let drawn = plugins.complete(&sinks);
+    for message in extension.finish().messages {
+        message!("ipft: {message}");
+    }
+    let reached = result.as_ref().ok().copied().flatten();
+    if let Some(reached) = reached {
+        message!("Stopped after {reached}");
+    }
+    let failed = |name: &str| sinks.failures().any(|(other, _)| other == name);
+    if let Some(file) = options
+        .drawing
+        .record
+        .as_ref()
+        .map(RecordFile::name)
+        .filter(|name| !failed(name))
+    {
+        message!(
+            "Recorded {} events of {} packets in {file}",
+            summary.events,
+            summary.packets
+        );
+    }
+    report_losses(&summary, reached);
+    if summary.events == 0 {
+        message!("{}", empty::trace(options, &summary, &root));
+    }
+    if attachment.attached() > 0 && options.verbose {
+        message!("Detaching from {} functions", attachment.attached());
+    }
+    detach_visibly(attachment);
+    result?;
+    Ok(if drawn && sinks.failures().next().is_none() {
+        Outcome::Done
+    } else {
+        Outcome::SinkFailed
+    })
+}
+
+/// Starts to watch for modules that are loaded from now on. Without, the trace goes on as it is.
+fn watch_modules(
+    options: &Options,
+    request: &Request<'_>,
+    attachment: &Attachment,
+    functions: &Functions,
+    loaded: LoadedModules,
+) -> Option<Late> {
+    let backend = probe::backend(attachment.layers().next()?.backend)?;
+    let started = attachment.maps().map_err(anyhow::Error::from).and_then(|maps| {
+        let setup = Setup {
+            request: Request {
+                maps,
+                ..request.clone()
+            },
+            backend,
+            alone: options.backend.is_some(),
+            filter: &options.filter,
+            loaded,
+            functions: &functions.wanted,
+            silent: &functions.silent,
+        };
+        Ok(Late::start(setup, options.verbose)?)
+    });
+    match started {
+        Ok(late) => Some(late),
+        Err(error) => {
+            message!("ipft: modules that are loaded from now on will not be traced: {error}");
+            None
+        }
+    }
+}
+
+fn function(candidate: &Candidate) -> Function {
+    Function {
+        name: candidate.name.clone(),
+        module: candidate.module.clone(),
+        address: candidate.address,
+    }
+}
+
+fn buffer(options: &Options, root: &Root) -> anyhow::Result<Buffer> {
+    let buffers = options.buffers;
+    Ok(if buffers.perf_requested || !probe::has_ring_buffer(root) {
+        if options.record_bytes > 0 {
+            bail!(
+                "this kernel has no BPF ring buffer that probes can use (Linux 5.8, with PREEMPT_RT 6.12), which the \
+                 first bytes of packets are recorded through; leave out --record-bytes and --pcapng"
+            );
+        }
+        Buffer::Perf {
+            pages: buffers.perf.pages,
+            sample_period: buffers.perf.sample_period,
+            wakeup_events: buffers.perf.wakeup_events,
+        }
+    } else {
+        Buffer::Ring {
+            bytes: buffers.ring_size,
+        }
+    })
+}
+
+fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signals) -> anyhow::Result<Extension> {
+    if let Some(extension) = plugins.extension(root)? {
+        if options.extension.is_some() {
+            bail!("a plugin brings an extension, and -e (or -s) another; leave one of them out");
+        }
+        return Ok(extension);
+    }
+    let print = match options.drawing.output {
+        args::Output::Aggregate if !options.drawing.stdout_is_binary() => Print::Stdout,
+        args::Output::Aggregate | args::Output::Json | args::Output::Jsonl => Print::Stderr,
+    };
+    Ok(match &options.extension {
+        None => Extension::default(),
+        Some(ExtensionFile::Source(path)) => Extension::from_source(path, root, signals.fd())?,
+        Some(ExtensionFile::Object(path)) => Extension::from_object(path, root)?,
+        Some(ExtensionFile::Script(path)) => {
+            let tell = Box::new(|message: &str| message!("ipft: {message}"));
+            Extension::from_script(path, print, signals.fd(), tell)?
+        }
+    })
+}
+
+/// `uname -r`.
+fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}

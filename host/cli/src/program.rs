@@ -1,0 +1,155 @@
+//! The program: reads the command line, runs what it asks for, and turns the result into an exit code. The binary is this
+//! and little else, so that a test can run it with faults in it. It may import everything of the crate.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::args::{self, Command, Generate};
+use crate::command::doctor;
+use crate::command::plugin;
+use crate::command::replay;
+use crate::command::replay::info;
+use crate::command::report::Outcome;
+use crate::command::{list, trace};
+use ipft_core::extension::generate;
+use ipft_core::kernel::Root;
+use ipft_core::message;
+use ipft_core::signals;
+use ipft_core::text::Terminal;
+use ipft_plugin_host::host::wasm::{COMPILE, compile_for_parent};
+
+/// Runs it. The first of the words is the program's name.
+pub fn main_with(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    main_with_start(words, || {})
+}
+
+/// The same; calls `start` when the command line has been read, before anything is done.
+pub fn main_with_start(words: impl IntoIterator<Item = OsString>, start: impl FnOnce()) -> ExitCode {
+    signals::survive_file_limit();
+    let command_line: Vec<_> = words.into_iter().collect();
+    // Not an option: ipft calls itself so.
+    if let [_, word, arguments @ ..] = &command_line[..]
+        && word == COMPILE
+    {
+        return match compile_for_parent(arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                message!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let command = match args::parse(&command_line) {
+        Ok(command) => command,
+        Err(error) => {
+            message!("ipft: {error}");
+            return ExitCode::from(args::EXIT_USAGE);
+        }
+    };
+    let shown = command_line
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    start();
+    match run(command, shown) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            message!("ipft: {}", told(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error and what caused it, in a line. Errors that are shown alone elsewhere name their cause themselves; it is not
+/// told twice.
+fn told(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |told, cause| {
+            if told.is_empty() {
+                cause
+            } else if told.contains(&cause) {
+                told
+            } else {
+                format!("{told}: {cause}")
+            }
+        })
+}
+
+/// Does what was asked for. `false` if that went wrong in a way that has been told already.
+fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match command {
+        Command::Trace(options) => {
+            drop(stdout);
+            Ok(trace::trace(&options, command_line)? == Outcome::Done)
+        }
+        Command::Replay(options) if options.info => {
+            info::print(&options.files, &mut Terminal::new(stdout))?;
+            Ok(true)
+        }
+        Command::Replay(options) => {
+            drop(stdout);
+            Ok(replay::replay(&options)? == Outcome::Done)
+        }
+        Command::List(options) => {
+            list::list(&options, &mut stdout)?;
+            Ok(true)
+        }
+        Command::Doctor => Ok(doctor::examine(&Root::system(), &mut Terminal::new(stdout))?),
+        Command::Generate(what) => {
+            match what {
+                Generate::Skeleton => stdout.write_all(generate::skeleton().as_bytes())?,
+                Generate::Header => stdout.write_all(generate::HEADER.as_bytes())?,
+            }
+            stdout.flush()?;
+            Ok(true)
+        }
+        Command::Plugin(command) => {
+            // A plugin writes to stdout from a thread of its own.
+            drop(stdout);
+            plugin::run(&command, &mut Terminal::new(std::io::stdout()))
+        }
+        Command::Print(text) => {
+            stdout.write_all(&text)?;
+            stdout.flush()?;
+            Ok(true)
+        }
+    }
+}
+
+/// `ipft -l | head` ends when `head` does, and that is no failure.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read it: {source}\nread another one")]
+    struct Unreadable {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let source = std::io::Error::other("the disk is gone");
+        let result: Result<(), _> = Err(Unreadable { source });
+        let error = result.context("no trace").unwrap_err();
+        assert_eq!(
+            told(&error),
+            "no trace: cannot read it: the disk is gone\nread another one"
+        );
+        assert_eq!(told(&anyhow!("alone")), "alone");
+    }
+}

@@ -1,0 +1,17 @@
+//! The tests of the program `ipft`, in one program: most of them run it.
+
+mod book;
+mod demo;
+mod imports;
+mod manual;
+mod native;
+mod outputs;
+mod plugin_fixture;
+mod recorded;
+mod replay;
+mod replay_faults;
+mod replay_hostile;
+mod replay_parts;
+mod replay_pipe;
+mod templates;
+mod wasm_bounds;

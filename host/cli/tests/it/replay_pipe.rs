@@ -1,0 +1,104 @@
+//! A recording that comes through a pipe while its trace goes on: `ssh router ipft --record - | ipft replay -`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::recorded::*;
+use ipft_core::recording::{Content, Input, Reader};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn begun(arguments: &[&str]) -> Child {
+    let piped = || Stdio::piped();
+    ipft(arguments)
+        .stdin(piped())
+        .stdout(piped())
+        .stderr(piped())
+        .spawn()
+        .unwrap()
+}
+
+/// What comes out, as it comes.
+fn collected(mut stdout: ChildStdout) -> Arc<Mutex<Vec<u8>>> {
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&bytes);
+    thread::spawn(move || {
+        let mut some = [0; 4096];
+        while let Ok(count @ 1..) = stdout.read(&mut some) {
+            into.lock().unwrap().extend_from_slice(&some[..count]);
+        }
+    });
+    bytes
+}
+
+/// Waits until it is so, and fails if it never is.
+fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How many blocks of events are whole.
+fn blocks(bytes: Vec<u8>) -> usize {
+    let Ok(mut reader) = Reader::open(Input::Stream(Box::new(std::io::Cursor::new(bytes)))) else {
+        return 0;
+    };
+    let mut blocks = 0;
+    while let Some(content) = reader.next(|_| true).unwrap() {
+        blocks += usize::from(matches!(content, Content::Events));
+    }
+    blocks
+}
+
+#[test]
+fn a_block_is_written_to_stdout_whole_when_it_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.ipft");
+    let ends = record(&long(20_000), &path);
+    let bytes = fs::read(&path).unwrap();
+    let mut child = begun(&["-", "--record", "-"]);
+    let mut stdin = child.stdin.take().unwrap();
+    let out = collected(child.stdout.take().unwrap());
+    let mut before = 0;
+    for (block, end) in ends.iter().enumerate().take(5) {
+        stdin.write_all(&bytes[before..*end as usize]).unwrap();
+        before = *end as usize;
+        wait_until("a block", || blocks(out.lock().unwrap().clone()) == block);
+    }
+    drop(stdin);
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_replay_that_waits_for_more_is_ended_by_the_first_signal_with_all_that_there_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.ipft");
+    let ends = record(&long(20_000), &path);
+    let bytes = fs::read(&path).unwrap();
+    let whole = folder.path().join("whole.ipft");
+    fs::write(&whole, &bytes[..ends[4] as usize]).unwrap();
+    let expected = counts(&replay([whole.to_str().unwrap(), "-o", "jsonl"]).out);
+    let mut child = begun(&["-", "-o", "jsonl"]);
+    let mut stdin = child.stdin.take().unwrap();
+    let out = collected(child.stdout.take().unwrap());
+    stdin.write_all(&bytes[..ends[4] as usize]).unwrap();
+    // What it has read is written before it waits for more.
+    let lines = || out.lock().unwrap().iter().filter(|byte| **byte == b'\n').count();
+    wait_until("all events", || lines() as u64 > expected.0);
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+    wait_until("its end", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    // What it wrote last may still be on its way to us.
+    wait_until("a summary", || lines() as u64 > expected.0 + 1);
+    let out = String::from_utf8(out.lock().unwrap().clone()).unwrap();
+    assert_eq!(counts(&out), expected);
+    drop(stdin);
+}

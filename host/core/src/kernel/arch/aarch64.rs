@@ -1,0 +1,23 @@
+//! 64-bit ARM: it compiles, and no function can be traced yet.
+
+use super::super::btf::{Btf, Type};
+use super::super::function::SkipReason;
+
+/// What clang has to define when it compiles BPF programs that read registers (`bpf_tracing.h`).
+pub const BPF_TARGET: &str = "-D__TARGET_ARCH_arm64";
+
+/// Whether the code of functions can be judged.
+pub(in super::super) const CODE_IS_KNOWN: bool = false;
+
+/// Bytes at a function's beginning that say whether ftrace can patch it.
+pub(in super::super) const ENTRY: usize = 0;
+
+/// Whether ftrace can patch a function. Not known.
+pub(in super::super) fn is_patchable(_address: u64, _code: [u8; ENTRY], _is_tracer: impl Fn(u64) -> bool) -> bool {
+    false
+}
+
+/// The register of the parameter `index`, which is a pointer. Not known: the calling convention is not written down here.
+pub(in super::super) fn register(_btf: &Btf, _prototype: &Type, _index: usize) -> Result<u8, SkipReason> {
+    Err(SkipReason::UnknownRegisters)
+}

@@ -1,0 +1,64 @@
+//! What the running kernel offers: its types (BTF), its symbols, and which of its functions take a packet.
+//!
+//! This room reads files and attaches nothing. Every reader takes the root of the file system it reads ([`Root`]),
+//! so that a test builds a fake tree and a fixture stands for a kernel. It imports nothing of the crate.
+
+pub mod arch;
+mod attachable;
+mod blacklist;
+pub mod btf;
+pub mod checks;
+mod cpus;
+mod error;
+mod find;
+mod function;
+mod kcore;
+mod known;
+mod lines;
+mod list;
+mod loaded;
+mod memory;
+mod prototype;
+mod release;
+mod symbols;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod tracefs;
+mod unfilled;
+mod wanted;
+
+pub use cpus::online_cpus;
+pub use error::KernelError;
+pub use find::{Found, MissingModule, find_functions};
+pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
+pub use list::{HEADER as LIST_HEADER, write_list};
+pub use loaded::LoadedModules;
+pub use memory::memory;
+pub use release::{detaching_returns_crashes, faults_crash, ring_buffer_sleeps, trampolines_go_by_name};
+pub use symbols::{read_symbols, shared_names};
+
+use std::path::{Path, PathBuf};
+
+/// Where `/proc` and `/sys` are found: `/`, or a folder that a test has filled.
+#[derive(Clone, Debug)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// The running system.
+    pub fn system() -> Self {
+        Root(PathBuf::from("/"))
+    }
+
+    /// A tree that looks like one.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Root(path.into())
+    }
+
+    /// The path of an absolute `path` below this root.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.0
+            .join(Path::new(path).strip_prefix("/").unwrap_or(Path::new(path)))
+    }
+}

@@ -1,0 +1,222 @@
+//! The loop of a live trace: reads events from the kernel's buffer and passes them on, until a signal, a limit, or nobody
+//! listens any more.
+
+use std::time::Duration;
+
+use super::clock::monotonic;
+use super::late::Late;
+use crate::event::{Batch, Loss, LossKind, OpenCalls, Progress, Trace, Tracer};
+use crate::extension::Extension;
+use crate::limit::{Limit, Reached};
+use crate::probe::{Attachment, Buffer, sum};
+use crate::signals::Signals;
+use crate::sink::{Flow, Sinks};
+use crate::stream::{Decoder, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuffer, Source, StreamError};
+
+/// How long events may lie in the buffer before they are looked at. The programs wake the reader earlier when many
+/// come at once.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How often the sinks are told how the trace is going, in nanoseconds: a little more than once a second, so that a
+/// recording has its blocks closed at least once a second.
+const PROGRESS: u64 = 900_000_000;
+
+/// How often it is asked whether modules were loaded, in nanoseconds.
+const MODULES: u64 = 20_000_000;
+
+/// How long a record that is being written is left alone before it is looked at again.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How long the end of a trace waits for a record that is being written, in nanoseconds.
+const STUCK: u64 = 500_000_000;
+
+/// Why a trace cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The object of the programs is not whole.
+    #[error("the BPF object has no buffer")]
+    NoBuffer,
+    /// The buffer cannot be read.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// What makes fields of payloads does not accept the trace.
+    #[error("{0}")]
+    Decoder(String),
+}
+
+/// Reads events and passes them on.
+pub struct Reader<'a> {
+    source: Box<dyn Source + 'a>,
+    decoder: Decoder,
+    extension: &'a mut Extension,
+    calls: Option<OpenCalls>,
+    batch: Batch,
+    /// Events that the sinks were given.
+    pub events: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// One for the buffer that is attached.
+    pub fn new(
+        attachment: &'a Attachment,
+        buffer: &Buffer,
+        trace: &Trace,
+        extension: &'a mut Extension,
+    ) -> Result<Self, ReadError> {
+        let map = attachment.buffer_map(buffer).ok_or(ReadError::NoBuffer)?;
+        let source: Box<dyn Source + 'a> = match *buffer {
+            Buffer::Ring { bytes } => Box::new(RingBuffer::new(map, bytes)?),
+            Buffer::Perf {
+                pages,
+                sample_period,
+                wakeup_events,
+            } => Box::new(PerfBuffer::new(
+                map,
+                PerfOptions {
+                    pages,
+                    sample_period,
+                    wakeup_events,
+                },
+            )?),
+        };
+        let functions = FunctionIds::new(trace.functions.iter().map(|function| function.address));
+        Ok(Reader {
+            source,
+            decoder: Decoder::new(functions, extension.payload_size()),
+            extension,
+            calls: (trace.tracer == Tracer::FunctionGraph).then(OpenCalls::default),
+            batch: Batch::default(),
+            events: 0,
+        })
+    }
+
+    /// Tells what decodes payloads what is traced.
+    pub fn start(&mut self, trace: &Trace) -> Result<(), ReadError> {
+        match self.extension.decoder() {
+            Some(decoder) => decoder.start(trace).map_err(ReadError::Decoder),
+            None => Ok(()),
+        }
+    }
+
+    /// Until a signal, until nobody wants the events any more, or until a limit is reached; then it says which.
+    pub fn run(
+        &mut self,
+        signals: &Signals,
+        limit: &mut Limit,
+        sinks: &mut Sinks,
+        losses: &mut dyn FnMut() -> Vec<Loss>,
+        mut late: Option<&mut Late>,
+    ) -> Result<Option<Reached>, ReadError> {
+        let mut told = monotonic();
+        let mut asked = told;
+        // Since when the trace is to end, and why.
+        let mut ending = None;
+        // Everything is looked at after each batch: in a flood the buffer is never empty.
+        loop {
+            let now = monotonic();
+            if ending.is_none() {
+                let over = limit.time_is_over(now);
+                if over.is_some() || signals.stop_requested() {
+                    ending = Some((now, over));
+                }
+            }
+            if let Some(late) = late.as_deref_mut().filter(|_| now - asked >= MODULES) {
+                asked = now;
+                let mut flow = Flow::Continue;
+                late.receive(|new| {
+                    self.decoder.add_functions(new.iter().map(|function| function.address));
+                    flow = sinks.functions(&new);
+                });
+                if flow == Flow::Stop {
+                    return Ok(None);
+                }
+            }
+            self.batch.clear();
+            let rest = self.source.read(&mut self.decoder, &mut self.batch)?;
+            // All that happened before this has been read.
+            let seen = match rest {
+                Rest::Nothing => now,
+                Rest::More | Rest::Unfinished => newest(&self.batch),
+            };
+            limit.admit(&mut self.batch, seen);
+            if self.pass_on(sinks) == Flow::Stop {
+                return Ok(None);
+            }
+            let complete = limit.is_complete();
+            if complete.is_some() {
+                return Ok(complete);
+            }
+            match ending {
+                // What was in the buffer when the end came is part of the trace; what comes meanwhile is not, or a
+                // flood would never end it.
+                Some((since, why)) if seen >= since => return Ok(why),
+                // Whoever is writing that long has been stopped for good, or as good as that.
+                Some((since, why)) if rest == Rest::Unfinished && now - since > STUCK => return Ok(why),
+                Some(_) if rest == Rest::Unfinished => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            if now - told >= PROGRESS {
+                told = now;
+                let mut progress = Progress {
+                    timestamp: now,
+                    losses: losses(),
+                };
+                progress.losses.extend(self.losses());
+                if let Some(late) = &late {
+                    progress.losses = sum(progress.losses.into_iter().chain(late.losses()));
+                }
+                if sinks.progress(&progress) == Flow::Stop {
+                    return Ok(None);
+                }
+            }
+            match rest {
+                Rest::Nothing => self.source.wait(signals.fd(), PATIENCE)?,
+                // There is something to read, so that waiting for it would be over at once.
+                Rest::Unfinished => std::thread::sleep(PAUSE),
+                Rest::More => {}
+            }
+        }
+    }
+
+    /// Hands the batch to the sinks.
+    fn pass_on(&mut self, sinks: &mut Sinks) -> Flow {
+        if self.batch.is_empty() {
+            return Flow::Continue;
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.pair(&mut self.batch.events);
+        }
+        if let Some(decoder) = self.extension.decoder() {
+            decoder.decode(&mut self.batch);
+        }
+        self.events += self.batch.events.len() as u64;
+        sinks.events(&self.batch)
+    }
+
+    /// What was lost on our side of the buffer.
+    pub fn losses(&self) -> Vec<Loss> {
+        let mut losses = Vec::new();
+        if self.decoder.undecodable() > 0 {
+            losses.push(Loss {
+                kind: LossKind::Undecodable,
+                cpu: None,
+                count: self.decoder.undecodable(),
+            });
+        }
+        losses
+    }
+}
+
+/// When the last that the batch tells of was.
+fn newest(batch: &Batch) -> u64 {
+    let event = batch.events.last().map_or(0, |event| event.timestamp);
+    let capture = batch.captures.last().map_or(0, |capture| capture.timestamp);
+    event.max(capture)
+}
+
+#[cfg(test)]
+mod tests;

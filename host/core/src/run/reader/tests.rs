@@ -1,0 +1,196 @@
+//! The loop that reads events, with a source that no kernel is needed for.
+
+use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+
+use super::*;
+use crate::event::{Event, EventKind, Function, Summary};
+use crate::limit::StopAfter;
+use crate::sink::{Destination, Sink, SinkError};
+use crate::stream::{Rest, StreamError};
+
+/// A buffer that is never empty: each packet has two events, which lie a batch apart.
+struct Flood {
+    /// Events in a batch.
+    size: u64,
+    packets: u64,
+}
+
+impl Source for Flood {
+    fn wait(&self, _: BorrowedFd<'_>, _: Duration) -> Result<(), StreamError> {
+        unreachable!("there is always something to read")
+    }
+
+    fn read(&mut self, _: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError> {
+        let first = self.packets;
+        self.packets += self.size / 2;
+        let before = first.saturating_sub(self.size / 2)..first;
+        for packet in before.chain(first..self.packets) {
+            batch.events.push(event(packet + 1));
+        }
+        Ok(Rest::More)
+    }
+}
+
+fn event(packet: u64) -> Event {
+    Event {
+        packet,
+        skb: 1,
+        timestamp: monotonic(),
+        entry_timestamp: 0,
+        function: 0,
+        cpu: 0,
+        kind: EventKind::Entry,
+        thread: 1,
+        payload_offset: 0,
+        payload_len: 0,
+        spare: 0,
+    }
+}
+
+/// A buffer in which one event lies behind a record that is being written: until so many looks, or for ever.
+struct Stuck {
+    behind: Event,
+    looks: Option<u32>,
+}
+
+impl Source for Stuck {
+    fn wait(&self, _: BorrowedFd<'_>, _: Duration) -> Result<(), StreamError> {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+
+    fn read(&mut self, _: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError> {
+        match &mut self.looks {
+            None => return Ok(Rest::Unfinished),
+            Some(0) => {}
+            Some(looks) => {
+                *looks -= 1;
+                if *looks > 0 {
+                    return Ok(Rest::Unfinished);
+                }
+                batch.events.push(self.behind);
+            }
+        }
+        Ok(Rest::Nothing)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    packets: Vec<u64>,
+    progress: Vec<Progress>,
+}
+
+/// Notes what it is given; of events, the first thousand.
+struct Notes(Rc<RefCell<Seen>>);
+
+impl Sink for Notes {
+    fn functions(&mut self, _: &[Function]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn start(&mut self, _: &Trace) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let mut seen = self.0.borrow_mut();
+        let room = 1000_usize.saturating_sub(seen.packets.len());
+        seen.packets
+            .extend(batch.events.iter().take(room).map(|event| event.packet));
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: &Progress) -> Result<(), SinkError> {
+        self.0.borrow_mut().progress.push(progress.clone());
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Summary) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Reads a flood until a limit is reached: why it ended, how many events there were, and what a sink saw.
+fn flooded(duration: Option<Duration>, stop_after: Option<StopAfter>) -> (Option<Reached>, u64, Seen) {
+    read(Box::new(Flood { size: 64, packets: 0 }), duration, stop_after)
+}
+
+/// The same of any source.
+fn read(
+    source: Box<dyn Source>,
+    duration: Option<Duration>,
+    stop_after: Option<StopAfter>,
+) -> (Option<Reached>, u64, Seen) {
+    let seen = Rc::<RefCell<Seen>>::default();
+    let mut sinks = Sinks::new(Box::new(|name, error| panic!("{name}: {error}")));
+    sinks.add("notes", Destination::Elsewhere, Box::new(Notes(Rc::clone(&seen))));
+    let mut extension = Extension::default();
+    let mut reader = Reader {
+        source,
+        decoder: Decoder::new(FunctionIds::new([0]), 0),
+        extension: &mut extension,
+        calls: None,
+        batch: Batch::default(),
+        events: 0,
+    };
+    let signals = Signals::none().unwrap();
+    let mut limit = Limit::new(duration, stop_after, monotonic());
+    let mut losses = || {
+        vec![Loss {
+            kind: LossKind::BufferFull,
+            cpu: Some(1),
+            count: 5,
+        }]
+    };
+    let reached = reader.run(&signals, &mut limit, &mut sinks, &mut losses, None).unwrap();
+    (reached, reader.events, seen.take())
+}
+
+#[test]
+fn a_flood_keeps_neither_the_duration_nor_the_progress_from_being_looked_at() {
+    // One word on the progress is due within that time.
+    let duration = Duration::from_millis(1500);
+    let (reached, events, seen) = flooded(Some(duration), None);
+    assert_eq!(reached, Some(Reached::Duration(duration)));
+    assert!(events > 0);
+    assert_eq!(seen.progress[0].losses[0].count, 5);
+}
+
+#[test]
+fn exactly_as_many_events_are_delivered_as_were_wanted() {
+    for wanted in [1, 31, 32, 33, 64, 500] {
+        let (reached, events, seen) = flooded(None, Some(StopAfter::Events(wanted)));
+        assert_eq!(reached, Some(Reached::StopAfter(StopAfter::Events(wanted))));
+        assert_eq!((events, seen.packets.len() as u64), (wanted, wanted));
+    }
+}
+
+#[test]
+fn the_first_packets_are_delivered_whole_in_a_flood_of_others() {
+    // The last of them is in a batch with others, and its second event in the next.
+    let wanted = StopAfter::Packets(40);
+    let (reached, events, seen) = flooded(None, Some(wanted));
+    assert_eq!(reached, Some(Reached::StopAfter(wanted)));
+    let mut packets = seen.packets;
+    packets.sort_unstable();
+    let twice: Vec<u64> = (1..=40).flat_map(|packet| [packet, packet]).collect();
+    assert_eq!(packets, twice);
+    assert_eq!(events, 80);
+}
+
+#[test]
+fn what_lies_behind_an_unfinished_record_is_waited_for_at_the_end_but_not_for_ever() {
+    let duration = Duration::from_millis(1);
+    for (looks, expected) in [(Some(3), vec![7]), (None, vec![])] {
+        let source = Stuck {
+            behind: event(7),
+            looks,
+        };
+        let (reached, _, seen) = read(Box::new(source), Some(duration), None);
+        assert_eq!(reached, Some(Reached::Duration(duration)));
+        assert_eq!(seen.packets, expected, "{looks:?}");
+    }
+}

@@ -1,0 +1,230 @@
+//! `-o json`: one object a line, as the events come, in the shape that the old tool wrote.
+//!
+//! ```json
+//! {"packet_id":"0x…","timestamp":N,"processor_id":N,"module":"…","function":"…","is_return":bool,"len":"2688"}
+//! ```
+//!
+//! Fields of the payload follow as strings, under their own names, also if one is named like a key before: the shape
+//! is the old tool's. Losses have no place in this shape; the JSON lines format ([`super::Jsonl`]) has one.
+
+use std::io::Write;
+
+use super::clashes::Clashes;
+use super::fields::{Fields, Style};
+use super::output::Output;
+use super::texts::FunctionTexts;
+use super::{Sink, SinkError};
+use crate::event::{Batch, EventKind, Function, Summary, Trace};
+use crate::text::*;
+
+/// The keys that every event has.
+const KEYS: [&str; 6] = [
+    "packet_id",
+    "timestamp",
+    "processor_id",
+    "module",
+    "function",
+    "is_return",
+];
+
+/// The sink behind `-o json`.
+#[derive(Debug)]
+pub struct Json {
+    output: Output,
+    /// `,"module":"…","function":"…","is_return":` of every function.
+    functions: FunctionTexts,
+    fields: Fields,
+    clashes: Clashes,
+    clock: Clock,
+    /// The packet of the event before, and how an event of it begins.
+    packet: u64,
+    beginning: [u8; 46],
+}
+
+impl Json {
+    /// Writes to `writer`, once per batch.
+    pub fn new(writer: impl Write + 'static) -> Self {
+        Json {
+            output: Output::new(writer),
+            functions: FunctionTexts::default(),
+            fields: Fields::default(),
+            clashes: Clashes::default(),
+            clock: Clock::default(),
+            packet: 0,
+            beginning: beginning(0),
+        }
+    }
+
+    /// Tells of fields that have the name of a key, each once.
+    pub fn with_warnings(mut self, tell: Box<dyn FnMut(&str)>) -> Self {
+        self.clashes = Clashes::new(&KEYS, tell);
+        self
+    }
+}
+
+/// `{"packet_id":"0x…","timestamp":`
+fn beginning(packet: u64) -> [u8; 46] {
+    let mut text = *b"{\"packet_id\":\"0x0000000000000000\",\"timestamp\":";
+    text[14..32].copy_from_slice(&hex_wide(packet));
+    text
+}
+
+impl Sink for Json {
+    fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
+        self.fields = Fields::new(&trace.schema, Style::JsonText)?;
+        self.clashes.look_at_schema(&trace.schema);
+        self.functions(&trace.functions)
+    }
+
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        self.functions.append(new, |out, function| {
+            out.extend_from_slice(b",\"module\":");
+            push_json_string(out, &function.module);
+            out.extend_from_slice(b",\"function\":");
+            push_json_string(out, &function.name);
+            out.extend_from_slice(b",\"is_return\":");
+        });
+        Ok(())
+    }
+
+    fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.fields.learn(&batch.names);
+        self.clashes.look_at_names(&batch.names);
+        for event in &batch.events {
+            let out = &mut self.output.buffer;
+            if event.packet != self.packet {
+                self.packet = event.packet;
+                self.beginning = beginning(event.packet);
+            }
+            out.extend_from_slice(&self.beginning);
+            self.clock.push(out, event.timestamp);
+            out.extend_from_slice(b",\"processor_id\":");
+            push_unsigned(out, u64::from(event.cpu));
+            self.functions.push(out, event.function);
+            match event.kind {
+                EventKind::Entry => out.extend_from_slice(b"false"),
+                EventKind::Return => out.extend_from_slice(b"true"),
+            }
+            self.fields.push(out, batch.payload_of(event));
+            out.extend_from_slice(b"}\n");
+            self.output.line_done()?;
+        }
+        self.output.flush()
+    }
+
+    fn finish(&mut self, _summary: &Summary) -> Result<(), SinkError> {
+        self.output.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::event::{Encoding, Event, Field, FieldFormat, FieldType, Schema, Value};
+    use crate::sink::test_support::{Shared, trace};
+
+    /// What is told of the trace, and what is written.
+    fn drawn(schema: Schema, batches: &[Batch]) -> (Vec<String>, String) {
+        let (out, told) = (Shared::default(), Rc::<RefCell<Vec<String>>>::default());
+        let tell = Rc::clone(&told);
+        let mut sink = Json::new(out.clone()).with_warnings(Box::new(move |message| {
+            let name = message.split('`').nth(1).unwrap_or_default();
+            tell.borrow_mut().push(name.to_owned());
+        }));
+        let function = Function {
+            name: "f".to_owned(),
+            module: "vmlinux".to_owned(),
+            address: 0,
+        };
+        sink.start(&Trace {
+            functions: vec![function],
+            schema,
+            ..trace()
+        })
+        .unwrap();
+        for batch in batches {
+            sink.events(batch).unwrap();
+        }
+        sink.finish(&Summary::default()).unwrap();
+        (told.take(), out.text())
+    }
+
+    fn batch(names: &[&str], payload: Vec<u8>) -> Batch {
+        Batch {
+            events: vec![Event {
+                packet: 1,
+                skb: 1,
+                timestamp: 5,
+                entry_timestamp: 0,
+                function: 0,
+                cpu: 0,
+                kind: EventKind::Entry,
+                thread: 1,
+                payload_offset: 0,
+                payload_len: payload.len() as u32,
+                spare: 0,
+            }],
+            payload,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Batch::default()
+        }
+    }
+
+    #[test]
+    fn a_field_with_the_name_of_a_key_follows_it_and_is_told() {
+        let field = |name: &str, offset| Field {
+            name: name.to_owned(),
+            kind: FieldType::Unsigned,
+            format: FieldFormat::Plain,
+            offset,
+            size: 1,
+            bits: None,
+        };
+        let schema = Schema {
+            size: 2,
+            fields: vec![field("len", 0), field("timestamp", 1)],
+            ..Schema::default()
+        };
+        let (told, text) = drawn(schema, &[batch(&[], vec![7, 8])]);
+        assert_eq!(told, ["timestamp"]);
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&read["timestamp"], &read["len"]), (&"8".into(), &"7".into()));
+        assert!(text.contains("\"timestamp\":5,"), "{text}");
+    }
+
+    #[test]
+    fn names_that_come_with_the_events_are_told_once() {
+        let schema = Schema {
+            encoding: Encoding::Tagged,
+            ..Schema::default()
+        };
+        let payload = |name| {
+            let mut payload = Vec::new();
+            Value::Integer(9).push(&mut payload, name);
+            payload
+        };
+        let batches = [
+            batch(&["len"], payload(0)),
+            batch(&["len", "module", "modules"], payload(1)),
+            batch(&["len", "module", "modules"], payload(1)),
+        ];
+        let (told, text) = drawn(schema, &batches);
+        assert_eq!(told, ["module"]);
+        assert_eq!(text.matches("\"module\":\"9\"").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn every_key_that_is_written_is_one_that_fields_are_compared_with() {
+        let (told, text) = drawn(Schema::default(), &[batch(&[], Vec::new())]);
+        assert!(told.is_empty());
+        let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let mut keys = KEYS.to_vec();
+        keys.sort_unstable();
+        let mut written: Vec<&str> = read.keys().map(String::as_str).collect();
+        written.sort_unstable();
+        assert_eq!(written, keys);
+    }
+}

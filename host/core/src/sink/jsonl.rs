@@ -1,0 +1,278 @@
+//! `-o jsonl`: everything about a trace, typed, one JSON object a line, for programs.
+//!
+//! The first line is the `trace`, then come `event`s as they happen, with a `functions` line before the first event of
+//! functions that were added during the trace, and at the end a `lost` line for every way and CPU that lost some, and the
+//! `summary`. `docs/jsonl.schema.json` describes each; [`VERSION`] changes when a key is
+//! removed or means something else, and not when one is added.
+//!
+//! Identities and addresses are strings of hexadecimal digits: they are compared, never reckoned with, and many readers
+//! of JSON keep 53 bits of a number. Timestamps and durations are numbers, since they are reckoned with; a timestamp
+//! passes 53 bits after 104 days of uptime, and a reader that keeps no more is then wrong by a nanosecond or two.
+//! The offset to wall time is far larger than that, and is split into seconds and nanoseconds.
+
+use std::io::Write;
+
+use super::fields::{Fields, Style};
+use super::output::Output;
+use super::texts::FunctionTexts;
+use super::{Sink, SinkError};
+use crate::event::{
+    Batch, Encoding, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace,
+};
+use crate::text::*;
+
+/// The version of the format, in the `trace` line.
+pub const VERSION: u32 = 1;
+
+const NANOSECONDS: i64 = 1_000_000_000;
+
+/// The sink behind `-o jsonl`.
+#[derive(Debug)]
+pub struct Jsonl {
+    output: Output,
+    /// `,"function":"…","module":"…","function_index":N,"kind":` of every function.
+    functions: FunctionTexts,
+    fields: Fields,
+    clock: Clock,
+    /// The packet and sk_buff of the event before, and how an event of them begins.
+    packet: (u64, u64),
+    beginning: Vec<u8>,
+}
+
+impl Jsonl {
+    /// Writes to `writer`, once per batch.
+    pub fn new(writer: impl Write + 'static) -> Self {
+        Jsonl {
+            output: Output::new(writer),
+            functions: FunctionTexts::default(),
+            fields: Fields::default(),
+            clock: Clock::default(),
+            packet: (0, 0),
+            beginning: Vec::new(),
+        }
+    }
+
+    fn append(&mut self, functions: &[Function]) {
+        // The index is part of the text, and the closure sees the functions in their order.
+        let index = std::cell::Cell::new(self.functions.len() as u64);
+        self.functions.append(functions, |out, function| {
+            out.extend_from_slice(b",\"function\":");
+            push_json_string(out, &function.name);
+            out.extend_from_slice(b",\"module\":");
+            push_json_string(out, &function.module);
+            out.extend_from_slice(b",\"function_index\":");
+            push_unsigned(out, index.replace(index.get() + 1));
+            out.extend_from_slice(b",\"kind\":");
+        });
+    }
+
+    /// `{"type":"event","packet":"0x…","skb":"0x…","timestamp":`
+    #[inline]
+    fn push_beginning(&mut self, event: &Event) {
+        if self.packet != (event.packet, event.skb) || self.beginning.is_empty() {
+            self.packet = (event.packet, event.skb);
+            self.beginning.clear();
+            let out = &mut self.beginning;
+            out.extend_from_slice(b"{\"type\":\"event\",\"packet\":");
+            push_quoted_hex(out, event.packet);
+            out.extend_from_slice(b",\"skb\":");
+            match event.skb {
+                0 => out.extend_from_slice(b"null"),
+                skb => push_quoted_hex(out, skb),
+            }
+            out.extend_from_slice(b",\"timestamp\":");
+        }
+        self.output.buffer.extend_from_slice(&self.beginning);
+    }
+}
+
+impl Sink for Jsonl {
+    fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
+        self.fields = Fields::new(&trace.schema, Style::JsonTyped)?;
+        self.append(&trace.functions);
+        push_trace(&mut self.output.buffer, trace);
+        self.output.flush()
+    }
+
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        let out = &mut self.output.buffer;
+        out.extend_from_slice(b"{\"type\":\"functions\"");
+        push_number(out, "first", self.functions.len() as u64);
+        push_key(out, "functions");
+        push_list(out, new, push_function);
+        out.extend_from_slice(b"}\n");
+        self.append(new);
+        self.output.flush()
+    }
+
+    fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.fields.learn(&batch.names);
+        for event in &batch.events {
+            self.push_beginning(event);
+            let out = &mut self.output.buffer;
+            self.clock.push(out, event.timestamp);
+            out.extend_from_slice(b",\"cpu\":");
+            push_unsigned(out, u64::from(event.cpu));
+            out.extend_from_slice(b",\"thread\":");
+            push_unsigned(out, u64::from(event.thread));
+            self.functions.push(out, event.function);
+            match (event.kind, event.duration()) {
+                (EventKind::Entry, _) => out.extend_from_slice(b"\"entry\""),
+                (EventKind::Return, Some(duration)) => {
+                    out.extend_from_slice(b"\"return\",\"duration\":");
+                    push_unsigned(out, duration);
+                }
+                (EventKind::Return, None) => out.extend_from_slice(b"\"return\",\"duration\":null"),
+            }
+            self.fields.push(out, batch.payload_of(event));
+            out.extend_from_slice(b"}\n");
+            self.output.line_done()?;
+        }
+        self.output.flush()
+    }
+
+    fn finish(&mut self, summary: &Summary) -> Result<(), SinkError> {
+        push_summary(&mut self.output.buffer, summary);
+        self.output.flush()
+    }
+}
+
+fn push_trace(out: &mut Vec<u8>, trace: &Trace) {
+    out.extend_from_slice(b"{\"type\":\"trace\",\"version\":");
+    push_unsigned(out, u64::from(VERSION));
+    push_string(out, "kernel", &trace.kernel_release);
+    push_string(out, "tracer", trace.tracer.name());
+    push_string(out, "backend", &trace.backend);
+    push_number(out, "mark", u64::from(trace.mark));
+    push_number(out, "mask", u64::from(trace.mask));
+    push_key(out, "clock_offset");
+    out.extend_from_slice(b"{\"seconds\":");
+    push_signed(out, trace.clock_offset.div_euclid(NANOSECONDS));
+    push_number(out, "nanoseconds", trace.clock_offset.rem_euclid(NANOSECONDS) as u64);
+    out.push(b'}');
+    push_key(out, "command_line");
+    push_list(out, &trace.command_line, |out, argument| {
+        push_json_string(out, argument)
+    });
+    push_key(out, "functions");
+    push_list(out, &trace.functions, push_function);
+    push_key(out, "schema");
+    out.extend_from_slice(b"{\"size\":");
+    push_unsigned(out, u64::from(trace.schema.size));
+    push_key(out, "fields");
+    push_list(out, &trace.schema.fields, push_field);
+    if trace.schema.encoding == Encoding::Tagged {
+        push_key(out, "tagged");
+        out.extend_from_slice(b"true");
+    }
+    out.extend_from_slice(b"}}\n");
+}
+
+fn push_function(out: &mut Vec<u8>, function: &Function) {
+    out.extend_from_slice(b"{\"name\":");
+    push_json_string(out, &function.name);
+    push_string(out, "module", &function.module);
+    push_key(out, "address");
+    match function.address {
+        0 => out.extend_from_slice(b"null"),
+        address => push_quoted_hex(out, address),
+    }
+    out.push(b'}');
+}
+
+fn push_field(out: &mut Vec<u8>, field: &Field) {
+    out.extend_from_slice(b"{\"name\":");
+    push_json_string(out, &field.name);
+    push_number(out, "offset", u64::from(field.offset));
+    push_number(out, "size", u64::from(field.size));
+    if let Some(bits) = field.bits {
+        push_key(out, "bits");
+        out.extend_from_slice(b"{\"offset\":");
+        push_unsigned(out, u64::from(bits.offset));
+        push_number(out, "width", u64::from(bits.width));
+        out.push(b'}');
+    }
+    push_string(out, "type", field.kind.name());
+    push_string(out, "format", field.format.name());
+    // The symbols of the format of that name are the kernel's, some hundred thousand, and no part of the schema.
+    if let FieldFormat::Enum(members) | FieldFormat::Flags(members) = &field.format {
+        push_key(out, "members");
+        push_list(out, members, |out, member: &EnumMember| {
+            out.extend_from_slice(b"{\"name\":");
+            push_json_string(out, &member.name);
+            push_key(out, "value");
+            match field.kind {
+                FieldType::Signed => push_signed(out, member.value as i64),
+                _ => push_unsigned(out, member.value),
+            }
+            out.push(b'}');
+        });
+    }
+    out.push(b'}');
+}
+
+fn push_summary(out: &mut Vec<u8>, summary: &Summary) {
+    for loss in &summary.losses {
+        out.extend_from_slice(b"{\"type\":\"lost\"");
+        push_string(out, "kind", loss.kind.name());
+        push_key(out, "cpu");
+        match loss.cpu {
+            Some(cpu) => push_unsigned(out, u64::from(cpu)),
+            None => out.extend_from_slice(b"null"),
+        }
+        push_number(out, "count", loss.count);
+        out.extend_from_slice(b"}\n");
+    }
+    out.extend_from_slice(b"{\"type\":\"summary\"");
+    push_number(out, "events", summary.events);
+    push_number(out, "packets", summary.packets);
+    push_number(out, "lost", summary.lost());
+    push_number(out, "attached", u64::from(summary.attached));
+    push_key(out, "skipped");
+    push_list(out, &summary.skipped, |out, skipped| {
+        out.extend_from_slice(b"{\"name\":");
+        push_json_string(out, &skipped.name);
+        push_string(out, "module", &skipped.module);
+        push_string(out, "reason", &skipped.reason);
+        out.push(b'}');
+    });
+    out.extend_from_slice(b"}\n");
+}
+
+/// `,"key":`
+fn push_key(out: &mut Vec<u8>, key: &str) {
+    out.push(b',');
+    push_json_string(out, key);
+    out.push(b':');
+}
+
+/// `,"key":"value"`
+fn push_string(out: &mut Vec<u8>, key: &str, value: &str) {
+    push_key(out, key);
+    push_json_string(out, value);
+}
+
+/// `,"key":1`
+fn push_number(out: &mut Vec<u8>, key: &str, value: u64) {
+    push_key(out, key);
+    push_unsigned(out, value);
+}
+
+/// `"0x0123456789abcdef"`
+fn push_quoted_hex(out: &mut Vec<u8>, value: u64) {
+    out.push(b'"');
+    push_hex_wide(out, value);
+    out.push(b'"');
+}
+
+/// `[…,…]`
+fn push_list<T>(out: &mut Vec<u8>, items: &[T], push: impl Fn(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push(out, item);
+    }
+    out.push(b']');
+}

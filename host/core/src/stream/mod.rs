@@ -1,0 +1,78 @@
+//! Turns what the kernel delivers into batches of events.
+//!
+//! A stream has two halves: a source hands over records as the programs wrote them (`ring`, `perf`), and [`Decoder`]
+//! makes events of them. A recording has events already ([`Recorded`]). This room may import `event` and `recording`; it
+//! knows nothing of probes but what a record's function word means.
+
+mod decode;
+mod perf;
+pub mod recorded;
+mod ring;
+mod stdin;
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::event::Batch;
+
+pub use decode::{Decoder, FunctionIds};
+pub use perf::{PerfBuffer, PerfOptions};
+pub use recorded::{Recorded, RecordedError};
+pub use ring::RingBuffer;
+
+/// Events that a batch holds at most: enough to make the hand-over to a sink cheap, and few enough to stay in cache.
+pub const BATCH: usize = 4096;
+
+/// Captured bytes after which a batch takes no further record.
+const CAPTURED: usize = 1 << 18;
+
+/// Whether the batch is to be handed over before it takes more. A capture has bytes, so these are what is counted of it.
+#[inline]
+fn is_full(batch: &Batch) -> bool {
+    batch.events.len() >= BATCH || batch.captured.len() >= CAPTURED
+}
+
+/// Why events cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// A buffer could not be set up.
+    #[error("cannot set up {what}: {source}{}", hint(.source))]
+    Setup {
+        /// Which part of it.
+        what: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Waiting for events failed.
+    #[error("cannot wait for events: {0}")]
+    Wait(#[source] std::io::Error),
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => " (locked memory is limited: see --no-set-rlimit, or take fewer --perf-page-count)",
+        Some(libc::EACCES) => " (with kernel.perf_event_paranoid above 2, perf buffers are for CAP_SYS_ADMIN alone)",
+        Some(libc::ENOMEM) => " (take a smaller --ring-size or fewer --perf-page-count)",
+        _ => "",
+    }
+}
+
+/// What a source may still have after it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing that was there before.
+    Nothing,
+    /// More than one batch takes.
+    More,
+    /// Records behind one that is still being written: a program was interrupted, or on kernels that let that happen
+    /// preempted, between reserving its record and completing it.
+    Unfinished,
+}
+
+/// Where records come from.
+pub trait Source {
+    /// Waits until there may be records, the stop descriptor becomes readable, or the time is over.
+    fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(), StreamError>;
+    /// Appends the events of the records that are there to `batch`, up to [`BATCH`] of them, and captures likewise.
+    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError>;
+}

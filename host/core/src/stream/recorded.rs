@@ -1,0 +1,390 @@
+//! Recordings as a stream: the files of one trace, one after the other, in batches as a live trace has them.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::BATCH;
+use super::stdin::StoppableStdin;
+use crate::event::{Batch, Function, Loss, Summary, Trace};
+use crate::recording::layout::BlockHeader;
+use crate::recording::{Content, End, Input, Reader, RecordingError};
+use crate::text::visible;
+
+/// Why recordings cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordedError {
+    /// One of them cannot be used at all.
+    #[error("{path} {reason}", path = shown(path))]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: RecordingError,
+    },
+    /// They do not belong together.
+    #[error(
+        "{first} and {second} are of different traces; replay one after the other",
+        first = shown(first),
+        second = shown(second)
+    )]
+    Different {
+        /// One of them.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+    },
+    /// They are the same piece of a trace.
+    #[error("{first} and {second} are the same part of a trace", first = shown(first), second = shown(second))]
+    Twice {
+        /// One of them.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+}
+
+/// Files of one trace.
+pub struct Recorded {
+    /// Those that were not begun yet, the last one first.
+    waiting: Vec<Part>,
+    path: PathBuf,
+    reader: Reader,
+    /// The block that was read last may have more events.
+    open: bool,
+    /// How many functions are known, and those of them that nobody took.
+    functions: u32,
+    new_functions: Vec<Vec<Function>>,
+    losses: Vec<Loss>,
+    summary: Option<Summary>,
+    notes: Vec<String>,
+    /// The last file has its index, so that its end is known to be there.
+    ends: bool,
+    /// The first part is there, and each after it up to the last file.
+    begins: bool,
+    /// Something that was recorded in these files could not be read.
+    lost: bool,
+}
+
+struct Part {
+    path: PathBuf,
+    number: u32,
+}
+
+impl Recorded {
+    /// Opens files, which may be in any order; `-` is standard input. Reading from that fails as soon as `stop` is
+    /// readable.
+    pub fn open(paths: &[PathBuf], stop: Option<OwnedFd>) -> Result<Self, RecordedError> {
+        let mut notes = Vec::new();
+        let mut passed_over = Vec::new();
+        let mut parts = order(paths, &mut notes, &mut passed_over)?;
+        parts.reverse();
+        let Some(first) = parts.pop() else {
+            return Err(RecordedError::Recording {
+                path: PathBuf::new(),
+                reason: RecordingError::Empty,
+            });
+        };
+        let last = parts.first().unwrap_or(&first);
+        let distance = u64::from(last.number - first.number);
+        let last = last.path.clone();
+        let reader = open_input(&first.path, stop)?;
+        let begins = reader.header().part == 0 && distance == parts.len() as u64;
+        let mut recorded = Recorded {
+            waiting: parts,
+            path: first.path,
+            functions: reader.trace().functions.len() as u32,
+            new_functions: Vec::new(),
+            reader,
+            open: false,
+            losses: Vec::new(),
+            summary: None,
+            lost: !passed_over.is_empty(),
+            notes,
+            ends: false,
+            begins,
+        };
+        recorded.notes.extend(passed_over);
+        recorded.ends = recorded.has_end(&last)?;
+        Ok(recorded)
+    }
+
+    fn has_end(&mut self, last: &Path) -> Result<bool, RecordedError> {
+        let failed = |source: io::Error| RecordedError::Recording {
+            path: last.to_owned(),
+            reason: source.into(),
+        };
+        let index = match self.waiting.is_empty() {
+            true => self.reader.index().map_err(failed)?,
+            false => open(last)?.index().map_err(failed)?,
+        };
+        Ok(index.is_some_and(|index| {
+            index
+                .iter()
+                .any(|entry| entry.kind == crate::recording::layout::Kind::DONE)
+        }))
+    }
+
+    /// The trace.
+    pub fn trace(&self) -> &Trace {
+        self.reader.trace()
+    }
+
+    /// Whether all of the trace should be there, from its beginning to its summary.
+    pub fn is_complete(&self) -> bool {
+        self.begins && self.ends
+    }
+
+    /// Whether a file that was read so far was cut or damaged, so that events of it are missing.
+    pub fn has_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// The summary, once it was read.
+    pub fn summary(&self) -> Option<&Summary> {
+        self.summary.as_ref()
+    }
+
+    /// What was lost, as far as that was read.
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// What the user should know about the state of the files read so far.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Puts the next events into the batch, in place of those in it. Blocks that are not wanted are passed over. `false`
+    /// at the end.
+    pub fn read(
+        &mut self,
+        batch: &mut Batch,
+        mut wanted: impl FnMut(&BlockHeader) -> bool,
+    ) -> Result<bool, RecordedError> {
+        batch.clear();
+        loop {
+            if self.open && self.reader.fill(batch, BATCH) {
+                return Ok(true);
+            }
+            self.open = false;
+            let next = self.reader.next(&mut wanted).map_err(|source| self.failed(source))?;
+            match next {
+                Some(Content::Events) => self.open = true,
+                Some(Content::Functions(first, functions)) => self.append(first, functions),
+                Some(Content::Losses(losses)) => self.losses = losses,
+                Some(Content::Done(summary)) => self.summary = Some(summary),
+                None => {
+                    self.note();
+                    let Some(part) = self.waiting.pop() else {
+                        return Ok(false);
+                    };
+                    self.reader = open(&part.path)?;
+                    self.path = part.path;
+                    // Each part has all names from the first on, in every block.
+                    batch.names.clear();
+                }
+            }
+        }
+    }
+
+    /// Functions of which some may have been read before. If those between are missing, nobody knows what events mean by
+    /// these indexes, and they are functions without a name.
+    fn append(&mut self, first: u32, mut functions: Vec<Function>) {
+        let Some(known) = self.functions.checked_sub(first) else {
+            self.lost = true;
+            return;
+        };
+        let new = functions.split_off((known as usize).min(functions.len()));
+        self.functions = self.functions.saturating_add(new.len() as u32);
+        if !new.is_empty() {
+            self.new_functions.push(new);
+        }
+    }
+
+    /// Functions that were appended to those of the trace before the events that were read last, and not taken yet: as
+    /// they came, one list each time.
+    pub fn take_functions(&mut self) -> Vec<Vec<Function>> {
+        std::mem::take(&mut self.new_functions)
+    }
+
+    fn failed(&self, source: io::Error) -> RecordedError {
+        RecordedError::Recording {
+            path: self.path.clone(),
+            reason: source.into(),
+        }
+    }
+
+    /// Notes what was wrong with the file that has ended.
+    fn note(&mut self) {
+        let seen = self.reader.seen();
+        self.lost |= seen.damaged.0 > 0 || matches!(seen.end, Some(End::Cut { done: false, .. }));
+        self.notes
+            .extend(notes_on(&self.path, &self.reader, self.waiting.is_empty()));
+    }
+}
+
+/// What was wrong with a file that was read, which may be the last one of its trace that is there.
+pub fn notes_on(path: &Path, reader: &Reader, last: bool) -> Vec<String> {
+    let seen = reader.seen();
+    let path = shown(path);
+    let (pieces, bytes) = seen.damaged;
+    let mut notes = Vec::new();
+    if pieces > 0 {
+        let lost: u64 = seen
+            .damage
+            .iter()
+            .filter_map(|damage| damage.events)
+            .map(u64::from)
+            .sum();
+        let unsure = seen.damage.len() as u64 != pieces || seen.damage.iter().any(|damage| damage.events.is_none());
+        let first = seen.damage.first().map_or(0, |damage| damage.offset);
+        let reason = seen.damage.first().and_then(|damage| damage.reason);
+        let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        notes.push(format!(
+            "{path} is damaged: {bytes} bytes in {pieces} {}, the first at byte {first}{reason}, cannot be read; {}{lost} \
+                 events were in them",
+            if pieces == 1 { "place" } else { "places" },
+            if unsure { "at least " } else { "" }
+        ));
+    }
+    match seen.end {
+        Some(End::Cut { done: true, .. }) => notes.push(format!(
+            "{path} was cut at its very end; nothing of the trace is missing"
+        )),
+        Some(End::Cut { offset, done: false }) => notes.push(format!(
+            "{path} was cut: it has no end, and what follows byte {offset} was not recorded or is lost"
+        )),
+        Some(End::Continued) if last => notes.push(format!(
+            "{path} is not the last part of its trace; what follows is in part {}",
+            u64::from(reader.header().part) + 1
+        )),
+        _ => {}
+    }
+    notes
+}
+
+/// The files in the order of their trace, and what is to be told about them.
+pub fn in_order(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), RecordedError> {
+    let mut notes = Vec::new();
+    let mut passed_over = Vec::new();
+    let parts = order(paths, &mut notes, &mut passed_over)?;
+    notes.append(&mut passed_over);
+    Ok((parts.into_iter().map(|part| part.path).collect(), notes))
+}
+
+/// Brings the files into the order of their trace, and notes what is missing between them. One whose beginning is
+/// missing says nothing alone; beside others it is passed over: it is what a full disk or a crash leaves of the last part.
+fn order(
+    paths: &[PathBuf],
+    notes: &mut Vec<String>,
+    passed_over: &mut Vec<String>,
+) -> Result<Vec<Part>, RecordedError> {
+    if let [only] = paths {
+        return Ok(vec![Part {
+            path: only.clone(),
+            number: 0,
+        }]);
+    }
+    let mut trace: Option<(u64, &PathBuf)> = None;
+    let mut parts = Vec::new();
+    let mut useless = None;
+    for path in paths {
+        let header = match open(path) {
+            Ok(reader) => reader.header(),
+            Err(RecordedError::Recording {
+                path,
+                reason: reason @ (RecordingError::Empty | RecordingError::Beginning(_)),
+            }) => {
+                passed_over.push(format!("{} {reason}; it is passed over", shown(&path)));
+                useless.get_or_insert(RecordedError::Recording { path, reason });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match trace {
+            Some((trace, first)) if trace != header.trace => {
+                return Err(RecordedError::Different {
+                    first: first.clone(),
+                    second: path.clone(),
+                });
+            }
+            _ => trace = Some((header.trace, path)),
+        }
+        parts.push(Part {
+            path: path.clone(),
+            number: header.part,
+        });
+    }
+    if let (true, Some(error)) = (parts.is_empty(), useless) {
+        return Err(error);
+    }
+    parts.sort_by_key(|part| part.number);
+    for pair in parts.windows(2) {
+        let [one, other] = pair else { continue };
+        match other.number - one.number {
+            0 => {
+                return Err(RecordedError::Twice {
+                    first: one.path.clone(),
+                    second: other.path.clone(),
+                });
+            }
+            1 => {}
+            gap => notes.push(format!(
+                "{} missing between {} and {}",
+                match gap - 1 {
+                    1 => "1 part is".to_owned(),
+                    parts => format!("{parts} parts are"),
+                },
+                shown(&one.path),
+                shown(&other.path)
+            )),
+        }
+    }
+    Ok(parts)
+}
+
+/// A path fit for a terminal: whoever wrote the files has named them.
+fn shown(path: &Path) -> String {
+    visible(&path.to_string_lossy()).to_string()
+}
+
+/// Opens one file; `-` is standard input.
+pub fn open(path: &Path) -> Result<Reader, RecordedError> {
+    open_input(path, None)
+}
+
+fn open_input(path: &Path, stop: Option<OwnedFd>) -> Result<Reader, RecordedError> {
+    input(path, stop)
+        .map_err(RecordingError::from)
+        .and_then(Reader::open)
+        .map_err(|reason| RecordedError::Recording {
+            path: path.to_owned(),
+            reason,
+        })
+}
+
+fn input(path: &Path, stop: Option<OwnedFd>) -> io::Result<Input> {
+    if path == Path::new("-") {
+        return Ok(Input::Stream(match stop {
+            Some(stop) => Box::new(BufReader::new(StoppableStdin::new(stop))),
+            None => Box::new(io::stdin().lock()),
+        }));
+    }
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Input::file(file)
+}
+
+impl std::fmt::Debug for Recorded {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Recorded")
+            .field("path", &self.path)
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}

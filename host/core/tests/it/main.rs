@@ -1,0 +1,10 @@
+//! The tests of `ipft-core` from outside, in one program. They need no kernel and no plugin.
+
+mod early;
+mod extension;
+mod imports;
+mod layout;
+mod object;
+mod pcapng;
+mod recording;
+mod sinks;

@@ -1,0 +1,489 @@
+//! Recordings: what goes in comes out, from whole files and from whatever may have become of one.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use ipft_core::event::*;
+use ipft_core::recording::layout::{BLOCK_HEADER, FILE_HEADER, INDEX_ENTRY, TRAILER};
+use ipft_core::recording::{Content, End, Input, Reader, RecordingError, Writer};
+use ipft_core::sink::{Aggregate, Json, Jsonl, Sink};
+use support::canned::{Canned, Script, draw, golden};
+
+/// The bytes of a recording of the trace.
+fn record(canned: &Canned) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut writer = Writer::new(&mut file, &canned.trace, 7).unwrap();
+    for batch in &canned.batches {
+        writer.push(batch).unwrap();
+    }
+    writer.finish(&canned.summary).unwrap();
+    drop(writer);
+    file
+}
+
+/// What a file gave.
+#[derive(Debug, Default)]
+struct Read {
+    batches: Vec<Batch>,
+    /// Those that were appended: how many batches came before, the index of the first, and their names.
+    functions: Vec<(usize, u32, Vec<String>)>,
+    losses: Vec<Vec<Loss>>,
+    summary: Option<Summary>,
+    end: Option<End>,
+    damage: u64,
+}
+
+impl Read {
+    fn events(&self) -> Vec<(Event, Vec<u8>)> {
+        let events = |batch: &Batch| -> Vec<_> {
+            let plain = |event: &Event| Event {
+                payload_offset: 0,
+                payload_len: 0,
+                ..*event
+            };
+            let events = batch.events.iter();
+            events
+                .map(|event| (plain(event), batch.payload_of(event).to_vec()))
+                .collect()
+        };
+        self.batches.iter().flat_map(events).collect()
+    }
+}
+
+fn read(file: Vec<u8>, most: usize) -> Result<(Trace, Read), RecordingError> {
+    let mut reader = Reader::open(Input::Stream(Box::new(Cursor::new(file))))?;
+    let mut read = Read::default();
+    while let Some(content) = reader.next(|_| true).expect("memory can be read") {
+        match content {
+            Content::Events => loop {
+                let mut batch = Batch::default();
+                if !reader.fill(&mut batch, most) {
+                    break;
+                }
+                read.batches.push(batch);
+            },
+            Content::Functions(first, functions) => {
+                let names = functions.into_iter().map(|function| function.name).collect();
+                read.functions.push((read.batches.len(), first, names));
+            }
+            Content::Losses(losses) => read.losses.push(losses),
+            Content::Done(summary) => read.summary = Some(summary),
+        }
+    }
+    read.end = reader.seen().end;
+    read.damage = reader.seen().damaged.0;
+    Ok((reader.trace().clone(), read))
+}
+
+/// The recording, as a canned trace again.
+fn replay(canned: &Canned, most: usize) -> Canned {
+    let (trace, read) = read(record(canned), most).unwrap();
+    assert_eq!(read.end, Some(End::Whole), "{}", canned.name);
+    Canned {
+        name: canned.name,
+        trace,
+        batches: read.batches,
+        summary: read.summary.expect("a whole recording has a summary"),
+    }
+}
+
+#[test]
+fn every_sink_draws_a_recording_as_it_drew_the_trace() {
+    for canned in support::canned::all() {
+        for most in [1, 3, 4096] {
+            let replayed = replay(&canned, most);
+            let name = canned.name;
+            assert_eq!(draw(&replayed, Aggregate::new), draw(&canned, Aggregate::new), "{name}");
+            assert_eq!(draw(&replayed, Json::new), draw(&canned, Json::new), "{name}");
+            assert_eq!(draw(&replayed, Jsonl::new), draw(&canned, Jsonl::new), "{name}");
+        }
+    }
+}
+
+#[test]
+fn recordings_of_released_versions_are_drawn_as_ever() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/recording-1.0");
+    for canned in support::canned::all() {
+        let name = canned.name;
+        let file = std::fs::read(folder.join(format!("{name}.ipft"))).unwrap();
+        let (trace, read) = read(file, 4096).unwrap();
+        let fixture = Canned {
+            name,
+            trace,
+            batches: read.batches,
+            summary: read.summary.unwrap(),
+        };
+        golden(&format!("{name}.txt"), &draw(&fixture, Aggregate::new));
+        golden(&format!("{name}.json"), &draw(&fixture, Json::new));
+        golden(&format!("{name}.jsonl"), &draw(&fixture, Jsonl::new));
+    }
+}
+
+/// Pseudo-random numbers that are the same in every run (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// A trace with everything that an event can have, in no order at all.
+fn wild(seed: u64, events: usize, functions: u32) -> Canned {
+    let mut random = Random(seed);
+    let mut script = Script::new(Tracer::FunctionGraph, &[("ip_rcv", "vmlinux")]);
+    script.enter(1, 0);
+    let mut canned = script.can("wild");
+    canned.trace.schema.size = 8;
+    canned.trace.functions = (0..functions)
+        .map(|index| Function {
+            name: format!("f{index}"),
+            module: "vmlinux".to_owned(),
+            address: u64::from(index) << 4 | 0xffff_ffff_8000_0000,
+        })
+        .collect();
+    canned.batches.clear();
+    let mut batch = Batch::default();
+    for index in 0..events {
+        let timestamp = match random.below(10) {
+            0 => random.next(),
+            _ => index as u64 * 1000,
+        };
+        let payload_len = [0, 8][random.below(2) as usize];
+        batch.events.push(Event {
+            packet: 1 + random.below(700),
+            skb: random.below(3) << 60,
+            timestamp,
+            entry_timestamp: match random.below(3) {
+                0 => 0,
+                1 => timestamp.saturating_sub(random.below(100_000)),
+                _ => 1 + random.below(u64::MAX - 1),
+            },
+            function: random.below(functions.into()) as u32,
+            cpu: random.below(3) as u32 * 0x7fff_ffff,
+            kind: [EventKind::Entry, EventKind::Return][random.below(2) as usize],
+            thread: random.next() as u32 >> 28,
+            payload_offset: batch.payload.len() as u32,
+            payload_len: payload_len as u32,
+            spare: 0,
+        });
+        batch
+            .payload
+            .extend_from_slice(&random.next().to_le_bytes()[..payload_len]);
+        if random.below(1000) == 0 {
+            let bytes = random.below(64) as usize;
+            batch.captures.push(Capture {
+                packet: 1 + random.below(700),
+                timestamp,
+                link: [Link::Ethernet, Link::Ip][random.below(2) as usize],
+                length: random.next() as u32,
+                offset: batch.captured.len() as u32,
+                captured_len: bytes as u32,
+            });
+            batch.captured.extend((0..bytes).map(|_| random.next() as u8));
+        }
+        if random.below(5000) == 0 {
+            canned.batches.push(std::mem::take(&mut batch));
+        }
+    }
+    canned.batches.push(batch);
+    canned
+}
+
+#[test]
+fn every_number_of_every_event_comes_back_over_many_blocks() {
+    for (seed, events, functions) in [(1, 100_000, 9000), (2, 50_000, 12), (3, 1, 1)] {
+        let canned = wild(seed, events, functions);
+        let (trace, back) = read(record(&canned), 4096).unwrap();
+        assert_eq!(trace.functions, canned.trace.functions);
+        let expected = Read {
+            batches: canned.batches.clone(),
+            ..Read::default()
+        };
+        assert!(back.events() == expected.events());
+        let captures = |batches: &[Batch]| -> Vec<_> {
+            let of = |batch: &Batch| -> Vec<_> {
+                let captures = batch.captures.iter();
+                captures
+                    .map(|capture| (Capture { offset: 0, ..*capture }, batch.bytes_of(capture).to_vec()))
+                    .collect()
+            };
+            batches.iter().flat_map(of).collect()
+        };
+        assert_eq!(captures(&back.batches), captures(&canned.batches));
+    }
+}
+
+/// A recording of some blocks: two of events, one of losses between them.
+fn several_blocks() -> (Vec<u8>, Vec<usize>) {
+    let canned = wild(5, 40, 3);
+    let mut file = Vec::new();
+    let mut writer = Writer::new(&mut file, &canned.trace, 7).unwrap();
+    let mut ends = vec![writer.position() as usize];
+    let losses = |count| Progress {
+        timestamp: 5,
+        losses: vec![Loss {
+            kind: LossKind::BufferFull,
+            cpu: Some(1),
+            count,
+        }],
+    };
+    for count in 1..=2 {
+        for batch in &canned.batches {
+            writer.push(batch).unwrap();
+        }
+        writer.close_block().unwrap();
+        ends.push(writer.position() as usize);
+        writer.progress(&losses(count)).unwrap();
+        ends.push(writer.position() as usize);
+        // Nothing is new, so nothing is written.
+        writer.progress(&losses(count)).unwrap();
+        assert_eq!(writer.position() as usize, ends[ends.len() - 1]);
+    }
+    writer.finish(&canned.summary).unwrap();
+    drop(writer);
+    (file, ends)
+}
+
+#[test]
+fn a_file_that_is_cut_anywhere_gives_all_of_its_whole_blocks_and_says_where_it_was_cut() {
+    let (file, ends) = several_blocks();
+    let (_, whole) = read(file.clone(), 4096).unwrap();
+    assert_eq!(
+        (whole.end, whole.events().len(), whole.losses.len()),
+        (Some(End::Whole), 80, 2)
+    );
+    for length in 0..file.len() {
+        let cut = match read(file[..length].to_vec(), 4096) {
+            Ok((_, cut)) => cut,
+            Err(error) => {
+                assert!(length < ends[0], "{length}: {error}");
+                let empty = matches!(error, RecordingError::Empty);
+                assert!(empty == (length == 0) && (empty || matches!(error, RecordingError::Beginning(_))));
+                continue;
+            }
+        };
+        let blocks = ends.iter().filter(|end| **end <= length).count() - 1;
+        let events = blocks.div_ceil(2) * 40;
+        assert_eq!(cut.events().len(), events, "{length}");
+        assert_eq!(cut.events()[..], whole.events()[..events]);
+        assert_eq!(cut.losses.len(), blocks / 2);
+        let Some(End::Cut { offset, done }) = cut.end else {
+            panic!("{length}: {:?}", cut.end);
+        };
+        assert_eq!(done, cut.summary.is_some());
+        assert!(offset as usize <= length);
+        if !done {
+            assert_eq!(offset as usize, *ends.iter().rfind(|end| **end <= length).unwrap());
+        }
+        assert_eq!(cut.damage, 0, "a cut is no damage");
+    }
+}
+
+#[test]
+fn a_flipped_bit_costs_at_most_the_block_that_it_is_in_and_is_noticed() {
+    let (file, ends) = several_blocks();
+    let (_, whole) = read(file.clone(), 4096).unwrap();
+    let whole = whole.events();
+    for position in 0..file.len() * 8 {
+        let mut file = file.clone();
+        file[position / 8] ^= 1 << (position % 8);
+        let place = position / 8;
+        let flipped = match read(file, 4096) {
+            Ok((_, flipped)) => flipped,
+            Err(_) => {
+                assert!(place < ends[0], "{place}");
+                continue;
+            }
+        };
+        assert!(place >= ends[0], "{place}: nothing of the beginning can be wrong");
+        let noticed = flipped.damage > 0 || flipped.end != Some(End::Whole);
+        assert!(noticed, "{place}");
+        // Which of the two blocks of events it is in, if any.
+        let block = ends.windows(2).position(|ends| (ends[0]..ends[1]).contains(&place));
+        let expected = match block {
+            Some(0) => &whole[40..],
+            Some(2) => &whole[..40],
+            _ => &whole[..],
+        };
+        assert!(flipped.events() == expected, "{place}");
+    }
+}
+
+#[test]
+fn bytes_that_were_overwritten_at_random_are_survived() {
+    let (file, ends) = several_blocks();
+    let mut random = Random(99);
+    for _ in 0..3000 {
+        let mut file = file.clone();
+        for _ in 0..1 + random.below(40) {
+            let place = random.below(file.len() as u64) as usize;
+            file[place] = random.next() as u8;
+        }
+        if random.below(4) == 0 {
+            let place = ends[0] + random.below((file.len() - ends[0]) as u64) as usize;
+            let length = random.below(200) as usize;
+            file.splice(place..place, (0..length).map(|index| index as u8));
+        }
+        if let Ok((_, read)) = read(file, 4096) {
+            assert!(read.events().len() <= 80);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_recording_and_what_is_too_new_is_refused_in_words() {
+    let says = |file: &[u8]| read(file.to_vec(), 1).unwrap_err().to_string();
+    assert_eq!(says(b""), "is empty: the trace did not begin, or nothing was recorded");
+    for foreign in [
+        &b"{\"type\":\"trace\"}"[..],
+        b"\x7fELF",
+        b"\x89PNG\r\n\x1a\n and more than thirty bytes",
+    ] {
+        assert_eq!(
+            says(foreign),
+            "is no recording: it does not begin as what 'ipft --record' writes does"
+        );
+    }
+    let mut file = several_blocks().0;
+    file[8] = 2;
+    assert_eq!(
+        says(&file),
+        "is of version 2.1 of the format, and this ipft knows 1; a newer ipft reads it"
+    );
+}
+
+#[test]
+fn blocks_of_a_kind_that_is_not_known_are_passed_over() {
+    let (file, ends) = several_blocks();
+    let header = ipft_core::recording::layout::BlockHeader {
+        kind: ipft_core::recording::layout::Kind(*b"NEWS"),
+        stored: 100,
+        length: 1 << 31,
+        events: 1000,
+        first: 0,
+        last: 0,
+        captures: 0,
+        checksum: 0,
+    };
+    let mut news = file.clone();
+    let bytes = header.to_bytes().into_iter().chain(std::iter::repeat_n(b'x', 100));
+    news.splice(ends[1]..ends[1], bytes);
+    let (_, read) = read(news, 4096).unwrap();
+    assert_eq!((read.events().len(), read.damage), (80, 0));
+}
+
+#[test]
+fn the_sizes_are_those_of_the_book() {
+    let book = include_str!("../../../../docs/src/recording.md");
+    for (what, size) in [
+        ("File header", FILE_HEADER),
+        ("Block header", BLOCK_HEADER),
+        ("Index entry", INDEX_ENTRY),
+        ("Trailer", TRAILER),
+    ] {
+        let line = format!("### {what}: {size} bytes");
+        assert!(book.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn a_recording_is_small() {
+    let mut random = Random(3);
+    let mut canned = wild(1, 1, 3000);
+    canned.trace.schema = Schema::default();
+    canned.batches.clear();
+    let mut timestamp = 464_048_546_191_357;
+    // Packets that go through the same two hundred functions, each taking its own time.
+    for packet in 0..500_u64 {
+        let mut batch = Batch::default();
+        let identity = timestamp << 10;
+        for step in 0..200 {
+            timestamp += 300 + random.below(4000);
+            batch.events.push(Event {
+                packet: identity,
+                skb: 0xffff_8da1_f50b_0000 | (packet % 16) << 8,
+                timestamp,
+                entry_timestamp: if step % 2 == 1 {
+                    timestamp - random.below(5000)
+                } else {
+                    0
+                },
+                function: step * 7919 % 3000,
+                cpu: packet as u32 % 4,
+                kind: [EventKind::Entry, EventKind::Return][step as usize % 2],
+                thread: 0,
+                payload_offset: 0,
+                payload_len: 0,
+                spare: 0,
+            });
+        }
+        canned.batches.push(batch);
+    }
+    let empty = {
+        let batches = std::mem::take(&mut canned.batches);
+        let empty = record(&canned).len();
+        canned.batches = batches;
+        empty
+    };
+    let each = (record(&canned).len() - empty) as f64 / 100_000.0;
+    assert!(each <= 8.0, "{each} bytes an event");
+}
+
+#[test]
+fn a_sink_records_what_another_sink_draws() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.ipft");
+    let canned = support::canned::all()
+        .into_iter()
+        .find(|canned| canned.name == "graph")
+        .unwrap();
+    let mut sink = ipft_core::sink::Record::create(&path, None).unwrap();
+    sink.start(&canned.trace).unwrap();
+    for batch in &canned.batches {
+        sink.events(batch).unwrap();
+    }
+    sink.finish(&canned.summary).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap().len(), record(&canned).len());
+}
+
+#[test]
+fn functions_of_later_modules_are_in_every_later_part() {
+    let canned = support::canned::all()
+        .into_iter()
+        .find(|canned| canned.batches.first().is_some_and(|batch| !batch.events.is_empty()))
+        .unwrap();
+    let known = canned.trace.functions.len() as u32;
+    let new = |name: &str| Function {
+        name: name.to_owned(),
+        module: "late".to_owned(),
+        address: 0,
+    };
+    let mut writer = Writer::new(Vec::new(), &canned.trace, 7).unwrap();
+    writer.push(&canned.batches[0]).unwrap();
+    writer.functions(&[new("one"), new("two")]).unwrap();
+    writer.functions(&[new("three")]).unwrap();
+    writer.push(&canned.batches[0]).unwrap();
+    let first = std::mem::take(writer.get_mut());
+    assert!(!first.is_empty());
+    writer.next_part(Vec::new(), 1).unwrap();
+    writer.finish(&canned.summary).unwrap();
+    let second = std::mem::take(writer.get_mut());
+
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let (_, read) = read(first, 4096).unwrap();
+    assert_eq!(
+        read.functions,
+        [(1, known, names(&["one", "two"])), (1, known + 2, names(&["three"]))]
+    );
+    let (trace, read) = self::read(second, 4096).unwrap();
+    assert_eq!(trace.functions.len() as u32, known);
+    assert_eq!(read.functions, [(0, known, names(&["one", "two", "three"]))]);
+}

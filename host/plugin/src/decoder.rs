@@ -1,0 +1,213 @@
+//! A plugin as a decoder: what it makes of payloads becomes tagged values, once it has been checked.
+//!
+//! [`crate::host::wasm`] runs the plugin. Here is what the trace needs around it: which events have a payload, which names
+//! there are, and what becomes of events that the plugin could not decode.
+
+use crate::host::wasm::{Content, Decoded, Decoder, Failure, PluginError};
+use ipft_core::event::{Batch, EventKind, MAX_TAGGED, Trace, Value};
+use ipft_core::extension::decode::{DATA, Decode, Report, Tell};
+
+/// Different names that fields may have in one trace. A plugin that makes names of data would fill the memory.
+pub const MAX_NAMES: usize = 4096;
+
+/// Bytes of a name.
+pub const MAX_NAME: usize = 256;
+
+/// Payloads that are passed on in one call: what comes back needs memory, too.
+const MAX_CALL: usize = 4096;
+
+/// A plugin that decodes the payloads of a trace.
+#[derive(Debug)]
+pub struct WasmDecoder {
+    plugin: Plugin,
+    /// Names that the plugin told.
+    names: usize,
+    /// Events that have no fields because of a failure.
+    failed: u64,
+    /// The events of the batch at hand that are decoded, and their payloads, one after the other.
+    entries: Vec<usize>,
+    data: Vec<u8>,
+    /// The values, which take the payloads' place.
+    payload: Vec<u8>,
+}
+
+/// The plugin, as long as it can be called.
+struct Plugin {
+    decoder: Decoder,
+    over: bool,
+    told: bool,
+    tell: Tell,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.decoder.fmt(formatter)
+    }
+}
+
+/// What a plugin returned that makes no sense.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Nonsense {
+    #[error("it made more than {MAX_NAMES} names, or one of more than {MAX_NAME} bytes")]
+    Names,
+    #[error("it returned a value under a name that it never told")]
+    Name,
+    #[error("it returned values of payloads that are not there, or out of order")]
+    Order,
+}
+
+impl WasmDecoder {
+    /// Takes a plugin that has just been made. Its first failure at an event is told to `tell`.
+    pub fn new(decoder: Decoder, tell: Tell) -> Self {
+        WasmDecoder {
+            plugin: Plugin {
+                decoder,
+                over: false,
+                told: false,
+                tell,
+            },
+            names: 0,
+            failed: 0,
+            entries: Vec::new(),
+            data: Vec::new(),
+            payload: Vec::new(),
+        }
+    }
+
+    /// Decodes some payloads of the batch. Their events have none by now.
+    fn decode_some(&mut self, batch: &mut Batch, entries: std::ops::Range<usize>) {
+        let payloads = &self.data[entries.start * DATA..entries.end * DATA];
+        let count = entries.len() as u64;
+        let Some(decoded) = self.plugin.decode(payloads) else {
+            self.failed += count;
+            return;
+        };
+        if let Err(nonsense) = self.check(&decoded, entries.len()) {
+            self.plugin.over = true;
+            self.plugin.tell(&nonsense.to_string());
+            self.failed += count;
+            return;
+        }
+        self.names += decoded.names.len();
+        batch.names.extend(decoded.names);
+        let mut values = decoded.values.iter().peekable();
+        for (index, &event) in self.entries[entries].iter().enumerate() {
+            let start = self.payload.len();
+            while let Some(value) = values.next_if(|value| value.payload as usize == index) {
+                let content = match &value.content {
+                    Content::Integer(number) => Value::Integer(*number),
+                    Content::Float(number) => Value::Float(*number),
+                    Content::Text(text) => Value::Text(text.as_bytes()),
+                };
+                // More than an event may have is not kept either.
+                if self.payload.len() - start <= MAX_TAGGED {
+                    content.push(&mut self.payload, value.name);
+                }
+            }
+            if self.payload.len() - start > MAX_TAGGED {
+                self.payload.truncate(start);
+                self.failed += 1;
+                self.plugin
+                    .tell(&format!("it made more than {MAX_TAGGED} bytes of one payload"));
+            }
+            // A batch of events with as much as they may have is far from 4 GiB.
+            batch.events[event].payload_offset = start as u32;
+            batch.events[event].payload_len = (self.payload.len() - start) as u32;
+        }
+    }
+
+    /// Whether what came back can be used: there is nothing that a plugin could not return.
+    fn check(&self, decoded: &Decoded, payloads: usize) -> Result<(), Nonsense> {
+        let names = self.names + decoded.names.len();
+        if names > MAX_NAMES || decoded.names.iter().any(|name| name.len() > MAX_NAME) {
+            return Err(Nonsense::Names);
+        }
+        if decoded.values.iter().any(|value| value.name as usize >= names) {
+            return Err(Nonsense::Name);
+        }
+        let last = decoded.values.last().map_or(0, |value| value.payload as usize);
+        if !decoded.values.is_sorted_by_key(|value| value.payload) || (last >= payloads && !decoded.values.is_empty()) {
+            return Err(Nonsense::Order);
+        }
+        Ok(())
+    }
+}
+
+impl Plugin {
+    fn decode(&mut self, payloads: &[u8]) -> Option<Decoded> {
+        if self.over {
+            return None;
+        }
+        match self.decoder.decode(payloads, DATA as u32) {
+            Ok(decoded) => Some(decoded),
+            Err(error) => {
+                self.over = !matches!(error.failure, Failure::Returned(_));
+                self.tell(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Tells the first failure.
+    fn tell(&mut self, failure: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            (self.tell)(&format!(
+                "the plugin {} failed at an event, which is shown without fields, as others will be where it fails: {failure}",
+                self.decoder.plugin()
+            ));
+        }
+    }
+}
+
+impl Decode for WasmDecoder {
+    fn start(&mut self, trace: &Trace) -> Result<(), String> {
+        self.plugin.decoder.start(trace).map_err(|error: PluginError| {
+            self.plugin.over = true;
+            error.to_string()
+        })
+    }
+
+    fn decode(&mut self, batch: &mut Batch) {
+        self.entries.clear();
+        self.data.clear();
+        self.payload.clear();
+        for (index, event) in batch.events.iter().enumerate() {
+            if event.kind == EventKind::Entry {
+                self.entries.push(index);
+                match batch.payload_of(event) {
+                    data if data.len() == DATA => self.data.extend_from_slice(data),
+                    _ => self.data.resize(self.data.len() + DATA, 0),
+                }
+            }
+        }
+        for event in &mut batch.events {
+            event.payload_offset = 0;
+            event.payload_len = 0;
+        }
+        for start in (0..self.entries.len()).step_by(MAX_CALL) {
+            let end = self.entries.len().min(start + MAX_CALL);
+            self.decode_some(batch, start..end);
+        }
+        std::mem::swap(&mut batch.payload, &mut self.payload);
+    }
+
+    fn finish(&mut self) -> Report {
+        let mut report = Report {
+            failed: self.failed,
+            messages: Vec::new(),
+        };
+        if self.failed > 0 {
+            report.messages.push(format!(
+                "{} events are shown without fields, because the plugin {} failed at them",
+                self.failed,
+                self.plugin.decoder.plugin()
+            ));
+        }
+        if !self.plugin.over
+            && let Err(error) = self.plugin.decoder.finish()
+        {
+            report.messages.push(error.to_string());
+        }
+        report
+    }
+}

@@ -1,0 +1,401 @@
+//! Writes the folder that a new plugin begins with: a small, complete one, which builds as it is.
+//!
+//! The templates are in `sdk/templates`, and part of the binary. In them, `{{name}}` stands for the plugin's name. What
+//! they build on and no registry has yet is part of the binary too: the contract, and the SDK for Rust.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::description;
+use super::language::Language;
+use ipft_core::text::visible;
+
+/// What stands for the plugin's name.
+const NAME: &str = "{{name}}";
+
+/// Where a template has the contract, if its language's tools read it.
+const CONTRACT: (&str, &[u8]) = (
+    "wit/plugin-0.1.0.wit",
+    include_bytes!("../../../../wit/plugin-0.1.0.wit"),
+);
+
+/// A file of a template: its path in the new folder, and its content.
+type Template = &'static [(&'static str, &'static [u8])];
+
+macro_rules! template {
+    ($language:literal: $($path:literal),* $(,)?) => {
+        &[$(($path, include_bytes!(concat!("../../../../sdk/templates/", $language, "/", $path)))),*]
+    };
+}
+
+macro_rules! sdk {
+    ($($module:literal),* $(,)?) => {
+        &[$((concat!("src/", $module, ".rs"), include_bytes!(concat!("../../../../sdk/rust/src/", $module, ".rs")))),*]
+    };
+}
+
+const RUST: Template = template!("rust": ".gitignore", "Cargo.toml", "README.md", "src/lib.rs", "tests/traces.rs");
+const C: Template = template!("c":
+    ".gitignore", "Makefile", "README.md", "plugin.c", "plugin.json",
+    "bindings/sink_plugin.c", "bindings/sink_plugin.h", "bindings/sink_plugin_component_type.o",
+);
+const JAVASCRIPT: Template = template!("js": ".gitignore", "README.md", "package.json", "plugin.js", "plugin.json");
+const PYTHON: Template = template!("python":
+    ".gitignore", "README.md", "plugin.json", "plugin.py", "requirements.txt",
+);
+
+/// Where the template for Rust has the SDK.
+const SDK_FOLDER: &str = "ipft-plugin";
+
+/// The SDK's sources; its manifest is written by [`sdk_manifest`].
+const SDK: Template = sdk!(
+    "decoder",
+    "description",
+    "driver",
+    "error",
+    "event",
+    "fields",
+    "journeys",
+    "lib",
+    "log",
+    "macros",
+    "native/mod",
+    "native/records",
+    "options",
+    "output",
+    "parts",
+    "testing/mod",
+    "testing/recording",
+    "testing/symbols",
+    "testing/traces",
+    "text",
+    "trace",
+    "tree",
+    "wasm",
+);
+
+/// Why there is no new plugin. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum NewError {
+    /// A plugin cannot be called so.
+    #[error("a plugin cannot be called '{name}': {reason}", name = visible(name))]
+    Name {
+        /// What it was to be called.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is something.
+    #[error("{} exists, and is not an empty folder: give a folder that is new or empty", path.display())]
+    NotEmpty {
+        /// The folder, or what there is in its place.
+        path: PathBuf,
+    },
+    /// The system does not let it be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// What was to be written.
+        path: PathBuf,
+        /// Why it cannot be.
+        error: io::Error,
+    },
+}
+
+/// Writes a plugin of this name into a folder that is empty or does not exist.
+pub fn write(dir: &Path, language: Language, name: &str) -> Result<(), NewError> {
+    check_name(name)?;
+    if !free(dir)? {
+        return Err(NewError::NotEmpty { path: dir.to_owned() });
+    }
+    let mut written = Written::default();
+    written.folder(dir)?;
+    for (path, content) in template(language) {
+        written.file(&dir.join(path), &named(content, name))?;
+    }
+    match language {
+        Language::C => {}
+        Language::JavaScript | Language::Python => written.file(&dir.join(CONTRACT.0), CONTRACT.1)?,
+        Language::Rust => {
+            let dir = dir.join(SDK_FOLDER);
+            written.file(&dir.join("Cargo.toml"), sdk_manifest().as_bytes())?;
+            for (path, content) in SDK.iter().chain([&CONTRACT]) {
+                written.file(&dir.join(path), content)?;
+            }
+        }
+    }
+    written.keep();
+    Ok(())
+}
+
+fn template(language: Language) -> Template {
+    match language {
+        Language::Rust => RUST,
+        Language::C => C,
+        Language::JavaScript => JAVASCRIPT,
+        Language::Python => PYTHON,
+    }
+}
+
+/// The manifest of the SDK, without what only means something inside this project: what it has of the workspace is
+/// filled in.
+fn sdk_manifest() -> String {
+    let mut manifest = String::new();
+    let mut kept = true;
+    for line in include_str!("../../../../sdk/rust/Cargo.toml").lines() {
+        if line.starts_with('[') {
+            kept = !matches!(line, "[lints]" | "[dev-dependencies]");
+        }
+        if !kept {
+            continue;
+        }
+        let value = match line.strip_suffix(".workspace = true") {
+            Some("version") => env!("CARGO_PKG_VERSION"),
+            Some("edition") => "2024",
+            Some("rust-version") => env!("CARGO_PKG_RUST_VERSION"),
+            Some("license") => env!("CARGO_PKG_LICENSE"),
+            _ => {
+                manifest += line;
+                manifest += "\n";
+                continue;
+            }
+        };
+        let key = line.trim_end_matches(".workspace = true");
+        manifest += &format!("{key} = \"{value}\"\n");
+    }
+    manifest
+}
+
+/// As a description has it, and so that it does not look like an option where it is part of a command, and is a name that
+/// cargo takes.
+fn check_name(name: &str) -> Result<(), NewError> {
+    let reason = match description::name(name) {
+        Err(_) => "a name has up to 64 letters, digits, - and _",
+        Ok(()) if name == SDK_FOLDER => "it is the name of the SDK",
+        Ok(()) if !name.starts_with(|first: char| first.is_ascii_alphabetic()) => "a name begins with a letter",
+        Ok(()) => return Ok(()),
+    };
+    Err(NewError::Name {
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+    })
+}
+
+/// Whether there is nothing, or an empty folder.
+fn free(dir: &Path) -> Result<bool, NewError> {
+    match fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(dir.symlink_metadata().is_err()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        Err(error) => Err(cannot(dir)(error)),
+    }
+}
+
+/// The content of a file, with the plugin's name in it.
+fn named(content: &[u8], name: &str) -> Vec<u8> {
+    match str::from_utf8(content) {
+        Ok(text) => text.replace(NAME, name).into_bytes(),
+        Err(_) => content.to_owned(),
+    }
+}
+
+fn cannot(path: &Path) -> impl FnOnce(io::Error) -> NewError {
+    let path = path.to_owned();
+    |error| NewError::Write { path, error }
+}
+
+/// What was written so far. It is taken away again unless all of it is kept.
+#[derive(Default)]
+struct Written {
+    /// Folders and files, a folder before what is in it.
+    paths: Vec<PathBuf>,
+}
+
+impl Written {
+    /// Makes a folder, and those that it is in, where they are missing.
+    fn folder(&mut self, path: &Path) -> Result<(), NewError> {
+        if path.as_os_str().is_empty() || path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.folder(parent)?;
+        }
+        fs::create_dir(path).map_err(cannot(path))?;
+        self.paths.push(path.to_owned());
+        Ok(())
+    }
+
+    /// Makes a file, and the folders that it is in.
+    fn file(&mut self, path: &Path, content: &[u8]) -> Result<(), NewError> {
+        if let Some(folder) = path.parent() {
+            self.folder(folder)?;
+        }
+        let mut file = File::create_new(path).map_err(cannot(path))?;
+        self.paths.push(path.to_owned());
+        file.write_all(content).map_err(cannot(path))
+    }
+
+    fn keep(mut self) {
+        self.paths.clear();
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        for path in self.paths.iter().rev() {
+            // One that cannot be taken away any more is no worse than the error that is being told.
+            let _ = if path.is_dir() {
+                fs::remove_dir(path)
+            } else {
+                fs::remove_file(path)
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::Description;
+
+    const ALL: [Language; 4] = [Language::Rust, Language::C, Language::JavaScript, Language::Python];
+
+    /// Everything below a folder.
+    fn below(folder: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                found.extend(below(&path));
+            }
+            found.push(path);
+        }
+        found
+    }
+
+    #[test]
+    fn a_new_plugin_has_its_name_wherever_it_belongs() {
+        for language in ALL {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = folder.path().join("made/on/the-way");
+            write(&dir, language, "Entries-2").unwrap();
+            let mut named = 0;
+            for path in below(&dir).iter().filter(|path| path.is_file()) {
+                let content = fs::read(path).unwrap();
+                let text = String::from_utf8_lossy(&content);
+                assert!(!text.contains(NAME), "{}", path.display());
+                named += usize::from(text.contains("Entries-2"));
+            }
+            assert!(named >= 3, "{language:?}: {named}");
+            if language != Language::Rust {
+                let description = Description::read(&fs::read(dir.join("plugin.json")).unwrap()).unwrap();
+                assert_eq!(description.name, "Entries-2");
+            }
+        }
+    }
+
+    #[test]
+    fn every_file_of_a_template_is_in_the_binary() {
+        for (language, folder) in ALL.iter().zip(["rust", "c", "js", "python"]) {
+            let templates = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../sdk/templates")
+                .join(folder);
+            let mut there: Vec<PathBuf> = below(&templates)
+                .iter()
+                .filter(|path| path.is_file())
+                .map(|path| path.strip_prefix(&templates).unwrap().to_owned())
+                .collect();
+            let mut embedded: Vec<PathBuf> = template(*language)
+                .iter()
+                .map(|(path, _)| PathBuf::from(path))
+                .collect();
+            there.sort();
+            embedded.sort();
+            assert_eq!(there, embedded);
+        }
+    }
+
+    #[test]
+    fn every_file_of_the_sdk_is_in_the_binary() {
+        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/rust");
+        let mut there: Vec<PathBuf> = below(&sdk.join("src"))
+            .iter()
+            .filter(|path| path.is_file())
+            .map(|path| path.strip_prefix(&sdk).unwrap().to_owned())
+            .collect();
+        let mut embedded: Vec<PathBuf> = SDK.iter().map(|(path, _)| PathBuf::from(path)).collect();
+        there.sort();
+        embedded.sort();
+        assert_eq!(there, embedded);
+    }
+
+    #[test]
+    fn the_manifest_of_the_sdk_needs_no_workspace() {
+        let manifest = sdk_manifest();
+        assert!(
+            !manifest.contains("workspace") && !manifest.contains("path ="),
+            "{manifest}"
+        );
+        let edition = include_str!("../../../../Cargo.toml")
+            .lines()
+            .find(|line| line.starts_with("edition"))
+            .unwrap();
+        for line in [edition, concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"")] {
+            assert!(manifest.lines().any(|other| other == line), "{manifest}");
+        }
+    }
+
+    #[test]
+    fn an_empty_folder_is_used_and_any_other_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), Language::C, "entries").unwrap();
+        let before = below(folder.path());
+        let error = write(folder.path(), Language::C, "entries").unwrap_err();
+        assert!(matches!(error, NewError::NotEmpty { .. }), "{error}");
+        let file = folder.path().join("plugin.c");
+        let error = write(&file, Language::C, "entries").unwrap_err();
+        assert!(matches!(error, NewError::NotEmpty { .. }), "{error}");
+        let dangling = folder.path().join("dangling");
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        let error = write(&dangling, Language::C, "entries").unwrap_err();
+        assert!(matches!(error, NewError::NotEmpty { .. }), "{error}");
+        fs::remove_file(dangling).unwrap();
+        assert_eq!(below(folder.path()), before);
+    }
+
+    #[test]
+    fn names_that_would_be_none_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "",
+            "-x",
+            "2x",
+            "_x",
+            "ipft-plugin",
+            "a b",
+            "a/../b",
+            "fl\u{1b}ame",
+            "é",
+            &"x".repeat(65),
+        ] {
+            let error = write(&folder.path().join("new"), Language::Python, name).unwrap_err();
+            assert!(matches!(error, NewError::Name { .. }), "{error}");
+            assert!(!error.to_string().contains('\u{1b}'));
+        }
+        assert!(below(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn what_was_written_before_an_error_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("kept");
+        fs::create_dir(&kept).unwrap();
+        let mut written = Written::default();
+        written.file(&kept.join("a/b/c"), b"text").unwrap();
+        let error = written.file(&kept.join("a/b/c"), b"text").unwrap_err();
+        assert!(matches!(error, NewError::Write { .. }), "{error}");
+        drop(written);
+        assert!(kept.is_dir());
+        assert!(below(&kept).is_empty());
+    }
+}

@@ -1,0 +1,571 @@
+//! Traces made by hand, small enough to be read, for the tests of the sinks.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use ipft_core::event::*;
+use ipft_core::sink::Sink;
+
+/// A trace and its events, in batches.
+pub struct Canned {
+    pub name: &'static str,
+    pub trace: Trace,
+    pub batches: Vec<Batch>,
+    pub summary: Summary,
+}
+
+/// All of them.
+pub fn all() -> Vec<Canned> {
+    vec![
+        empty(),
+        function(),
+        graph(),
+        two_contexts(),
+        lossy(),
+        hostile(),
+        fields(),
+        tagged(),
+        bits(),
+    ]
+}
+
+/// No event, no loss.
+fn empty() -> Canned {
+    Script::new(Tracer::Function, &[("ip_rcv", "vmlinux")]).can("empty")
+}
+
+/// Two packets whose events alternate, one of which goes back in time in the stream.
+fn function() -> Canned {
+    let mut script = Script::new(
+        Tracer::Function,
+        &[
+            ("ip_rcv", "vmlinux"),
+            ("ipv4_conntrack_in", "nf_conntrack"),
+            ("skb_release_data", "vmlinux"),
+            (
+                "a_function_with_a_name_that_is_wider_than_its_column",
+                "a_module_that_is_wider_too",
+            ),
+        ],
+    );
+    script.at(464_048_546_191_357).cpu(5).enter(1, 0);
+    script.at(464_048_546_191_557).enter(1, 1);
+    script.at(464_048_546_192_000).cpu(12).enter(2, 0);
+    script.end_batch();
+    script.at(464_048_546_193_000).cpu(5).enter(1, 3);
+    script.at(464_048_546_192_500).cpu(1023).enter(1, 2);
+    script.at(464_048_546_194_000).cpu(12).enter(2, 2);
+    script.can("function")
+}
+
+/// A packet that nests three deep, with a name that does not fit its column, and a second packet after it.
+fn graph() -> Canned {
+    let mut script = Script::new(
+        Tracer::FunctionGraph,
+        &[
+            ("ip_output", "vmlinux"),
+            ("nf_hook_slow", "vmlinux"),
+            ("ipt_do_table", "ip_tables"),
+            (
+                "a_function_with_a_name_that_is_wider_than_the_column_of_its_call",
+                "vmlinux",
+            ),
+        ],
+    );
+    script.at(75_681_519_356).thread(812).enter(1, 0);
+    script.at(75_681_521_100).enter(1, 1);
+    script.at(75_681_522_800).enter(1, 2);
+    script.at(75_681_523_939).leave(1, 2);
+    script.at(75_681_524_000).enter(1, 3);
+    script.at(75_681_524_001).leave(1, 3);
+    script.end_batch();
+    script.at(75_681_526_138).leave(1, 1);
+    script.at(75_682_753_704).leave(1, 0);
+    script.at(75_682_800_000).enter(2, 2);
+    script.at(75_682_800_000).leave(2, 2);
+    script.can("graph")
+}
+
+/// A softirq on another CPU takes the packet while the function that queued it is still returning.
+fn two_contexts() -> Canned {
+    let mut script = Script::new(
+        Tracer::FunctionGraph,
+        &[
+            ("dev_queue_xmit", "vmlinux"),
+            ("veth_xmit", "veth"),
+            ("ip_rcv", "vmlinux"),
+            ("icmp_rcv", "vmlinux"),
+        ],
+    );
+    script.at(1_000_000_100).thread(812).cpu(0).enter(1, 0);
+    script.at(1_000_000_200).enter(1, 1);
+    script.at(1_000_000_300).thread(0).cpu(1).enter(1, 2);
+    script.at(1_000_000_400).thread(812).cpu(0).leave(1, 1);
+    script.at(1_000_000_500).thread(0).cpu(1).enter(1, 3);
+    script.at(1_000_000_600).thread(812).cpu(0).leave(1, 0);
+    script.at(1_000_000_700).thread(0).cpu(1).leave(1, 3);
+    script.at(1_000_000_800).leave(1, 2);
+    script.can("two-contexts")
+}
+
+/// Entries without a return, returns without an entry, and every kind of loss in the summary.
+fn lossy() -> Canned {
+    let mut script = Script::new(
+        Tracer::FunctionGraph,
+        &[
+            ("mark_tg", "xt_mark"),
+            ("ip_rcv", "vmlinux"),
+            ("ip_rcv_core", "vmlinux"),
+            ("ip_rcv_finish", "vmlinux"),
+        ],
+    );
+    script.at(2_000_000_100).thread(7).leave(1, 0);
+    script.at(2_000_000_200).enter(1, 1);
+    script.at(2_000_000_300).enter(1, 2);
+    // The return of function 2 is missing.
+    script.at(2_000_000_400).enter(1, 3);
+    script.at(2_000_000_500).leave(1, 0);
+    script.at(2_000_000_600).leave(1, 3);
+    script.at(2_000_000_700).leave(1, 1);
+    // So is this one's, and nothing is around it.
+    script.at(2_000_000_800).enter(1, 3);
+    script.at(2_000_000_900).enter(1, 1);
+    script.at(2_000_001_000).leave(1, 1);
+    script.summary.losses = vec![
+        Loss {
+            kind: LossKind::BufferFull,
+            cpu: Some(0),
+            count: 17,
+        },
+        Loss {
+            kind: LossKind::Recursion,
+            cpu: Some(3),
+            count: 1,
+        },
+        Loss {
+            kind: LossKind::ReturnMissed,
+            cpu: None,
+            count: 2,
+        },
+        Loss {
+            kind: LossKind::MapFull,
+            cpu: None,
+            count: u64::MAX / 2,
+        },
+        Loss {
+            kind: LossKind::Undecodable,
+            cpu: None,
+            count: 3,
+        },
+    ];
+    script.summary.skipped = vec![SkippedFunction {
+        name: "skb_panic".to_owned(),
+        module: "vmlinux".to_owned(),
+        reason: "the kernel says \"Device or resource busy\"".to_owned(),
+    }];
+    script.can("lossy")
+}
+
+/// Names that try to break a line, a terminal or a JSON string; function indices and payloads that cannot be.
+fn hostile() -> Canned {
+    let mut script = Script::new(
+        Tracer::FunctionGraph,
+        &[
+            ("quote\"back\\slash", "new\nline"),
+            ("\x1b[31mred\x1b[0m\u{9b}2J\x07", "nul\0tab\tdel\x7f"),
+            ("\u{202e}txet\u{2028}é😀", ""),
+        ],
+    );
+    script.trace.kernel_release = "6.12\n\"\x1b[2J".to_owned();
+    script.trace.backend = "back\\end".to_owned();
+    script.trace.command_line = vec!["ipft".to_owned(), "-r".to_owned(), "\"\\\x1b".to_owned()];
+    script.trace.schema = Schema {
+        size: 8,
+        fields: vec![
+            field("\x1b]0;title\x07", 0, 4, FieldType::Unsigned, FieldFormat::Plain),
+            field("te\"xt", 4, 4, FieldType::Char, FieldFormat::Plain),
+        ],
+        ..Schema::default()
+    };
+    let payload = |text: &[u8; 4]| [7_u32.to_ne_bytes(), *text].concat();
+    script.at(3_000_000_100).payload(payload(b"\x1b[0m")).enter(u64::MAX, 0);
+    script
+        .at(3_000_000_200)
+        .payload(payload(b"a\"\xff\\"))
+        .enter(u64::MAX, 1);
+    script.at(3_000_000_300).payload(payload(b"a\0bc")).leave(u64::MAX, 1);
+    // A function that the table does not have, and a payload that is too short.
+    script
+        .at(3_000_000_400)
+        .payload(vec![1, 2, 3])
+        .enter(u64::MAX, u32::MAX);
+    script.at(u64::MAX).payload(Vec::new()).leave(u64::MAX, 0);
+    script.can("hostile")
+}
+
+/// Every type and format of a field, with values of the common and of the odd kind.
+fn fields() -> Canned {
+    let member = |name: &str, value: u64| EnumMember {
+        name: name.to_owned(),
+        value,
+    };
+    let flags = vec![
+        member("NONE", 0),
+        member("TCPV4", 1),
+        member("DODGY", 2),
+        member("ECN", 4),
+    ];
+    let verdicts = vec![member("DROP", 0), member("ACCEPT", 1), member("STOLEN", -1_i64 as u64)];
+    let symbols = [
+        member("_text", 0xffff_ffff_8100_0000),
+        member("kfree_skb", 0xffff_ffff_8100_2000),
+    ];
+    let list = [
+        ("len", 4, FieldType::Unsigned, FieldFormat::Plain),
+        ("delta", 2, FieldType::Signed, FieldFormat::Plain),
+        ("wide", 8, FieldType::Signed, FieldFormat::Plain),
+        ("cloned", 1, FieldType::Bool, FieldFormat::Plain),
+        ("dev.name", 8, FieldType::Char, FieldFormat::Plain),
+        ("sk", 8, FieldType::Pointer, FieldFormat::Plain),
+        ("raw", 3, FieldType::Bytes, FieldFormat::Plain),
+        ("mark", 4, FieldType::Unsigned, FieldFormat::Hex),
+        ("verdict", 4, FieldType::Signed, FieldFormat::Enum(verdicts)),
+        ("gso", 4, FieldType::Unsigned, FieldFormat::Flags(flags)),
+        ("saddr", 4, FieldType::Bytes, FieldFormat::Ipv4),
+        ("daddr6", 16, FieldType::Bytes, FieldFormat::Ipv6),
+        ("source", 6, FieldType::Bytes, FieldFormat::Mac),
+        ("sport", 2, FieldType::Unsigned, FieldFormat::Be16),
+        ("spi", 4, FieldType::Unsigned, FieldFormat::Be32),
+        ("tstamp", 8, FieldType::Signed, FieldFormat::Ktime),
+        ("caller", 8, FieldType::Pointer, FieldFormat::Symbol(symbols.into())),
+    ];
+    let mut schema = Schema::default();
+    for (name, size, kind, format) in list {
+        schema.fields.push(field(name, schema.size, size, kind, format));
+        schema.size += size;
+    }
+    let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux")]);
+    script.trace.schema = schema;
+    let common = [
+        &2688_u32.to_ne_bytes()[..],
+        &(-5_i16).to_ne_bytes(),
+        &(-9_000_000_000_000_000_000_i64).to_ne_bytes(),
+        &[1],
+        b"veth0\0\0\0",
+        &0xffff_8da1_f50b_7f00_u64.to_ne_bytes(),
+        &[0xde, 0xad, 0x00],
+        &0xdead_beef_u32.to_ne_bytes(),
+        &1_u32.to_ne_bytes(),
+        &3_u32.to_ne_bytes(),
+        &[192, 0, 2, 1],
+        &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        &[0, 0x1a, 0x2b, 0x3c, 0x4d, 0x5e],
+        &443_u16.to_be_bytes(),
+        &0x1234_5678_u32.to_be_bytes(),
+        &12_000_000_345_i64.to_ne_bytes(),
+        &0xffff_ffff_8100_2012_u64.to_ne_bytes(),
+    ];
+    let odd = [
+        &u32::MAX.to_ne_bytes()[..],
+        &i16::MIN.to_ne_bytes(),
+        &i64::MIN.to_ne_bytes(),
+        &[0],
+        b"12345678",
+        &0_u64.to_ne_bytes(),
+        &[0, 0, 0],
+        &0_u32.to_ne_bytes(),
+        &(-7_i32).to_ne_bytes(),
+        &0x44_u32.to_ne_bytes(),
+        &[255, 255, 255, 255],
+        &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1],
+        &[255; 6],
+        &u16::MAX.to_be_bytes(),
+        &0_u32.to_be_bytes(),
+        &(-1_i64).to_ne_bytes(),
+        &0x10_u64.to_ne_bytes(),
+    ];
+    let mut zero = common.map(<[u8]>::to_vec);
+    zero.iter_mut().for_each(|bytes| bytes.fill(0));
+    script.at(100).payload(common.concat()).enter(1, 0);
+    script.at(200).payload(odd.concat()).enter(1, 0);
+    script.at(300).payload(zero.concat()).enter(1, 0);
+    script.at(400).payload(Vec::new()).enter(1, 0);
+    script.can("fields")
+}
+
+/// Payloads that list their own fields: other ones in each event, names that come late, and bytes that are no list.
+fn tagged() -> Canned {
+    let payload = |values: &[(u32, Value<'_>)]| {
+        let mut bytes = Vec::new();
+        for (name, value) in values {
+            value.push(&mut bytes, *name);
+        }
+        bytes
+    };
+    let mut script = Script::new(
+        Tracer::FunctionGraph,
+        &[("ip_rcv", "vmlinux"), ("kfree_skb_reason", "vmlinux")],
+    );
+    script.trace.schema.encoding = Encoding::Tagged;
+    script.names = ["len", "gso_type"].map(str::to_owned).to_vec();
+    let common = [(1, Value::Text(b"tcpv4|dodgy")), (0, Value::Integer(2688))];
+    script.at(5_000_000_000).payload(payload(&common)).enter(1, 0);
+    script.at(5_000_000_100).payload(payload(&[])).enter(1, 1);
+    script.at(5_000_000_200).leave(1, 1);
+    script.end_batch();
+    script.names.push("new\x1b\"".to_owned());
+    let hostile = [
+        (0, Value::Integer(-1)),
+        (2, Value::Text(b"\x1b[2J\"\\\xff\n")),
+        (3, Value::Integer(i64::MAX)),
+    ];
+    script.at(5_000_000_300).payload(payload(&hostile)).enter(2, 0);
+    let floats = [
+        (0, Value::Float(0.1 + 0.2)),
+        (1, Value::Float(3.0)),
+        (2, Value::Float(f64::NAN)),
+        (2, Value::Float(f64::NEG_INFINITY)),
+        (0, Value::Float(-1.5e300)),
+    ];
+    script.at(5_000_000_400).payload(payload(&floats)).enter(2, 1);
+    // Cut in the middle of the second value, and a type that there is not.
+    let cut = payload(&common);
+    script
+        .at(5_000_000_500)
+        .payload(cut[..cut.len() - 1].to_vec())
+        .enter(2, 1);
+    script.at(5_000_000_600).payload(vec![0, 0, 0, 0, 99, 1, 2]).leave(2, 1);
+    script.at(5_000_000_700).payload(Vec::new()).leave(2, 0);
+    script.can("tagged")
+}
+
+/// Numbers of some bits, of every type and format that has them, and across bytes.
+fn bits() -> Canned {
+    let members = |last: u64| {
+        [("FIRST", 1), ("SECOND", 2), ("LAST", last)]
+            .map(|(name, value)| EnumMember {
+                name: name.to_owned(),
+                value,
+            })
+            .to_vec()
+    };
+    // Offset, size, bit and width.
+    let list = [
+        ("low", (0, 1), (0, 3), FieldType::Unsigned, FieldFormat::Plain),
+        ("high", (0, 1), (7, 1), FieldType::Bool, FieldFormat::Plain),
+        ("across", (0, 2), (3, 10), FieldType::Signed, FieldFormat::Plain),
+        ("pointer", (0, 8), (4, 60), FieldType::Pointer, FieldFormat::Plain),
+        ("nine", (0, 9), (1, 64), FieldType::Unsigned, FieldFormat::Plain),
+        ("hex", (0, 9), (1, 64), FieldType::Signed, FieldFormat::Hex),
+        (
+            "enum",
+            (1, 1),
+            (2, 3),
+            FieldType::Signed,
+            FieldFormat::Enum(members(-1_i64 as u64)),
+        ),
+        (
+            "flags",
+            (2, 1),
+            (1, 5),
+            FieldType::Unsigned,
+            FieldFormat::Flags(members(4)),
+        ),
+    ];
+    let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux")]);
+    script.trace.schema.size = 9;
+    for (name, (offset, size), (bit, width), kind, format) in list {
+        script.trace.schema.fields.push(Field {
+            bits: Some(Bits { offset: bit, width }),
+            ..field(name, offset, size, kind, format)
+        });
+    }
+    script.at(100).payload(vec![0; 9]).enter(1, 0);
+    script.at(200).payload(vec![0xff; 9]).enter(1, 0);
+    script
+        .at(300)
+        .payload(vec![0x81, 0x16, 0x84, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe])
+        .enter(1, 0);
+    script.can("bits")
+}
+
+pub fn field(name: &str, offset: u32, size: u32, kind: FieldType, format: FieldFormat) -> Field {
+    Field {
+        name: name.to_owned(),
+        offset,
+        size,
+        bits: None,
+        kind,
+        format,
+    }
+}
+
+/// Writes a trace event by event. Time, CPU, thread and payload stay as they were set last.
+pub struct Script {
+    pub trace: Trace,
+    pub summary: Summary,
+    batches: Vec<Batch>,
+    /// Of tagged fields; what is added later is in later batches only.
+    names: Vec<String>,
+    timestamp: u64,
+    cpu: u32,
+    thread: u32,
+    payload: Vec<u8>,
+}
+
+impl Script {
+    pub fn new(tracer: Tracer, functions: &[(&str, &str)]) -> Self {
+        let function = |(index, (name, module)): (usize, &(&str, &str))| Function {
+            name: (*name).to_owned(),
+            module: (*module).to_owned(),
+            // The kernel does not tell every address.
+            address: [0xffff_ffff_8100_0000 + 0x40 * index as u64, 0][usize::from(index == 3)],
+        };
+        Script {
+            trace: Trace {
+                tracer,
+                backend: "kprobe-session".to_owned(),
+                functions: functions.iter().enumerate().map(function).collect(),
+                schema: Schema::default(),
+                clock_offset: 1_767_225_600_123_456_789,
+                command_line: ["ipft", "-m", "0xdeadbeef"].map(str::to_owned).to_vec(),
+                kernel_release: "6.12.1".to_owned(),
+                mark: 0xdead_beef,
+                mask: u32::MAX,
+            },
+            summary: Summary {
+                attached: functions.len() as u32,
+                ..Summary::default()
+            },
+            batches: vec![Batch::default()],
+            names: Vec::new(),
+            timestamp: 0,
+            cpu: 0,
+            thread: 0,
+            payload: Vec::new(),
+        }
+    }
+
+    pub fn at(&mut self, timestamp: u64) -> &mut Self {
+        self.timestamp = timestamp;
+        self
+    }
+
+    pub fn cpu(&mut self, cpu: u32) -> &mut Self {
+        self.cpu = cpu;
+        self
+    }
+
+    pub fn thread(&mut self, thread: u32) -> &mut Self {
+        self.thread = thread;
+        self
+    }
+
+    pub fn payload(&mut self, payload: Vec<u8>) -> &mut Self {
+        self.payload = payload;
+        self
+    }
+
+    pub fn enter(&mut self, packet: u64, function: u32) {
+        self.event(EventKind::Entry, packet, function);
+    }
+
+    pub fn leave(&mut self, packet: u64, function: u32) {
+        self.event(EventKind::Return, packet, function);
+    }
+
+    pub fn end_batch(&mut self) {
+        self.batches.push(Batch::default());
+    }
+
+    fn event(&mut self, kind: EventKind, packet: u64, function: u32) {
+        let batch = self.batches.last_mut().expect("there is always one");
+        batch.names.clone_from(&self.names);
+        let skb = match kind {
+            EventKind::Entry => 0xffff_8da1_f50b_0000 | (packet & 0xff) << 8,
+            EventKind::Return => 0,
+        };
+        batch.events.push(Event {
+            packet,
+            skb,
+            timestamp: self.timestamp,
+            entry_timestamp: 0,
+            function,
+            cpu: self.cpu,
+            kind,
+            thread: self.thread,
+            payload_offset: batch.payload.len() as u32,
+            payload_len: self.payload.len() as u32,
+            spare: 0,
+        });
+        batch.payload.extend_from_slice(&self.payload);
+    }
+
+    /// The trace as the sinks get it: returns know their entries.
+    pub fn can(mut self, name: &'static str) -> Canned {
+        let mut calls = OpenCalls::default();
+        let mut packets = std::collections::BTreeSet::new();
+        for batch in &mut self.batches {
+            calls.pair(&mut batch.events);
+            self.summary.events += batch.events.len() as u64;
+            packets.extend(batch.events.iter().map(|event| event.packet));
+        }
+        self.summary.packets = packets.len() as u64;
+        Canned {
+            name,
+            trace: self.trace,
+            batches: self.batches,
+            summary: self.summary,
+        }
+    }
+}
+
+/// What a sink writes about the trace.
+pub fn draw<S: Sink>(canned: &Canned, sink: impl FnOnce(Shared) -> S) -> String {
+    let output = Shared::default();
+    let mut sink = sink(output.clone());
+    sink.start(&canned.trace).expect("the sink starts");
+    for batch in &canned.batches {
+        sink.events(batch).expect("the sink takes events");
+    }
+    sink.finish(&canned.summary).expect("the sink finishes");
+    output.text()
+}
+
+/// Compares with the golden file of this name.
+pub fn golden(name: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, actual).expect("the golden file can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if let Some((number, (expected, actual))) = (1..)
+        .zip(expected.lines().zip(actual.lines()))
+        .find(|(_, (expected, actual))| expected != actual)
+    {
+        panic!("{name}, line {number}:\nexpected {expected}\n     got {actual}");
+    }
+    assert_eq!(expected, actual, "{name}");
+}
+
+/// A writer whose content can be read by the one who gave it away.
+#[derive(Clone, Default)]
+pub struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Shared {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).expect("sinks write UTF-8")
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
