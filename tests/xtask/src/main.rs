@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use xtask::kernel::Kernel;
 use xtask::vm::{Guest, Unfinished};
-use xtask::{bench, demo, deny, dist, faults, fuzz, sanitize, test};
+use xtask::{bench, demo, deny, dist, faults, fuzz, msrv, prose, sanitize, test};
 
 const HELP: &str = "\
 The project's own commands.
@@ -26,6 +26,8 @@ The project's own commands.
                               feed made-up bytes to what reads bytes from outside
   cargo xtask sanitize        run the tests of code that is `unsafe` under valgrind
   cargo xtask deny            check the licences, versions and known weaknesses of the crates that ipft is built of
+  cargo xtask prose           check the spelling and the words of pages, comments, messages and names of tests
+  cargo xtask msrv            check that the oldest Rust that Cargo.toml allows builds everything
   cargo xtask faults [OPTIONS]
                               make allocations, system calls and clocks of ipft fail, one after the other
   cargo xtask dist            build ipft as one static file, and check what it needs
@@ -104,13 +106,15 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "faults" => faults::run(&rest),
         "fuzz" => fuzz::run(&rest),
-        "demo" | "deny" | "dist" | "sanitize" | "setup" if !rest.is_empty() => {
+        "demo" | "deny" | "dist" | "msrv" | "prose" | "sanitize" | "setup" if !rest.is_empty() => {
             eprintln!("xtask: {command} takes no arguments, and got: {}", rest.join(" "));
             return ExitCode::from(2);
         }
         "demo" => demo::run(),
         "deny" => deny::run(),
         "dist" => dist::run(),
+        "msrv" => msrv::run(),
+        "prose" => prose::run(),
         "sanitize" => sanitize::run(),
         "setup" => test::set_up(),
         unknown => {

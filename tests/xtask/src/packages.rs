@@ -70,6 +70,9 @@ pub const BROWSER: &[&str] = &["chromium", "chromium-driver"];
 /// To count what ipft's user side executes.
 pub const PROFILE: &[&str] = &["valgrind"];
 
+/// To check the spelling of what people read.
+pub const PROSE: &[&str] = &["codespell", "git"];
+
 /// The target that plugins are built for.
 const WASM_TARGET: &str = "wasm32-wasip2";
 
