@@ -5,14 +5,23 @@
  * systems, runs one command with stdout and stderr on virtio ports of their own, and reports how that command ended.
  * It is C and not a shell script because every fork costs some 10 ms under software emulation, and a boot had fifty.
  *
- * What the host put into the initramfs:
+ * The initramfs is the same for every guest with one kernel:
  *   /boot/modules     names of the files in /boot that are to be loaded, one a line, in order
- *   /guest/argv       the command, each argument ended by a NUL
  *   /guest/bin        programs for PATH
- *   /guest/share      for XDG_DATA_HOME: ipft's plugins are in /guest/share/ipft/plugins
  *   /guest/lib.sh     shell functions for scripts
  *   /guest/work       the command's working directory
+ *
+ * What is different in each guest comes on the third disk: a header (struct header), and at FILES_BEGIN an archive of
+ * the same form as an initramfs:
+ *   /guest/argv       the command, each argument ended by a NUL
+ *   /guest/script     the script that the command may be
+ *   /guest/share      for XDG_DATA_HOME: ipft's plugins are in /guest/share/ipft/plugins
  *   /guest/send-out   present when the host wants the content of /out
+ * and more in /guest/bin and /guest/work. A disk without that header is that of a guest of which the host makes a
+ * snapshot: init writes "ready\n" to ipft.status and waits until the disk has one, which is after the guest was resumed.
+ *
+ * Until then nothing is written to the root file system, so that its image belongs to each snapshot. All guests that
+ * resume from one snapshot have the same random numbers, and boot times: enough for tests, and for nothing else.
  *
  * Ports: ipft.stdout, ipft.stderr, ipft.out (a tar of /out), ipft.status ("EXIT_CODE TAR_EXIT_CODE\n", written last).
  */
@@ -24,6 +33,8 @@
 #include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +44,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,6 +52,18 @@
 #define MAX_ARGS 4096
 #define WAIT_STEP_US 2000
 #define WAIT_STEPS 10000 /* 20 s: a loaded machine emulates slowly */
+
+#define FILES_MAGIC 0x53454c4946544649ULL /* "IFTFILES" */
+#define FILES_BEGIN 4096
+#define CHUNK (1 << 20)
+
+/* The beginning of the disk with the guest's files; numbers as this machine has them. */
+struct header {
+	uint64_t magic;
+	uint64_t length;  /* of the archive */
+	int64_t seconds;  /* what time it is, or 0: then the clock stays as it is */
+	int64_t microseconds;
+};
 
 /* Says what failed on the console, which the host prints when no status arrives, and ends the guest. */
 static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *format, ...)
@@ -109,10 +133,10 @@ static void enter_root(void)
 
 	wait_for("/dev/vda");
 	wait_for("/dev/vdb");
-	mount_or_give_up("/dev/vda", "/root", "ext4", MS_NOATIME);
+	mount_or_give_up("/dev/vda", "/root", "ext4", MS_RDONLY | MS_NOATIME);
 	if (uname(&kernel))
 		give_up("uname");
-	mkdir("/root/lib/modules", 0755);
+	mount_or_give_up("tmpfs", "/root/lib/modules", "tmpfs", 0);
 	snprintf(target, sizeof(target), "/root/lib/modules/%s", kernel.release);
 	mount_or_give_up("/dev/vdb", target, "ext4", MS_RDONLY | MS_NOATIME);
 	mount_or_give_up("/guest", "/root/guest", NULL, MS_BIND);
@@ -187,6 +211,132 @@ static int open_port(const char *wanted)
 	}
 	errno = ETIMEDOUT;
 	give_up("find port %s", wanted);
+}
+
+/* The disk with the guest's files, read without the page cache: what was on it before the guest was resumed is not
+ * what is on it now. */
+struct disk {
+	int file;
+	char *buffer;
+	off_t next;        /* where the next chunk is */
+	uint64_t left;     /* bytes of the archive that are not in the buffer */
+	size_t at, filled; /* in the buffer */
+};
+
+static void read_disk(struct disk *disk, size_t length)
+{
+	ssize_t got = pread(disk->file, disk->buffer, length, disk->next);
+	if (got != (ssize_t)length)
+		give_up("read the disk of files");
+	disk->next += length;
+}
+
+/* Waits for a disk with a header, says so if there is none yet, and sets the clock. */
+static struct disk open_disk(int status)
+{
+	struct disk disk = {.left = 0};
+	struct header header;
+
+	wait_for("/dev/vdc");
+	disk.file = open("/dev/vdc", O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (disk.file < 0 || posix_memalign((void **)&disk.buffer, 4096, CHUNK))
+		give_up("open the disk of files");
+	for (bool said = false;; said = true, usleep(WAIT_STEP_US)) {
+		disk.next = 0;
+		read_disk(&disk, FILES_BEGIN);
+		memcpy(&header, disk.buffer, sizeof(header));
+		if (header.magic == FILES_MAGIC)
+			break;
+		if (!said)
+			dprintf(status, "ready\n");
+	}
+	disk.left = header.length;
+	struct timeval now = {.tv_sec = header.seconds, .tv_usec = header.microseconds};
+	if (header.seconds && settimeofday(&now, NULL))
+		give_up("set the clock");
+	return disk;
+}
+
+/* Up to length bytes of the archive, in the buffer; their number. */
+static size_t some(struct disk *disk, uint64_t length, char **bytes)
+{
+	if (disk->at == disk->filled) {
+		disk->filled = disk->left < CHUNK ? disk->left : CHUNK;
+		if (disk->filled == 0)
+			give_up("unpack the files: the archive has no end");
+		/* The disk is longer than the archive. */
+		read_disk(disk, (disk->filled + 4095) & ~4095UL);
+		disk->left -= disk->filled;
+		disk->at = 0;
+	}
+	size_t there = disk->filled - disk->at;
+	if (there > length)
+		there = length;
+	*bytes = disk->buffer + disk->at;
+	disk->at += there;
+	return there;
+}
+
+static void take(struct disk *disk, char *to, size_t length)
+{
+	for (char *from; length;) {
+		size_t got = some(disk, length, &from);
+		memcpy(to, from, got);
+		to += got;
+		length -= got;
+	}
+}
+
+static void skip_padding(struct disk *disk, uint64_t length)
+{
+	char padding[4];
+
+	take(disk, padding, -length & 3);
+}
+
+static unsigned long number(const char *digits)
+{
+	char text[9] = {0};
+
+	memcpy(text, digits, 8);
+	return strtoul(text, NULL, 16);
+}
+
+/* Unpacks what cpio.rs packs. */
+static void unpack(struct disk *disk)
+{
+	char header[110], path[PATH_MAX];
+
+	for (;;) {
+		take(disk, header, sizeof(header));
+		unsigned long mode = number(header + 14), length = number(header + 54), named = number(header + 94);
+		if (memcmp(header, "070701", 6) || named < 2 || named > sizeof(path) - 1) {
+			errno = EINVAL;
+			give_up("unpack the files");
+		}
+		take(disk, path, named);
+		path[named] = 0;
+		skip_padding(disk, sizeof(header) + named);
+		if (!strcmp(path, "TRAILER!!!"))
+			return;
+		if (S_ISDIR(mode)) {
+			if ((mkdir(path, 0700) && errno != EEXIST) || chmod(path, mode & 07777))
+				give_up("make the folder %s", path);
+			continue;
+		}
+		int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		if (file < 0 || fchmod(file, mode & 07777))
+			give_up("make %s", path);
+		for (unsigned long left = length; left;) {
+			char *from;
+			size_t got = some(disk, left, &from);
+			if (write(file, from, got) != (ssize_t)got)
+				give_up("write %s", path);
+			left -= got;
+		}
+		close(file);
+		skip_padding(disk, length);
+	}
 }
 
 static char **read_argv(void)
@@ -280,6 +430,12 @@ int main(void)
 	setenv("TERM", "dumb", 1);
 	setenv("LC_ALL", "C.UTF-8", 1);
 
+	struct disk disk = open_disk(status);
+	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_NOATIME, NULL))
+		give_up("make the root file system writable");
+	unpack(&disk);
+	close(disk.file);
+	free(disk.buffer);
 	char **command = read_argv();
 	/* The host tells by this line whether it was the boot that failed. */
 	fprintf(stderr, "guest init: runs the command\n");

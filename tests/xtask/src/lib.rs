@@ -25,6 +25,7 @@ pub mod prose;
 pub mod qemu;
 pub mod root;
 pub mod sanitize;
+pub mod snapshot;
 pub mod test;
 pub mod tools;
 pub mod vm;

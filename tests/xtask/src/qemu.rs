@@ -1,17 +1,20 @@
 //! The emulator: its command line, and its life from boot to the last trace of it gone.
 //!
+//! A machine boots, or goes on where a snapshot of it was taken ([`crate::snapshot`]).
+//!
 //! The guest's ports are plain files in the run's folder: the emulator writes to them at once and never waits, so that
 //! nothing is lost when the guest ends, and whoever wants to see output as it comes reads behind it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use crate::progress::output_of;
 use crate::workspace;
 
 /// What a machine is made of.
@@ -21,6 +24,8 @@ pub struct Machine<'a> {
     pub kernel: &'a Path,
     /// The image of the root file system.
     pub root: &'a Path,
+    /// The part of the initramfs that [`crate::tools::archive`] makes.
+    pub tools: &'a Path,
     /// Count instructions instead of time: one CPU, and 1 ns of guest time is one instruction.
     pub icount: bool,
     /// Number of CPUs.
@@ -30,6 +35,23 @@ pub struct Machine<'a> {
     /// More words for the kernel's command line.
     pub append: &'a str,
 }
+
+/// How a machine comes to run.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// It boots.
+    Boot,
+    /// It boots, and takes commands of the emulator's monitor, from which a snapshot is made ([`Run::save`]).
+    BootWithMonitor,
+    /// It goes on as in this file, which [`Run::save`] of a machine like it made.
+    Resume(&'a Path),
+}
+
+/// The file in the run's folder that [`Run::save`] makes.
+pub const STATE: &str = "state";
+
+/// Bytes of the disk with a guest's files. A machine cannot resume with a disk of another size. It is sparse.
+const FILES_SIZE: u64 = 4 << 30;
 
 /// A run's folder and, once started, its emulator. Dropping it ends the emulator and removes the folder.
 #[derive(Debug)]
@@ -56,20 +78,55 @@ impl Run {
         })
     }
 
-    /// A file of this run: `initramfs` before the start; then `stdout`, `stderr`, `out`, `status`, `console`, `log`
+    /// A file of this run: `files` before the start; then `stdout`, `stderr`, `out`, `status`, `console`, `log`
     /// (what the emulator says), and `exit`, which appears when the emulator has ended.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// Boots the machine with the initramfs in the run's folder.
-    pub fn start(&mut self, machine: &Machine) -> Result<()> {
+    /// Starts the machine with the disk `files` of the run's folder, which has nothing on it if it is not there.
+    pub fn start(&mut self, machine: &Machine, start: Start) -> Result<()> {
+        let path = self.file("initramfs");
+        let mut initramfs = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+        for part in [machine.tools, &machine.kernel.join("boot.cpio")] {
+            let mut part = File::open(part).with_context(|| format!("open {}", part.display()))?;
+            io::copy(&mut part, &mut initramfs).context("write the initramfs")?;
+        }
+        let files = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(self.file("files"));
+        let files = files.context("open the disk of files")?;
+        let length = files.metadata().context("read the size of the disk of files")?.len();
+        ensure!(
+            length <= FILES_SIZE,
+            "the guest's files take more than {} MiB",
+            FILES_SIZE >> 20
+        );
+        files
+            .set_len(FILES_SIZE)
+            .context("make the disk of files as large as all are")?;
+        let mut line = self.command_line(machine);
+        match start {
+            Start::Boot => {}
+            Start::BootWithMonitor => {
+                let pipes = ["monitor.in", "monitor.out"].map(|name| self.file(name));
+                output_of(Command::new("mkfifo").args(pipes))?;
+                line.extend(["-chardev", "pipe,id=monitor,path=monitor", "-mon", "chardev=monitor"].map(String::from));
+            }
+            Start::Resume(state) => {
+                // The emulator has a shell open it: a name without anything that a shell could take for something else.
+                std::os::unix::fs::symlink(state, self.file(STATE)).context("link the snapshot")?;
+                line.extend(["-incoming".to_owned(), format!("exec:cat {STATE}")]);
+            }
+        }
         let log = File::create(self.file("log")).context("make the emulator's log")?;
         let mut supervisor = Command::new("sh");
         supervisor
             .args(["-c", include_str!("../guest/supervise.sh"), "supervise.sh"])
             .arg(&self.folder)
-            .args(self.command_line(machine))
+            .args(line)
             .env("TMPDIR", &self.folder)
             .current_dir(&self.folder)
             .stdin(Stdio::piped())
@@ -79,6 +136,18 @@ impl Run {
             .process_group(0);
         self.supervisor = Some(supervisor.spawn().context("run sh")?);
         Ok(())
+    }
+
+    /// Writes the whole state of a machine that was started with a monitor to [`STATE`] in the run's folder, and ends
+    /// the emulator. When it has ended the file is complete.
+    pub fn save(&self) -> Result<()> {
+        // For reading, too: so it is opened without waiting, whether the emulator still runs or not.
+        let monitor = OpenOptions::new().read(true).write(true).open(self.file("monitor.in"));
+        let commands = format!("migrate_set_parameter max-bandwidth 10G\nmigrate \"exec:cat >{STATE}\"\nquit\n");
+        let mut monitor = monitor.context("open the emulator's monitor")?;
+        monitor
+            .write_all(commands.as_bytes())
+            .context("write to the emulator's monitor")
     }
 
     /// Ends the emulator at once; the folder and the files in it stay until the run is dropped.
@@ -99,7 +168,8 @@ impl Run {
         without_supervisor || self.file("exit").exists()
     }
 
-    fn command_line(&self, machine: &Machine) -> Vec<String> {
+    /// The emulator's command line; what decides whether a machine can resume from a snapshot of another one is in it.
+    pub fn command_line(&self, machine: &Machine) -> Vec<String> {
         let path = |path: &Path| path.display().to_string();
         let mut line: Vec<String> = Vec::new();
         let mut add = |arguments: &[&str]| line.extend(arguments.iter().map(|&argument| argument.to_owned()));
@@ -137,6 +207,7 @@ impl Run {
         for (name, image, options) in [
             ("root", machine.root.to_path_buf(), "snapshot=on,cache=unsafe"),
             ("modules", machine.kernel.join("modules.img"), "readonly=on"),
+            ("files", self.file("files"), "readonly=on"),
         ] {
             // A comma in a path is doubled in QEMU's option strings.
             let file = path(&image).replace(',', ",,");

@@ -7,21 +7,25 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::kernel::Kernel;
 use crate::progress::step;
-use crate::qemu::{Follower, Machine, Run};
-use crate::{build, cpio, packages, plugins, root, tools};
+use crate::qemu::{Follower, Machine, Run, Start};
+use crate::{build, cpio, packages, plugins, root, snapshot, tools};
 
 /// How often the guest's output is looked at.
 const POLL: Duration = Duration::from_millis(10);
+
+/// MiB of memory and number of CPUs, unless told otherwise.
+const MEMORY: u32 = 2048;
+const CPUS: u32 = 2;
 
 /// A guest that is going to run one command.
 #[derive(Clone, Debug)]
@@ -36,6 +40,7 @@ pub struct Guest {
     append: String,
     out: Option<PathBuf>,
     ipft: Option<PathBuf>,
+    plugins: bool,
 }
 
 /// What a command in a guest did.
@@ -95,11 +100,12 @@ impl Guest {
             script: None,
             icount: false,
             timeout: Duration::from_secs(300),
-            memory: 2048,
+            memory: MEMORY,
             cpus: None,
             append: String::new(),
             out: None,
             ipft: None,
+            plugins: true,
         }
     }
 
@@ -151,6 +157,12 @@ impl Guest {
     /// Uses this program as `ipft` instead of the one that [`build::for_guests`] makes.
     pub fn ipft(mut self, path: impl Into<PathBuf>) -> Guest {
         self.ipft = Some(path.into());
+        self
+    }
+
+    /// Leaves the project's plugins out, which else are built and installed.
+    pub fn without_plugins(mut self) -> Guest {
+        self.plugins = false;
         self
     }
 
@@ -218,7 +230,7 @@ impl Guest {
             // One after the other: cargo would let them wait for each other anyway.
             let built = scope.spawn(|| {
                 let ipft = self.ipft.clone().map_or_else(build::for_guests, Ok)?;
-                anyhow::Ok((ipft, plugins::gallery()?))
+                anyhow::Ok((ipft, self.plugins.then(plugins::gallery).transpose()?))
             });
             let kernel = scope.spawn(|| self.kernel.images());
             let root = scope.spawn(root::image);
@@ -235,34 +247,40 @@ impl Guest {
             ))
         })?;
         let mut run = Run::new()?;
-        let path = run.file("initramfs");
-        let mut initramfs = BufWriter::new(File::create(&path).with_context(|| format!("make {}", path.display()))?);
-        for part in [&tools, &kernel.join("boot.cpio")] {
-            let mut part = File::open(part).with_context(|| format!("open {}", part.display()))?;
-            io::copy(&mut part, &mut initramfs).context("write the initramfs")?;
-        }
-        let mut archive = cpio::Archive::new(&mut initramfs);
-        self.add_own_files(&mut archive, &ipft, &plugins, argv)?;
+        let mut disk = Disk::create(&run.file("files"))?;
+        let mut archive = cpio::Archive::new(&mut disk.to);
+        self.add_own_files(&mut archive, &ipft, plugins.as_deref(), argv)?;
         archive.finish()?;
-        initramfs.flush().context("write the initramfs")?;
-        drop(initramfs);
-        let cpus = self.cpus.unwrap_or(if self.icount { 1 } else { 2 });
-        run.start(&Machine {
+        // With icount the clock has a time of its own, so that runs are alike.
+        disk.finish(!self.icount)?;
+        let machine = Machine {
             kernel: &kernel,
             root: &root,
+            tools: &tools,
             icount: self.icount,
-            cpus,
+            cpus: self.cpus.unwrap_or(if self.icount { 1 } else { CPUS }),
             memory: self.memory,
             append: &self.append,
-        })?;
+        };
+        let snapshot = if self.is_common() {
+            snapshot::of(self.kernel, &machine)
+        } else {
+            None
+        };
+        run.start(&machine, snapshot.as_deref().map_or(Start::Boot, Start::Resume))?;
         Ok(run)
+    }
+
+    /// Whether it is worth a snapshot: others will resume from it.
+    fn is_common(&self) -> bool {
+        !self.icount && self.append.is_empty() && self.cpus.is_none() && self.memory == MEMORY
     }
 
     fn add_own_files<W: Write, A: AsRef<str>>(
         &self,
         archive: &mut cpio::Archive<W>,
         ipft: &Path,
-        plugins: &Path,
+        plugins: Option<&Path>,
         argv: impl IntoIterator<Item = A>,
     ) -> Result<()> {
         let mut arguments = Vec::new();
@@ -282,7 +300,9 @@ impl Guest {
         archive.tree("guest/bin/ipft", ipft)?;
         archive.folder("guest/share", 0o755)?;
         archive.folder("guest/share/ipft", 0o755)?;
-        archive.tree("guest/share/ipft/plugins", plugins)?;
+        if let Some(plugins) = plugins {
+            archive.tree("guest/share/ipft/plugins", plugins)?;
+        }
         let mut names: Vec<String> = Vec::new();
         for file in &self.files {
             let whole = fs::canonicalize(file).with_context(|| format!("find {}", file.display()))?;
@@ -344,8 +364,49 @@ impl Guest {
     }
 }
 
+/// The disk with the guest's files, which `guest/init.c` reads.
+struct Disk {
+    to: BufWriter<File>,
+}
+
+impl Disk {
+    /// As in `init.c`.
+    const MAGIC: u64 = u64::from_le_bytes(*b"IFTFILES");
+    const BEGIN: u64 = 4096;
+
+    /// Begins it: what is written to `to` is the archive.
+    fn create(path: &Path) -> Result<Disk> {
+        let mut file = File::create(path).with_context(|| format!("make {}", path.display()))?;
+        file.seek(SeekFrom::Start(Disk::BEGIN))
+            .context("begin the disk of files")?;
+        Ok(Disk {
+            to: BufWriter::with_capacity(1 << 20, file),
+        })
+    }
+
+    /// Writes the header, with the time if the guest is to have this machine's.
+    fn finish(mut self, with_time: bool) -> Result<()> {
+        let end = self.to.stream_position().context("write the disk of files")?;
+        let now = if with_time {
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+        } else {
+            Duration::ZERO
+        };
+        let words = [
+            Disk::MAGIC,
+            end - Disk::BEGIN,
+            now.as_secs(),
+            now.subsec_micros().into(),
+        ];
+        self.to.seek(SeekFrom::Start(0)).context("write the disk of files")?;
+        let header = words.map(u64::to_le_bytes).concat();
+        self.to.write_all(&header).context("write the disk of files")?;
+        self.to.flush().context("write the disk of files")
+    }
+}
+
 /// A file of the run as text; empty while it is not there.
-fn read_text(path: &Path) -> String {
+pub(crate) fn read_text(path: &Path) -> String {
     fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default()
