@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,24 +20,30 @@ pub struct Left {
     folder: PathBuf,
 }
 
-/// Boots a guest with this kernel and runs a script in it, in bash, with `e2e.sh` sourced and `/out` as the working
-/// directory; a command that fails ends it. `name` is the folder's name: no two scripts share one. The script finds
-/// `files` in `$WORK`.
+/// Runs a script in a guest with this kernel, in bash, with `e2e.sh` sourced and `/out` as the working directory; a
+/// command that fails ends it. `name` is the folder's name: no two scripts share one. The script finds `files` in `$WORK`.
 pub fn run(name: &str, kernel: Kernel, files: &[&Path], script: &str) -> Result<Left> {
-    run_with_memory(name, kernel, files, script, 2048)
+    run_in(Guest::new(kernel).without_plugins(), name, kernel, files, script)
 }
 
-/// The same in a guest with so many MiB of memory, which the files take part of.
-pub fn run_with_memory(name: &str, kernel: Kernel, files: &[&Path], script: &str, mib: u32) -> Result<Left> {
-    run_in(Guest::new(kernel).memory(mib), name, kernel, files, script)
+/// The same in a guest that has the project's plugins.
+pub fn run_with_plugins(name: &str, kernel: Kernel, files: &[&Path], script: &str) -> Result<Left> {
+    run_in(Guest::new(kernel), name, kernel, files, script)
 }
 
 /// The same in a guest with more words on the kernel's command line, and without files.
 pub fn run_with_kernel_words(name: &str, kernel: Kernel, words: &str, script: &str) -> Result<Left> {
-    run_in(Guest::new(kernel).append(words), name, kernel, &[], script)
+    run_in(
+        Guest::new(kernel).without_plugins().append(words),
+        name,
+        kernel,
+        &[],
+        script,
+    )
 }
 
 fn run_in(guest: Guest, name: &str, kernel: Kernel, files: &[&Path], script: &str) -> Result<Left> {
+    let _place = place(name);
     let folder = workspace::target().join("e2e").join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("remove the older {}", folder.display()))?;
@@ -56,6 +63,61 @@ fn run_in(guest: Guest, name: &str, kernel: Kernel, files: &[&Path], script: &st
         output.console.trim()
     );
     Ok(Left { folder })
+}
+
+/// Scripts that take longest, longest first: they begin before others, so that no CPU waits for them at the end.
+const LONG: [&str; 0] = [];
+
+/// Which guests run, and which wait for one to end.
+struct Places {
+    free: usize,
+    waiting: Vec<usize>,
+}
+
+static PLACES: Mutex<Places> = Mutex::new(Places {
+    free: 0,
+    waiting: Vec::new(),
+});
+static FREED: Condvar = Condvar::new();
+
+fn places() -> MutexGuard<'static, Places> {
+    // Each change is one assignment, so whatever a thread that panicked was doing, they are in order.
+    PLACES.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A place for a guest to run in. There are as many as CPUs: a guest uses one.
+struct Place;
+
+/// Waits for a place. Tests may run in more threads than there are places: then those that wait for a guest in use by
+/// another test keep nobody else from running one.
+fn place(name: &str) -> Place {
+    static COUNTED: OnceLock<()> = OnceLock::new();
+    COUNTED.get_or_init(|| places().free = thread::available_parallelism().map_or(1, usize::from));
+    let rank = LONG.iter().position(|long| *long == name).unwrap_or(LONG.len());
+    let mut places = places();
+    places.waiting.push(rank);
+    while places.free == 0 || places.waiting.iter().any(|other| *other < rank) {
+        places = FREED.wait(places).unwrap_or_else(|poisoned| poisoned.into_inner());
+    }
+    places.free -= 1;
+    if let Some(at) = places.waiting.iter().position(|other| *other == rank) {
+        places.waiting.swap_remove(at);
+    }
+    // Another one may have waited for this one to go first.
+    FREED.notify_all();
+    Place
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        places().free += 1;
+        FREED.notify_all();
+    }
+}
+
+/// Whether a test that tries several backends is to try this one: all, or the one that `cargo xtask test --backend` names.
+pub fn tries(backend: &str) -> bool {
+    std::env::var(xtask::test::BACKEND).map_or(true, |chosen| chosen == backend)
 }
 
 impl Left {

@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use xtask::kernel::Kernel;
 use xtask::vm::{Guest, Unfinished};
-use xtask::{bench, demo, deny, dist, faults, fuzz, msrv, prose, sanitize, test};
+use xtask::{bench, build, demo, deny, dist, faults, fuzz, msrv, prose, sanitize, test};
 
 const HELP: &str = "\
 The project's own commands.
 
   cargo xtask demo            trace real packets and show the result; the first thing to run
-  cargo xtask test [ARGS]     run every test; ARGS go to `cargo test`
+  cargo xtask test [OPTIONS] [NAME] [ARGS]
+                              run every test, or those whose names have NAME; ARGS go to the test programs
   cargo xtask vm [OPTIONS] [--] COMMAND [ARGS]
                               run a command in a guest, on a real kernel, with ipft in PATH
   cargo xtask bench kernel [OPTIONS]
@@ -36,11 +37,16 @@ The project's own commands.
 Each does the set-up that it needs: packages through apt (as root; else it says what to run), kernels and guest images
 from this machine's Debian mirror. What is fetched and built stays in target/vm; to have it made anew, remove that.
 
+Options of test; with NAME or one of them, only end-to-end tests are run, and what they need is made:
+  --kernel 5.10|6.1|6.12|6.18|7.2   of tests that are made for several kernels, only those of this one
+  --backend NAME                    of tests that try several backends, only this one
+
 Options of vm:
   --kernel 5.10|6.1|6.12|6.18|7.2   the kernel (6.12)
   --file PATH                       a file or folder for the command's working directory; may be repeated
   --out DIR                         where the guest's /out goes when the command has ended
   --timeout SECONDS                 kill the guest after so long, and print its console (300)
+  --release                         with ipft's release build; else it is the development build
   --icount                          count instructions: 1 ns of guest time is one instruction
   --smp N                           number of CPUs (2; with --icount 1)
   --memory MIB                      memory (2048)
@@ -142,6 +148,11 @@ fn vm(arguments: Vec<String>) -> Result<ExitCode> {
         };
         if name == "--" {
             break;
+        }
+        if name == "--release" && inline.is_none() {
+            let ipft = build::release()?;
+            changes.push(Box::new(move |guest| guest.ipft(ipft)));
+            continue;
         }
         if name == "--icount" && inline.is_none() {
             changes.push(Box::new(|guest| guest.icount(true)));

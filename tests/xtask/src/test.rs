@@ -1,17 +1,30 @@
-//! `cargo xtask test`: set-up, then every test there is.
+//! `cargo xtask test`: set-up, then every test there is, or the end-to-end tests that are named.
+//!
+//! It prints at its end how long each part took.
 
+use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::kernel::Kernel;
-use crate::progress::step;
+use crate::progress::{output_of, step};
 use crate::{build, packages, plugins, root, tools, workspace};
+
+/// The environment variable with the one backend that end-to-end tests try.
+pub const BACKEND: &str = "IPFT_TEST_BACKEND";
+
+/// What the names of all tests begin with that run in guests.
+const IN_GUESTS: &str = "in_guests::";
+
+/// Tests that wait for guests: as many as there may be, since none of them computes and the guests take turns.
+const THREADS: &str = "100";
 
 /// Installs, fetches and builds all that any command here needs, apart from ipft.
 pub fn set_up() -> Result<()> {
     install()?;
-    fetch()
+    fetch(&Kernel::ALL)
 }
 
 fn install() -> Result<()> {
@@ -25,11 +38,11 @@ fn install() -> Result<()> {
     packages::add_wasm_target()
 }
 
-fn fetch() -> Result<()> {
+fn fetch(kernels: &[Kernel]) -> Result<()> {
     tools::archive()?;
     thread::scope(|scope| {
         let root = scope.spawn(root::image);
-        Kernel::fetch(&Kernel::ALL)?;
+        Kernel::fetch(kernels)?;
         root.join()
             .ok()
             .context("the thread that built the root file system panicked")??;
@@ -37,28 +50,181 @@ fn fetch() -> Result<()> {
     })
 }
 
-/// Runs all tests of the workspace, with these arguments for `cargo test`.
+/// How long parts took. Printed when it goes, so also when one of them failed.
+struct Parts(Vec<(&'static str, Duration)>);
+
+impl Parts {
+    fn time<T>(&mut self, name: &'static str, part: impl FnOnce() -> Result<T>) -> Result<T> {
+        let start = Instant::now();
+        let done = part();
+        self.0.push((name, start.elapsed()));
+        done
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        eprintln!("\n seconds  part of the tests");
+        for (name, time) in &self.0 {
+            eprintln!("{:8.1}  {name}", time.as_secs_f64());
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    kernel: Option<Kernel>,
+    backend: Option<String>,
+    name: Option<String>,
+    rest: Vec<String>,
+}
+
+impl Asked {
+    fn parse(arguments: &[String]) -> Result<Asked> {
+        let mut asked = Asked::default();
+        let mut words = arguments.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            let (option, inline) = word
+                .split_once('=')
+                .map_or((word, None), |(option, value)| (option, Some(value)));
+            match option {
+                "--kernel" | "--backend" => {
+                    let value = inline.or_else(|| words.next());
+                    let value = value.with_context(|| format!("{option} needs a value"))?;
+                    if option == "--kernel" {
+                        asked.kernel = Some(value.parse()?);
+                    } else {
+                        asked.backend = Some(value.to_owned());
+                    }
+                }
+                "--" => asked.rest.extend(words.by_ref().map(str::to_owned)),
+                _ if !word.starts_with('-') && asked.name.is_none() => asked.name = Some(word.to_owned()),
+                _ => asked.rest.push(word.to_owned()),
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Whether a test of this name is for the kernel: its name ends with none, or with that one.
+    fn wants(&self, test: &str) -> bool {
+        let is_on = |kernel: Kernel| test.ends_with(&format!("on_{}", kernel.series().replace('.', "_")));
+        self.kernel.is_none_or(is_on) || !Kernel::ALL.into_iter().any(is_on)
+    }
+}
+
+/// Runs all tests of the workspace, or end-to-end tests that the arguments choose.
 pub fn run(arguments: &[String]) -> Result<()> {
-    install()?;
-    // The tests in guests use the release build and the plugins; here its progress can be seen. It does not wait for the network.
-    thread::scope(|scope| {
-        let fetched = scope.spawn(fetch);
-        build::release()?;
-        build::bench_sinks()?;
-        plugins::gallery()?;
-        fetched
-            .join()
-            .ok()
-            .context("the thread that fetched kernels panicked")?
+    let asked = Asked::parse(arguments)?;
+    let mut parts = Parts(Vec::new());
+    if asked.name.is_some() || asked.kernel.is_some() || asked.backend.is_some() {
+        chosen(&asked, &mut parts)
+    } else {
+        all(&asked, &mut parts)
+    }
+}
+
+/// Only end-to-end tests. Kernels and plugins are made when a test wants one.
+fn chosen(asked: &Asked, parts: &mut Parts) -> Result<()> {
+    parts.time("set-up", || {
+        packages::install(&[packages::BUILD, packages::GUEST, packages::TEST])?;
+        fetch(asked.kernel.as_slice())
     })?;
-    let mut compile = workspace::cargo();
-    compile.args(["test", "--workspace", "--no-run"]);
-    step("build the tests").run(compile)?;
+    parts.time("build", build::for_guests_and_tests)?;
+    let mut list = end_to_end();
+    list.args(["--list", "--format", "terse"]).args(&asked.name);
+    let listed = output_of(&mut list)?;
+    let names: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| asked.wants(name)).collect();
+    ensure!(!names.is_empty(), "no end-to-end test is named so");
+    parts.time("end-to-end tests", || {
+        let mut cargo = end_to_end();
+        cargo.args(&asked.rest).arg("--exact").args(names);
+        if let Some(backend) = &asked.backend {
+            cargo.env(BACKEND, backend);
+        }
+        pass(cargo)
+    })
+}
+
+fn all(asked: &Asked, parts: &mut Parts) -> Result<()> {
+    parts.time("set-up", install)?;
+    // Here the progress of what the tests need can be seen. Building does not wait for the network.
+    parts.time("build", || {
+        thread::scope(|scope| {
+            let fetched = scope.spawn(|| fetch(&Kernel::ALL));
+            let mut compile = workspace::cargo();
+            compile.args(["test", "--workspace", "--no-run"]);
+            step("build the tests").run(compile)?;
+            build::for_guests()?;
+            build::bench_sinks()?;
+            plugins::gallery()?;
+            plugins::of_tests()?;
+            fetched
+                .join()
+                .ok()
+                .context("the thread that fetched kernels panicked")?
+        })
+    })?;
+    let in_guests = parts.time("tests in guests", || {
+        let mut cargo = end_to_end();
+        cargo.arg(IN_GUESTS).args(&asked.rest);
+        pass(cargo)
+    });
+    let others = parts.time("other tests", || {
+        let mut cargo = workspace::cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast", "--", "--skip", IN_GUESTS]);
+        cargo.args(&asked.rest);
+        pass(cargo)
+    });
+    in_guests.and(others)
+}
+
+/// `cargo test` of the end-to-end tests; what follows is for their program.
+fn end_to_end() -> Command {
     let mut cargo = workspace::cargo();
-    cargo.args(["test", "--workspace", "--no-fail-fast"]).args(arguments);
+    cargo.args(["test", "--workspace", "--test", "e2e", "--", "--test-threads", THREADS]);
+    cargo
+}
+
+fn pass(mut cargo: Command) -> Result<()> {
     let status = cargo.status().context("run cargo test")?;
     if !status.success() {
         bail!("tests failed ({status})");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<Asked> {
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        Asked::parse(&words)
+    }
+
+    #[test]
+    fn options_choose_kernel_backend_and_name() {
+        let asked = parse("--kernel 6.12 journey --backend=kprobe-multi -- --nocapture").unwrap();
+        assert_eq!(asked.kernel, Some(Kernel::V6_12));
+        assert_eq!(asked.backend.as_deref(), Some("kprobe-multi"));
+        assert_eq!(asked.name.as_deref(), Some("journey"));
+        assert_eq!(asked.rest, ["--nocapture"]);
+        assert_eq!(parse("").unwrap(), Asked::default());
+    }
+
+    #[test]
+    fn tests_of_other_kernels_are_left_out() {
+        let asked = parse("--kernel 6.1").unwrap();
+        assert!(asked.wants("journey::ping::on_6_1"));
+        assert!(asked.wants("rights::nothing_is_missing"));
+        assert!(!asked.wants("journey::ping::on_6_12"));
+    }
+
+    #[test]
+    fn option_without_its_value_is_refused() {
+        assert_eq!(parse("--kernel").unwrap_err().to_string(), "--kernel needs a value");
+        assert!(parse("--kernel 6.2").is_err());
+    }
 }

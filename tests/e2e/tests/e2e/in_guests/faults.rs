@@ -26,7 +26,7 @@ fn freeing_null_crashes_no_kernel() {
     let object = compiler::compile(&workspace::target().join("e2e/faults"), "taken.o", TAKEN, &flags).unwrap();
     let script = format!(
         "FREES='{FREES}'\nROUNDS={ROUNDS}\n{}",
-        include_str!("../guest/faults.sh")
+        include_str!("../../../guest/faults.sh")
     );
     let left = guest::run("faults-5.10", Kernel::V5_10, &[&object], &script).unwrap();
     assert_eq!(left.text("said"), "");

@@ -14,8 +14,8 @@ const KILLED: [u64; 5] = [1000, 10_000, 40_000, 90_000, 200_000];
 fn left() -> &'static Left {
     static RUN: Shared = Shared::new();
     RUN.left(|| {
-        let script = format!("FEW='{FEW}'\n{}", include_str!("../guest/recording.sh"));
-        guest::run("recording", Kernel::V6_12, &[], &script)
+        let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/recording.sh"));
+        guest::run_with_plugins("recording", Kernel::V6_12, &[], &script)
     })
 }
 

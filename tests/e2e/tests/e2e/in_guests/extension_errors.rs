@@ -86,8 +86,8 @@ fn left() -> &'static Left {
     RUN.left(|| {
         let (objects, clang) = (objects()?, compiler::packed()?);
         let files: [&Path; 2] = [&objects, &clang];
-        let script = include_str!("../guest/extension_errors.sh");
-        guest::run_with_memory("extension-errors", Kernel::V6_12, &files, script, 3072)
+        let script = include_str!("../../../guest/extension_errors.sh");
+        guest::run("extension-errors", Kernel::V6_12, &files, script)
     })
 }
 

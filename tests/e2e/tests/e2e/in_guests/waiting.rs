@@ -6,7 +6,7 @@ use xtask::kernel::Kernel;
 
 fn left() -> &'static Left {
     static RUN: Shared = Shared::new();
-    RUN.left(|| guest::run("waiting", Kernel::V6_1, &[], include_str!("../guest/waiting.sh")))
+    RUN.left(|| guest::run("waiting", Kernel::V6_1, &[], include_str!("../../../guest/waiting.sh")))
 }
 
 fn number(name: &str) -> u64 {

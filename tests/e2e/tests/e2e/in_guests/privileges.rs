@@ -19,7 +19,7 @@ fn left(kernel: Kernel) -> &'static Left {
     RUNS[run.expect("one of the kernels")].left(|| {
         let escape = escape(kernel)?;
         let files: [&Path; 1] = [&escape];
-        let script = format!("FEW='{FEW}'\n{}", include_str!("../guest/privileges.sh"));
+        let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/privileges.sh"));
         guest::run(&format!("privileges-{}", kernel.series()), kernel, &files, &script)
     })
 }

@@ -12,7 +12,7 @@ const OLD_TOOL: usize = 1735;
 
 fn left() -> &'static Left {
     static RUN: Shared = Shared::new();
-    RUN.left(|| guest::run("list", Kernel::V6_12, &[], include_str!("../guest/list.sh")))
+    RUN.left(|| guest::run("list", Kernel::V6_12, &[], include_str!("../../../guest/list.sh")))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

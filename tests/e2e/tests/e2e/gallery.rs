@@ -11,7 +11,7 @@ use xtask::{build, plugins, workspace};
 
 fn ipft(arguments: &[&Path]) -> Output {
     let cache = workspace::target().join("e2e/cache");
-    let mut command = Command::new(build::release().unwrap());
+    let mut command = Command::new(build::development().unwrap());
     // Root's cache is the same whatever this says.
     command.arg("plugin").args(arguments).env("XDG_CACHE_HOME", cache);
     command.output().unwrap()

@@ -28,7 +28,7 @@ fn left(kernel: Kernel) -> &'static Left {
         let everything = if kernel == Kernel::V5_10 { STAGES } else { "" };
         let script = format!(
             "LIFE='{LIFE}'\nEVERYTHING='{everything}'\n{}",
-            include_str!("../guest/identity.sh")
+            include_str!("../../../guest/identity.sh")
         );
         guest::run(&format!("identity-{}", kernel.series()), kernel, &[], &script)
     })

@@ -16,7 +16,7 @@ fn left() -> &'static Left {
             "first-bytes",
             Kernel::V6_12,
             "init_on_alloc=0",
-            include_str!("../guest/first_bytes.sh"),
+            include_str!("../../../guest/first_bytes.sh"),
         )
     })
 }

@@ -11,7 +11,7 @@ use xtask::kernel::Kernel;
 fn left() -> &'static Left {
     static RUN: Shared = Shared::new();
     RUN.left(|| {
-        let script = include_str!("../guest/command_line.sh");
+        let script = include_str!("../../../guest/command_line.sh");
         guest::run("command-line", Kernel::V6_12, &[], script)
     })
 }
@@ -284,7 +284,7 @@ fn however_it_ended_nothing_stays_attached() {
 /// Where this machine can trace, the guest has shown all there is to show.
 #[test]
 fn on_this_machine_a_trace_starts_or_is_refused_with_the_reason_that_doctor_gives() {
-    let ipft = build::release().unwrap();
+    let ipft = build::development().unwrap();
     let doctor = Command::new(&ipft).arg("doctor").stdin(Stdio::null()).output().unwrap();
     let diagnosis = String::from_utf8_lossy(&doctor.stdout);
     if doctor.status.success() {

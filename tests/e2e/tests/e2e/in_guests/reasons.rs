@@ -5,7 +5,7 @@ use xtask::kernel::Kernel;
 
 fn left() -> &'static Left {
     static RUN: Shared = Shared::new();
-    RUN.left(|| guest::run("reasons", Kernel::V6_12, &[], include_str!("../guest/reasons.sh")))
+    RUN.left(|| guest::run("reasons", Kernel::V6_12, &[], include_str!("../../../guest/reasons.sh")))
 }
 
 /// A run's stderr, which has all of the words; its exit code is `exit`.

@@ -17,7 +17,7 @@ fn left(kernel: Kernel) -> &'static Left {
         .expect("a kernel of the test");
     RUNS[place].left(|| {
         let name = format!("backends-{}", kernel.series());
-        guest::run(&name, kernel, &[], include_str!("../guest/backends.sh"))
+        guest::run(&name, kernel, &[], include_str!("../../../guest/backends.sh"))
     })
 }
 

@@ -69,7 +69,10 @@ fn left(kernel: Kernel) -> &'static Left {
         let folder: PathBuf = workspace::target().join("e2e-files").join(&name).join("recipes");
         write_recipes(&folder);
         let functions = [&SENT[..], &RECEIVED[..], &[SENT_ANY]].concat().join("|");
-        let script = format!("FUNCTIONS='^({functions})$'\n{}", include_str!("../guest/marking.sh"));
+        let script = format!(
+            "FUNCTIONS='^({functions})$'\n{}",
+            include_str!("../../../guest/marking.sh")
+        );
         guest::run(&name, kernel, &[&folder], &script)
     })
 }

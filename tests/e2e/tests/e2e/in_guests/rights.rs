@@ -9,7 +9,7 @@ use xtask::kernel::Kernel;
 /// A kernel whose functions begin with `endbr64`, so that they have two addresses.
 fn left() -> &'static Left {
     static RUN: Shared = Shared::new();
-    RUN.left(|| guest::run("rights", Kernel::V6_12, &[], include_str!("../guest/rights.sh")))
+    RUN.left(|| guest::run("rights", Kernel::V6_12, &[], include_str!("../../../guest/rights.sh")))
 }
 
 /// Where ipft learnt where the functions are, and those that the ping went through.

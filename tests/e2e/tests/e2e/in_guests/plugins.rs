@@ -16,8 +16,8 @@ fn left() -> &'static Left {
     RUN.left(|| {
         let complete = plugins::of_tests()?.join("complete.wasm");
         let files: [&Path; 1] = [&complete];
-        let script = format!("FEW='{FEW}'\n{}", include_str!("../guest/plugins.sh"));
-        guest::run("plugins", Kernel::V6_12, &files, &script)
+        let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/plugins.sh"));
+        guest::run_with_plugins("plugins", Kernel::V6_12, &files, &script)
     })
 }
 

@@ -25,7 +25,7 @@ fn left(kernel: Kernel) -> &'static Left {
             FUNCTIONS.join("|"),
             FLOODS[0],
             FLOODS[1],
-            include_str!("../guest/loss.sh")
+            include_str!("../../../guest/loss.sh")
         );
         guest::run(&format!("loss-{}", kernel.series()), kernel, &[], &script)
     })

@@ -55,7 +55,7 @@ fn left(kernel: Kernel) -> &'static Left {
             let runs: Vec<String> = runs.iter().map(|(kind, output)| format!("{kind}-{output}")).collect();
             script += &format!("'{backend}/{}' ", runs.join(" "));
         }
-        script += &format!(")\nFEW='{FEW}'\n{}", include_str!("../guest/extension.sh"));
+        script += &format!(")\nFEW='{FEW}'\n{}", include_str!("../../../guest/extension.sh"));
         let own = |name: &str| project("tests/e2e/guest/extension").join(name);
         let files = [
             compiler::packed()?,
@@ -66,14 +66,7 @@ fn left(kernel: Kernel) -> &'static Left {
             own("published.lua"),
         ];
         let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-        let memory = 3072;
-        guest::run_with_memory(
-            &format!("extension-{}", kernel.series()),
-            kernel,
-            &files,
-            &script,
-            memory,
-        )
+        guest::run(&format!("extension-{}", kernel.series()), kernel, &files, &script)
     })
 }
 

@@ -1,0 +1,19 @@
+//! Tests that run ipft in guests, one module for each script of `guest/`.
+
+mod backends;
+mod command_line;
+mod extension;
+mod extension_errors;
+mod faults;
+mod first_bytes;
+mod identity;
+mod journey;
+mod list;
+mod loss;
+mod marking;
+mod plugins;
+mod privileges;
+mod reasons;
+mod recording;
+mod rights;
+mod waiting;
