@@ -45,8 +45,8 @@ traffic() {
 	# and that the client could send is known from the client.
 	timeout 60 ip netns exec server nc -l -n 80 >/dev/null &
 	listener=$!
-	ip netns exec client ping -q -c 5 -i 0.2 192.0.2.2
-	ip netns exec client ping -q -c 5 -i 0.2 2001:db8::2
+	ip netns exec client ping -q -c 5 -i 0.02 192.0.2.2
+	ip netns exec client ping -q -c 5 -i 0.02 2001:db8::2
 	echo hello | ip netns exec client nc -N -n -w 10 192.0.2.2 80
 	wait "$listener" || [ $? -eq 124 ]
 	settle

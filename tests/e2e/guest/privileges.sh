@@ -22,7 +22,7 @@ trace() {
 	rm -f /tmp/planted
 	start_ipft "$name" -m "$MARK" -r "$FEW" -v --plugin "$WORK/escape.so" --plugin-out "$name.txt" "$@"
 	cat /proc/"$IPFT_PID"/task/*/status >"$name.status"
-	ip netns exec client ping -n -q -c 3 -i 0.2 -W 10 10.1.0.2 >/dev/null
+	ip netns exec client ping -n -q -c 3 -i 0.02 -W 10 10.1.0.2 >/dev/null
 	settle
 	end_ipft "$name"
 }
