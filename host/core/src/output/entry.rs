@@ -240,6 +240,37 @@ impl Entry {
         }
     }
 
+    /// Makes a folder of this name, if nothing has it. Whether it did.
+    pub fn make_folder(&self) -> io::Result<bool> {
+        match rustix::fs::mkdirat(&self.folder, &self.name, Mode::from_raw_mode(0o777)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A name in the folder of this name, which is no link.
+    pub fn within(&self, name: OsString) -> io::Result<Self> {
+        let folder = open_folder(self.folder(), &self.name, OFlags::NOFOLLOW)?;
+        Ok(Entry::new(Arc::new(folder), name))
+    }
+
+    /// Makes a file of this name, which nothing has yet.
+    pub fn create_new(&self, mode: u32) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, &self.name, flags, Mode::from_raw_mode(mode))?;
+        Ok(file.into())
+    }
+
+    /// Removes the file or, if `folder` is set, the empty folder of this name.
+    pub fn remove(&self, folder: bool) -> io::Result<()> {
+        let flags = match folder {
+            true => AtFlags::REMOVEDIR,
+            false => AtFlags::empty(),
+        };
+        Ok(rustix::fs::unlinkat(&self.folder, &self.name, flags)?)
+    }
+
     /// Fails if a program that locks its files, as ours do, is writing the file of this name.
     pub fn refuse_busy(&self) -> io::Result<()> {
         // What cannot be read cannot be asked; it is replaced, or that fails.

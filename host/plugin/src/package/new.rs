@@ -2,13 +2,16 @@
 //!
 //! The templates are in `sdk/templates`, and part of the binary. In them, `{{name}}` stands for the plugin's name. What
 //! they build on and no registry has yet is part of the binary too: the contract, and the SDK for Rust.
+//! Imports `output` and `text`.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::description;
 use super::language::Language;
+use ipft_core::output::{self, Entry};
 use ipft_core::text::visible;
 
 /// What stands for the plugin's name.
@@ -108,19 +111,18 @@ pub fn write(dir: &Path, language: Language, name: &str) -> Result<(), NewError>
     if !free(dir)? {
         return Err(NewError::NotEmpty { path: dir.to_owned() });
     }
-    let mut written = Written::default();
-    written.folder(dir)?;
+    let mut written = Written::new(dir)?;
     for (path, content) in template(language) {
-        written.file(&dir.join(path), &named(content, name))?;
+        written.file(Path::new(path), &named(content, name))?;
     }
     match language {
         Language::C => {}
-        Language::JavaScript | Language::Python => written.file(&dir.join(CONTRACT.0), CONTRACT.1)?,
+        Language::JavaScript | Language::Python => written.file(Path::new(CONTRACT.0), CONTRACT.1)?,
         Language::Rust => {
-            let dir = dir.join(SDK_FOLDER);
-            written.file(&dir.join("Cargo.toml"), sdk_manifest().as_bytes())?;
+            let sdk = Path::new(SDK_FOLDER);
+            written.file(&sdk.join("Cargo.toml"), sdk_manifest().as_bytes())?;
             for (path, content) in SDK.iter().chain([&CONTRACT]) {
-                written.file(&dir.join(path), content)?;
+                written.file(&sdk.join(path), content)?;
             }
         }
     }
@@ -204,52 +206,106 @@ fn cannot(path: &Path) -> impl FnOnce(io::Error) -> NewError {
     |error| NewError::Write { path, error }
 }
 
-/// What was written so far. It is taken away again unless all of it is kept.
-#[derive(Default)]
+/// What was written so far, in a folder that is held by its descriptor: whoever can rename it, or put a link in its place,
+/// does not choose where the files go. All is taken away again unless it is kept.
 struct Written {
-    /// Folders and files, a folder before what is in it.
-    paths: Vec<PathBuf>,
+    /// Where it is, for messages.
+    dir: PathBuf,
+    /// Any name in the folder.
+    inside: Entry,
+    /// The folder and those that it is in, as far as they were missing.
+    parents: Vec<PathBuf>,
+    /// Folders and files in it, a folder before what is in it.
+    made: Vec<(Entry, Kind)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
 }
 
 impl Written {
-    /// Makes a folder, and those that it is in, where they are missing.
-    fn folder(&mut self, path: &Path) -> Result<(), NewError> {
-        if path.as_os_str().is_empty() || path.is_dir() {
-            return Ok(());
+    /// Makes the folder, and those that it is in, where they are missing.
+    fn new(dir: &Path) -> Result<Self, NewError> {
+        let mut parents = Vec::new();
+        let result = make_parents(dir, &mut parents).and_then(|()| Entry::find_name(&dir.join("x")));
+        match result {
+            Ok(inside) => Ok(Written {
+                dir: dir.to_owned(),
+                inside,
+                parents,
+                made: Vec::new(),
+            }),
+            Err(error) => {
+                remove_folders(&parents);
+                Err(cannot(dir)(error))
+            }
         }
-        if let Some(parent) = path.parent() {
-            self.folder(parent)?;
-        }
-        fs::create_dir(path).map_err(cannot(path))?;
-        self.paths.push(path.to_owned());
-        Ok(())
     }
 
-    /// Makes a file, and the folders that it is in.
+    /// Makes a file of this path in the folder, and the folders that it is in.
     fn file(&mut self, path: &Path, content: &[u8]) -> Result<(), NewError> {
-        if let Some(folder) = path.parent() {
-            self.folder(folder)?;
+        let whole = self.dir.join(path);
+        self.make(path, content).map_err(cannot(&whole))
+    }
+
+    fn make(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut names: Vec<OsString> = (path.components())
+            .filter_map(|component| match component {
+                Component::Normal(name) => Some(name.to_owned()),
+                _ => None,
+            })
+            .collect();
+        let name = names.pop().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut entry = self.inside.clone();
+        let mut names = names.into_iter().chain([name]);
+        if let Some(first) = names.next() {
+            entry = entry.beside(first);
         }
-        let mut file = File::create_new(path).map_err(cannot(path))?;
-        self.paths.push(path.to_owned());
-        file.write_all(content).map_err(cannot(path))
+        for name in names {
+            if entry.make_folder()? {
+                self.made.push((entry.clone(), Kind::Folder));
+            }
+            entry = entry.within(name)?;
+        }
+        let mut file = entry.create_new(output::PUBLIC)?;
+        self.made.push((entry, Kind::File));
+        file.write_all(content)
     }
 
     fn keep(mut self) {
-        self.paths.clear();
+        self.made.clear();
+        self.parents.clear();
     }
 }
 
 impl Drop for Written {
     fn drop(&mut self) {
-        for path in self.paths.iter().rev() {
+        for (entry, kind) in self.made.iter().rev() {
             // One that cannot be taken away any more is no worse than the error that is being told.
-            let _ = if path.is_dir() {
-                fs::remove_dir(path)
-            } else {
-                fs::remove_file(path)
-            };
+            let _ = entry.remove(*kind == Kind::Folder);
         }
+        remove_folders(&self.parents);
+    }
+}
+
+/// Makes a folder, and those that it is in, where they are missing. `made` gets them.
+fn make_parents(path: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_parents(parent, made)?;
+    }
+    fs::create_dir(path)?;
+    made.push(path.to_owned());
+    Ok(())
+}
+
+fn remove_folders(folders: &[PathBuf]) {
+    for folder in folders.iter().rev() {
+        let _ = fs::remove_dir(folder);
     }
 }
 
@@ -390,12 +446,29 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().join("kept");
         fs::create_dir(&kept).unwrap();
-        let mut written = Written::default();
-        written.file(&kept.join("a/b/c"), b"text").unwrap();
-        let error = written.file(&kept.join("a/b/c"), b"text").unwrap_err();
+        let mut written = Written::new(&kept.join("made")).unwrap();
+        written.file(Path::new("a/b/c"), b"text").unwrap();
+        let error = written.file(Path::new("a/b/c"), b"text").unwrap_err();
         assert!(matches!(error, NewError::Write { .. }), "{error}");
         drop(written);
         assert!(kept.is_dir());
         assert!(below(&kept).is_empty());
+    }
+
+    #[test]
+    fn link_in_place_of_a_new_folder_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, other) = (folder.path().join("new"), folder.path().join("other"));
+        fs::create_dir(&other).unwrap();
+        let mut written = Written::new(&dir).unwrap();
+        written.file(Path::new("first"), b"text").unwrap();
+        fs::rename(&dir, folder.path().join("moved")).unwrap();
+        std::os::unix::fs::symlink("other", &dir).unwrap();
+        written.file(Path::new("src/second"), b"text").unwrap();
+        std::os::unix::fs::symlink("../other", folder.path().join("moved/linked")).unwrap();
+        written.file(Path::new("linked/third"), b"text").unwrap_err();
+        written.keep();
+        assert!(folder.path().join("moved/src/second").is_file());
+        assert!(below(&other).is_empty());
     }
 }
