@@ -15,6 +15,7 @@ use crate::command::{list, trace};
 use ipft_core::extension::generate;
 use ipft_core::kernel::Root;
 use ipft_core::message;
+use ipft_core::privileges::UserError;
 use ipft_core::signals;
 use ipft_core::text::Terminal;
 use ipft_plugin_host::host::wasm::{COMPILE, compile_for_parent};
@@ -58,7 +59,11 @@ pub fn main_with_start(words: impl IntoIterator<Item = OsString>, start: impl Fn
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             message!("ipft: {}", told(&error));
-            ExitCode::FAILURE
+            match error.downcast_ref::<UserError>() {
+                // A word of the command line, like others that mean nothing.
+                Some(UserError::Unknown { .. }) => ExitCode::from(args::EXIT_USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

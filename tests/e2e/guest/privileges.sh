@@ -8,12 +8,18 @@
 #   ring    a ring of files, which it has to make and delete to the end
 #   other   packets and a recording into a folder of another user's
 #   kept    --keep-privileges
-# `doctor` (what is said of it), `files` (what is in the ring's folder and the other user's).
+#   user    --user nobody, with a ring and packets in folders of that user, and nothing kept
+#   given   --user 4242, with packets in a folder of root's
+# `doctor` (what is said of it), `files` (what is in the ring's folder and the other user's), `owners` (of the files of
+# `user` and `given`), `unknown` (a user that is not there), `plain-user` (--user without root), `killed.left` (what is
+# attached after a trace with --user was killed).
 
 network_nat
 mark_arrivals server vs
-mkdir -p /tmp/ring /tmp/other
+mkdir -p /tmp/ring /tmp/other /tmp/user /tmp/given
 chown 1000 /tmp/other
+chown nobody /tmp/user
+chmod 755 /tmp/given
 
 # trace NAME ARGS...: the attacker's attempts come before the packets.
 trace() {
@@ -33,6 +39,15 @@ trace plain -o jsonl
 undisturbed ring trace ring -o jsonl --record /tmp/ring/trace.ipft --record-max-size 64K --record-files 2
 trace other --pcapng /tmp/other/out.pcapng --record /tmp/other/trace.ipft
 trace kept -o jsonl --keep-privileges
+trace user -o jsonl --user nobody --pcapng /tmp/user/out.pcapng \
+	--record /tmp/user/trace.ipft --record-max-size 64K --record-files 2
+trace given -o jsonl --user 4242 --pcapng /tmp/given/out.pcapng
+stat -c '%n %u %g %a' /tmp/user/* /tmp/given/* user.txt given.txt >owners
+exit_of unknown ipft -m 1 --user nemo
+exit_of plain-user setpriv --reuid 65534 --regid 65534 --clear-groups ipft -m 1 --user nobody
+start_ipft killed -m "$MARK" -r "$FEW" --user nobody -o jsonl
+kill -9 "$IPFT_PID"
+left_behind killed
 exit_of doctor ipft doctor
 ls /tmp/ring /tmp/other >files
 left_behind plain

@@ -76,12 +76,23 @@ fn plugin_command(command: PluginSubcommand, matches: &clap::ArgMatches) -> Resu
     Ok(Command::Plugin(match command {
         PluginSubcommand::List => PluginCommand::List,
         PluginSubcommand::Inspect { file, json } => PluginCommand::Inspect { path: file, json },
-        PluginSubcommand::Check { file: path, .. } => PluginCommand::Check(file(&path)?),
+        PluginSubcommand::Check {
+            file: path,
+            keep_privileges,
+            ..
+        } => PluginCommand::Check {
+            plugin: file(&path)?,
+            keep_privileges,
+        },
         PluginSubcommand::Run {
-            file: path, recording, ..
+            file: path,
+            recording,
+            keep_privileges,
+            ..
         } => PluginCommand::Run {
             plugin: file(&path)?,
             recording,
+            keep_privileges,
         },
         PluginSubcommand::New { dir, lang, name } => {
             let of_dir = || dir.file_name().map(|name| name.to_string_lossy().into_owned());

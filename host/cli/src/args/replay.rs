@@ -68,6 +68,13 @@ pub(super) struct ReplayArgs {
     #[arg(short, long, value_name = "FILE", conflicts_with = "extension", help_heading = WHICH)]
     script: Option<PathBuf>,
 
+    /// Keep all privileges when the files are open
+    ///
+    /// By default, ipft can then neither run programs nor open files or sockets. A native
+    /// plugin or a Lua script may need to.
+    #[arg(long)]
+    keep_privileges: bool,
+
     /// Say more
     #[arg(short, long)]
     verbose: bool,
@@ -105,6 +112,7 @@ impl ReplayArgs {
                 limit: self.limit,
             },
             extension,
+            keep_privileges: self.keep_privileges,
             verbose: self.verbose,
         })
     }

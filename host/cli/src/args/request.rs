@@ -65,6 +65,8 @@ pub struct Options {
     pub probe_server: Option<SocketAddr>,
     /// Keep all privileges after attaching.
     pub keep_privileges: bool,
+    /// The user to become after attaching, by name or number.
+    pub user: Option<String>,
     /// Say what is done, and which functions were skipped and why.
     pub verbose: bool,
 }
@@ -82,6 +84,8 @@ pub struct ReplayOptions {
     pub selection: Selection,
     /// What makes fields of the recorded bytes.
     pub extension: Option<ExtensionFile>,
+    /// Keep all privileges when the files are open.
+    pub keep_privileges: bool,
     /// Say more.
     pub verbose: bool,
 }
@@ -193,7 +197,12 @@ pub enum PluginCommand {
         json: bool,
     },
     /// Run a plugin against built-in traces.
-    Check(PluginFile),
+    Check {
+        /// The plugin.
+        plugin: PluginFile,
+        /// Keep all privileges while it runs.
+        keep_privileges: bool,
+    },
     /// Begin a new plugin.
     New {
         /// The folder to make.
@@ -218,6 +227,8 @@ pub enum PluginCommand {
         plugin: PluginFile,
         /// What `--record` or `-o jsonl` wrote.
         recording: PathBuf,
+        /// Keep all privileges while it runs.
+        keep_privileges: bool,
     },
 }
 

@@ -60,6 +60,11 @@ pub(super) enum PluginSubcommand {
     Check {
         /// The plugin: a file, or the name of one that is installed
         file: PathBuf,
+        /// Keep all privileges while the plugin runs
+        ///
+        /// By default, ipft can then neither run programs nor open files or sockets.
+        #[arg(long)]
+        keep_privileges: bool,
         #[command(flatten)]
         args: Box<PluginArgs>,
     },
@@ -91,6 +96,11 @@ pub(super) enum PluginSubcommand {
         file: PathBuf,
         /// The trace
         recording: PathBuf,
+        /// Keep all privileges while the plugin runs
+        ///
+        /// By default, ipft can then neither run programs nor open files or sockets.
+        #[arg(long)]
+        keep_privileges: bool,
         #[command(flatten)]
         args: Box<PluginArgs>,
     },

@@ -543,7 +543,8 @@ fn plugin_has_commands_of_its_own() {
         command(&["inspect", "flame", "--json"]),
         PluginCommand::Inspect { json: true, .. }
     ));
-    let PluginCommand::Run { plugin, recording } = command(&["run", "flame", "t.jsonl", "--plugin-opt", "by=count"])
+    let PluginCommand::Run { plugin, recording, .. } =
+        command(&["run", "flame", "t.jsonl", "--plugin-opt", "by=count"])
     else {
         panic!("not run");
     };

@@ -123,6 +123,13 @@ pub(super) struct Args {
     #[arg(long, help_heading = HOW)]
     keep_privileges: bool,
 
+    /// Become this user after attaching
+    ///
+    /// A name in /etc/passwd, or a number. Takes root. Files that ipft writes belong to
+    /// this user then.
+    #[arg(long, value_name = "USER", conflicts_with = "keep_privileges", help_heading = HOW)]
+    user: Option<String>,
+
     /// Say more, and which functions are skipped and why
     #[arg(short, long, help_heading = HOW)]
     verbose: bool,
@@ -345,6 +352,7 @@ impl Args {
                 .enable_probe_server
                 .then(|| SocketAddr::new(self.probe_server_address, self.probe_server_port)),
             keep_privileges: self.keep_privileges,
+            user: self.user,
             verbose: self.verbose,
         }))
     }

@@ -10,7 +10,7 @@ use crate::command::plugins::Plugins;
 use ipft_core::kernel::{self, Root};
 use ipft_core::message;
 use ipft_core::output::{self, Full, Stream, Target};
-use ipft_core::privileges::{Folder, FolderUse, folder_of};
+use ipft_core::privileges::{self, Folder, FolderUse, Needs, folder_of};
 use ipft_core::sink::{Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink, Sinks};
 
 /// The memory that there is, where the system does not say.
@@ -126,6 +126,19 @@ pub fn folders(drawing: &Drawing) -> Vec<Folder> {
         used: FolderUse::Granted { write: !dir.read_only },
     }));
     folders
+}
+
+/// Gives up all that drawing a trace that is there already does not need. All files that are read are open.
+pub fn confine(drawing: &Drawing, verbose: bool) -> anyhow::Result<()> {
+    let needs = Needs {
+        folders: folders(drawing),
+        ..Needs::default()
+    };
+    let in_force = privileges::reduce(&needs)?;
+    if verbose {
+        message!("Privileges from now on: {}", in_force.describe());
+    }
+    Ok(())
 }
 
 /// One would replace what the other has written.

@@ -13,5 +13,6 @@ mod replay_faults;
 mod replay_hostile;
 mod replay_parts;
 mod replay_pipe;
+mod replay_rights;
 mod templates;
 mod wasm_bounds;

@@ -8,12 +8,30 @@ use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::entry::{Entry, Refused};
 use crate::recording::layout::{FILE_HEADER, FileHeader};
+
+/// Whom new files belong to, if that is not who makes them. Like the umask, it is one of the process.
+static OWNER: OnceLock<(u32, u32)> = OnceLock::new();
+
+/// Gives all files that are made from now on to a user and a group: a process that becomes that user later could not
+/// name them otherwise (`fs.protected_hardlinks`). What was set first stays.
+pub fn set_owner(user: u32, group: u32) {
+    let _ = OWNER.set((user, group));
+}
+
+/// There is a file, and it belongs to the wrong user.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot give a new file to user {user} (--user): {errno}; write to a folder of another file system")]
+struct NotGiven {
+    user: u32,
+    errno: Errno,
+}
 
 /// A file that is not where it belongs yet.
 #[derive(Debug)]
@@ -38,9 +56,14 @@ impl NewFile {
     /// Makes a file that is to have this name. It is locked, so that a second writer notices.
     pub fn create(entry: Entry, mode: u32) -> io::Result<Self> {
         let (file, hidden) = make(entry.folder(), mode)?;
+        // From here on it is removed if something fails.
+        let new = NewFile { entry, file, hidden };
+        if let Some((user, group)) = OWNER.get() {
+            give(&new.file, *user, *group)?;
+        }
         // A file system without locks has none.
-        let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
-        Ok(NewFile { entry, file, hidden })
+        let _ = rustix::fs::flock(&new.file, FlockOperation::NonBlockingLockExclusive);
+        Ok(new)
     }
 
     /// What to write to.
@@ -131,6 +154,16 @@ fn make(folder: BorrowedFd<'_>, mode: u32) -> io::Result<(File, Option<OsString>
             made => return Ok((made?.into(), Some(name))),
         }
     }
+}
+
+/// Gives a file to a user, unless it is already the user's: who made it may be that user by now, and need no right.
+fn give(file: &File, user: u32, group: u32) -> io::Result<()> {
+    if rustix::fs::fstat(file)?.st_uid == user {
+        return Ok(());
+    }
+    let (owner, owning) = (Uid::from_raw(user), Gid::from_raw(group));
+    rustix::fs::fchown(file, Some(owner), Some(owning))
+        .map_err(|errno| io::Error::new(io::Error::from(errno).kind(), NotGiven { user, errno }))
 }
 
 /// A name that nobody can guess: a program before us may have been killed and left one.

@@ -16,7 +16,7 @@ mod place;
 mod stream;
 
 pub use entry::{Entry, Refused};
-pub use file::{NewFile, Node};
+pub use file::{NewFile, Node, set_owner};
 pub(crate) use file::{is_part, remove_own, remove_part};
 pub use outlet::{Full, Outlet, stdout};
 pub use place::{Place, shared};

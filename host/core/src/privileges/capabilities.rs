@@ -6,6 +6,10 @@ use std::io;
 pub(super) const CAP_DAC_OVERRIDE: u32 = 1;
 /// Counts as the owner of any file.
 pub(super) const CAP_FOWNER: u32 = 3;
+/// Changes its groups.
+pub(super) const CAP_SETGID: u32 = 6;
+/// Becomes another user.
+pub(super) const CAP_SETUID: u32 = 7;
 
 /// `_LINUX_CAPABILITY_VERSION_3`: two words of 32 bits each.
 const VERSION: u32 = 0x2008_0522;

@@ -1,4 +1,5 @@
-//! What ipft may still do once everything is attached: as little as the rest of the trace needs.
+//! What ipft may still do once everything is attached, or all files of a recording are open: as little as the rest of the
+//! trace needs.
 //!
 //! Attaching needs much. What comes after it (plugins, scripts, decoders, formatting, writing) reads a buffer that is
 //! mapped and writes to files that are open, so every thread gives up its capabilities, Landlock leaves it the folders
@@ -10,16 +11,18 @@ mod landlock;
 mod needs;
 mod seccomp;
 mod threads;
+mod user;
 
 use std::io;
 
 pub use needs::{Folder, FolderUse, Needs, folder_of};
+pub use user::{User, UserError};
 
 /// Why privileges could not be dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegesError {
     /// A step that every kernel has failed.
-    #[error("cannot drop privileges after attaching: {what}: {source}; --keep-privileges traces with all of them")]
+    #[error("cannot drop privileges: {what}: {source}; --keep-privileges goes on with all of them")]
     Step {
         /// What was tried.
         what: &'static str,
@@ -41,6 +44,8 @@ pub enum PrivilegesError {
 /// What holds for every thread after [`reduce`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InForce {
+    /// The user that the process became, if it was another one before.
+    pub user: Option<User>,
     /// Capabilities that were kept, as a mask.
     pub capabilities: u64,
     /// The version of Landlock that limits files; `None` where the kernel has none.
@@ -64,7 +69,11 @@ impl InForce {
             true => "system calls filtered by seccomp",
             false => "system calls not filtered (no seccomp)",
         };
-        format!("{capabilities}, no new privileges, {landlock}, {seccomp}")
+        let user = match &self.user {
+            Some(User { name, uid, gid }) => format!("user {name} (uid {uid}, gid {gid}), "),
+            None => String::new(),
+        };
+        format!("{user}{capabilities}, no new privileges, {landlock}, {seccomp}")
     }
 
     /// What would make it complete, if it is not.
@@ -94,6 +103,7 @@ pub fn reduce(needs: &Needs) -> Result<InForce, PrivilegesError> {
         landlock: landlock
             .as_ref()
             .map(|(ruleset, _)| std::os::fd::AsRawFd::as_raw_fd(ruleset)),
+        user: needs.user.as_ref().map(|user| (user.uid, user.gid)),
     })
     .map_err(|(what, source)| PrivilegesError::Step { what, source })?;
     let seccomp = seccomp::is_available();
@@ -101,6 +111,7 @@ pub fn reduce(needs: &Needs) -> Result<InForce, PrivilegesError> {
         seccomp::install(needs).map_err(step("filter system calls (seccomp)"))?;
     }
     Ok(InForce {
+        user: needs.user.clone(),
         capabilities: kept,
         landlock: landlock.map(|(_, version)| version),
         seccomp,
@@ -110,6 +121,7 @@ pub fn reduce(needs: &Needs) -> Result<InForce, PrivilegesError> {
 /// What [`reduce`] would put in force here, for a trace that needs nothing.
 pub fn forecast() -> InForce {
     InForce {
+        user: None,
         capabilities: 0,
         landlock: match landlock::version() {
             0 => None,

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::User;
 use super::capabilities::{CAP_DAC_OVERRIDE, CAP_FOWNER};
 
 /// What the rest of a trace needs.
@@ -12,6 +13,8 @@ pub struct Needs {
     pub folders: Vec<Folder>,
     /// Whether connections are accepted (the probe server).
     pub accepts: bool,
+    /// The user that does it, if it is another one than before.
+    pub user: Option<User>,
 }
 
 /// A folder in which something still happens after attaching.
@@ -60,8 +63,10 @@ impl Needs {
     /// The capabilities without which an output would be lost. Root writes anywhere only by `CAP_DAC_OVERRIDE`: a trace
     /// under sudo whose output goes to the user's own folder needs it until the end.
     pub(super) fn capabilities(&self) -> u64 {
-        let user = rustix::process::geteuid().as_raw();
-        let group = rustix::process::getegid().as_raw();
+        let (user, group) = match &self.user {
+            Some(user) => (user.uid, user.gid),
+            None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+        };
         self.folders
             .iter()
             .fold(0, |mask, folder| mask | folder.capabilities(user, group))

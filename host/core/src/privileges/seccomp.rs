@@ -495,7 +495,7 @@ mod tests {
                 path: ".".into(),
                 used: super::super::FolderUse::Ring,
             }],
-            accepts: false,
+            ..Needs::default()
         };
         let open = |mode| verdict(&needs, libc::SYS_openat, [0, 0, 0x41, mode, 0, 0]);
         assert_eq!(open(0o600), None);

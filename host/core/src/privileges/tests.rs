@@ -62,7 +62,7 @@ fn every_thread_loses_its_capabilities() {
                 used: FolderUse::Name(PathBuf::from("x")),
             },
         ],
-        accepts: false,
+        ..Needs::default()
     };
     let in_force = reduce(&needs).unwrap();
     assert_eq!(in_force.capabilities, 0);
@@ -86,6 +86,7 @@ fn every_thread_loses_its_capabilities() {
 #[test]
 fn description_says_what_is_missing() {
     let all = InForce {
+        user: None,
         capabilities: 0,
         landlock: Some(6),
         seccomp: true,
@@ -95,11 +96,21 @@ fn description_says_what_is_missing() {
         "no capabilities, no new privileges, files limited by Landlock (ABI 6), system calls filtered by seccomp"
     );
     let few = InForce {
+        user: None,
         capabilities: 1 << 1,
         landlock: None,
         seccomp: false,
     };
+    let few = InForce {
+        user: Some(User {
+            name: "trace".to_owned(),
+            uid: 998,
+            gid: 997,
+        }),
+        ..few
+    };
     let said = few.describe();
+    assert!(said.starts_with("user trace (uid 998, gid 997), only "), "{said}");
     assert!(said.contains("CAP_DAC_OVERRIDE"), "{said}");
     assert!(said.contains("no Landlock") && said.contains("no seccomp"), "{said}");
 }

@@ -23,13 +23,17 @@ pub(super) struct Steps {
     pub(super) kept: u64,
     /// Landlock's rules, if the kernel has any.
     pub(super) landlock: Option<RawFd>,
+    /// The user and the group that it becomes, if any.
+    pub(super) user: Option<(u32, u32)>,
 }
 
 /// What a step is called, for errors. Their index passes from the handler to who waits.
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 6] = [
     "forbid new privileges (PR_SET_NO_NEW_PRIVS)",
     "limit files (Landlock)",
     "clear the ambient capabilities",
+    "keep what the outputs need (PR_SET_KEEPCAPS)",
+    "switch to the user of --user",
     "drop the capabilities",
 ];
 
@@ -54,7 +58,34 @@ impl Steps {
         // SAFETY: the call takes integers.
         let cleared = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, CLEAR_ALL, NONE, NONE, NONE) };
         check(2, cleared.into())?;
-        check(3, capabilities::limit_to(self.kept))
+        if let Some((user, group)) = self.user {
+            if self.kept != 0 {
+                // Who stops being root loses all capabilities otherwise.
+                // SAFETY: the call takes integers.
+                let kept = unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, ONE, NONE, NONE, NONE) };
+                check(3, kept.into())?;
+            }
+            check(4, become_user(user, group))?;
+        }
+        check(5, capabilities::limit_to(self.kept))
+    }
+}
+
+/// Makes the calling thread one of this user, with this group and no other; async-signal-safe. The C library's functions
+/// of these names are none of that: they signal all threads themselves. 0, or -1 with `errno` set.
+fn become_user(user: u32, group: u32) -> libc::c_long {
+    let none: *const libc::gid_t = std::ptr::null();
+    // SAFETY: the calls take integers, and a list without entries.
+    unsafe {
+        match libc::syscall(libc::SYS_setgroups, 0usize, none) {
+            0 => {}
+            failed => return failed,
+        }
+        // The user last, as only root changes groups.
+        match libc::syscall(libc::SYS_setresgid, group, group, group) {
+            0 => libc::syscall(libc::SYS_setresuid, user, user, user),
+            failed => failed,
+        }
     }
 }
 

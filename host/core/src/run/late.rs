@@ -4,7 +4,8 @@
 //! before anything of others runs, so it keeps the rights that attaching needs while the trace itself may give them up.
 //! All that it takes from the trace is one byte, which says that new functions are known and their events may come; all
 //! that it tells are lines of JSON. It shares the maps of the trace, so its events come the same way. What it attaches is
-//! detached by its end, which comes with that of the trace, however that ends.
+//! detached by its end, which comes with that of the trace, however that ends: the trace closes its end of the socket. The
+//! signal that the kernel sends then does not arrive if the trace has become another user (`--user`).
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};

@@ -1,7 +1,7 @@
 //! Recordings as a stream: the files of one trace, one after the other, in batches as a live trace has them.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Seek};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -47,10 +47,11 @@ pub enum RecordedError {
 
 /// Files of one trace.
 pub struct Recorded {
-    /// Those that were not begun yet, the last one first.
-    waiting: Vec<Part>,
-    path: PathBuf,
+    /// In order.
+    parts: Vec<Part>,
+    /// The part that is read, and its place.
     reader: Reader,
+    current: usize,
     /// The block that was read last may have more events.
     open: bool,
     /// How many functions are known, and those of them that nobody took.
@@ -70,6 +71,26 @@ pub struct Recorded {
 struct Part {
     path: PathBuf,
     number: u32,
+    /// The file, if it was opened to be read later.
+    file: Option<File>,
+}
+
+impl Part {
+    /// Opens it from its beginning. Reading from standard input fails as soon as `stop` is readable.
+    fn open(&self, stop: Option<OwnedFd>) -> Result<Reader, RecordedError> {
+        let held = |file: &File| {
+            let mut file = file.try_clone()?;
+            file.rewind()?;
+            Input::file(file)
+        };
+        reader(
+            &self.path,
+            match &self.file {
+                Some(file) => held(file),
+                None => input(&self.path, stop),
+            },
+        )
+    }
 }
 
 impl Recorded {
@@ -78,25 +99,31 @@ impl Recorded {
     pub fn open(paths: &[PathBuf], stop: Option<OwnedFd>) -> Result<Self, RecordedError> {
         let mut notes = Vec::new();
         let mut passed_over = Vec::new();
-        let mut parts = order(paths, &mut notes, &mut passed_over)?;
-        parts.reverse();
-        let Some(first) = parts.pop() else {
+        let parts = order(paths, &mut notes, &mut passed_over)?;
+        Recorded::begin(parts, notes, passed_over, stop)
+    }
+
+    fn begin(
+        parts: Vec<Part>,
+        notes: Vec<String>,
+        passed_over: Vec<String>,
+        stop: Option<OwnedFd>,
+    ) -> Result<Self, RecordedError> {
+        let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
             return Err(RecordedError::Recording {
                 path: PathBuf::new(),
                 reason: RecordingError::Empty,
             });
         };
-        let last = parts.first().unwrap_or(&first);
         let distance = u64::from(last.number - first.number);
-        let last = last.path.clone();
-        let reader = open_input(&first.path, stop)?;
-        let begins = reader.header().part == 0 && distance == parts.len() as u64;
+        let reader = first.open(stop)?;
+        let begins = reader.header().part == 0 && distance + 1 == parts.len() as u64;
         let mut recorded = Recorded {
-            waiting: parts,
-            path: first.path,
+            parts,
             functions: reader.trace().functions.len() as u32,
             new_functions: Vec::new(),
             reader,
+            current: 0,
             open: false,
             losses: Vec::new(),
             summary: None,
@@ -106,19 +133,52 @@ impl Recorded {
             begins,
         };
         recorded.notes.extend(passed_over);
-        recorded.ends = recorded.has_end(&last)?;
+        recorded.ends = recorded.has_end()?;
         Ok(recorded)
     }
 
-    fn has_end(&mut self, last: &Path) -> Result<bool, RecordedError> {
-        let failed = |source: io::Error| RecordedError::Recording {
-            path: last.to_owned(),
+    /// Opens all files, so that they can be read when no file can be opened any more. What is no file is open already,
+    /// and can be read once.
+    pub fn hold(&mut self) -> Result<(), RecordedError> {
+        for part in &mut self.parts {
+            if part.path == Path::new("-") || !std::fs::metadata(&part.path).is_ok_and(|known| known.is_file()) {
+                continue;
+            }
+            let file = File::open(&part.path).map_err(|source| RecordedError::Recording {
+                path: part.path.clone(),
+                reason: source.into(),
+            })?;
+            part.file = Some(file);
+        }
+        Ok(())
+    }
+
+    /// Begins again with the same files, which were opened by [`Recorded::hold`]. Nothing is read here any more then.
+    pub fn again(&self) -> Result<Self, RecordedError> {
+        let part = |part: &Part| {
+            let file = part.file.as_ref().map(File::try_clone).transpose();
+            Ok(Part {
+                path: part.path.clone(),
+                number: part.number,
+                file: file.map_err(|source| RecordedError::Recording {
+                    path: part.path.clone(),
+                    reason: source.into(),
+                })?,
+            })
+        };
+        let parts: Result<Vec<Part>, RecordedError> = self.parts.iter().map(part).collect();
+        Recorded::begin(parts?, Vec::new(), Vec::new(), None)
+    }
+
+    fn has_end(&mut self) -> Result<bool, RecordedError> {
+        let index = match &self.parts[..] {
+            [.., last] if self.parts.len() > 1 => last.open(None)?.index(),
+            _ => self.reader.index(),
+        };
+        let index = index.map_err(|source| RecordedError::Recording {
+            path: self.parts.last().map(|last| last.path.clone()).unwrap_or_default(),
             reason: source.into(),
-        };
-        let index = match self.waiting.is_empty() {
-            true => self.reader.index().map_err(failed)?,
-            false => open(last)?.index().map_err(failed)?,
-        };
+        })?;
         Ok(index.is_some_and(|index| {
             index
                 .iter()
@@ -177,11 +237,11 @@ impl Recorded {
                 Some(Content::Done(summary)) => self.summary = Some(summary),
                 None => {
                     self.note();
-                    let Some(part) = self.waiting.pop() else {
+                    let Some(part) = self.parts.get(self.current + 1) else {
                         return Ok(false);
                     };
-                    self.reader = open(&part.path)?;
-                    self.path = part.path;
+                    self.reader = part.open(None)?;
+                    self.current += 1;
                     // Each part has all names from the first on, in every block.
                     batch.names.clear();
                 }
@@ -211,7 +271,7 @@ impl Recorded {
 
     fn failed(&self, source: io::Error) -> RecordedError {
         RecordedError::Recording {
-            path: self.path.clone(),
+            path: self.path().to_owned(),
             reason: source.into(),
         }
     }
@@ -220,8 +280,16 @@ impl Recorded {
     fn note(&mut self) {
         let seen = self.reader.seen();
         self.lost |= seen.damaged.0 > 0 || matches!(seen.end, Some(End::Cut { done: false, .. }));
-        self.notes
-            .extend(notes_on(&self.path, &self.reader, self.waiting.is_empty()));
+        let notes = notes_on(self.path(), &self.reader, self.is_last());
+        self.notes.extend(notes);
+    }
+
+    fn path(&self) -> &Path {
+        self.parts.get(self.current).map_or(Path::new(""), |part| &part.path)
+    }
+
+    fn is_last(&self) -> bool {
+        self.current + 1 >= self.parts.len()
     }
 }
 
@@ -285,6 +353,7 @@ fn order(
         return Ok(vec![Part {
             path: only.clone(),
             number: 0,
+            file: None,
         }]);
     }
     let mut trace: Option<(u64, &PathBuf)> = None;
@@ -315,6 +384,7 @@ fn order(
         parts.push(Part {
             path: path.clone(),
             number: header.part,
+            file: None,
         });
     }
     if let (true, Some(error)) = (parts.is_empty(), useless) {
@@ -352,11 +422,11 @@ fn shown(path: &Path) -> String {
 
 /// Opens one file; `-` is standard input.
 pub fn open(path: &Path) -> Result<Reader, RecordedError> {
-    open_input(path, None)
+    reader(path, input(path, None))
 }
 
-fn open_input(path: &Path, stop: Option<OwnedFd>) -> Result<Reader, RecordedError> {
-    input(path, stop)
+fn reader(path: &Path, input: io::Result<Input>) -> Result<Reader, RecordedError> {
+    input
         .map_err(RecordingError::from)
         .and_then(Reader::open)
         .map_err(|reason| RecordedError::Recording {
@@ -383,8 +453,8 @@ impl std::fmt::Debug for Recorded {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Recorded")
-            .field("path", &self.path)
-            .field("waiting", &self.waiting.len())
+            .field("path", &self.path())
+            .field("parts", &self.parts.len())
             .finish_non_exhaustive()
     }
 }

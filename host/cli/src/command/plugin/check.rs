@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +13,9 @@ use ipft_plugin::testing::{self, Recording};
 
 use super::convert;
 use super::replay::replay;
+use super::run::options;
 use crate::args::PluginFile;
-use crate::command::plugins;
+use crate::command::{drawing, plugins};
 use ipft_core::event::{Batch, Event, EventKind};
 use ipft_core::extension::decode::{DATA, Decode};
 use ipft_core::sink::{Destination, Sinks};
@@ -27,7 +29,12 @@ use ipft_plugin_host::package::{Folders, Grants, OptionValues, inspect};
 const SLOW: u128 = 2_000;
 
 /// Prints what it finds. `false` if the plugin failed.
-pub(super) fn check(folders: &Folders, file: &PluginFile, out: &mut impl Write) -> anyhow::Result<bool> {
+pub(super) fn check(
+    folders: &Folders,
+    file: &PluginFile,
+    keep_privileges: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
     let (path, bytes) = plugins::read(folders, &file.path)?;
     let inspection = inspect::inspect(&bytes).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     let engine = Engine::new()?.compiling_in(Compiler::this_program(None)?);
@@ -35,6 +42,12 @@ pub(super) fn check(folders: &Folders, file: &PluginFile, out: &mut impl Write) 
     // Without the cache, so that its author sees what others wait for.
     let component = Component::load(&engine, &file.name, &bytes, None, || {}, &mut |_| {})?;
     let compiled = start.elapsed();
+    if !keep_privileges {
+        let mut drawing = options(file, Path::new(""), false).drawing;
+        // What it draws is only looked at.
+        drawing.plugins.iter_mut().for_each(|plugin| plugin.grants.out = None);
+        drawing::confine(&drawing, false)?;
+    }
     let description = component.description();
     writeln!(
         out,

@@ -26,10 +26,17 @@ pub fn run(command: &PluginCommand, out: &mut impl Write) -> anyhow::Result<bool
     match command {
         PluginCommand::List => list(&folders, out).map(|()| true),
         PluginCommand::Inspect { path, json } => inspect::inspect(&folders, path, *json, out).map(|()| true),
-        PluginCommand::Check(plugin) => check::check(&folders, plugin, out),
+        PluginCommand::Check {
+            plugin,
+            keep_privileges,
+        } => check::check(&folders, plugin, *keep_privileges, out),
         PluginCommand::New { dir, language, name } => begin(dir, *language, name).map(|()| true),
         PluginCommand::Pack { path, description, out } => describe(path, description, out).map(|()| true),
-        PluginCommand::Run { plugin, recording } => run::run(plugin, recording),
+        PluginCommand::Run {
+            plugin,
+            recording,
+            keep_privileges,
+        } => run::run(plugin, recording, *keep_privileges),
     }
 }
 

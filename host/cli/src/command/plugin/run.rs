@@ -8,6 +8,7 @@ use anyhow::Context;
 use ipft_plugin::testing::Recording;
 
 use crate::args::{Drawing, Output, PluginFile, ReplayOptions, Selection};
+use crate::command::drawing;
 use crate::command::plugins::Plugins;
 use crate::command::replay;
 use crate::command::report::Outcome;
@@ -16,9 +17,10 @@ use ipft_core::recording::layout::MAGIC;
 use ipft_core::sink::Sinks;
 
 /// Runs it. `false` if the plugin failed, which has been told.
-pub(super) fn run(plugin: &PluginFile, recording: &Path) -> anyhow::Result<bool> {
+pub(super) fn run(plugin: &PluginFile, recording: &Path, keep_privileges: bool) -> anyhow::Result<bool> {
+    let options = options(plugin, recording, keep_privileges);
     if is_recording(recording) {
-        return Ok(replay::replay(&options(plugin, recording))? == Outcome::Done);
+        return Ok(replay::replay(&options)? == Outcome::Done);
     }
     let mut plugins = Plugins::load(std::slice::from_ref(plugin), None, false, None)?;
     anyhow::ensure!(
@@ -34,6 +36,9 @@ pub(super) fn run(plugin: &PluginFile, recording: &Path) -> anyhow::Result<bool>
     })?;
     let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
     plugins.add_to(&mut sinks)?;
+    if !keep_privileges {
+        drawing::confine(&options.drawing, false)?;
+    }
     super::replay(&recording, &mut sinks);
     Ok(plugins.complete(&sinks) && sinks.failures().next().is_none())
 }
@@ -45,7 +50,7 @@ fn is_recording(path: &Path) -> bool {
 }
 
 /// What 'ipft replay RECORDING --plugin PLUGIN' would be.
-fn options(plugin: &PluginFile, recording: &Path) -> ReplayOptions {
+pub(super) fn options(plugin: &PluginFile, recording: &Path, keep_privileges: bool) -> ReplayOptions {
     ReplayOptions {
         files: vec![recording.to_owned()],
         info: false,
@@ -59,6 +64,7 @@ fn options(plugin: &PluginFile, recording: &Path) -> ReplayOptions {
         },
         selection: Selection::default(),
         extension: None,
+        keep_privileges,
         verbose: false,
     }
 }

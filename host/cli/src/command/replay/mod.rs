@@ -45,9 +45,6 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
             ..Schema::default()
         };
     }
-    if let Some(decoder) = &mut decoder {
-        decoder.start(&trace).map_err(anyhow::Error::msg)?;
-    }
     let count = !(options.selection.is_all() && recorded.is_complete());
     // The sinks share most of it. An eighth is for counting packets, and one for the first bytes of packets.
     let memory = drawing::memory(&options.drawing);
@@ -58,6 +55,15 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
         &mut plugins,
         drawing::Source::Recording,
     )?;
+    raise_file_limit(options.files.len());
+    recorded.hold()?;
+    // All files are open, and none of what a plugin or a script does with the trace has been done.
+    if !options.keep_privileges {
+        drawing::confine(&options.drawing, options.verbose)?;
+    }
+    if let Some(decoder) = &mut decoder {
+        decoder.start(&trace).map_err(anyhow::Error::msg)?;
+    }
     if sinks.start(&trace) == Flow::Stop {
         if sinks.failures().next().is_some() {
             return Ok(Outcome::SinkFailed);
@@ -99,6 +105,18 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     } else {
         Outcome::Done
     })
+}
+
+/// Lets all files be open at once, as far as that may be raised; later failures say what is missing.
+fn raise_file_limit(files: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const OTHERS: u64 = 256;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = files as u64 + OTHERS;
+    if limit.current.is_some_and(|current| current < wanted) {
+        let current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+    }
 }
 
 /// A recording that is drawn into itself, or into a file of the ring that it is part of, would be lost.
@@ -216,7 +234,8 @@ impl Replay<'_> {
             }
             _ => Summary {
                 events: self.events,
-                packets: (self.selection.packets()).unwrap_or_else(|| packets_again(options, self.events)),
+                packets: (self.selection.packets())
+                    .unwrap_or_else(|| packets_again(self.recorded, options, self.events)),
                 losses: recorded
                     .map_or(self.recorded.losses(), |summary| &summary.losses)
                     .to_vec(),
@@ -229,9 +248,9 @@ impl Replay<'_> {
 
 /// How many packets the first so many events are of. Nobody counted them where all of a trace was wanted and its own
 /// count was to be had, which would take memory for nothing; and then it was not all of it after all.
-fn packets_again(options: &ReplayOptions, events: u64) -> u64 {
+fn packets_again(recorded: &Recorded, options: &ReplayOptions, events: u64) -> u64 {
     let count = || -> Result<Packets, RecordedError> {
-        let mut recorded = Recorded::open(&options.files, None)?;
+        let mut recorded = recorded.again()?;
         let mut packets = Packets::new(drawing::memory(&options.drawing) / 8);
         let mut batch = Batch::default();
         let mut left = events;

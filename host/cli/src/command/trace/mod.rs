@@ -13,7 +13,8 @@ use ipft_core::extension::lua::Print;
 use ipft_core::kernel::{self, Candidate, LoadedModules, Root, checks};
 use ipft_core::limit::Limit;
 use ipft_core::message;
-use ipft_core::privileges::{self, Needs};
+use ipft_core::output;
+use ipft_core::privileges::{self, Needs, User};
 use ipft_core::probe::{self, Attachment, Buffer, Progress, Request};
 use ipft_core::run::clock::{clock_offset, monotonic};
 use ipft_core::run::{Late, Reader, Setup};
@@ -35,6 +36,7 @@ const _: () = assert!(args::MOST_RECORD_BYTES == ipft_bpf::wire::MAX_RECORD_BYTE
 /// Traces until a signal, until a limit is reached, or until the reader of stdout goes away.
 pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Outcome> {
     let root = Root::system();
+    let user = user(options, &root)?;
     if let Some(failure) = checks::first_failure(&root) {
         bail!(
             "{}{}\n'ipft doctor' examines the rest",
@@ -112,6 +114,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         let needs = Needs {
             folders: drawing::folders(&options.drawing),
             accepts: server.is_some(),
+            user,
         };
         let in_force = privileges::reduce(&needs)?;
         if options.verbose {
@@ -187,6 +190,17 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     } else {
         Outcome::SinkFailed
     })
+}
+
+/// Finds the user to become after attaching. What is written from now on belongs to it.
+fn user(options: &Options, root: &Root) -> anyhow::Result<Option<User>> {
+    let Some(name) = &options.user else {
+        return Ok(None);
+    };
+    let user = User::find(name, &root.path("/"))?;
+    user.check_rights()?;
+    output::set_owner(user.uid, user.gid);
+    Ok(Some(user))
 }
 
 /// Starts to watch for modules that are loaded from now on. Without, the trace goes on as it is.

@@ -126,8 +126,62 @@ fn keep_privileges_keeps_them(kernel: Kernel) {
     assert_status(kernel, "kept", "NoNewPrivs", "0");
 }
 
+fn user_option_leaves_another_user_without_rights(kernel: Kernel) {
+    for (run, user, group) in [("user", 65534, 65534), ("given", 4242, 65534)] {
+        assert_status(kernel, run, "Uid", &format!("{user}\t{user}\t{user}\t{user}"));
+        assert_status(kernel, run, "Gid", &format!("{group}\t{group}\t{group}\t{group}"));
+        assert_status(kernel, run, "Groups", "");
+        assert_status(kernel, run, "NoNewPrivs", "1");
+        let said = left(kernel).text(&format!("{run}.err"));
+        assert!(said.contains(&format!("(uid {user}, gid {group}), ")), "{said}");
+    }
+    for field in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_status(kernel, "user", field, NONE);
+    }
+    // CAP_DAC_OVERRIDE, for a folder of root's.
+    assert_status(kernel, "given", "CapPrm", "0000000000000002");
+    assert_status(kernel, "given", "CapEff", "0000000000000002");
+    assert_eq!(done(kernel, "given"), [""; 0]);
+    let done = done(kernel, "user");
+    if kernel == Kernel::V5_10 {
+        // There is no Landlock: a ring opens files, and that user opens what everybody may.
+        assert!(
+            done.iter().all(|what| what == "read-public" || what == "write-new"),
+            "{done:?}"
+        );
+    } else {
+        assert_eq!(done, [""; 0]);
+    }
+}
+
+fn files_of_a_trace_belong_to_its_user(kernel: Kernel) {
+    let owners = left(kernel).text("owners");
+    for file in [
+        "/tmp/user/out.pcapng 65534 65534 600",
+        "/tmp/user/trace.000000.ipft 65534 65534 600",
+        "user.txt 65534 65534 600",
+        "/tmp/given/out.pcapng 4242 65534 600",
+        "given.txt 4242 65534 600",
+    ] {
+        assert!(owners.lines().any(|line| line == file), "no {file} in {owners}");
+    }
+}
+
+fn user_that_is_not_there_is_a_usage_error(kernel: Kernel) {
+    let said = left(kernel).text("unknown.err");
+    assert_eq!(left(kernel).exit("unknown"), 2, "{said}");
+    assert!(said.contains("--user nemo: no such user in /etc/passwd"), "{said}");
+    let said = left(kernel).text("plain-user.err");
+    assert_eq!(left(kernel).exit("plain-user"), 1, "{said}");
+    assert!(
+        said.contains("--user nobody: switching to another user needs root"),
+        "{said}"
+    );
+}
+
 fn losses_are_read_and_nothing_stays_attached(kernel: Kernel) {
-    for run in ["plain", "ring"] {
+    assert_eq!(left(kernel).text("killed.left"), "");
+    for run in ["plain", "ring", "user", "given"] {
         let recording = Recording::read(&left(kernel).path(&format!("{run}.out"))).unwrap();
         assert!(recording.events.len() > 10, "{run}: {} events", recording.events.len());
     }
@@ -145,10 +199,13 @@ fn doctor_says_what_will_be_in_force(kernel: Kernel) {
 
 ipft_e2e::on_every_kernel!(
     doctor_says_what_will_be_in_force,
+    files_of_a_trace_belong_to_its_user,
     folder_of_another_user_costs_one_capability,
     keep_privileges_keeps_them,
     losses_are_read_and_nothing_stays_attached,
     native_plugin_can_open_and_run_nothing,
     no_thread_has_a_capability,
     ring_goes_on_and_only_its_folder_is_open,
+    user_option_leaves_another_user_without_rights,
+    user_that_is_not_there_is_a_usage_error,
 );
