@@ -1,19 +1,19 @@
-//! A flame graph of where packets spent their time: every call path over all packets, as wide as it took.
+//! A flame graph of where packets spent their time: all call paths over all packets; the width is the time.
 //!
-//! Calls are added up in a tree of call paths, so that memory grows with the paths and not with the packets; `inferno`
-//! draws it. Where returns are not traced no call is known to be within another; the graph is then that of the
-//! functions that each packet came through, one upon the other, as wide as the packets that came this far.
+//! Calls are summed in a tree of call paths, so that memory grows with the number of paths, not of packets; `inferno`
+//! draws it. If returns are not traced, no call is known to contain another; the graph then stacks the functions that
+//! each packet passed, and the width is the number of packets that reached the function.
 
 use inferno::flamegraph;
 use ipft_plugin::{Batch, Error, Journey, Journeys, Options, Output, Plugin, Summary, Trace, Tree, plugin, text};
 
-/// Bytes of events whose packets may still go on. Memory that is used again is faster than memory that is new.
+/// Bytes of events whose packets may still continue. Reusing memory is faster than allocating it.
 const MEMORY: usize = 16 << 20;
 
-/// inferno shows numbers as `usize`, which has 32 bits on WebAssembly, and so a total that fits.
+/// Largest total that fits inferno's `usize`, which has 32 bits on WebAssembly.
 const MAX_TOTAL: u64 = u32::MAX as u64;
 
-/// Units of time, and the nanoseconds that they have.
+/// Units of time, with their length in nanoseconds.
 const UNITS: [(u64, &str); 4] = [(1, "ns"), (1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s")];
 
 /// The plugin.
@@ -62,7 +62,7 @@ impl Plugin for Flame {
         over.iter().for_each(|journey| self.see(trace, journey));
         let (unit, unit_name) = unit(&self.by, self.tree.total());
         self.tree.limit_total(MAX_TOTAL * unit);
-        // What is narrower than a twentieth of a pixel is not drawn.
+        // Frames narrower than a twentieth of a pixel are not drawn.
         self.tree.prune(self.tree.total() / (20 * self.width));
         let mut lines = Vec::new();
         self.tree.visit(trace, |functions, own| {
@@ -78,8 +78,8 @@ impl Plugin for Flame {
         options.count_name = unit_name;
         options.image_width = Some(self.width as usize);
         options.deterministic = true;
-        // The lines are in the order of the tree. Sorted as text, `ip_rcv.part.0` would come between `ip_rcv` and what
-        // it calls. This is the one way to have no order checked; it begins at the end.
+        // The lines are in the tree's order. Sorting them as text would put `ip_rcv.part.0` between `ip_rcv` and its
+        // callees. Only the reversed order is accepted without a check.
         options.flame_chart = true;
         let lines = lines.iter().rev().map(String::as_str);
         Ok(flamegraph::from_lines(&mut options, lines, out)?)
@@ -106,7 +106,7 @@ impl Flame {
     }
 }
 
-/// What is counted, and how much of it makes one: the smallest unit in which the total can be shown.
+/// The counted quantity and its unit: the smallest one in which the total fits.
 fn unit(by: &str, total: u64) -> (u64, String) {
     let [shorter @ .., longest] = UNITS;
     let fits = shorter.into_iter().find(|(unit, _)| total / unit <= MAX_TOTAL);
@@ -116,7 +116,7 @@ fn unit(by: &str, total: u64) -> (u64, String) {
     }
 }
 
-/// A function in inferno's lines, in which spaces and `;` have a meaning.
+/// Formats a function for inferno's lines, where spaces and `;` are separators.
 fn frame(name: &str) -> String {
     let shown = text::visible_in_xml(if name.is_empty() { "?" } else { name });
     shown.replace(char::is_whitespace, "_").replace(';', ":")

@@ -1,4 +1,4 @@
-//! What `flame` draws of the traces that are built in.
+//! Golden tests: the pictures that `flame` draws of the built-in traces.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ fn draw(recording: &Recording, options: &[(&str, &str)]) -> String {
     ran.text().to_owned()
 }
 
-/// The picture without the style and script that inferno puts into each.
+/// Returns the picture without inferno's style and script.
 fn frames(svg: &str) -> String {
     let mut rest = svg;
     let mut frames = String::new();
@@ -30,7 +30,7 @@ fn frames(svg: &str) -> String {
 fn every_trace_is_drawn_as_its_golden_file_shows() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/plugins");
     for recording in traces() {
-        // 512 frames are enough to be checked by the test below.
+        // 512 frames are enough; the test below checks them.
         if recording.name == "deepest" {
             continue;
         }
@@ -92,7 +92,7 @@ fn a_long_time_is_shown_in_a_unit_in_which_it_fits() {
         .expect("it is there");
     for (factor, unit) in [(1, "ns"), (10_000, "us"), (1_000, "ms")] {
         for event in recording.chunks.iter_mut().flat_map(|chunk| &mut chunk.events) {
-            // The factors multiply, as each comes upon the ones before.
+            // The factors multiply: each is relative to the one before.
             let start = 75_681_519_000;
             let scaled = |time: u64| start + time.saturating_sub(start) * factor;
             (event.timestamp, event.entry_timestamp) = (scaled(event.timestamp), scaled(event.entry_timestamp));

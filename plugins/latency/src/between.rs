@@ -8,19 +8,18 @@ use rustc_hash::FxBuildHasher;
 
 use crate::times::{Times, bars};
 
-/// Packets that are on their way between the two at once. When there are more, the half of them that set out first are
-/// taken not to arrive.
+/// Limit of packets between the two functions. Above it, the half that started first is assumed never to arrive.
 const LIMIT: usize = 1 << 20;
 
-/// From one function to another.
+/// Measures the time from one function to another.
 #[derive(Debug)]
 pub(crate) struct Between {
     from: String,
     to: String,
-    /// Of every function, whether it is one of the two. Several functions may have one name.
+    /// For each function, whether it is one of the two. Several functions may share a name.
     is_from: Vec<bool>,
     is_to: Vec<bool>,
-    /// When each packet set out.
+    /// Time at which each packet started.
     on_the_way: HashMap<u64, u64, FxBuildHasher>,
     given_up: u64,
     times: Times,
@@ -41,7 +40,7 @@ impl Between {
         }
     }
 
-    /// Takes the functions that are new. The list only grows.
+    /// Adds new functions. The list only grows.
     pub(crate) fn learn(&mut self, functions: &[Function]) {
         let known = self.is_from.len();
         for function in functions.get(known..).unwrap_or_default() {
@@ -50,7 +49,7 @@ impl Between {
         }
     }
 
-    /// A packet entered a function. A packet that sets out again is measured from there.
+    /// Handles a packet's entry into a function. A packet that starts again is measured from the later start.
     pub(crate) fn enter(&mut self, event: &Event) {
         let is = |list: &[bool]| list.get(event.function as usize).copied().unwrap_or_default();
         if is(&self.is_to)
@@ -76,7 +75,7 @@ impl Between {
         self.given_up += (before - self.on_the_way.len()) as u64;
     }
 
-    /// Writes what was measured.
+    /// Writes the result.
     pub(crate) fn write(&self, trace: &Trace, out: &mut Output) -> Result<(), Error> {
         let (from, to) = (text::visible(&self.from), text::visible(&self.to));
         writeln!(out, "From `{from}` to `{to}`")?;
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn each_packet_is_measured_from_where_it_last_set_out_to_where_it_first_arrives() {
+    fn last_start_to_first_arrival_is_measured() {
         let mut between = between(LIMIT);
         for (packet, function, time) in [
             (1, 1, 5),
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_that_never_arrive_take_bounded_memory_and_are_counted() {
+    fn lost_packets_are_counted_in_bounded_memory() {
         let mut between = between(100);
         for packet in 1..=1000 {
             enter(&mut between, packet, 0, packet);

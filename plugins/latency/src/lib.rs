@@ -1,8 +1,8 @@
-//! How long functions take: calls, percentiles and a histogram of each, and the time between two functions.
+//! Function latency: calls, percentiles and a histogram per function, and the time between two functions.
 //!
-//! A duration is counted where it is seen, in the return event, so that nothing is kept of a packet but when it came
-//! through the function that `from` names. [`times`] has the histograms, [`between`] the times from one function to
-//! another; this file has the plugin, and the table.
+//! Durations come from return events, so that the only state per packet is when it passed the function named by `from`.
+//! [`times`] has the histograms, [`between`] the times from one function to another; this file has the plugin and the
+//! table.
 
 mod between;
 mod times;
@@ -13,7 +13,7 @@ use between::Between;
 use ipft_plugin::{Batch, Error, Function, Options, Output, Plugin, Summary, Trace, plugin, text};
 use times::{Times, spark};
 
-/// Columns of the functions' names, where they fit.
+/// Width of the column of function names, if they fit.
 const NAME: usize = 36;
 
 /// The plugin.
@@ -27,7 +27,7 @@ pub struct Latency {
     missed: u64,
 }
 
-/// What is counted of a function.
+/// Statistics of one function.
 #[derive(Default)]
 struct Timed {
     calls: u64,
@@ -207,7 +207,7 @@ impl Latency {
     }
 }
 
-/// `ipt_do_table [ip_tables]`, in its column.
+/// Formats `ipt_do_table [ip_tables]` for its column.
 fn name(function: &Function) -> String {
     let module = match function.module.as_str() {
         "vmlinux" => String::new(),

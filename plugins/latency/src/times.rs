@@ -1,18 +1,17 @@
-//! Durations of one kind: their percentiles, and how they are spread over powers of two.
+//! Durations of one kind: percentiles, and the distribution over powers of two.
 
 use hdrhistogram::Histogram;
 
-/// Longer than any call; what is longer is counted as this long. Powers of two are spread over as many columns.
+/// Longer than any call; longer durations are counted as this. Powers of two share at most this many columns.
 const LONGEST: u64 = 1 << 42;
 
-/// The most columns of a histogram in a line.
+/// Maximum columns of a one-line histogram.
 const COLUMNS: u32 = 24;
 
-/// Durations in nanoseconds. Percentiles are right to 1 %, and so are all values that are shown but the largest and
-/// the sum.
+/// Durations in nanoseconds. All values shown are accurate to 1 %; the maximum and the sum are exact.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
-    /// Two digits and counts of 32 bits, so that thousands of functions fit into some megabytes.
+    /// Two digits and 32-bit counts, so that thousands of functions fit into a few megabytes.
     histogram: Option<Histogram<u32>>,
     count: u64,
     total: u64,
@@ -24,7 +23,7 @@ impl Times {
         self.count += 1;
         self.total = self.total.saturating_add(duration);
         self.max = self.max.max(duration);
-        // Two digits is what the crate can do, so that there always is a histogram; it grows as is needed.
+        // The crate supports two digits, so this cannot fail; the histogram grows as needed.
         if self.histogram.is_none() {
             self.histogram = Histogram::new(2).ok();
         }
@@ -45,14 +44,14 @@ impl Times {
         self.max
     }
 
-    /// The duration that so many per cent of all do not exceed; 0 if there is none.
+    /// Returns the given percentile; 0 without durations.
     pub(crate) fn percentile(&self, percentile: f64) -> u64 {
         let histogram = self.histogram.as_ref();
-        // The end of the histogram's step may be behind the largest value.
+        // The end of the histogram's step may exceed the maximum.
         histogram.map_or(0, |histogram| histogram.value_at_percentile(percentile).min(self.max))
     }
 
-    /// How many durations there are in each power of two: of 0 and 1, of 2 and 3, of 4 to 7 nanoseconds, ...
+    /// Counts the durations per power of two: 0 and 1, 2 and 3, 4 to 7 nanoseconds, ...
     fn powers(&self) -> Vec<u64> {
         let mut powers = vec![0; 64];
         for step in self.histogram.iter().flat_map(|histogram| histogram.iter_recorded()) {
@@ -66,7 +65,7 @@ fn power(duration: u64) -> u32 {
     duration.max(1).ilog2()
 }
 
-/// The powers of two between which durations lie.
+/// A range of powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     first: u32,
@@ -74,18 +73,18 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Nanoseconds at which it begins.
+    /// Start of the range in nanoseconds.
     pub(crate) fn low(&self) -> u64 {
         if self.first == 0 { 0 } else { 1 << self.first }
     }
 
-    /// Nanoseconds before which it ends.
+    /// End of the range in nanoseconds, exclusive.
     pub(crate) fn high(&self) -> u64 {
         1 << (self.last + 1)
     }
 }
 
-/// What several histograms span, at most `COLUMNS` powers of two; `None` if they are empty.
+/// Returns the span of several histograms, at most `COLUMNS` powers of two; `None` if they are empty.
 pub(crate) fn span<'a>(all: impl Iterator<Item = &'a Times>) -> Option<Span> {
     let mut span: Option<Span> = None;
     for times in all {
@@ -102,13 +101,13 @@ pub(crate) fn span<'a>(all: impl Iterator<Item = &'a Times>) -> Option<Span> {
         });
     }
     span.map(|span| Span {
-        // Where there are too many columns the first are joined: what is short matters least.
+        // Too many columns: merge the first ones, as short durations matter least.
         first: span.first.max((span.last + 1).saturating_sub(COLUMNS)),
         ..span
     })
 }
 
-/// One line of blocks, a power of two each, as high as there are durations in it.
+/// Draws one line of blocks: one power of two each, its height the number of durations.
 pub(crate) fn spark(times: &Times, span: &Span) -> String {
     let powers = times.powers();
     let joined: u64 = powers[..span.first as usize].iter().sum();
@@ -123,7 +122,7 @@ pub(crate) fn spark(times: &Times, span: &Span) -> String {
     line.trim_end().to_owned()
 }
 
-/// One line a power of two: its first duration, how many there are, and a bar.
+/// Draws one line per power of two: start, count and a bar.
 pub(crate) fn bars(times: &Times) -> Vec<(u64, u64, String)> {
     const WIDTH: u128 = 50;
     let Some(span) = span([times].into_iter()) else {
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_right_to_one_per_cent() {
+    fn percentiles_are_accurate_to_one_per_cent() {
         let times = times((1..=100_000).map(|value| value * 1000));
         for percentile in [50.0, 90.0, 99.0] {
             let exact = percentile * 1_000_000.0;
@@ -173,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn no_durations_are_no_histogram() {
+    fn an_empty_histogram_is_not_drawn() {
         let times = times([]);
         assert_eq!((times.percentile(99.0), span([&times].into_iter())), (0, None));
         assert!(bars(&times).is_empty());
     }
 
     #[test]
-    fn a_histogram_has_a_column_a_power_of_two() {
+    fn a_histogram_has_a_column_per_power_of_two() {
         let times = times([
             1000, 1000, 1000, 1000, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 5000, 30_000,
         ]);

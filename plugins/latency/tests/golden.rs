@@ -1,4 +1,4 @@
-//! What `latency` writes of the traces that are built in.
+//! Golden tests: the output of `latency` for the built-in traces.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use ipft_plugin::testing::{golden, run, traces};
 use latency::Latency;
 
 #[test]
-fn every_trace_is_written_as_its_golden_file_shows() {
+fn every_trace_matches_its_golden_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/plugins");
     for recording in traces() {
         let between = [
@@ -27,7 +27,7 @@ fn every_trace_is_written_as_its_golden_file_shows() {
 }
 
 #[test]
-fn one_end_of_a_way_is_refused() {
+fn from_without_to_is_refused() {
     for option in ["from", "to"] {
         let error = run(Latency::default(), &traces()[0], &[(option, "ip_rcv")]).expect_err("it is refused");
         assert!(

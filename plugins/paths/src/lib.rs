@@ -1,8 +1,8 @@
-//! Which paths packets took through the kernel, most frequent first, and where the rare ones left the common ones.
+//! Paths of packets through the kernel, most frequent first, and where the rare ones diverge from the common ones.
 //!
-//! A path is the functions that a packet entered, in order of time. [`trie`] keeps what paths have in common once and
-//! for each packet where in it the packet is, so that memory grows with the paths and little with the packets; this
-//! file has the plugin, and writes the paths.
+//! A path is the sequence of functions that a packet entered. [`trie`] stores common prefixes once, and each packet's
+//! position, so that memory grows with the number of paths and little with that of packets. This file has the plugin
+//! and writes the paths.
 
 mod trie;
 
@@ -93,11 +93,11 @@ impl Plugin for Paths {
 }
 
 impl Paths {
-    /// The path's functions, from where it is its own.
+    /// Returns the functions of the path's own part.
     fn functions(&self, trace: &Trace, path: &Taken, out: &mut Output) -> Result<(), Error> {
         let functions = self.trie.functions(path.end);
         let shared = path.fork.as_ref().map_or(0, |fork| fork.depth);
-        // What it left is shown once more, as the place to look for.
+        // Repeat the last shared function: it is the place to look at.
         let from = shared.saturating_sub(1);
         for (number, function) in (1..).zip(&functions).skip(from) {
             writeln!(out, "{number:>6}  {}", name(trace, *function))?;
@@ -106,7 +106,7 @@ impl Paths {
     }
 }
 
-/// `Path 1: 12,034 packets (99.98 %) took this path, 3 left it at `nf_hook_slow``
+/// Formats `Path 1: 12,034 packets (99.98 %) took this path, 3 left it at `nf_hook_slow``.
 fn write(trace: &Trace, paths: &[Taken], index: usize, all: u64, out: &mut Output) -> Result<(), Error> {
     let path = &paths[index];
     let share = text::percent(path.packets, all);
@@ -123,7 +123,7 @@ fn write(trace: &Trace, paths: &[Taken], index: usize, all: u64, out: &mut Outpu
             }
         }
     }
-    // Where packets left it, in the order in which they would have come there.
+    // Where packets left it, in the order of the path.
     let mut left: Vec<(usize, u32, u64)> = Vec::new();
     for fork in paths
         .iter()
@@ -159,7 +159,7 @@ fn number_of(packets: u64) -> String {
     format!("{} {noun}", text::count(packets))
 }
 
-/// `ipt_do_table [ip_tables]`
+/// Formats `ipt_do_table [ip_tables]`.
 fn name(trace: &Trace, function: u32) -> String {
     let function = trace.function(function);
     match function.module.as_str() {

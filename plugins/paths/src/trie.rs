@@ -1,32 +1,32 @@
-//! What paths have in common, kept once, and where in it each packet is.
+//! A prefix tree of paths, with the position of each packet.
 
 use std::collections::HashMap;
 
 use ipft_plugin::Event;
 use rustc_hash::FxBuildHasher;
 
-/// The longest path that is kept whole, in functions. A packet that goes round in circles would have no end.
+/// Longest path that is stored whole, in functions. A packet that loops would have no end.
 const MAX_LENGTH: u32 = 4096;
 
-/// How many places in all paths there can be.
+/// Limit of nodes in the tree.
 const MAX_NODES: usize = 1 << 20;
 
-/// Packets that are on their way at once. When there are more, the half that was quiet for longest is taken to be over.
+/// Limit of packets with a position. Above it, the half that was quiet for longest is assumed to be finished.
 const MAX_PACKETS: usize = 1 << 20;
 
-/// The beginning of all paths.
+/// Start of all paths.
 const ROOT: u32 = 0;
 
-/// All paths, as a tree of their functions.
+/// All paths, as a tree of functions.
 #[derive(Debug)]
 pub(crate) struct Trie {
     nodes: Vec<Node>,
-    /// The place after a place and a function.
+    /// Maps a node and a function to the next node.
     next: HashMap<(u32, u32), u32, FxBuildHasher>,
     packets: HashMap<u64, Packet, FxBuildHasher>,
-    /// Packets whose path could not be kept whole.
+    /// Packets whose path was cut.
     pub(crate) cut: u64,
-    /// Packets that were taken to be over while the trace went on.
+    /// Packets that were assumed to be finished during the trace.
     pub(crate) ended_early: u64,
     max_nodes: usize,
     max_packets: usize,
@@ -37,7 +37,7 @@ struct Node {
     parent: u32,
     function: u32,
     depth: u32,
-    /// Packets that were last seen here.
+    /// Packets that were last seen at this node.
     ended: u64,
 }
 
@@ -48,27 +48,27 @@ struct Packet {
     last: u64,
 }
 
-/// A path that packets took.
+/// A path taken by packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// Where it ends.
+    /// Last node.
     pub(crate) end: u32,
-    /// How many functions it has.
+    /// Number of functions.
     pub(crate) length: usize,
-    /// How many packets took it.
+    /// Number of packets.
     pub(crate) packets: u64,
-    /// Where it left a more frequent path; `None` for the most frequent one.
+    /// Where it diverges from a more frequent path; `None` for the most frequent one.
     pub(crate) fork: Option<Fork>,
 }
 
-/// Where a path left another.
+/// Where a path diverges from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fork {
-    /// Which one it left, as an index into the list of paths.
+    /// Index of the other path in the list of paths.
     pub(crate) left: usize,
-    /// How many functions they share.
+    /// Number of functions that both share.
     pub(crate) depth: usize,
-    /// The last of these; of no meaning if they share none.
+    /// The last shared function; meaningless if they share none.
     pub(crate) function: u32,
 }
 
@@ -92,7 +92,7 @@ impl Default for Trie {
 }
 
 impl Trie {
-    /// A packet entered a function.
+    /// Handles a packet's entry into a function.
     pub(crate) fn enter(&mut self, event: &Event) {
         if self.packets.len() >= self.max_packets && !self.packets.contains_key(&event.packet) {
             self.end_quiet();
@@ -127,7 +127,7 @@ impl Trie {
         packet.at = next;
     }
 
-    /// All paths that were taken, the most frequent first. Of equals, the one that was taken first.
+    /// Returns all paths, most frequent first; equal ones in the order of their first packet.
     pub(crate) fn finish(&mut self) -> Vec<Taken> {
         for packet in std::mem::take(&mut self.packets).into_values() {
             self.end(packet);
@@ -142,7 +142,7 @@ impl Trie {
             })
             .collect();
         paths.sort_by_key(|path| std::cmp::Reverse(path.packets));
-        // The most frequent path through each place.
+        // The most frequent path through each node.
         let mut owners: Vec<Option<u32>> = vec![None; self.nodes.len()];
         for (index, path) in (0..).zip(&mut paths) {
             let mut at = path.end;
@@ -162,7 +162,7 @@ impl Trie {
         paths
     }
 
-    /// The functions of a path, from the first on.
+    /// Returns the functions of a path, from the first on.
     pub(crate) fn functions(&self, end: u32) -> Vec<u32> {
         let mut functions = Vec::new();
         let mut at = end;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rare_path_is_told_by_where_it_left_the_most_frequent_one_that_it_shares_most_with() {
+    fn a_rare_path_shows_where_it_left_a_frequent_one() {
         let mut trie = Trie::default();
         for (packets, functions) in [
             (1..2, &[1, 2, 9, 5][..]),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_and_countless_paths_take_bounded_memory_and_every_packet_is_counted() {
+    fn long_and_many_paths_take_bounded_memory() {
         let mut trie = Trie {
             max_nodes: 5000,
             max_packets: 100,

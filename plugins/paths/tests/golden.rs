@@ -1,4 +1,4 @@
-//! What `paths` writes of the traces that are built in.
+//! Golden tests: the output of `paths` for the built-in traces.
 
 use std::path::Path;
 
@@ -6,12 +6,12 @@ use ipft_plugin::testing::{golden, run, traces};
 use paths::Paths;
 
 #[test]
-fn every_trace_is_written_as_its_golden_file_shows() {
+fn every_trace_matches_its_golden_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/plugins");
     for recording in traces() {
         let ran = run(Paths::default(), &recording, &[]).expect("it draws every trace");
         assert_eq!(ran.text().find(|c: char| c.is_control() && c != '\n'), None);
-        // 512 functions are as many lines, which differ by their numbers only.
+        // 512 functions are 512 lines that differ only in their numbers.
         if recording.name != "deepest" {
             golden(folder.join(format!("paths-{}.txt", recording.name)), &ran.output);
         }
@@ -19,7 +19,7 @@ fn every_trace_is_written_as_its_golden_file_shows() {
 }
 
 #[test]
-fn the_rare_paths_are_hidden_and_counted() {
+fn rare_paths_are_hidden_and_counted() {
     let many = traces()
         .into_iter()
         .find(|recording| recording.name == "many")

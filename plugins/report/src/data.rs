@@ -1,7 +1,7 @@
-//! What the page is told: the trace as JSON.
+//! The trace as JSON, as the page reads it.
 //!
-//! Numbers that JavaScript could not hold are texts. Names are made visible as on a terminal. A packet's calls are one
-//! list of integers, [`STRIDE`] for each, because there may be very many.
+//! Numbers that JavaScript cannot represent are strings. Control characters in names are escaped as on a terminal. A
+//! packet's calls are one list of integers, [`STRIDE`] per call, because there may be very many.
 
 use ipft_plugin::{Summary, Trace, text};
 use rustc_hash::FxHashMap;
@@ -11,34 +11,34 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{End, Journal, Packet};
 use crate::layers;
 
-/// Integers of a call: nanoseconds since the call before (of the first: 0), duration in nanoseconds or one of
-/// [`MISSING`] and [`ORPHAN`], function, CPU, thread, how many calls back the one around it is (0: none is), and the
-/// numbers from 1 (0: none) of the rows of fields at its entry and at its return.
+/// Integers per call: nanoseconds since the previous call (first: 0), duration in nanoseconds or one of [`MISSING`] and
+/// [`ORPHAN`], function, CPU, thread, distance back to the enclosing call (0: none), and the rows of fields at entry
+/// and at return, counted from 1 (0: none).
 const STRIDE: usize = 8;
 
-/// Its return was not seen.
+/// The return was not seen.
 const MISSING: i64 = -1;
 
-/// Its entry was not seen; it stands where it returned.
+/// The entry was not seen; the call stands at its return.
 const ORPHAN: i64 = -2;
 
-/// The largest integer up to which JavaScript holds every one.
+/// Largest integer that JavaScript represents exactly.
 const LARGEST: i64 = (1 << 53) - 1;
 
-/// How time becomes length, at first.
+/// Initial scale of the time axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Axis {
     /// Long waits are cut.
     #[default]
     Waits,
-    /// To scale.
+    /// Linear.
     Time,
-    /// One step for every event.
+    /// One step per event.
     Even,
 }
 
-/// What a report knows at its end.
+/// The finished report.
 pub(crate) struct Report<'a> {
     pub(crate) title: &'a str,
     pub(crate) axis: Axis,
@@ -47,31 +47,31 @@ pub(crate) struct Report<'a> {
     pub(crate) journal: &'a Journal,
     pub(crate) rows: &'a Rows,
     pub(crate) limit: u64,
-    /// Events that did not reach the report.
+    /// Events that the plugin missed.
     pub(crate) missed: u64,
 }
 
-/// The fields of events: every payload that differs is a row, and every text is there once.
+/// Event fields: one row per distinct payload, each text stored once.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
-    /// Names of fields.
+    /// Field names.
     pub(crate) names: Texts,
-    /// What fields hold.
+    /// Field values.
     pub(crate) texts: Texts,
-    /// Of each row: a name and a text, a name and a text, ...
+    /// Per row: name and text, name and text, ...
     pub(crate) rows: Vec<Vec<u32>>,
 }
 
-/// Texts, each once, by their numbers.
+/// Interned texts, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
     all: Vec<String>,
-    // A tree, because what packets hold comes from whoever sends them: there is no hash that they could aim at.
+    // A tree rather than a hash table: packet contents come from the network and could be chosen to collide.
     numbers: std::collections::BTreeMap<String, u32>,
 }
 
 impl Texts {
-    /// The text's number.
+    /// Returns the text's number.
     pub(crate) fn number(&mut self, text: &str) -> u32 {
         if let Some(&number) = self.numbers.get(text) {
             return number;
@@ -89,7 +89,7 @@ struct Data<'a> {
     title: &'a str,
     axis: Axis,
     trace: About<'a>,
-    /// The first event of all: nanoseconds since 1970.
+    /// Time of the first event: nanoseconds since 1970.
     began: String,
     layers: &'static [&'static str],
     /// Name, module, layer, and whether it drops packets.
@@ -118,7 +118,7 @@ struct About<'a> {
 struct OnePacket<'a> {
     id: String,
     skb: String,
-    /// Nanoseconds after the first event of all.
+    /// Nanoseconds after the first event of the trace.
     start: i64,
     #[serde(skip_serializing_if = "is_zero")]
     cut: u32,
@@ -150,7 +150,7 @@ fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
-/// The calls of a packet, and the numbers that the page has for functions.
+/// Calls of a packet, and the page's function numbers.
 struct Calls<'a> {
     packet: &'a Packet,
     functions: &'a FxHashMap<u32, u32>,
@@ -186,7 +186,7 @@ impl Serialize for Calls<'_> {
     }
 }
 
-/// How long `time` is after `earlier`, negative if it is before.
+/// Returns the nanoseconds from `earlier` to `time`; negative if `time` is before it.
 fn apart(time: u64, earlier: u64) -> i64 {
     let apart = i128::from(time) - i128::from(earlier);
     apart.clamp(i128::from(-LARGEST), i128::from(LARGEST)) as i64
@@ -200,7 +200,7 @@ impl Serialize for Report<'_> {
             journal,
             ..
         } = self;
-        // Of the thousands of functions that are traced, those that a packet met, in the order in which it did.
+        // Only functions that a packet passed, in the order of their first use.
         let mut numbers = FxHashMap::default();
         let mut functions = Vec::new();
         for call in journal.packets.iter().flat_map(|packet| &packet.calls) {
@@ -288,7 +288,7 @@ fn hex(value: u64) -> String {
     format!("{value:#018x}")
 }
 
-/// The command line as a shell would take it.
+/// Quotes the command line for a shell.
 fn command(words: &[String]) -> String {
     let plain = |word: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=+.,:/@%".contains(&byte);
@@ -306,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_line_reads_as_it_was_typed() {
+    fn a_command_line_is_quoted_for_a_shell() {
         let words = |words: &[&str]| command(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         assert_eq!(
             words(&["ipft", "-m", "0x1", "-r", "", "a b", "it's"]),
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_lie_absurdly_far_apart_stay_numbers_that_the_page_can_hold() {
+    fn distant_times_stay_within_javascript_numbers() {
         assert_eq!(apart(5, 3), 2);
         assert_eq!(apart(3, 5), -2);
         assert_eq!(apart(u64::MAX, 0), LARGEST);

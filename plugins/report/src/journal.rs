@@ -1,26 +1,26 @@
-//! What a report keeps of a trace: its packets and their calls, with entries and returns paired.
+//! Storage of a trace: its packets and their calls, with entries and returns paired.
 //!
-//! It keeps a bounded number of events. Those of packets that came first are kept; what is left out is counted.
+//! The number of events is bounded: those of the first packets are kept, the others counted.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// The most open calls that are looked through for a return's entry.
+/// Maximum of open calls searched for a return's entry.
 const DEEPEST: usize = 512;
 
-/// One call of a function, or one end of it.
+/// A call of a function, or one half of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
-    /// Nanoseconds. Of a return whose entry was not seen: when it returned.
+    /// Nanoseconds; the time of the return if the entry was not seen.
     pub(crate) start: u64,
     pub(crate) end: End,
     pub(crate) function: u32,
     pub(crate) cpu: u32,
     pub(crate) thread: u32,
-    /// The number of the entry's row of fields, from 1; 0 if it has none.
+    /// Row of the entry's fields, counted from 1; 0 for none.
     pub(crate) fields: u32,
-    /// As `fields`, of the return.
+    /// Row of the return's fields, as `fields`.
     pub(crate) return_fields: u32,
-    /// Position of the packet's event that began it.
+    /// Index of the packet's event that began the call.
     at: u32,
     context: u64,
 }
@@ -28,27 +28,27 @@ pub(crate) struct Call {
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Nobody saw it return.
+    /// No return was seen.
     Missing,
-    /// It returned, and nobody saw its entry.
+    /// The return was seen, the entry was not.
     Orphan,
-    /// It returned.
+    /// The return was seen.
     Returned {
-        /// Nanoseconds that it took.
+        /// Duration in nanoseconds.
         duration: u64,
-        /// Position of the packet's event that ended it.
+        /// Index of the packet's event that ended the call.
         at: u32,
     },
 }
 
-/// One event, as the journal takes it.
+/// An event as the journal takes it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) skb: u64,
     pub(crate) timestamp: u64,
-    /// Of a return: the timestamp of its entry, 0 if that is not known. `None` of an entry.
+    /// Of a return: timestamp of its entry, 0 if unknown. `None` for an entry.
     pub(crate) returned: Option<u64>,
-    /// A number that tells apart what can be open at once: calls of one context nest.
+    /// Distinguishes calls that may be open at once: calls of one context nest.
     pub(crate) context: u64,
     pub(crate) function: u32,
     pub(crate) cpu: u32,
@@ -56,25 +56,25 @@ pub(crate) struct Seen {
     pub(crate) fields: u32,
 }
 
-/// One packet.
+/// A packet.
 #[derive(Debug, Default)]
 pub(crate) struct Packet {
     pub(crate) identity: u64,
-    /// Address of the sk_buff at its first event that tells one, else 0.
+    /// Address of the sk_buff at its first event with one, else 0.
     pub(crate) skb: u64,
     /// In the order of their events.
     pub(crate) calls: Vec<Call>,
-    /// There were more events.
+    /// Whether there were more events.
     pub(crate) cut: bool,
     events: u32,
-    /// Positions in `calls` of those that have not returned, by context.
+    /// Per context, the indices in `calls` of open calls.
     open: FxHashMap<u64, Vec<u32>>,
 }
 
-/// Where an event belongs.
+/// Where an event is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// With this packet.
+    /// In this packet.
     In(usize),
     /// Nowhere: the journal is full.
     Full,
@@ -93,7 +93,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Keeps `limit` events, and lets packets that it has begun end: up to as many again.
+    /// Keeps `limit` events, and up to as many again for packets that have begun.
     pub(crate) fn new(limit: u64) -> Self {
         Journal {
             limit,
@@ -101,7 +101,7 @@ impl Journal {
         }
     }
 
-    /// Whether there is room for an event of this packet. If there is none, the event is counted as left out.
+    /// Returns whether an event of this packet can be stored. Otherwise counts it as left out.
     pub(crate) fn room(&mut self, identity: u64) -> Room {
         if let Some(&number) = self.numbers.get(&identity) {
             if self.kept < self.limit.saturating_mul(2) {
@@ -119,21 +119,21 @@ impl Journal {
             });
             return Room::In(number);
         } else if (self.left_out.len() as u64) < self.limit {
-            // Bounded as all else is; past that the number of packets is a lower bound.
+            // Bounded as well; above the limit the number of packets is a lower bound.
             self.left_out.insert(identity);
         }
         self.events_left_out += 1;
         Room::Full
     }
 
-    /// Packets none of whose events were kept.
+    /// Number of packets without a stored event.
     pub(crate) fn packets_left_out(&self) -> u64 {
         self.left_out.len() as u64
     }
 }
 
 impl Packet {
-    /// Takes an event.
+    /// Adds an event.
     pub(crate) fn add(&mut self, seen: &Seen) {
         if self.skb == 0 {
             self.skb = seen.skb;
@@ -147,7 +147,7 @@ impl Packet {
                 let call = &self.calls[**position as usize];
                 call.function == seen.function && call.start == entry
             };
-            // Unless something was lost it is the last.
+            // The last one, unless events were lost.
             if let Some(back) = open.iter().rev().take(DEEPEST).position(|position| is_entry(&position)) {
                 let depth = open.len() - 1 - back;
                 let call = &mut self.calls[open[depth] as usize];
@@ -176,9 +176,9 @@ impl Packet {
         });
     }
 
-    /// For each call, the position of the call that it happened in.
+    /// Returns the enclosing call of each call, as an index.
     ///
-    /// Only a call whose return was seen can have others in it: nobody knows where another one would have ended.
+    /// Only calls whose return was seen can enclose others: the end of the others is unknown.
     pub(crate) fn parents(&self) -> Vec<Option<usize>> {
         let mut open: FxHashMap<u64, Vec<(usize, u32)>> = FxHashMap::default();
         let mut parents = Vec::with_capacity(self.calls.len());
@@ -200,8 +200,8 @@ impl Packet {
 mod tests {
     use super::*;
 
-    /// A packet from a sketch: `+a` enters, `-a5` returns from the call that was entered at position 5, `-a` from one
-    /// that is not known. A number in front is the context.
+    /// Builds a packet from a sketch: `+a` enters, `-a5` returns from the call entered at position 5, `-a` from an
+    /// unknown one. A leading number is the context.
     fn packet(sketch: &[&str]) -> Packet {
         let mut packet = Packet::default();
         for (time, word) in (1..).zip(sketch) {
@@ -229,21 +229,21 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_inside_the_calls_around_them_by_context() {
+    fn calls_nest_within_their_context() {
         let packet = packet(&["0+a", "1+b", "0+c", "1-b2", "0-c3", "0+d", "0-d6", "0-a1"]);
         assert_eq!(ends(&packet), [Some(7), Some(2), Some(2), Some(1)]);
         assert_eq!(packet.parents(), [None, None, Some(0), Some(0)]);
     }
 
     #[test]
-    fn a_call_without_a_return_has_nothing_inside() {
+    fn a_call_without_a_return_encloses_no_call() {
         let packet = packet(&["0+a", "0+b", "0+c", "0-c3", "0-a1", "0+d"]);
         assert_eq!(ends(&packet), [Some(4), None, Some(1), None]);
         assert_eq!(packet.parents(), [None, Some(0), Some(0), None]);
     }
 
     #[test]
-    fn a_return_without_an_entry_is_kept_where_it_happened() {
+    fn a_return_without_an_entry_stands_at_its_return() {
         let packet = packet(&["0-a", "0+b", "0-c", "0-a1", "0-b2"]);
         let orphans: Vec<bool> = packet.calls.iter().map(|call| call.end == End::Orphan).collect();
         assert_eq!(orphans, [true, false, true, true]);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_journal_lets_known_packets_end_and_counts_the_rest() {
+    fn a_full_journal_finishes_packets_and_counts_others() {
         let mut journal = Journal::new(2);
         assert_eq!(journal.room(7), Room::In(0));
         assert_eq!(journal.room(8), Room::In(1));

@@ -1,7 +1,7 @@
-//! Which layer of the network stack a function belongs to, which functions drop a packet, and which fields tell where
-//! it is. Tables of names, and nothing else; the README shows them.
+//! Tables of names: the network layer of a function, functions that drop packets, fields that locate a packet. The
+//! README lists them.
 
-/// The layers, as the page's lanes are called, from the application to the wire.
+/// Layers, named as the page's lanes, from the application to the wire.
 pub(crate) const LAYERS: [&str; 8] = [
     "socket",
     "transport",
@@ -22,7 +22,7 @@ const DEVICE: u32 = 5;
 const MEMORY: u32 = 6;
 const OTHER: u32 = 7;
 
-/// Beginnings of functions' names, without the underscores in front. The longest that fits counts.
+/// Prefixes of function names, without leading underscores. The longest match wins.
 #[rustfmt::skip]
 const FUNCTIONS: &[(u32, &[&str])] = &[
     (SOCKET, &[
@@ -74,7 +74,7 @@ const FUNCTIONS: &[(u32, &[&str])] = &[
     ]),
 ];
 
-/// Beginnings of modules' names, for functions whose own names say nothing.
+/// Prefixes of module names, for functions whose own name does not match.
 #[rustfmt::skip]
 const MODULES: &[(u32, &[&str])] = &[
     (SOCKET, &["unix", "af_packet", "vsock", "can"]),
@@ -86,9 +86,9 @@ const MODULES: &[(u32, &[&str])] = &[
         "macsec", "llc", "stp"]),
 ];
 
-/// The layer of a function, as a position in [`LAYERS`].
+/// Returns the layer of a function, as an index into [`LAYERS`].
 ///
-/// A module that no table names is a driver.
+/// A module without a match is a driver.
 pub(crate) fn layer(function: &str, module: &str) -> u32 {
     let by_name = longest(FUNCTIONS, function.trim_start_matches('_'));
     by_name.or_else(|| longest(MODULES, module)).unwrap_or(match module {
@@ -108,7 +108,7 @@ fn longest(table: &[(u32, &[&str])], name: &str) -> Option<u32> {
 
 /// Functions that free a packet because it is dropped.
 ///
-/// `kfree_skbmem` and `kfree_skb_partial` are not among them: they free the memory of packets that were consumed, too.
+/// Not `kfree_skbmem` and `kfree_skb_partial`: they also free the memory of consumed packets.
 const DROPS: [&str; 8] = [
     "kfree_skb",
     "kfree_skb_reason",
@@ -120,17 +120,17 @@ const DROPS: [&str; 8] = [
     "tcf_kfree_skb_list",
 ];
 
-/// Whether the function drops the packet.
+/// Returns whether the function drops the packet.
 pub(crate) fn drops(function: &str) -> bool {
-    // The compiler adds `.part.0` and the like.
+    // The compiler appends `.part.0` and the like.
     let name = function.split('.').next().unwrap_or_default();
     DROPS.contains(&name.trim_start_matches('_')) && name != "__kfree_skb"
 }
 
-/// Names of fields that tell the network namespace, the best one first.
+/// Names of fields with the network namespace, best first.
 const NAMESPACES: [&str; 7] = ["netns", "net_ns", "netns_inum", "netns_id", "nsid", "ns", "net"];
 
-/// Names of fields that tell the device, the best one first.
+/// Names of fields with the device, best first.
 const DEVICES: [&str; 12] = [
     "ifname",
     "dev_name",
@@ -146,10 +146,10 @@ const DEVICES: [&str; 12] = [
     "skb_iif",
 ];
 
-/// Of these fields, those that tell where a packet is: namespace, then device, as positions.
+/// Returns the indices of the fields that locate a packet: namespace, then device.
 ///
-/// Of a dotted name the last part counts (`skb.dev`), or the one before it if that only says what it is about the device
-/// (`dev.name`, `net.ns.inum`).
+/// A dotted name is matched by its last part (`skb.dev`), or by the one before if the last names a property of the
+/// device (`dev.name`, `net.ns.inum`).
 pub(crate) fn places<'a>(fields: impl Iterator<Item = &'a str>) -> Vec<u32> {
     let names: Vec<String> = fields.map(place_name).collect();
     let find = |wanted: &[&str]| {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_found_by_the_longest_beginning_of_their_name() {
+    fn the_longest_matching_prefix_decides_the_layer() {
         assert_eq!(layer_of("ip_rcv", "vmlinux"), "IP");
         assert_eq!(layer_of("ip_vs_in", "ip_vs"), "netfilter");
         assert_eq!(
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_without_a_telling_name_are_found_by_their_module() {
+    fn the_module_decides_if_no_function_name_matches() {
         assert_eq!(layer_of("mark_tg", "xt_mark"), "netfilter");
         assert_eq!(layer_of("fancy_start_xmit", "fancy_nic"), "device");
         assert_eq!(layer_of("something", "vmlinux"), "other");
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn no_beginning_is_in_the_table_twice() {
+    fn no_prefix_is_in_the_table_twice() {
         for table in [FUNCTIONS, MODULES] {
             let mut all: Vec<&str> = table
                 .iter()
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_frees_consumed_packets_too_is_no_drop() {
+    fn freeing_a_consumed_packet_is_not_a_drop() {
         for drop in [
             "kfree_skb",
             "kfree_skb_reason.part.0",
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_and_a_namespace_are_found_by_the_names_of_their_fields() {
+    fn field_names_decide_device_and_namespace() {
         assert_eq!(places(["len", "dev.name", "mark", "net.ns.inum"].into_iter()), [3, 1]);
         assert_eq!(places(["skb.dev.ifindex", "ifname"].into_iter()), [1]);
         assert_eq!(places(["ifindex"].into_iter()), [0]);

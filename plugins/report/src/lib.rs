@@ -1,8 +1,7 @@
-//! The journey of each packet as swim lanes, in one HTML page that works offline.
+//! The journey of each packet as swim lanes, in a single offline HTML page.
 //!
-//! While the trace runs the plugin keeps its events, as many as the user allows, with entries and returns paired
-//! ([`journal`]). At the end it writes the page ([`page`]) with what it kept in it as JSON ([`data`]); all drawing happens
-//! in the reader's browser.
+//! During the trace the plugin stores events up to the user's limit, with entries and returns paired ([`journal`]). At
+//! the end it writes the page ([`page`]) with the data as JSON ([`data`]); the reader's browser draws it.
 
 mod data;
 mod journal;
@@ -16,20 +15,20 @@ use ipft_plugin::{Batch, Error, Event, Options, Output, Plugin, Summary, Trace, 
 use data::{Axis, Report, Rows};
 use journal::{Journal, Room, Seen};
 
-/// Events that a page can have at most: a browser opens it in a few seconds.
+/// Maximum number of events of a page: a browser opens it in a few seconds.
 const MOST_EVENTS: i64 = 5_000_000;
 
-/// A report in the making.
+/// A report that is being built.
 #[derive(Debug, Default)]
 pub struct Page {
     title: String,
     axis: Axis,
     limit: u64,
-    /// Whether only the data is written.
+    /// Whether to write only the data.
     data_only: bool,
     journal: Journal,
     rows: Rows,
-    /// The row of each payload that was met. A tree, as in [`Rows`].
+    /// The row of each payload so far. A tree, as in [`Rows`].
     payloads: BTreeMap<Vec<u8>, u32>,
     missed: u64,
 }
@@ -61,7 +60,7 @@ impl Plugin for Page {
 
     fn events(&mut self, batch: &Batch, _out: &mut Output) -> Result<(), Error> {
         for event in batch.events {
-            // Kinds of later versions are not for this one.
+            // Ignore kinds of later versions.
             if !event.is_entry() && !event.is_return() {
                 continue;
             }
@@ -106,7 +105,7 @@ impl Plugin for Page {
 }
 
 impl Page {
-    /// The number of the row that holds the event's fields, from 1; 0 if it has none.
+    /// Returns the row of the event's fields, counted from 1; 0 for none.
     fn row(&mut self, batch: &Batch, event: &Event) -> u32 {
         let payload = batch.payload_of(event);
         if payload.is_empty() {

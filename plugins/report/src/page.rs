@@ -1,7 +1,7 @@
-//! The page: HTML, style and script, written by hand, with the data in their middle.
+//! The page: HTML, style and script, written by hand, with the data embedded.
 //!
-//! Nothing in it comes from elsewhere or asks for anything, and its Content-Security-Policy makes the browser hold it to
-//! that: only the style and the script that are here may run, which it knows by their hashes.
+//! It loads nothing from elsewhere, and its Content-Security-Policy makes the browser enforce that: only the embedded
+//! style and script may run, identified by their hashes.
 
 use std::io::{self, Write};
 
@@ -18,11 +18,11 @@ const SCRIPT: &str = concat!(
     include_str!("../page/page.js"),
 );
 
-/// The SHA-256 of the style and of the script, as the policy wants them. A test says what they must be.
+/// SHA-256 of the style and of the script, for the policy. A test checks them.
 const STYLE_HASH: &str = "sha256-S0M9x4jJ8obdHc32voMdeh43d94bHjKbFn4wxvnaVis=";
 const SCRIPT_HASH: &str = "sha256-83uRtKfNbSQV8rkLaqQjYV5F+zT1Zb6vKGDAdm/JX6k=";
 
-/// Writes the page with this data in it.
+/// Writes the page with this data.
 pub(crate) fn write(out: &mut impl Write, data: &impl Serialize) -> io::Result<()> {
     let mut rest = PAGE;
     while let Some((before, marked)) = rest.split_once("{{") {
@@ -41,13 +41,13 @@ pub(crate) fn write(out: &mut impl Write, data: &impl Serialize) -> io::Result<(
     out.write_all(rest.as_bytes())
 }
 
-/// JSON that can stand in a script element: whatever a name holds, it does not end the element.
+/// Escapes JSON for a script element: no name can end the element.
 pub(crate) fn write_data(out: &mut impl Write, data: &impl Serialize) -> io::Result<()> {
     data.serialize(&mut Serializer::with_formatter(out, Embedded))
         .map_err(io::Error::from)
 }
 
-/// Compact JSON without `<`, which starts everything that a script element's content could be left with.
+/// Compact JSON without `<`, with which every way out of a script element begins.
 struct Embedded;
 
 impl Formatter for Embedded {
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_knows_the_style_and_the_script() {
+    fn the_policy_has_the_hashes_of_style_and_script() {
         let hash = |text: &str| {
             let digest = sha2::Sha256::digest(text.as_bytes());
             format!("sha256-{}", base64::engine::general_purpose::STANDARD.encode(digest))
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_unfilled_and_no_address_is_in_the_page() {
+    fn the_page_has_no_placeholder_and_no_address() {
         let page = page(&7);
         assert!(page.contains(r#"<script type="application/json" id="data">7</script>"#));
         assert!(!page.contains("{{"));

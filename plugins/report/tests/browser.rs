@@ -1,4 +1,4 @@
-//! The page in a real browser: what it shows of traces, and what it does when somebody clicks and types.
+//! Tests of the page in a real browser: what it shows, and how it reacts to clicks and keys.
 
 mod webdriver;
 
@@ -8,7 +8,7 @@ use ipft_plugin::Event;
 use ipft_plugin::testing::{self, Recording};
 use webdriver::{Browser, DOWN, END, ENTER, ESCAPE, RIGHT};
 
-/// Writes the page of a recording, and returns where it is.
+/// Writes the page of a recording and returns its path.
 fn page(name: &str, recording: &Recording) -> PathBuf {
     let title = ("title", name);
     let html = testing::run(report::Page::default(), recording, &[title]).expect("the plugin runs");
@@ -22,7 +22,7 @@ fn ping() -> Recording {
     Recording::read(&path).expect("the recording can be read")
 }
 
-/// The beginning of a script: `data` is what is painted on the canvas `c`, read from a copy.
+/// Start of a script: `data` has the pixels of the canvas `c`, read from a copy.
 macro_rules! painted {
     ($rest:literal) => {
         concat!(
@@ -34,21 +34,21 @@ macro_rules! painted {
     };
 }
 
-/// How many different colours the picture has, coarsely; a canvas on which nothing is drawn has one.
+/// Counts the different colours of the picture, coarsely; an empty canvas has one.
 const COLOURS: &str = painted!(
     "const seen = new Set();
     for (let i = 0; i < data.length; i += 4) seen.add((data[i] >> 4) * 256 + (data[i + 1] >> 4) * 16 + (data[i + 2] >> 4));
     return seen.size;"
 );
 
-/// A number that is another one where another picture is painted.
+/// Returns a hash of the picture.
 const PICTURE: &str = painted!(
     "let sum = 0;
     for (const byte of data) sum = (Math.imul(sum, 31) + byte) | 0;
     return sum;"
 );
 
-/// Where in the window something of the colour of a drop is painted, as `x y`.
+/// Returns a position with the colour of a drop, as `x y`.
 const DROP: &str = painted!(
     "const hex = getComputedStyle(document.documentElement).getPropertyValue('--drop').trim();
     const want = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
@@ -67,7 +67,7 @@ const FUNCTION: &str = "return document.querySelector('#details h2').textContent
 const FOUND: &str = "return document.querySelector('#found').textContent";
 
 #[test]
-fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
+fn a_journey_reacts_to_clicks_and_keys() {
     let browser = Browser::start("journey", 1280, 863);
     browser.open(&page("ping through the NAT router", &ping()));
     assert_eq!(browser.complaints(), [""; 0]);
@@ -83,7 +83,7 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
         "1 dropped"
     );
 
-    // A click on a packet shows that one.
+    // A click on a packet selects it.
     browser.click("#packets [data-index='2']");
     assert_eq!(browser.text(FUNCTION), "packet #3");
     assert!(
@@ -96,7 +96,7 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
         "#3"
     );
 
-    // Its drop is red, says so when the pointer is there, and is chosen by a click.
+    // Its drop is red, has a tooltip, and can be selected by a click.
     let place = browser.text(DROP);
     let (x, y) = place.split_once(' ').expect("there is something red");
     let (x, y) = (x.parse().unwrap(), y.parse().unwrap());
@@ -117,14 +117,14 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
         "sk_skb_reason_drop"
     );
 
-    // The picture in the book is this one.
+    // The book has this picture.
     browser.run("document.activeElement.blur()");
     browser.point(2, 2, false);
     let picture = browser.screenshot();
     assert!(picture.starts_with(b"\x89PNG\r\n"));
     std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.png"), picture).expect("it can be written");
 
-    // A search filters the packets, counts, and goes from match to match.
+    // A search filters the packets, counts, and steps through matches.
     browser.keys("#search", "raw_rcv");
     assert_eq!(browser.number(ROWS), 1);
     assert_eq!(browser.text(FOUND), "1 packet, 1 function, 0 calls here");
@@ -136,7 +136,7 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
     assert_eq!(browser.number(ROWS), 0);
     browser.keys("#search", ESCAPE);
 
-    // Keys do what the mouse does.
+    // Keys do the same as the mouse.
     browser.keys("#packets", "[[[");
     assert_eq!(browser.text(FUNCTION), "packet #1");
     browser.keys("#scroller", RIGHT);
@@ -153,14 +153,14 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
     assert_eq!(browser.run("return document.querySelector('#help').open"), true);
     browser.keys("#help", ESCAPE);
 
-    // Zooming draws something else, and the whole journey is a key away.
+    // Zooming changes the picture; one key shows the whole journey again.
     let whole = browser.number(PICTURE);
     browser.keys("#scroller", "+++");
     assert_ne!(browser.number(PICTURE), whole);
     browser.keys("#scroller", "0");
     assert_eq!(browser.number(PICTURE), whole);
 
-    // Lanes and axis can be chosen, and so can the dark.
+    // Lanes, axis and dark mode can be selected.
     for (select, value) in [
         ("#lanes", "cpu"),
         ("#lanes", "module"),
@@ -183,7 +183,7 @@ fn a_journey_is_drawn_and_answers_to_clicks_and_keys() {
 }
 
 #[test]
-fn every_canned_trace_is_shown_and_no_name_gets_out_of_its_text() {
+fn every_canned_trace_is_shown_with_names_as_text() {
     let browser = Browser::start("canned", 1000, 700);
     for recording in testing::traces() {
         let name = &recording.name;
@@ -206,12 +206,12 @@ fn every_canned_trace_is_shown_and_no_name_gets_out_of_its_text() {
             browser.number("return document.querySelectorAll('#details table tr').length") > 3,
             "{name}"
         );
-        // However much there is, the document holds what can be seen of it.
+        // However many rows there are, the document holds only the visible ones.
         assert!(
             browser.number("return document.querySelectorAll('*').length") < 1500,
             "{name}"
         );
-        // Two scripts, as they were written, and no element that only a name could have made.
+        // Two scripts, unchanged, and no element that only a name could have created.
         assert_eq!(browser.number("return document.scripts.length"), 2, "{name}");
         assert_eq!(
             browser.number("return document.querySelectorAll('img, b, iframe, a').length"),
@@ -223,7 +223,7 @@ fn every_canned_trace_is_shown_and_no_name_gets_out_of_its_text() {
 }
 
 #[test]
-fn devices_losses_and_unpaired_calls_are_to_be_seen() {
+fn devices_losses_and_unpaired_calls_are_visible() {
     let browser = Browser::start("special", 1000, 700);
     let open = |name: &str| {
         let traces = testing::traces();
@@ -271,7 +271,7 @@ fn devices_losses_and_unpaired_calls_are_to_be_seen() {
 }
 
 #[test]
-fn a_packet_of_a_hundred_thousand_events_is_drawn_and_searched() {
+fn a_hundred_thousand_events_are_drawn_and_searched() {
     let mut recording = ping();
     let mut time = 1_000_000_000;
     let mut events = Vec::new();
@@ -318,7 +318,7 @@ fn a_packet_of_a_hundred_thousand_events_is_drawn_and_searched() {
 }
 
 #[test]
-fn the_browser_itself_keeps_the_page_from_loading_or_running_anything_else() {
+fn the_policy_blocks_foreign_loads_and_scripts() {
     let browser = Browser::start("policy", 1000, 700);
     browser.open(&page("policy", &ping()));
     assert_eq!(browser.complaints(), [""; 0]);

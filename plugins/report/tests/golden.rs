@@ -1,7 +1,7 @@
-//! The data in the page: as the golden files have it, complete, and bounded.
+//! Tests of the data in the page: it matches the golden files, is complete, and is bounded.
 //!
-//! The expected output is in `tests/golden/plugins/report-*`; `UPDATE_GOLDEN=1 cargo test -p report --test golden` writes
-//! it anew.
+//! The expected output is in `tests/golden/plugins/report-*`; `UPDATE_GOLDEN=1 cargo test -p report --test golden`
+//! updates it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use ipft_plugin::testing::{self, Recording};
 use report::Page;
 use serde_json::Value;
 
-/// Traces with more events are checked, but have no golden file.
+/// Traces with more events are checked without a golden file.
 const SMALL: usize = 1000;
 
 fn golden_file(name: &str) -> PathBuf {
@@ -34,7 +34,7 @@ fn named(name: &str) -> Recording {
     found.unwrap_or_else(|| panic!("there is a trace '{name}'"))
 }
 
-/// The calls of all packets, each as its eight numbers.
+/// Returns the calls of all packets, each as its eight numbers.
 fn calls(data: &Value) -> Vec<Vec<i64>> {
     let packets = data["packets"].as_array().expect("packets").iter();
     let lists = packets.map(|packet| packet["calls"].as_array().expect("calls"));
@@ -45,10 +45,10 @@ fn calls(data: &Value) -> Vec<Vec<i64>> {
 }
 
 #[test]
-fn the_data_of_every_small_trace_is_as_its_golden_file_shows() {
+fn every_small_trace_matches_its_golden_file() {
     for recording in testing::traces().iter().filter(|recording| events(recording) <= SMALL) {
         let (text, _) = data(recording, &[]);
-        // A line for each key and for each packet.
+        // One line per key and per packet.
         let lines = text.replace(",\"", ",\n\"").replace("},{\"id\"", "},\n{\"id\"") + "\n";
         testing::golden(golden_file(&recording.name), lines.as_bytes());
     }
@@ -68,7 +68,7 @@ fn no_event_is_missing_from_the_page() {
 }
 
 #[test]
-fn every_number_in_a_call_refers_to_something_in_the_data() {
+fn every_index_in_a_call_is_valid() {
     for recording in testing::traces() {
         let (_, data) = data(&recording, &[]);
         let count = |key: &str| data[key].as_array().expect("a list").len() as i64;
@@ -95,13 +95,13 @@ fn every_number_in_a_call_refers_to_something_in_the_data() {
 }
 
 #[test]
-fn what_does_not_fit_is_counted_and_the_packets_that_are_there_are_whole() {
+fn excess_events_are_counted_and_kept_packets_whole() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ping-through-nat.jsonl");
     let recording = Recording::read(&path).expect("the recording can be read");
     let (_, all) = data(&recording, &[]);
     let (_, some) = data(&recording, &[("events", "230")]);
     assert_eq!(all["packets"].as_array().map(Vec::len), Some(4));
-    // The first two packets and half of the third are within the limit; that one goes on to its end.
+    // The limit ends within the third packet, which is kept to its end.
     assert_eq!(some["packets"].as_array().map(Vec::len), Some(3));
     assert_eq!(some["packets"][2], all["packets"][2]);
     assert_eq!(
@@ -114,7 +114,7 @@ fn what_does_not_fit_is_counted_and_the_packets_that_are_there_are_whole() {
 }
 
 #[test]
-fn a_limit_that_makes_no_sense_is_refused() {
+fn an_invalid_limit_is_refused() {
     for limit in ["0", "-1", "5000001"] {
         let error = testing::run(Page::default(), &named("empty"), &[("events", limit)]).expect_err("it is refused");
         assert!(error.to_string().contains("from 1 to 5000000"), "{error}");
@@ -122,7 +122,7 @@ fn a_limit_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn events_that_did_not_reach_the_report_are_told() {
+fn missed_events_are_reported() {
     let mut recording = named("empty");
     recording.chunks = vec![testing::Chunk {
         missed: 41,

@@ -1,9 +1,9 @@
 //! Packets on a time line: Chrome's trace-event JSON, which ui.perfetto.dev opens.
 //!
-//! A packet is a process there, and each context that handled it (a thread, or for the idle task a CPU) is a track of
-//! it: the calls of one context nest, those of two may overlap. A call is a slice, written when it returns, so that
-//! nothing is kept but what is open, and which packets there are. What has no duration is an instant: entries of a trace
-//! without returns, entries whose return was not seen, and returns whose entry was not.
+//! A packet is shown as a process, and each context that handled it (a thread, or a CPU for the idle task) as a track
+//! of it: calls of one context nest, those of two may overlap. A call is a slice, written at its return, so that only
+//! open calls and the list of packets are stored. Events without a duration are instants: entries of a trace without
+//! returns, entries without a return, and returns without an entry.
 
 mod writer;
 
@@ -15,45 +15,45 @@ use rustc_hash::FxHashMap;
 
 use writer::{Call, Place, Writer};
 
-/// Calls that may be open in a context at once. The kernel's stack ends far earlier: what is open beyond lost its return.
+/// Limit of open calls per context. The kernel's stack ends far earlier: calls beyond it lost their return.
 const DEEPEST: usize = 512;
 
-/// Packets that can be followed at once, at most.
+/// Limit of packets that are followed at once.
 const MOST_PACKETS: i64 = 10_000_000;
 
-/// A time line in the making.
+/// A time line that is being written.
 #[derive(Debug, Default)]
 pub struct Timeline {
     writer: Writer,
-    /// The packets that are followed, by identity.
+    /// Followed packets, by identity.
     packets: FxHashMap<u64, Packet>,
-    /// How many packets are followed at most.
+    /// Limit of followed packets.
     limit: usize,
-    /// Processes and tracks that there have been.
+    /// Number of processes and tracks so far.
     processes: u64,
     tracks: u64,
-    /// The latest timestamp that was seen.
+    /// Latest timestamp so far.
     latest: u64,
-    /// Events that the plugin missed and that are not on the time line yet.
+    /// Missed events that are not yet on the time line.
     missed: u64,
 }
 
-/// A packet that is followed.
+/// A followed packet.
 #[derive(Debug)]
 struct Packet {
     process: u64,
-    /// When it was seen last.
+    /// Time of its last event.
     latest: u64,
-    /// Its contexts, few and mostly one.
+    /// Its contexts: few, usually one.
     tracks: Vec<Track>,
 }
 
-/// One context of one packet.
+/// A context of a packet.
 #[derive(Debug)]
 struct Track {
     context: u64,
     place: Place,
-    /// The calls that have not returned.
+    /// Open calls.
     open: Vec<Call>,
 }
 
@@ -74,7 +74,7 @@ impl Plugin for Timeline {
     fn events(&mut self, batch: &Batch, out: &mut Output) -> Result<(), Error> {
         self.show_missed(out)?;
         for event in batch.events {
-            // Kinds of later versions are not for this one.
+            // Ignore kinds of later versions.
             if event.is_entry() || event.is_return() {
                 self.event(batch, event, out)?;
             }
@@ -96,7 +96,7 @@ impl Plugin for Timeline {
         write!(out, "\"backend\":{},", text::json(&trace.backend))?;
         write!(out, "\"kernel\":{},", text::json(&trace.kernel_release))?;
         write!(out, "\"command\":{},", text::json(&trace.command_line.join(" ")))?;
-        // Texts, because readers keep 53 bits of a number.
+        // Strings, because readers keep 53 bits of a number.
         if let Some(zero) = self.writer.zero {
             let since_1970 = i128::from(zero) + i128::from(trace.clock_offset);
             write!(
@@ -156,7 +156,7 @@ impl Timeline {
         let Some(depth) = open.iter().rposition(is_entry) else {
             return writer.instant(trace, out, *place, &Call::new(batch, event), " (return only)");
         };
-        // What is open inside lost its return.
+        // Open calls inside lost their return.
         for lost in open.drain(depth + 1..) {
             writer.instant(trace, out, *place, &lost, " (no return)")?;
         }
@@ -166,7 +166,7 @@ impl Timeline {
         }
     }
 
-    /// Follows the half of the packets no longer that was quiet for longest. One that comes back is a new process.
+    /// Stops following the half of the packets that was quiet for longest. One that comes back is a new process.
     fn forget(&mut self, trace: &Trace, out: &mut Output) -> Result<(), Error> {
         let age = |packet: &Packet| (packet.latest, packet.process);
         let mut ages: Vec<(u64, u64)> = self.packets.values().map(age).collect();
@@ -177,9 +177,9 @@ impl Timeline {
         self.end(trace, out, gone)
     }
 
-    /// Shows the calls of these packets that have not returned.
+    /// Writes the open calls of these packets.
     fn end(&mut self, trace: &Trace, out: &mut Output, mut packets: Vec<Packet>) -> Result<(), Error> {
-        // In their order, so that a trace always gives the same file.
+        // Sorted, so that a trace always gives the same file.
         packets.sort_unstable_by_key(|packet| packet.process);
         for track in packets.into_iter().flat_map(|packet| packet.tracks) {
             for call in track.open {
@@ -189,7 +189,7 @@ impl Timeline {
         Ok(())
     }
 
-    /// A mark where events are missing.
+    /// Writes a mark where events are missing.
     fn show_missed(&mut self, out: &mut Output) -> Result<(), Error> {
         match std::mem::take(&mut self.missed) {
             0 => Ok(()),
@@ -212,7 +212,7 @@ impl Packet {
         })
     }
 
-    /// The track of the event's context. `tracks` is how many there are of all packets.
+    /// Returns the track of the event's context. `tracks` counts those of all packets.
     fn track(
         &mut self,
         writer: &mut Writer,

@@ -1,28 +1,28 @@
-//! Trace events, as JSON. It knows nothing of packets: a place on the time line is a process and a track of it.
+//! Trace events as JSON. This module knows no packets: a position is a process and one of its tracks.
 
 use std::fmt::{Display, Formatter};
 use std::io::Write;
 
 use ipft_plugin::{Batch, Error, Event, Output, Trace, text};
 
-/// Nanoseconds before the first event at which the time line begins, as other CPUs' events may be a little older.
+/// Nanoseconds that the time line begins before its first event, as events of other CPUs may be slightly older.
 const BEFORE: u64 = 1_000_000_000;
 
-/// Where something stands. Every track has another number.
+/// A position on the time line. Every track has its own number.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
     pub(crate) process: u64,
     pub(crate) track: u64,
 }
 
-/// A call, at its entry or where only its return was seen.
+/// A call, written at its entry or when only its return was seen.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) function: u32,
     pub(crate) timestamp: u64,
     cpu: u32,
     skb: u64,
-    /// Its fields, as the inside of a JSON object; empty if it has none.
+    /// Its fields, as the inside of a JSON object; empty for none.
     fields: String,
 }
 
@@ -38,17 +38,17 @@ impl Call {
     }
 }
 
-/// Writes one event after the other.
+/// Writes events one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    /// The timestamp that the time line calls 0, once there was an event.
+    /// Timestamp that is 0 on the time line; set by the first event.
     pub(crate) zero: Option<u64>,
-    /// Whether an event was written, after which comes a comma.
+    /// Whether an event was written, so that a comma must follow.
     begun: bool,
 }
 
 impl Writer {
-    /// What is before the first event, if this is it.
+    /// Writes the file's start before the first event.
     pub(crate) fn begin(&mut self, out: &mut Output) -> Result<(), Error> {
         if !self.begun {
             self.begun = true;
@@ -60,12 +60,12 @@ impl Writer {
         Ok(())
     }
 
-    /// An event happened; the time line begins a little before the first.
+    /// Registers an event's time; the time line begins slightly before the first.
     pub(crate) fn see(&mut self, timestamp: u64) {
         self.zero.get_or_insert_with(|| timestamp.saturating_sub(BEFORE));
     }
 
-    /// A call from its entry to its return.
+    /// Writes a call from its entry to its return.
     pub(crate) fn slice(
         &mut self,
         batch: &Batch,
@@ -80,7 +80,7 @@ impl Writer {
         tail(out, batch.trace, call, &fields(batch, end))
     }
 
-    /// One end of a call; its name gets an addition.
+    /// Writes one end of a call, with a suffix on its name.
     pub(crate) fn instant(
         &mut self,
         trace: &Trace,
@@ -95,14 +95,14 @@ impl Writer {
         tail(out, trace, call, "")
     }
 
-    /// An instant across all tracks.
+    /// Writes an instant across all tracks.
     pub(crate) fn mark(&mut self, out: &mut Output, name: &str, timestamp: u64) -> Result<(), Error> {
         self.head(out, "i", Place::default(), name, timestamp)?;
         out.write_all(b",\"s\":\"g\"}")?;
         Ok(())
     }
 
-    /// The name of a process or thread, and where it stands among the others.
+    /// Writes the name of a process or thread, and its sort order.
     pub(crate) fn name(
         &mut self,
         out: &mut Output,
@@ -124,7 +124,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The beginning of an event, up to its name.
+    /// Writes the start of an event, up to its name.
     fn head(&mut self, out: &mut Output, phase: &str, at: Place, name: &str, timestamp: u64) -> Result<(), Error> {
         self.begin(out)?;
         let time = Micros(timestamp.saturating_sub(self.zero.unwrap_or_default()));
@@ -138,7 +138,7 @@ impl Writer {
     }
 }
 
-/// The category and arguments of a call, which end the event. `returned` has the fields at its return.
+/// Writes the category and arguments of a call, which end the event. `returned` has the fields at its return.
 fn tail(out: &mut Output, trace: &Trace, call: &Call, returned: &str) -> Result<(), Error> {
     write!(out, ",\"cat\":{}", text::json(&trace.function(call.function).module))?;
     write!(
@@ -156,8 +156,8 @@ fn tail(out: &mut Output, trace: &Trace, call: &Call, returned: &str) -> Result<
     Ok(())
 }
 
-/// The event's fields as the inside of a JSON object. Of two with one name, which only scripts can make, readers take the
-/// last.
+/// Writes the event's fields as the inside of a JSON object. Of two with one name, which only scripts can produce,
+/// readers take the last.
 fn fields(batch: &Batch, event: &Event) -> String {
     let mut fields = String::new();
     for field in batch.fields(event) {
@@ -169,7 +169,7 @@ fn fields(batch: &Batch, event: &Event) -> String {
     fields
 }
 
-/// Microseconds, of nanoseconds, exactly.
+/// Formats nanoseconds as microseconds, exactly.
 struct Micros(u64);
 
 impl Display for Micros {

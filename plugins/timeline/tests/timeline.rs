@@ -1,6 +1,6 @@
-//! What the time line is, event by event, and that it is what Perfetto and Chrome read.
+//! Tests of the time line: its events, and that Perfetto and Chrome can read it.
 //!
-//! The expected output is in `tests/golden/plugins/timeline-*`; `UPDATE_GOLDEN=1 cargo test -p timeline` writes it anew.
+//! The expected output is in `tests/golden/plugins/timeline-*`; `UPDATE_GOLDEN=1 cargo test -p timeline` updates it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,10 +10,10 @@ use ipft_plugin::testing::{self, Recording};
 use serde_json::Value;
 use timeline::Timeline;
 
-/// Traces with more events are checked, but have no golden file.
+/// Traces with more events are checked without a golden file.
 const SMALL: usize = 1000;
 
-/// Every built-in trace and its time line.
+/// Returns every built-in trace and its time line.
 static DRAWN: LazyLock<Vec<(Recording, Value)>> = LazyLock::new(|| {
     let drawn = |recording: Recording| {
         let (_, value) = draw(&recording);
@@ -44,7 +44,7 @@ fn micros(value: &Value) -> f64 {
 }
 
 #[test]
-fn the_time_line_of_every_small_trace_is_as_its_golden_file_shows() {
+fn every_small_trace_matches_its_golden_file() {
     for recording in testing::traces() {
         let events: usize = recording.chunks.iter().map(|chunk| chunk.events.len()).sum();
         if events <= SMALL {
@@ -58,7 +58,7 @@ fn the_time_line_of_every_small_trace_is_as_its_golden_file_shows() {
 }
 
 #[test]
-fn every_event_has_what_its_phase_needs() {
+fn every_event_has_the_keys_of_its_phase() {
     for (recording, drawn) in DRAWN.iter() {
         assert_eq!(drawn["displayTimeUnit"], "ns");
         assert!(drawn["otherData"].is_object());
@@ -86,7 +86,7 @@ fn every_event_has_what_its_phase_needs() {
 }
 
 #[test]
-fn every_track_and_every_packet_has_a_name_before_its_first_event() {
+fn packets_and_tracks_are_named_before_their_events() {
     for (recording, drawn) in DRAWN.iter() {
         let (mut processes, mut tracks, mut ids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for event in drawn["traceEvents"].as_array().expect("a list of events") {
@@ -140,7 +140,7 @@ fn the_slices_of_a_track_nest() {
             slices.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
             let mut open: Vec<f64> = Vec::new();
             for (start, end) in slices {
-                // As far as floating-point numbers can tell.
+                // Within the precision of floating-point numbers.
                 let near = end.abs() * 1e-12;
                 while open.last().is_some_and(|around| *around <= start + near) {
                     open.pop();
@@ -182,7 +182,7 @@ fn missed_events_leave_a_mark_where_they_are_missing() {
 }
 
 #[test]
-fn packets_that_were_quiet_for_long_are_forgotten_and_nothing_of_them_is_lost() {
+fn quiet_packets_are_dropped_without_losing_events() {
     let (recording, _) = DRAWN
         .iter()
         .find(|(recording, _)| recording.name == "many")

@@ -1,4 +1,4 @@
-//! A headless Chromium, spoken to in the WebDriver protocol: JSON over HTTP to chromedriver, which is its own.
+//! A headless Chromium, driven by the WebDriver protocol: JSON over HTTP to its own chromedriver.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const BROWSER: &str = "/usr/bin/chromium";
 const DRIVER: &str = "/usr/bin/chromedriver";
 
-/// What keeps the browser from asking the network for anything of its own.
+/// Options that keep the browser from network requests of its own.
 const QUIET: [&str; 8] = [
     "--headless",
     "--no-sandbox",
@@ -23,7 +23,7 @@ const QUIET: [&str; 8] = [
     "--disable-sync",
 ];
 
-/// A browser with one window; it ends when it is dropped.
+/// A browser with one window; dropping it ends the browser.
 pub(crate) struct Browser {
     driver: Child,
     agent: ureq::Agent,
@@ -31,7 +31,7 @@ pub(crate) struct Browser {
     profile: PathBuf,
 }
 
-/// The key that WebDriver has for elements.
+/// WebDriver's key for elements.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// WebDriver's names of keys.
@@ -42,7 +42,7 @@ pub(crate) const RIGHT: &str = "\u{e014}";
 pub(crate) const DOWN: &str = "\u{e015}";
 
 impl Browser {
-    /// Starts a browser of its own for the test `name`, with a window of this size.
+    /// Starts a browser for the test `name`, with a window of this size.
     pub(crate) fn start(name: &str, width: u32, height: u32) -> Browser {
         for program in [BROWSER, DRIVER] {
             assert!(
@@ -75,7 +75,7 @@ impl Browser {
             let (_, port) = line.split_once("successfully on port ")?;
             port.trim_end_matches('.').parse::<u16>().ok()
         });
-        // It must be able to go on writing.
+        // Keep the pipe open: it must be able to write.
         std::thread::spawn(move || lines.for_each(drop));
         browser.session = format!("http://127.0.0.1:{}/session", port.expect("chromedriver says its port"));
         let mut arguments: Vec<String> = QUIET.map(str::to_owned).to_vec();
@@ -113,18 +113,18 @@ impl Browser {
         answer["value"].take()
     }
 
-    /// Opens a file, and waits until it is drawn.
+    /// Opens a file and waits until it is drawn.
     pub(crate) fn open(&self, file: &Path) {
         self.post("/url", json!({ "url": format!("file://{}", file.display()) }));
         self.settle();
     }
 
-    /// The value of a script's `return`.
+    /// Returns the value of a script's `return`.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.post("/execute/sync", json!({ "script": script, "args": [] }))
     }
 
-    /// The text of a script's `return`.
+    /// Returns the text of a script's `return`.
     pub(crate) fn text(&self, script: &str) -> String {
         let value = self.run(script);
         value
@@ -133,7 +133,7 @@ impl Browser {
             .to_owned()
     }
 
-    /// The number of a script's `return`.
+    /// Returns the number of a script's `return`.
     pub(crate) fn number(&self, script: &str) -> i64 {
         let value = self.run(script);
         value
@@ -141,7 +141,7 @@ impl Browser {
             .unwrap_or_else(|| panic!("{script} is no whole number but {value}"))
     }
 
-    /// Waits until what is due to be drawn is drawn.
+    /// Waits until pending drawing is done.
     pub(crate) fn settle(&self) {
         let script =
             "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)));";
@@ -167,7 +167,7 @@ impl Browser {
         self.settle();
     }
 
-    /// Moves the pointer to a point of the window, and clicks if that is wanted.
+    /// Moves the pointer to a point of the window, and clicks if `click` is set.
     pub(crate) fn point(&self, x: i64, y: i64, click: bool) {
         let mut actions = vec![json!({ "type": "pointerMove", "x": x, "y": y, "duration": 0 })];
         if click {
@@ -181,7 +181,7 @@ impl Browser {
         self.settle();
     }
 
-    /// What is in the window, as PNG.
+    /// Returns the window's contents as PNG.
     pub(crate) fn screenshot(&self) -> Vec<u8> {
         let url = format!("{}/screenshot", self.session);
         let mut response = self.agent.get(&url).call().expect("a screenshot");
@@ -198,7 +198,7 @@ impl Browser {
             .expect("base64")
     }
 
-    /// What the browser had to complain about, since the last time: errors, and what the page's policy stopped.
+    /// Returns the browser's log since the last call: errors, and what the page's policy blocked.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", json!({ "type": "browser" }));
         let lines = log.as_array().expect("a list").iter();
@@ -210,7 +210,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Ends the browser; the driver alone would leave it behind.
+        // Ends the browser; ending the driver alone would leave it running.
         let _ = self.agent.delete(&self.session).call();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
