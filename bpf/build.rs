@@ -1,5 +1,5 @@
-//! Compiles the CO-RE programs with clang, so that plain `cargo build` does it all, and gathers the headers that
-//! extensions in C are compiled with.
+//! Compiles the CO-RE programs with clang, so that plain `cargo build` is enough, and collects the headers for
+//! extensions in C.
 //!
 //! The headers come from two places: `bpf/bpf_helpers.h` and its companions from libbpf (through `libbpf-sys`, which
 //! names its include folder), `linux/bpf.h` and `linux/ptrace.h` from the system's kernel headers.
@@ -19,7 +19,7 @@ const PROGRAMS: [(&str, &str, bool); 5] = [
     ("fentry_session", "fentry_multi", true),
 ];
 
-/// clang, as all of the programs are compiled.
+/// Returns a clang command with the flags that all programs share.
 struct Compiler {
     clang: PathBuf,
     arguments: Vec<String>,
@@ -70,7 +70,7 @@ impl Compiler {
         self.run(&arguments);
     }
 
-    /// Every file that `src/headers.h` includes, but for the compiler's own.
+    /// Lists every file that `src/headers.h` includes, except the compiler's own.
     fn headers(&self) -> Vec<PathBuf> {
         let output = self.run(&["-M".into(), "src/headers.h".into()]);
         // A make rule: `headers.o: src/headers.h FILE... \`.
@@ -82,7 +82,7 @@ impl Compiler {
     }
 }
 
-/// How an `#include` names the header.
+/// Returns the name by which an `#include` finds the header.
 fn include_name(header: &Path) -> String {
     let path = header.to_str().expect("paths of headers are text");
     let parts = ["/linux-gnu/", "-linux-gnu/", "/usr/include/", "/include/"];

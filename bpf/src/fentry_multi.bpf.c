@@ -10,7 +10,7 @@ static __always_inline __u64 this_function(__u64 *ctx)
 	return bpf_get_attach_cookie(ctx);
 }
 
-/* Sessions remember their calls themselves. */
+/* These sessions keep track of their calls themselves. */
 static __always_inline __u64 frame_of(__u64 *ctx)
 {
 	return 0;
@@ -28,7 +28,7 @@ static __always_inline __u64 argument_of(__u64 *ctx, __u32 position)
 	return value;
 }
 
-/* A tracing program may return nothing but 0. */
+/* A tracing program may only return 0. */
 #define UNTRACED 0
 #define CONTEXT __u64
 #define SECTION "?tracing_multi"

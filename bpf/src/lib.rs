@@ -1,17 +1,16 @@
-//! The kernel side of ipft: the CO-RE programs that run where a packet passes, and the structs that they share with
-//! user space.
+//! The kernel side of ipft: the CO-RE programs and the structs that they share with user space.
 //!
-//! The programs are C (GPL-2.0, as the helpers that they call require) and are compiled by the build script; this
-//! crate carries the objects as bytes. It loads and attaches nothing.
+//! The programs are C (GPL-2.0, as the helpers that they call require), compiled by the build script; this crate embeds
+//! the objects as bytes. It loads and attaches nothing.
 
 pub mod wire;
 
-/// The programs of a backend, twice.
+/// The programs of a backend, in two variants.
 #[derive(Debug)]
 pub struct Object {
-    /// As they are.
+    /// Without an extension.
     pub plain: &'static [u8],
-    /// To be linked with an object that defines `module`, the function of an extension.
+    /// For linking with an object that defines `module`, the function of an extension.
     pub extensible: &'static [u8],
 }
 
@@ -45,13 +44,13 @@ pub static FENTRY_SESSION: Object = object!("fentry_session");
 /// The programs of the fentry-multi backend for entries.
 pub static FENTRY_MULTI: Object = object!("fentry_multi");
 
-/// The licence of programs whose extension does not say its own. The `extensible` objects have none.
+/// The licence of programs whose extension does not declare one. The `extensible` objects have none.
 pub static LICENSE: &[u8] = built!("license.bpf.o");
 
-/// What an extension in C may include: the name in the `#include`, and the text. They are the headers of libbpf and of
+/// Headers that an extension in C may include: the name in the `#include`, and the text. They come from libbpf and from
 /// the kernel's user-space interface that this crate was built with.
 pub static HEADERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/headers.rs"));
 
-/// ELF readers want their input aligned as the structs in it are.
+/// Aligns an object as ELF readers require.
 #[repr(C, align(8))]
 struct Aligned<const N: usize>([u8; N]);

@@ -76,7 +76,7 @@ static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enu
 
 	if (!packet)
 		return UNTRACED;
-	/* A session whose returns nobody wants is an entry probe. */
+	/* A session without returns is an entry probe. */
 	if (SESSION && !ipft_config.remember_calls)
 		return UNTRACED;
 	if (SESSION)

@@ -1,44 +1,44 @@
-//! What a plugin says of itself, as JSON in a custom section of its file, so that it can be read without running
-//! anything. The JSON is made while the plugin is compiled, and what the host would refuse does not compile.
+//! A plugin's description, as JSON in a custom section of its file, so that reading it runs no code. The JSON is built
+//! at compile time, and a description that the host would refuse does not compile.
 
-/// What a plugin says of itself. [`plugin!`](crate::plugin) makes it.
+/// A plugin's description. [`plugin!`](crate::plugin) creates it.
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
-    /// A short name: letters, digits, `-` and `_`.
+    /// Short name: letters, digits, `-` and `_`.
     pub name: &'static str,
-    /// Its own version.
+    /// Version of the plugin.
     pub version: &'static str,
-    /// What it does, in one line.
+    /// Purpose, in one line.
     pub about: &'static str,
-    /// Its licence, as SPDX has it.
+    /// Licence, as an SPDX expression.
     pub license: &'static str,
-    /// What the user may set.
+    /// Options.
     pub options: &'static [OptionSpec],
 }
 
-/// One thing that the user may set.
+/// An option of a plugin.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionSpec {
     /// Letters, digits, `-` and `_`.
     pub name: &'static str,
     /// `string`, `integer`, `number`, `bool` or `choice`.
     pub kind: &'static str,
-    /// Of a choice: the values.
+    /// The values of a choice.
     pub values: &'static [&'static str],
-    /// What it is when the user says nothing.
+    /// The default.
     pub default: DefaultValue,
-    /// What it does, in one line.
+    /// Purpose, in one line.
     pub help: &'static str,
 }
 
-/// What an option is when the user says nothing.
+/// Default of an option.
 #[derive(Clone, Copy, Debug)]
 pub enum DefaultValue {
     /// Of a string or a choice.
     Text(&'static str),
     /// Of an integer.
     Integer(i64),
-    /// Of a number, as it was written.
+    /// Of a number, as written.
     Number(&'static str),
     /// Of a bool.
     Bool(bool),
@@ -54,18 +54,18 @@ impl std::fmt::Display for DefaultValue {
     }
 }
 
-/// A plugin that says what it is.
+/// A plugin with a description.
 pub trait Describe {
-    /// What it says.
+    /// The description.
     const DESCRIPTION: Description;
 }
 
-/// Bytes of a name, and of a line, that the host takes.
+/// Maximum bytes of a name and of a line.
 const MAX_NAME: usize = 64;
 const MAX_LINE: usize = 200;
 
 impl Description {
-    /// Refuses, while the plugin is compiled, what the host would refuse when it loads it.
+    /// Fails to compile for a description that the host would refuse.
     #[doc(hidden)]
     pub const fn check(&self) {
         assert!(
@@ -101,7 +101,7 @@ impl Description {
         }
     }
 
-    /// Bytes of the JSON.
+    /// Returns the length of the JSON.
     #[doc(hidden)]
     pub const fn json_len(&self) -> usize {
         let mut writer = Writer::<0> { bytes: [], len: 0 };
@@ -109,7 +109,7 @@ impl Description {
         writer.len
     }
 
-    /// The JSON, which has `N` bytes.
+    /// Returns the JSON, of `N` bytes.
     #[doc(hidden)]
     pub const fn json<const N: usize>(&self) -> [u8; N] {
         let mut writer = Writer { bytes: [0; N], len: 0 };
@@ -145,7 +145,7 @@ impl OptionSpec {
     }
 }
 
-/// Writes JSON to an array, or measures it if the array is too short.
+/// Writes JSON to an array, or only measures it if the array is too short.
 struct Writer<const N: usize> {
     bytes: [u8; N],
     len: usize,
@@ -277,7 +277,7 @@ const fn is_line(text: &str) -> bool {
     let bytes = text.as_bytes();
     let mut index = 0;
     while index < bytes.len() {
-        // U+0080 to U+009F are control characters too; in UTF-8 they begin with 0xc2.
+        // U+0080 to U+009F are control characters as well; in UTF-8 they begin with 0xc2.
         let c1 = bytes[index] == 0xc2 && bytes[index + 1] < 0xa0;
         if bytes[index].is_ascii_control() || c1 {
             return false;
@@ -344,7 +344,7 @@ mod tests {
     };
 
     #[test]
-    fn the_json_is_right_whatever_the_texts_hold() {
+    fn the_json_is_valid_for_all_texts() {
         const { HOSTILE.check() };
         const JSON: [u8; HOSTILE.json_len()] = HOSTILE.json();
         let expected = concat!(
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn every_integer_is_written_as_the_standard_library_writes_it() {
+    fn integers_are_written_as_by_the_standard_library() {
         for value in [0, 1, 9, 10, 99, 100, 1200, -1, -10, i64::MAX, i64::MIN] {
             let mut writer = Writer::<32> { bytes: [0; 32], len: 0 };
             writer.integer(value);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_names_are_those_that_the_host_takes() {
+    fn lines_and_names_have_the_limits_of_the_host() {
         assert!(is_line("é – 😀") && is_line(""));
         assert!(!is_line("a\nb") && !is_line("\u{7f}") && !is_line("\u{9b}") && !is_line(&"x".repeat(201)));
         assert!(is_name("a-B_9") && !is_name("") && !is_name("é") && !is_name("a b") && !is_name(&"x".repeat(65)));

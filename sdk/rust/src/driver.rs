@@ -1,10 +1,10 @@
-//! The life of a plugin, the same whether it is WebAssembly, native, or in a test.
+//! Drives a plugin's calls, the same for WebAssembly, native libraries and tests.
 
 use crate::event::{Batch, Event};
 use crate::trace::{Function, Summary, Trace};
 use crate::{Error, Options, Output, Plugin};
 
-/// Calls a plugin, and keeps what its calls refer to.
+/// Calls a plugin and owns the arguments of its calls.
 #[derive(Debug)]
 pub struct Driver<P> {
     plugin: P,
@@ -13,7 +13,7 @@ pub struct Driver<P> {
 }
 
 impl<P: Plugin> Driver<P> {
-    /// Drives `plugin`, which writes to `output`.
+    /// Creates a driver for `plugin`, which writes to `output`.
     pub fn new(plugin: P, output: Output) -> Self {
         Driver {
             plugin,
@@ -22,20 +22,20 @@ impl<P: Plugin> Driver<P> {
         }
     }
 
-    /// The trace is about to deliver events.
+    /// Starts the plugin before the first event.
     pub fn start(&mut self, trace: Trace, options: &Options) -> Result<(), Error> {
         self.trace = trace;
         self.plugin.start(&self.trace, options)
     }
 
-    /// Functions and names that are new.
+    /// Adds new functions and names.
     pub fn learn(&mut self, functions: Vec<Function>, names: Vec<String>) {
         self.trace.functions.extend(functions);
         self.trace.names.extend(names);
         self.plugin.learn(&self.trace);
     }
 
-    /// Events happened.
+    /// Passes events on.
     pub fn events(&mut self, events: &[Event], payload: &[u8]) -> Result<(), Error> {
         let batch = Batch {
             trace: &self.trace,
@@ -47,12 +47,12 @@ impl<P: Plugin> Driver<P> {
         result
     }
 
-    /// So many events did not reach the plugin.
+    /// Reports a number of missed events.
     pub fn missed(&mut self, events: u64) {
         self.plugin.missed(events);
     }
 
-    /// The trace has ended.
+    /// Finishes the plugin at the end of the trace.
     pub fn finish(&mut self, summary: &Summary) -> Result<(), Error> {
         let result = self.plugin.finish(&self.trace, summary, &mut self.output);
         self.output.pass_on();

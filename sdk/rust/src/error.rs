@@ -1,11 +1,11 @@
-//! What a plugin says when it cannot go on. It imports nothing of the crate.
+//! The error of a plugin that cannot continue. This module imports nothing of the crate.
 
-/// Why a plugin ends early, in words for the user.
+/// The reason why a plugin ends early, in words for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(String);
 
 impl Error {
-    /// Says this.
+    /// Creates an error with this text.
     pub fn new(message: impl Into<String>) -> Self {
         Error(message.into())
     }
@@ -31,7 +31,7 @@ impl From<&str> for Error {
     }
 }
 
-/// The errors that `?` most often meets.
+/// Conversions for the errors that `?` most often meets.
 macro_rules! from {
     ($($error:ty),*) => {
         $(impl From<$error> for Error {

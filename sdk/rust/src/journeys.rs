@@ -1,7 +1,7 @@
-//! Events regrouped: each packet's own, in order of time, and the calls that they make up.
+//! Regroups events: those of each packet, in order of time, and the calls that they form.
 //!
-//! No event says that it is a packet's last, and a trace may be long. So [`Journeys`] keeps a bounded part of it: when
-//! that is full, the packets that were quiet for longest are taken to be over.
+//! No event is marked as a packet's last, and a trace may be long. So [`Journeys`] has a memory limit: at the limit,
+//! the packets that were quiet for longest are assumed to be finished.
 
 use std::collections::HashMap;
 
@@ -11,20 +11,20 @@ use crate::event::{Batch, Event, range};
 use crate::fields::Fields;
 use crate::trace::Trace;
 
-/// Bytes that are kept by default.
+/// Default memory limit in bytes.
 const LIMIT: usize = 64 << 20;
 
-/// What a packet costs besides its events.
+/// Bytes per packet besides its events.
 const PACKET: usize = 192;
 
-/// Events that there is room for from the beginning, since few packets have fewer.
+/// Initial capacity for events, since few packets have fewer.
 const FIRST_EVENTS: usize = 8;
 
-/// The most events of a journey before it is given out in parts.
+/// Limit of events after which a journey is returned in parts.
 const MAX_EVENTS: usize = 1 << 16;
 
-/// The deepest nesting that is searched for the entry of a return. Kernel stacks have no room for more calls; what
-/// looks deeper is calls whose return was lost.
+/// Limit of nesting searched for the entry of a return. Kernel stacks hold fewer calls; deeper ones have lost their
+/// return.
 const MAX_DEPTH: usize = 512;
 
 /// Collects the events of each packet.
@@ -53,7 +53,7 @@ const MAX_DEPTH: usize = 512;
 #[derive(Debug)]
 pub struct Journeys {
     packets: HashMap<u64, Journey, FxBuildHasher>,
-    /// The last part of each packet that is kept no longer, for when it comes back. All are forgotten when they grow too
+    /// The last part number of packets that were removed, in case they come back. All are dropped when there are too
     /// many.
     parts: HashMap<u64, u32, FxBuildHasher>,
     bytes: usize,
@@ -68,7 +68,7 @@ impl Default for Journeys {
 }
 
 impl Journeys {
-    /// Keeps about so many bytes, in any case those of one batch.
+    /// Sets the memory limit in bytes; the events of one batch are always kept.
     pub fn with_limit(bytes: usize) -> Self {
         Journeys {
             packets: HashMap::default(),
@@ -79,14 +79,14 @@ impl Journeys {
         }
     }
 
-    /// Does not keep payloads, so that more events fit.
+    /// Drops payloads, so that more events fit.
     pub fn without_payloads(mut self) -> Self {
         self.payloads = false;
         self
     }
 
-    /// Takes the events of a batch, and returns the journeys that are taken to be over: none, unless memory is short.
-    /// Events of kinds that this version does not know are left out.
+    /// Adds the events of a batch, and returns the journeys that are assumed to be finished: none below the memory
+    /// limit. Events of kinds that this version does not know are ignored.
     pub fn add(&mut self, batch: &Batch) -> Vec<Journey> {
         let mut over = Vec::new();
         for event in batch.events.iter().filter(|event| event.kind <= Event::RETURN) {
@@ -109,14 +109,14 @@ impl Journeys {
                 over.extend(self.remove(event.packet));
             }
         }
-        // Again, if it is one of the others that takes the room.
+        // Again if the other packets use the memory.
         while self.bytes > self.limit && !self.packets.is_empty() {
             self.take_quiet(&mut over);
         }
         over
     }
 
-    /// The journeys that are left, in the order of their first events.
+    /// Returns the remaining journeys, in the order of their first events.
     pub fn take(&mut self) -> Vec<Journey> {
         self.bytes = 0;
         self.parts.clear();
@@ -126,8 +126,7 @@ impl Journeys {
         journeys
     }
 
-    /// The half of the packets that have been quiet for longest. Half, so that the search for them costs little an
-    /// event.
+    /// Removes the half of the packets that were quiet for longest. Half, so that the search costs little per event.
     #[cold]
     fn take_quiet(&mut self, over: &mut Vec<Journey>) {
         let mut last: Vec<(u64, u64)> = self
@@ -147,7 +146,7 @@ impl Journeys {
         let mut journey = self.packets.remove(&packet)?;
         journey.sort();
         self.bytes -= PACKET + journey.memory();
-        // About half as much memory as the events take.
+        // About half the memory of the events.
         if self.parts.len() > self.limit / 32 {
             self.parts.clear();
         }
@@ -161,17 +160,16 @@ impl Journeys {
 pub struct Journey {
     /// Identity of the packet.
     pub packet: u64,
-    /// 0, unless an earlier part of the journey was given out before. After some millions of packets that came in parts
-    /// the count begins anew.
+    /// Number of the part; 0 for the first. After some millions of packets in parts the count restarts.
     pub part: u32,
-    /// What happened, in order of time. `payload_offset` refers to `payload`.
+    /// The events, in order of time. `payload_offset` refers to `payload`.
     pub events: Vec<Event>,
-    /// Payload bytes of all of them.
+    /// Their payload bytes.
     pub payload: Vec<u8>,
 }
 
 impl Journey {
-    /// Bytes that are allocated.
+    /// Allocated bytes.
     fn memory(&self) -> usize {
         self.events.capacity() * size_of::<Event>() + self.payload.capacity()
     }
@@ -190,7 +188,7 @@ impl Journey {
         self.payload.extend_from_slice(payload);
     }
 
-    /// Recordings may have events of one packet out of order, since they hold what the stream delivered.
+    /// Events of a packet may be out of order in recordings, which store them as delivered.
     fn sort(&mut self) {
         if !self.events.is_sorted_by_key(|event| event.timestamp) {
             self.events.sort_by_key(|event| event.timestamp);
@@ -201,36 +199,36 @@ impl Journey {
         (self.first(), self.packet)
     }
 
-    /// When its first event happened, in nanoseconds.
+    /// Returns the time of the first event, in nanoseconds.
     pub fn first(&self) -> u64 {
         self.events.first().map_or(0, |event| event.timestamp)
     }
 
-    /// When its last event happened, in nanoseconds.
+    /// Returns the time of the last event, in nanoseconds.
     pub fn last(&self) -> u64 {
         self.events.last().map_or(0, |event| event.timestamp)
     }
 
-    /// Nanoseconds from the first event to the last.
+    /// Returns the nanoseconds from the first event to the last.
     pub fn duration(&self) -> u64 {
         self.last().saturating_sub(self.first())
     }
 
-    /// The payload of one of its events; empty if it has none.
+    /// Returns the payload of one of its events; empty if it has none.
     pub fn payload_of(&self, event: &Event) -> &[u8] {
         range(&self.payload, event)
     }
 
-    /// All fields of one of its events.
+    /// Returns all fields of one of its events.
     pub fn fields<'a>(&'a self, trace: &'a Trace, event: &Event) -> Fields<'a> {
         Fields::new(trace, self.payload_of(event))
     }
 
-    /// The calls that the events make up, in the order in which they began, as far as is known.
+    /// Returns the calls that the events form, in the order of their starts where known.
     ///
     /// An entry whose return was lost, or is still to come, is a call without an end; a return whose entry was lost is
-    /// one without a beginning, in the place of its return. Neither is counted as a call around others, since nobody
-    /// knows which ones it was around. Without returns (tracer `function`) all calls are without an end.
+    /// a call without a start, at the place of its return. Neither counts as enclosing other calls, since its extent is
+    /// unknown. Without returns (tracer `function`) no call has an end.
     pub fn calls(&self) -> Vec<Call> {
         let mut calls = Vec::with_capacity(self.events.len());
         // The open calls of each context. There are few contexts.
@@ -261,7 +259,7 @@ impl Journey {
                 }
             }
         }
-        // Only now is it known which calls have both ends; they are the ones around others.
+        // Only now is it known which calls have both ends and so enclose others.
         let mut stacks: Vec<Vec<u32>> = vec![Vec::new(); contexts.len()];
         for (context, index, begins) in order {
             let stack = &mut stacks[context];
@@ -285,9 +283,9 @@ impl Journey {
     }
 }
 
-/// Where a context is in the list; it is added if it is new.
+/// Returns the index of a context in the list, adding it if it is new.
 fn position(contexts: &mut Vec<(u64, Vec<u32>)>, context: u64) -> usize {
-    // Most often it is that of the event before, which was among the last to be added.
+    // Usually that of the previous event, which was among the last to be added.
     match contexts.iter().rposition(|(other, _)| *other == context) {
         Some(position) => position,
         None => {
@@ -297,7 +295,7 @@ fn position(contexts: &mut Vec<(u64, Vec<u32>)>, context: u64) -> usize {
     }
 }
 
-/// The entry of this return, as a position in the stack.
+/// Returns the entry of this return, as a position in the stack.
 fn entry_of(stack: &[u32], calls: &[Call], event: &Event) -> Option<usize> {
     let deepest = stack.len().saturating_sub(MAX_DEPTH);
     let found = stack[deepest..].iter().rposition(|call| {
@@ -307,28 +305,28 @@ fn entry_of(stack: &[u32], calls: &[Call], event: &Event) -> Option<usize> {
     found.map(|position| deepest + position)
 }
 
-/// One call of a function with the packet.
+/// A call of a function with the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Index into [`Trace::functions`].
     pub function: u32,
-    /// The CPU that entered it; if the entry was lost, the one that returned.
+    /// The CPU of the entry; if it was lost, that of the return.
     pub cpu: u32,
-    /// The thread that called it, 0 in the idle task.
+    /// The calling thread, 0 in the idle task.
     pub thread: u32,
     /// The entry, as an index into [`Journey::events`]; `None` if it was lost.
     pub entry: Option<u32>,
     /// The return, as an index into [`Journey::events`]; `None` if it was lost, or is not traced.
     pub exit: Option<u32>,
-    /// When it was entered, in nanoseconds. It may be known although the entry is not here.
+    /// Start time in nanoseconds; may be known although the entry is missing.
     pub entered: Option<u64>,
-    /// When it returned, in nanoseconds.
+    /// End time in nanoseconds.
     pub returned: Option<u64>,
-    /// How many calls are around it in its thread.
+    /// Number of enclosing calls in its thread.
     pub depth: u32,
-    /// The call around it, as an index into the list of calls; it is earlier in the list.
+    /// The enclosing call, as an index into the list of calls; it is earlier in the list.
     pub parent: Option<u32>,
-    /// Nanoseconds that it took without the traced calls in it; 0 if its duration is not known.
+    /// Nanoseconds without the traced calls inside; 0 if the duration is unknown.
     pub own: u64,
 }
 
@@ -350,7 +348,7 @@ impl Call {
         }
     }
 
-    /// Nanoseconds from entry to return, if both are known.
+    /// Returns the nanoseconds from entry to return, if both are known.
     pub fn duration(&self) -> Option<u64> {
         Some(self.returned?.saturating_sub(self.entered?))
     }
@@ -360,8 +358,8 @@ impl Call {
 mod tests {
     use super::*;
 
-    /// Events from a sketch: `0+a` enters `a` in context 0, `0-a5` returns from the call entered at position 5, `0-a`
-    /// from one that is not known.
+    /// Builds events from a sketch: `0+a` enters `a` in context 0, `0-a5` returns from the call entered at position 5,
+    /// `0-a` from an unknown one.
     fn journey(sketch: &[&str]) -> Journey {
         let mut journey = Journey::default();
         for (time, word) in (1..).zip(sketch) {
@@ -397,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_nest_and_own_time_is_what_callees_leave() {
+    fn calls_nest_and_own_time_excludes_callees() {
         assert_eq!(
             calls(&["0+a", "0+b", "0-b2", "0+a", "0-a4", "0-a1"]),
             [
@@ -409,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_have_depths_of_their_own() {
+    fn each_thread_has_its_own_depth() {
         assert_eq!(
             calls(&["0+a", "1+b", "0+c", "1-b2", "0-c3", "0-a1"]),
             [
@@ -421,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_with_a_lost_end_is_around_nothing() {
+    fn a_call_with_a_lost_end_encloses_no_call() {
         assert_eq!(
             calls(&["0-d", "0+a", "0+b", "0+c", "0-c4", "0-a2", "0-c", "0+a"]),
             [
@@ -436,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_return_whose_entry_went_to_others_still_has_its_duration() {
+    fn a_return_without_its_entry_keeps_its_duration() {
         let calls = journey(&["0+b", "0-b1", "0+b", "0-a1"]).calls();
         let last = calls.last().unwrap();
         assert_eq!((last.entry, last.exit, last.duration()), (None, Some(3), Some(3)));
@@ -450,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_of_any_length_takes_bounded_memory_and_no_event_is_lost() {
+    fn long_traces_keep_all_events_in_bounded_memory() {
         let trace = Trace::default();
         let mut journeys = Journeys::with_limit(100_000);
         let mut given_out = Vec::new();
@@ -483,7 +481,7 @@ mod tests {
             assert!(journey.events.is_sorted_by_key(|event| event.timestamp));
             assert!(journey.events.iter().all(|event| journey.payload_of(event) == b"abc"));
         }
-        // Each part of a packet is told from the others.
+        // Distinguish the parts of a packet.
         let mut parts: Vec<_> = given_out.iter().map(|journey| (journey.packet, journey.part)).collect();
         parts.sort_unstable();
         let all = parts.len();
@@ -493,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn one_endless_packet_is_given_out_in_parts() {
+    fn an_endless_packet_is_returned_in_parts() {
         let trace = Trace::default();
         let mut journeys = Journeys::default();
         let events = vec![

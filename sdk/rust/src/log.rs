@@ -1,28 +1,28 @@
-//! What a plugin tells the user besides its picture.
+//! Messages of a plugin to the user.
 
 use std::cell::RefCell;
 
-/// How much a message matters.
+/// Severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Something went wrong.
+    /// An error.
     Error,
-    /// Something may be wrong.
+    /// A possible problem.
     Warning,
-    /// Something is worth knowing.
+    /// Information.
     Info,
     /// Shown with `-v` only.
     Debug,
 }
 
-/// Takes the messages of one thread.
+/// Receives the messages of one thread.
 type Logger = Box<dyn FnMut(Level, &str)>;
 
 thread_local! {
     static LOGGER: RefCell<Option<Logger>> = const { RefCell::new(None) };
 }
 
-/// Says something to the user, on standard error, with the plugin's name in front. Control characters are escaped.
+/// Prints a message to standard error, prefixed with the plugin's name. Control characters are escaped.
 pub fn log(level: Level, message: &str) {
     LOGGER.with_borrow_mut(|logger| {
         if let Some(logger) = logger {
@@ -31,7 +31,7 @@ pub fn log(level: Level, message: &str) {
     });
 }
 
-/// Says where this thread's messages go; the glue of each kind of plugin does so before the plugin runs.
+/// Sets the destination of this thread's messages; the glue of each kind of plugin calls it before the plugin runs.
 #[doc(hidden)]
 pub fn set_logger(logger: impl FnMut(Level, &str) + 'static) {
     LOGGER.set(Some(Box::new(logger)));

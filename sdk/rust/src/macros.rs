@@ -1,6 +1,6 @@
-//! `plugin!`: what makes a plugin of a type.
+//! `plugin!`: turns a type into a plugin.
 
-/// Makes a plugin of a type that implements [`Plugin`](crate::Plugin) and [`Default`]. It is called once in a crate.
+/// Turns a type that implements [`Plugin`](crate::Plugin) and [`Default`] into a plugin. Use it once per crate.
 ///
 /// ```
 /// # use ipft_plugin::{Batch, Error, Output, Plugin, Summary, Trace, plugin};
@@ -23,13 +23,13 @@
 /// }
 /// ```
 ///
-/// Name, version and licence are those of the crate (`Cargo.toml`); `name: "other",` before `about` gives it another
-/// name. The user sets options with `--plugin-opt KEY=VALUE`; the plugin reads them from [`Options`](crate::Options).
-/// What the host would refuse, such as a default that is none of the choices, does not compile.
+/// Name, version and licence are those of the crate (`Cargo.toml`); `name: "other",` before `about` sets another name.
+/// The user sets options with `--plugin-opt KEY=VALUE`; the plugin reads them from [`Options`](crate::Options). A
+/// description that the host would refuse, such as a default that is none of the choices, does not compile.
 ///
-/// A plugin that brings more than a picture, or no picture, names its parts instead: `sink`, a [`Plugin`](crate::Plugin);
-/// `decoder`, a [`Decoder`](crate::Decoder); `program`, a BPF object as `ipft -e FILE.o` takes it, in bytes. Any of them
-/// may be left out, as long as they come in this order.
+/// A plugin with more than a sink, or without one, names its parts instead: `sink`, a [`Plugin`](crate::Plugin);
+/// `decoder`, a [`Decoder`](crate::Decoder); `program`, the bytes of a BPF object as for `ipft -e FILE.o`. Any of them
+/// may be left out; the order is fixed.
 ///
 /// ```
 /// # use ipft_plugin::{Batch, Decoder, Error, Output, Plugin, Summary, Trace, Values, plugin};
@@ -70,7 +70,7 @@ macro_rules! plugin {
     };
 }
 
-/// What the plugin says of itself, checked.
+/// The plugin's description, checked.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __description {
@@ -102,7 +102,7 @@ macro_rules! __description {
     };
 }
 
-/// The default of an option of this type; a type that there is not does not compile.
+/// Returns the default of an option of this type; an unknown type does not compile.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __default {
@@ -123,7 +123,7 @@ macro_rules! __default {
     };
 }
 
-/// What the file exports on WebAssembly: the interface `sink`, and the description.
+/// The exports on WebAssembly: the interface `sink`, and the description.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 #[macro_export]
@@ -152,7 +152,7 @@ macro_rules! __export {
     };
 }
 
-/// Elsewhere the file exports a table of functions, for hosts that load native code.
+/// On other targets the file exports a table of functions, for hosts that load native code.
 #[cfg(all(not(target_family = "wasm"), not(feature = "embedded")))]
 #[doc(hidden)]
 #[macro_export]

@@ -1,40 +1,40 @@
-//! What the user set. The host has checked it against the description before the plugin starts.
+//! Option values. The host checks them against the description before the plugin starts.
 
 use crate::Error;
 
-/// The values of all options that the plugin describes: what the user gave, else the defaults.
+/// The values of all options in the description: those that the user set, and the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options(Vec<(String, String)>);
 
 impl Options {
-    /// These names and values.
+    /// Creates options from names and values.
     pub fn new(values: Vec<(String, String)>) -> Self {
         Options(values)
     }
 
-    /// The value of an option, as text. It fails only for an option that the plugin does not describe.
+    /// Returns the value of an option as text. Fails only for an option that is not in the description.
     pub fn get(&self, name: &str) -> Result<&str, Error> {
         let found = self.0.iter().find(|(other, _)| other == name);
         let (_, value) = found.ok_or_else(|| Error::new(format!("it describes no option '{name}'")))?;
         Ok(value)
     }
 
-    /// The value of an option of type `integer`.
+    /// Returns the value of an option of type `integer`.
     pub fn integer(&self, name: &str) -> Result<i64, Error> {
         self.parsed(name, "a whole number")
     }
 
-    /// The value of an option of type `number`.
+    /// Returns the value of an option of type `number`.
     pub fn number(&self, name: &str) -> Result<f64, Error> {
         self.parsed(name, "a number")
     }
 
-    /// The value of an option of type `bool`.
+    /// Returns the value of an option of type `bool`.
     pub fn flag(&self, name: &str) -> Result<bool, Error> {
         self.parsed(name, "true or false")
     }
 
-    /// The value of an option of type `integer` that must lie in a range.
+    /// Returns the value of an option of type `integer` that must lie in a range.
     pub fn integer_in(&self, name: &str, range: std::ops::RangeInclusive<i64>) -> Result<i64, Error> {
         let value = self.integer(name)?;
         match range.contains(&value) {

@@ -1,24 +1,24 @@
-//! The plugin's own stream, buffered: a call of the host costs far more than a copy.
+//! The plugin's own stream, buffered: a host call costs far more than a copy.
 
 use std::io::{self, Write};
 
-/// Bytes that are passed on at once.
+/// Buffer size in bytes.
 const BUFFER: usize = 64 << 10;
 
-/// Takes over bytes.
+/// Receives bytes.
 type Sink = dyn FnMut(&[u8]);
 
-/// Where a plugin writes: the file that the user named (`--plugin-out`), else standard output.
+/// A plugin's output: the file that the user named (`--plugin-out`), else standard output.
 ///
-/// Bytes that are written at once stay together unless they are longer than the buffer of 64 KiB. Nothing needs to be
-/// flushed: what is left is passed on after each of the plugin's calls.
+/// The bytes of one write stay together unless they are longer than the buffer of 64 KiB. No flush is needed: the
+/// buffer is passed on after each of the plugin's calls.
 pub struct Output {
     buffer: Vec<u8>,
     sink: Box<Sink>,
 }
 
 impl Output {
-    /// Passes bytes on to `sink`.
+    /// Creates an output that passes bytes on to `sink`.
     pub fn new(sink: impl FnMut(&[u8]) + 'static) -> Self {
         Output {
             buffer: Vec::with_capacity(BUFFER),
@@ -26,7 +26,7 @@ impl Output {
         }
     }
 
-    /// Appends bytes. It never fails: a stream that takes no more ends the plugin.
+    /// Appends bytes. Never fails: a closed stream ends the plugin.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
         if bytes.len() > BUFFER - self.buffer.len() {
@@ -45,7 +45,7 @@ impl Output {
         }
     }
 
-    /// Passes on what is buffered.
+    /// Passes the buffer on.
     pub(crate) fn pass_on(&mut self) {
         if !self.buffer.is_empty() {
             (self.sink)(&self.buffer);
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_at_once_stays_together_and_in_order() {
+    fn writes_stay_whole_and_in_order() {
         let calls = Rc::new(RefCell::new(Vec::<Vec<u8>>::new()));
         let copy = Rc::clone(&calls);
         let mut output = Output::new(move |bytes| copy.borrow_mut().push(bytes.to_vec()));

@@ -1,6 +1,6 @@
-//! What `plugin!` makes of a plugin's parts that do not draw, and of its description.
+//! Exports of a plugin's parts other than the sink, and of its description.
 
-/// The description, in a section that nothing loads.
+/// Exports the description, in a section that is not loaded.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 #[macro_export]
@@ -15,7 +15,7 @@ macro_rules! __export_description {
     };
 }
 
-/// The interface `decoder`.
+/// Exports the interface `decoder`.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 #[macro_export]
@@ -41,7 +41,7 @@ macro_rules! __export_decoder {
     };
 }
 
-/// The interface `program`.
+/// Exports the interface `program`.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 #[macro_export]
@@ -61,7 +61,7 @@ macro_rules! __export_program {
     };
 }
 
-/// Native plugins only draw. What the others are made of is held to its types all the same.
+/// Native plugins have only a sink. The types of other parts are checked nevertheless.
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 #[macro_export]

@@ -1,6 +1,6 @@
-//! Names, numbers and field values as text, the way `ipft` itself writes them.
+//! Formats names, numbers and field values as `ipft` itself does.
 //!
-//! Each function returns something to be formatted: `write!(out, "{}", text::visible(&function.name))`.
+//! Each function returns a value for a format string: `write!(out, "{}", text::visible(&function.name))`.
 
 use std::fmt::{self, Display, Formatter, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -17,9 +17,9 @@ impl<F: Fn(&mut Formatter<'_>) -> fmt::Result> Display for Show<F> {
     }
 }
 
-/// A name or text from outside, made fit for a terminal: what could move the cursor, colour the screen or reorder the
-/// line (control characters, bidirectional overrides) is shown as an escape. The backslash is doubled, so that an
-/// escape cannot be forged. Width and alignment are taken into account, with one column a character.
+/// Makes a name or text from outside safe for a terminal: characters that could move the cursor, colour the screen or
+/// reorder the line (control characters, bidirectional overrides) are escaped. The backslash is doubled, so that an
+/// escape cannot be forged. Width and alignment are respected, with one column per character.
 pub fn visible(text: &str) -> impl Display + '_ {
     Show(
         move |f: &mut Formatter<'_>| match (f.width(), text.chars().any(is_escaped)) {
@@ -36,7 +36,7 @@ pub fn visible(text: &str) -> impl Display + '_ {
     )
 }
 
-/// As [`visible`], of bytes that should be UTF-8; those that are not are shown as `\xff`.
+/// Like [`visible`], for bytes that should be UTF-8; invalid ones are shown as `\xff`.
 pub fn visible_bytes(bytes: &[u8]) -> impl Display + '_ {
     Show(move |f: &mut Formatter<'_>| {
         for chunk in bytes.utf8_chunks() {
@@ -49,8 +49,8 @@ pub fn visible_bytes(bytes: &[u8]) -> impl Display + '_ {
     })
 }
 
-/// A text from outside for an XML or HTML document, between tags or in a quoted attribute: as [`visible`], since XML
-/// cannot hold control characters at all, and with `<`, `>`, `&` and quotes as entities.
+/// Escapes a text from outside for an XML or HTML document, between tags or in a quoted attribute: like [`visible`],
+/// since XML cannot hold control characters, and with entities for `<`, `>`, `&` and quotes.
 pub fn xml(text: &str) -> impl Display + '_ {
     Show(move |f: &mut Formatter<'_>| {
         text.chars().try_for_each(|character| match character {
@@ -59,20 +59,20 @@ pub fn xml(text: &str) -> impl Display + '_ {
             '&' => f.write_str("&amp;"),
             '"' => f.write_str("&quot;"),
             '\'' => f.write_str("&#39;"),
-            // These two are no characters to XML.
+            // These two are not XML characters.
             '\u{fffe}' | '\u{ffff}' => f.write_char('\u{fffd}'),
             _ => push_visible(f, character),
         })
     })
 }
 
-/// As [`visible`], for what escapes XML by itself: without the two characters that XML cannot hold in any way.
+/// Like [`visible`], for callers that escape XML themselves: replaces the two characters that XML cannot represent.
 pub fn visible_in_xml(text: &str) -> String {
     visible(text).to_string().replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
 
-/// A JSON string with its quotes. What would be harmful in a terminal, or in a script of an HTML page (`<`, and the
-/// line separators), is escaped.
+/// Formats a JSON string with its quotes. Characters that are harmful in a terminal, or in a script of an HTML page
+/// (`<`, and the line separators), are escaped.
 pub fn json(text: &str) -> impl Display + '_ {
     Show(move |f: &mut Formatter<'_>| {
         f.write_char('"')?;
@@ -95,7 +95,7 @@ fn push_json(f: &mut Formatter<'_>, text: &str) -> fmt::Result {
     })
 }
 
-/// As [`json`], of bytes that should be UTF-8; a sequence that is not becomes U+FFFD.
+/// Like [`json`], for bytes that should be UTF-8; an invalid sequence becomes U+FFFD.
 pub fn json_bytes(bytes: &[u8]) -> impl Display + '_ {
     Show(move |f: &mut Formatter<'_>| {
         f.write_char('"')?;
@@ -109,7 +109,7 @@ pub fn json_bytes(bytes: &[u8]) -> impl Display + '_ {
     })
 }
 
-/// Whether [`visible`] shows something else than the character itself.
+/// Returns whether [`visible`] escapes the character.
 fn is_escaped(character: char) -> bool {
     matches!(character,
         '\\' | '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -128,17 +128,17 @@ fn push_visible(out: &mut impl Write, character: char) -> fmt::Result {
     }
 }
 
-/// An identity or address: `0x` and 16 digits.
+/// Formats an identity or address: `0x` and 16 digits.
 pub fn hex(value: u64) -> impl Display {
     Show(move |f: &mut Formatter<'_>| write!(f, "{value:#018x}"))
 }
 
-/// A duration in microseconds, of nanoseconds, as in the function graph: `1234.348 us`.
+/// Formats nanoseconds as microseconds, as in the function graph: `1234.348 us`.
 pub fn microseconds(nanoseconds: u64) -> impl Display {
     Show(move |f: &mut Formatter<'_>| padded(f, format_args!("{}.{:03} us", nanoseconds / 1000, nanoseconds % 1000)))
 }
 
-/// A duration for people, of nanoseconds, with three to six digits: `980 ns`, `1.234 us`, `12.345 ms`, `61.000 s`.
+/// Formats nanoseconds for people, with three to six digits: `980 ns`, `1.234 us`, `12.345 ms`, `61.000 s`.
 pub fn duration(nanoseconds: u64) -> impl Display {
     Show(move |f: &mut Formatter<'_>| {
         let (unit, name) = match nanoseconds {
@@ -155,7 +155,7 @@ pub fn duration(nanoseconds: u64) -> impl Display {
     })
 }
 
-/// A time in seconds, of nanoseconds: `12.000000345`.
+/// Formats nanoseconds as seconds: `12.000000345`.
 pub fn seconds(nanoseconds: i64) -> impl Display {
     Show(move |f: &mut Formatter<'_>| {
         let sign = if nanoseconds < 0 { "-" } else { "" };
@@ -171,7 +171,7 @@ pub fn seconds(nanoseconds: i64) -> impl Display {
     })
 }
 
-/// A number with its thousands apart: `12,034`.
+/// Formats a number with thousands separators: `12,034`.
 pub fn count(value: u64) -> impl Display {
     Show(move |f: &mut Formatter<'_>| {
         let digits = value.to_string();
@@ -186,7 +186,7 @@ pub fn count(value: u64) -> impl Display {
     })
 }
 
-/// A part of a whole, in per cent: `99.98 %`. Only all is 100, and only nothing is 0.
+/// Formats a part of a whole, in per cent: `99.98 %`. Only the whole is 100, and only nothing is 0.
 pub fn percent(part: u64, whole: u64) -> impl Display {
     Show(move |f: &mut Formatter<'_>| {
         let hundredths = match (part, whole) {
@@ -198,7 +198,7 @@ pub fn percent(part: u64, whole: u64) -> impl Display {
     })
 }
 
-/// Writes with the width that was asked for.
+/// Writes with the requested width.
 fn padded(f: &mut Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
     match f.width() {
         None => f.write_fmt(text),
@@ -206,7 +206,7 @@ fn padded(f: &mut Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
     }
 }
 
-/// A value, as text of the field that it is of.
+/// Formats a value as text, by its field.
 pub(crate) fn value(f: &mut Formatter<'_>, field: Option<&Field>, value: Value<'_>) -> fmt::Result {
     match (field.map(|field| (field, field.format)), value) {
         (Some((_, Format::Ktime)), Value::Signed(value)) => seconds(value).fmt(f),
@@ -252,7 +252,7 @@ pub(crate) fn value(f: &mut Formatter<'_>, field: Option<&Field>, value: Value<'
     }
 }
 
-/// A value, as JSON of the type that suits it; the same as in `ipft -o jsonl`.
+/// Formats a value as JSON of the fitting type; the same as in `ipft -o jsonl`.
 pub(crate) fn json_value(f: &mut Formatter<'_>, field: Option<&Field>, value: Value<'_>) -> fmt::Result {
     match (field.map(|field| (field, field.format)), value) {
         (Some((_, Format::Ktime)), Value::Signed(value)) => write!(f, "{value}"),
@@ -280,7 +280,7 @@ pub(crate) fn json_value(f: &mut Formatter<'_>, field: Option<&Field>, value: Va
         }
         (Some((field, format)), Value::Unsigned(_)) if format == Format::Symbol || is_hex(field, format) => {
             let text = Show(|f: &mut Formatter<'_>| self::value(f, Some(field), value)).to_string();
-            // The text is fit for a terminal, and JSON has escapes of its own.
+            // The text is safe for a terminal, and JSON has its own escapes.
             match symbol(&field.members, value.as_u64().unwrap_or_default()).filter(|_| format == Format::Symbol) {
                 Some((name, 0)) => json(name).fmt(f),
                 Some((name, distance)) => json(&format!("{name}+{distance:#x}")).fmt(f),
@@ -305,7 +305,7 @@ fn is_hex(field: &Field, format: Format) -> bool {
     format == Format::Hex || format == Format::Plain && field.kind == Kind::Pointer
 }
 
-/// The member that has the value, both cut to the field's width.
+/// Returns the member with the value, both cut to the field's width.
 fn member_of<'a>(field: &'a Field, value: Value<'_>) -> Option<&'a Member> {
     let mask = field.mask();
     let value = match value {
@@ -315,7 +315,7 @@ fn member_of<'a>(field: &'a Field, value: Value<'_>) -> Option<&'a Member> {
     field.members.iter().find(|member| (member.value ^ value) & mask == 0)
 }
 
-/// Calls `name` with each member whose bits are all set, and returns the bits that no member has.
+/// Calls `name` with each member whose bits are all set, and returns the bits without a member.
 fn flags<'a>(field: &'a Field, value: u64, mut name: impl FnMut(&'a str) -> fmt::Result) -> Result<u64, fmt::Error> {
     let mut known = 0;
     for member in &field.members {
@@ -329,14 +329,14 @@ fn flags<'a>(field: &'a Field, value: u64, mut name: impl FnMut(&'a str) -> fmt:
     Ok(value & !known)
 }
 
-/// Nothing that has a name is larger: an address farther from the last name before it is in nothing that has one.
+/// The largest distance from a symbol: an address further away is in no named object.
 const FARTHEST: u64 = 16 << 20;
 
-/// The last symbol that begins at or before the address, and how far before it.
+/// Returns the last symbol at or before the address, and the offset from it.
 fn symbol(symbols: &[Member], address: u64) -> Option<(&str, u64)> {
     let after = symbols.partition_point(|symbol| symbol.value <= address);
     let symbol = &symbols[after.checked_sub(1)?];
-    // Were they not sorted, what is found might begin behind the address.
+    // In an unsorted list the symbol found might begin after the address.
     let distance = address.checked_sub(symbol.value)?;
     (distance <= FARTHEST).then_some((&symbol.name, distance))
 }
@@ -359,7 +359,7 @@ fn word(value: f64) -> &'static str {
     }
 }
 
-/// As Lua prints a float: `%.14g`, and `.0` behind what would read as an integer.
+/// Formats a float like Lua: `%.14g`, with `.0` appended to integers.
 fn float(f: &mut Formatter<'_>, value: f64) -> fmt::Result {
     if !value.is_finite() {
         return f.write_str(word(value));
@@ -394,7 +394,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_harm_a_terminal_is_escaped_and_escapes_cannot_be_forged() {
+    fn terminal_controls_are_escaped_unforgeably() {
         let name = "a\\b\x1b[2J\u{9b}\u{202e}\n\r\t\x7f\0é😀";
         assert_eq!(
             visible(name).to_string(),
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_cannot_be_left_by_a_name() {
+    fn names_cannot_break_out_of_documents() {
         assert_eq!(
             xml("</text><script a='\"'>&\x1b\u{ffff}").to_string(),
             "&lt;/text&gt;&lt;script a=&#39;&quot;&#39;&gt;&amp;\\x1b\u{fffd}"
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_are_formatted_for_people() {
         assert_eq!(microseconds(1_234_348).to_string(), "1234.348 us");
         assert_eq!(
             [0, 999, 1_000, 999_999, 12_345_678, 61_000_000_000].map(|value| duration(value).to_string()),
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_read_as_lua_prints_them() {
+    fn floats_are_formatted_like_lua() {
         for (value, expected) in [
             (0.0, "0.0"),
             (-0.0, "-0.0"),

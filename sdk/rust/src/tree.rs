@@ -1,19 +1,19 @@
-//! Call paths as a tree, with a value for each: what packets have in common is kept once, so that memory grows with the
-//! paths that there are and not with the packets that took them.
+//! Call paths as a tree with a value per path: common prefixes are stored once, so that memory grows with the number of
+//! paths, not of packets.
 
 use std::collections::BTreeMap;
 
 use crate::journeys::Call;
 use crate::trace::Trace;
 
-/// Paths that are told apart.
+/// Limit of distinct paths.
 const MAX_PATHS: usize = 100_000;
 
-/// Functions upon each other that are told apart.
+/// Limit of depth.
 const MAX_DEPTH: usize = 256;
 
-/// A tree of call paths. A path is named by its index, which is larger than that of the path around it; the first one,
-/// [`Tree::ROOT`], is around all. What would make the tree too large or too deep is the path around it.
+/// A tree of call paths. A path is identified by its index, which is larger than that of its parent; the first one,
+/// [`Tree::ROOT`], contains all. A path beyond the limits of size or depth is counted as its parent.
 #[derive(Clone, Debug)]
 pub struct Tree {
     paths: Vec<Path>,
@@ -37,10 +37,10 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// The path of no function.
+    /// The empty path.
     pub const ROOT: usize = 0;
 
-    /// The path of a function that was called on this one.
+    /// Returns the path of a function called from this one.
     pub fn child(&mut self, parent: usize, function: u32) -> usize {
         let next = self.paths.len();
         let depth = self.paths[parent].depth + 1;
@@ -60,8 +60,8 @@ impl Tree {
         path
     }
 
-    /// The path of each of a journey's calls. Where the trace has no returns, no call is known to be within another;
-    /// each is then upon the one before.
+    /// Returns the path of each of a journey's calls. If the trace has no returns, no call is known to contain another;
+    /// each is then a child of the one before.
     pub fn place(&mut self, trace: &Trace, calls: &[Call]) -> Vec<usize> {
         let mut paths: Vec<usize> = Vec::with_capacity(calls.len());
         for call in calls {
@@ -74,7 +74,7 @@ impl Tree {
         paths
     }
 
-    /// Those of these paths that are around none of the others, each once.
+    /// Returns those of these paths that contain none of the others, without duplicates.
     pub fn innermost(&self, mut paths: Vec<usize>) -> Vec<usize> {
         let mut around: Vec<usize> = paths.iter().map(|path| self.paths[*path].parent).collect();
         around.sort_unstable();
@@ -90,12 +90,12 @@ impl Tree {
         *own = own.saturating_add(value);
     }
 
-    /// The values of all paths together.
+    /// Returns the sum of all values.
     pub fn total(&self) -> u64 {
         self.paths.iter().fold(0, |sum, path| sum.saturating_add(path.own))
     }
 
-    /// Makes values smaller until their sum is at most this, for what cannot reckon with more.
+    /// Cuts the last values until the sum is at most this, for consumers with a limited range.
     pub fn limit_total(&mut self, most: u64) {
         let mut left = most;
         for path in &mut self.paths {
@@ -104,7 +104,7 @@ impl Tree {
         }
     }
 
-    /// Adds what a path and those within it have to the path around it, where it is at most so much.
+    /// Merges a path and its descendants into its parent if their value is at most this.
     pub fn prune(&mut self, least: u64) {
         let mut totals: Vec<u64> = self.paths.iter().map(|path| path.own).collect();
         for index in (1..totals.len()).rev() {
@@ -118,8 +118,8 @@ impl Tree {
         }
     }
 
-    /// Calls `visit` with every path that has a value, as functions from the outermost on, and the value. A path comes
-    /// before those within it; those next to each other are sorted by name.
+    /// Calls `visit` for every path that has a value, with its functions from the outermost on, and the value. A parent
+    /// precedes its children; siblings are sorted by name.
     pub fn visit(&self, trace: &Trace, mut visit: impl FnMut(&[u32], u64)) {
         let mut functions = Vec::new();
         let mut left = vec![Tree::ROOT];
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_come_sorted_by_name_and_with_what_is_around_them_first() {
+    fn paths_are_sorted_by_name_with_parents_first() {
         let mut tree = Tree::default();
         let c = tree.child(Tree::ROOT, 0);
         let ca = tree.child(c, 1);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_grows_no_further_than_its_limits_and_loses_no_value() {
+    fn a_tree_at_its_limits_loses_no_value() {
         let mut tree = Tree::default();
         let mut path = Tree::ROOT;
         for _ in 0..2 * MAX_DEPTH {

@@ -1,4 +1,4 @@
-//! Held against what `ipft` itself writes: its recordings are read, and values written as it writes them.
+//! Compares the SDK with `ipft` itself: it reads its recordings, and formats values the same way.
 #![cfg(feature = "testing")]
 
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn read(name: &str) -> Recording {
     Recording::read(golden(&format!("{name}.jsonl"))).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Calls `visit` with every batch and, as the host does, all that is known by then.
+/// Calls `visit` with every batch and, like the host, everything known by then.
 fn batches(recording: &Recording, mut visit: impl FnMut(&Batch)) -> Trace {
     let mut trace = recording.trace.clone();
     for chunk in &recording.chunks {
@@ -43,7 +43,7 @@ fn batches(recording: &Recording, mut visit: impl FnMut(&Batch)) -> Trace {
     trace
 }
 
-/// The fields as the aggregate writes them.
+/// Formats the fields like the aggregate.
 fn shown(fields: Fields) -> String {
     let shown: String = fields
         .map(|field| format!(" {}: {field}", text::visible(field.name)))
@@ -61,7 +61,7 @@ fn fields_read_as_in_the_aggregate() {
     for name in NAMES {
         let recording = read(name);
         let aggregate = std::fs::read_to_string(golden(&format!("{name}.txt"))).expect("a golden file");
-        // The aggregate groups the events by packet; what matters here is which lines there are.
+        // The aggregate groups events by packet; only the set of lines matters here.
         let mut expected: Vec<&str> = aggregate
             .lines()
             .filter_map(|line| line.find(" ( ").map(|start| &line[start..]))

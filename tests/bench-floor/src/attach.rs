@@ -10,7 +10,7 @@ use ipft_core::kernel::Candidate;
 
 use crate::bpf::{self, Load};
 
-/// A way to attach that the kernel has, as `ipft -b` names them; `-graph` is entries and returns.
+/// An attach mechanism, named as by `ipft -b`; `-graph` attaches to entries and returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mechanism {
     Kprobe,
@@ -48,7 +48,7 @@ impl FromStr for Mechanism {
     }
 }
 
-/// What is attached, until it is dropped.
+/// Attached programs; dropping it detaches them.
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
     pub(crate) functions: usize,
@@ -74,10 +74,10 @@ pub(crate) fn attach(mechanism: Mechanism, functions: &[Candidate]) -> Result<At
     Ok(attached)
 }
 
-/// Of a kprobe session's entry: 1 leaves the return alone, as a program does for a packet that nobody asked for.
+/// Return value of a kprobe session's entry: 1 skips the return, as for a packet that is not traced.
 const NO_RETURN_WANTED: i32 = 1;
 
-/// What 7.x calls these in `enum bpf_attach_type`.
+/// Values of `enum bpf_attach_type` in 7.x.
 const BPF_TRACE_FENTRY_MULTI: u32 = 59;
 const BPF_TRACE_FSESSION_MULTI: u32 = 61;
 
@@ -121,7 +121,7 @@ fn kprobe_multi(functions: &[Candidate], attach_type: u32) -> Result<Attached> {
     Ok(attached)
 }
 
-/// Links all that the kernel accepts: halves what it refuses until the guilty ones are alone.
+/// Links all functions that the kernel accepts: bisects those that it refuses.
 fn link<T>(attached: &mut Attached, what: &[T], call: &mut impl FnMut(&[T]) -> io::Result<OwnedFd>) {
     match call(what) {
         Ok(link) => {
@@ -137,7 +137,7 @@ fn link<T>(attached: &mut Attached, what: &[T], call: &mut impl FnMut(&[T]) -> i
     }
 }
 
-/// Functions that can be named by their BTF id.
+/// Returns functions with a BTF id.
 fn has_id(function: &&Candidate) -> bool {
     function.btf_id != 0 && !function.ambiguous && !function.name.contains('.')
 }
@@ -194,7 +194,7 @@ fn fentry_multi(functions: &[Candidate], attach_type: u32) -> Result<Attached> {
                 None => continue,
             },
         };
-        // A session through trampolines cannot leave returns out: its programs return 0, whatever they see.
+        // A session through trampolines cannot skip returns: its programs always return 0.
         let program = bpf::load(tracing(attach_type, 0, module)).context("load a program")?;
         let ids: Vec<u32> = group.iter().map(|function| function.btf_id).collect();
         link(&mut attached, &ids, &mut |ids| {

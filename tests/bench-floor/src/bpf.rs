@@ -1,4 +1,4 @@
-//! The system calls that attaching takes, and the programs: two instructions each.
+//! System calls for attaching, and the programs: two instructions each.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -13,20 +13,20 @@ fn owned(result: i32) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::from_raw_os_error(-result));
     }
-    // SAFETY: the kernel has just handed out this descriptor and nobody else knows it.
+    // SAFETY: the kernel just returned this descriptor; it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
-/// What a program is loaded for.
+/// How a program is loaded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load<'a> {
     pub(crate) kind: libbpf_sys::bpf_prog_type,
     pub(crate) attach_type: u32,
-    /// What the program returns.
+    /// The program's return value.
     pub(crate) returns: i32,
-    /// The function's id in its BTF, for a program that serves one function.
+    /// The function's BTF id, for a program that serves one function.
     pub(crate) btf_id: u32,
-    /// The BTF of the function's module, none for vmlinux.
+    /// The BTF of the function's module; `None` for vmlinux.
     pub(crate) module: Option<BorrowedFd<'a>>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn load(load: Load<'_>) -> io::Result<OwnedFd> {
     options.expected_attach_type = load.attach_type;
     options.attach_btf_id = load.btf_id;
     options.attach_btf_obj_fd = load.module.map_or(0, |module| module.as_raw_fd() as u32);
-    // SAFETY: all that is pointed to outlives the call; the kernel copies it.
+    // SAFETY: everything that it points to outlives the call; the kernel copies it.
     owned(unsafe {
         libbpf_sys::bpf_prog_load(
             load.kind,
@@ -67,7 +67,7 @@ pub(crate) fn load(load: Load<'_>) -> io::Result<OwnedFd> {
     })
 }
 
-/// One kprobe-multi or session link for all of the addresses.
+/// Creates one kprobe-multi or session link for all of the addresses.
 pub(crate) fn link_kprobe_multi(program: BorrowedFd<'_>, attach_type: u32, addresses: &[u64]) -> io::Result<OwnedFd> {
     // SAFETY: all-zero is valid for this struct of integers and nullable pointers.
     let mut options: libbpf_sys::bpf_link_create_opts = unsafe { zeroed() };
@@ -78,7 +78,7 @@ pub(crate) fn link_kprobe_multi(program: BorrowedFd<'_>, attach_type: u32, addre
     owned(unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), 0, attach_type, &raw const options) })
 }
 
-/// One tracing-multi link (7.x) for all of the ids, which are of one BTF. libbpf does not know the call.
+/// Creates one tracing-multi link (7.x) for all of the ids, which must share a BTF. libbpf does not know the call.
 pub(crate) fn link_tracing_multi(program: BorrowedFd<'_>, attach_type: u32, ids: &[u32]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attributes {
@@ -117,7 +117,7 @@ pub(crate) fn link_tracing_multi(program: BorrowedFd<'_>, attach_type: u32, ids:
     owned(link as i32)
 }
 
-/// Attaches an fentry or fexit program to the function it was loaded for.
+/// Attaches an fentry or fexit program to the function that it was loaded for.
 pub(crate) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: a tracing program is attached without a name.
     owned(unsafe { libbpf_sys::bpf_raw_tracepoint_open(ptr::null(), program.as_raw_fd()) })
@@ -126,7 +126,7 @@ pub(crate) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
 const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
 
-/// A perf kprobe at an address, with the program. It takes the old way of the ioctl, which every kernel has.
+/// Opens a perf kprobe at an address, with the program. It uses the old ioctl, which every kernel has.
 pub(crate) fn attach_kprobe(pmu: u32, address: u64, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: all-zero is valid for this struct of integers.
     let mut attributes: libbpf_sys::perf_event_attr = unsafe { zeroed() };
@@ -161,11 +161,11 @@ pub(crate) fn attach_kprobe(pmu: u32, address: u64, program: BorrowedFd<'_>) -> 
     Ok(event)
 }
 
-/// The BTF of every module that has one, by the module's name.
+/// Returns the BTF of every module that has one, by the module's name.
 pub(crate) fn module_btfs() -> HashMap<String, OwnedFd> {
     let mut found = HashMap::new();
     let mut id = 0;
-    // SAFETY: `id` is writable; the call fails behind the last.
+    // SAFETY: `id` is writable; the call fails after the last id.
     while unsafe { libbpf_sys::bpf_btf_get_next_id(id, &raw mut id) } == 0 {
         // SAFETY: the call takes an integer.
         let Ok(btf) = owned(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) }) else {
@@ -188,7 +188,8 @@ pub(crate) fn module_btfs() -> HashMap<String, OwnedFd> {
     found
 }
 
-/// Open files and locked memory (what maps and programs are counted as before 5.11), as far as we may.
+/// Raises the limits of open files and of locked memory (which maps and programs are charged to before 5.11), as far as
+/// allowed.
 pub(crate) fn raise_limits() {
     for (resource, limit) in [
         (libc::RLIMIT_NOFILE, 1 << 20),
@@ -198,13 +199,13 @@ pub(crate) fn raise_limits() {
             rlim_cur: limit,
             rlim_max: limit,
         };
-        // SAFETY: `limit` outlives the call. If it fails, what needs it says so.
+        // SAFETY: `limit` outlives the call. If it fails, the call that needs the limit reports it.
         unsafe { libc::setrlimit(resource, &raw const limit) };
     }
 }
 
-/// Blocks SIGINT and SIGTERM, for [`wait_for`]. A script's background jobs ignore SIGINT from birth, and an ignored
-/// signal cannot be waited for, so that is undone.
+/// Blocks SIGINT and SIGTERM, for [`wait_for`]. Background jobs of a script ignore SIGINT from the start, and an
+/// ignored signal cannot be waited for, so this restores the default action.
 pub(crate) fn block_signals() -> libc::sigset_t {
     // SAFETY: all-zero is a valid signal set, which the calls fill.
     unsafe {

@@ -1,8 +1,8 @@
-//! `bench-floor MECHANISM`: attaches a program that does nothing to every function that ipft would trace, says
-//! `Trace ready!`, and waits for SIGINT or SIGTERM. What it costs is the kernel's share of what ipft costs.
+//! `bench-floor MECHANISM`: attaches an empty program to every function that ipft would trace, prints `Trace ready!`,
+//! and waits for SIGINT or SIGTERM. Its cost is the kernel's share of the cost of ipft.
 //!
-//! Only `cargo xtask bench` runs it. It takes the functions from ipft's library and nothing else: how it attaches is
-//! written anew, so that a mistake in ipft's backends does not move the floor along with them.
+//! Only `cargo xtask bench` runs it. It takes only the list of functions from ipft's library: attaching is implemented
+//! separately, so that a mistake in ipft's backends does not move the floor as well.
 
 mod attach;
 mod bpf;
@@ -31,7 +31,7 @@ fn run() -> Result<()> {
         _ => bail!("usage: bench-floor {}", Mechanism::names().join("|")),
     };
     bpf::raise_limits();
-    // Before the start, so that no signal ends the process in the midst of it.
+    // Before attaching, so that no signal kills the process during it.
     let signals = bpf::block_signals();
     let found = kernel::find_functions(&Root::system()).context("find the functions")?;
     let attached = attach::attach(mechanism, &found.candidates)?;

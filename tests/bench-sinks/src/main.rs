@@ -1,12 +1,12 @@
-//! What the user side costs per event, in instructions and in memory.
+//! Measures the cost of an event in user space, in instructions and in memory.
 //!
-//! `bench-sinks SCENARIO [EVENTS]` puts the same synthetic events through one step and prints the time that it took and
-//! the peak of the process' memory. Under valgrind, with `--tool=callgrind --toggle-collect='*::measured'`, what that step
-//! alone executes is counted, which repeats to the instruction. `cargo xtask bench sinks` does both and prints a table.
-//! Without a scenario each is run, in a process of its own, since a process has one peak.
+//! `bench-sinks SCENARIO [EVENTS]` runs synthetic events through one step and prints its time and the process' peak
+//! memory. Under valgrind, with `--tool=callgrind --toggle-collect='*::measured'`, only the instructions of that step
+//! are counted, which is exactly repeatable. `cargo xtask bench sinks` does both and prints a table. Without a scenario
+//! each runs in its own process, since a process has one peak.
 //!
-//! It is a package apart because it is built without what tests need, and because a test runs it: fifty million events
-//! are too many for an unoptimised build.
+//! It is a separate package because it is built without the dependencies of tests, and because a test runs it: fifty
+//! million events are too many for an unoptimised build.
 
 use std::hint::black_box;
 use std::io::{Cursor, Write};
@@ -17,10 +17,10 @@ use ipft_core::event::*;
 use ipft_core::recording::{Content, Input, Reader, Writer};
 use ipft_core::sink::*;
 
-/// Events in a batch, as the stream makes them.
+/// Events per batch, as in the stream.
 const BATCH: usize = 4096;
 
-/// Events when no number is given.
+/// Default number of events.
 const EVENTS: usize = 1_000_000;
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Every scenario.
+/// All scenarios.
 fn each() -> ExitCode {
     let own = std::env::current_exe().expect("the program knows where it is");
     let run = |name: &str| Command::new(&own).arg(name).status().expect("it can be run again");
@@ -65,7 +65,7 @@ fn each() -> ExitCode {
     }
 }
 
-/// A name, and what runs the scenario and returns the seconds that the measured step took.
+/// A name, and a function that runs the scenario and returns the seconds of the measured step.
 type Scenario = (&'static str, fn(usize) -> f64);
 
 const SCENARIOS: &[Scenario] = &[
@@ -125,12 +125,12 @@ const SCENARIOS: &[Scenario] = &[
     }),
 ];
 
-/// The events through the sink, without the end.
+/// Measures the events through a sink, without the end.
 fn stream(sink: impl Sink, tracer: Tracer, fields: u32, events: usize) -> f64 {
     collect(sink, Source::new(tracer, fields), events)
 }
 
-/// As [`stream`], of a source of one's own.
+/// Measures as [`stream`], with a given source.
 fn collect(mut sink: impl Sink, mut source: Source, events: usize) -> f64 {
     sink.start(&source.trace).unwrap();
     let mut took = 0.0;
@@ -138,7 +138,7 @@ fn collect(mut sink: impl Sink, mut source: Source, events: usize) -> f64 {
     took
 }
 
-/// The end of a trace alone.
+/// Measures only the end of a trace.
 fn print(mut sink: impl Sink, tracer: Tracer, fields: u32, events: usize) -> f64 {
     let mut source = Source::new(tracer, fields);
     sink.start(&source.trace).unwrap();
@@ -146,7 +146,7 @@ fn print(mut sink: impl Sink, tracer: Tracer, fields: u32, events: usize) -> f64
     measured(|| sink.finish(&Summary::default()).unwrap())
 }
 
-/// The events into a recording that goes nowhere.
+/// Measures writing a recording to a null writer.
 fn record(tracer: Tracer, events: usize) -> f64 {
     let mut source = Source::new(tracer, 0);
     let mut writer = Writer::new(Nowhere, &source.trace, 1).unwrap();
@@ -159,7 +159,7 @@ fn record(tracer: Tracer, events: usize) -> f64 {
     took
 }
 
-/// The events out of a recording in memory, into a sink that ignores them.
+/// Measures reading a recording from memory into a sink that ignores it.
 fn replay(tracer: Tracer, events: usize) -> f64 {
     let mut source = Source::new(tracer, 0);
     let mut file = Vec::new();
@@ -182,10 +182,10 @@ fn replay(tracer: Tracer, events: usize) -> f64 {
     took
 }
 
-/// Bytes that `bounded` keeps.
+/// Memory limit of `bounded`, in bytes.
 const MAX_MEMORY: u64 = 64 << 20;
 
-/// The events through an aggregate that keeps only so many of them, with the end.
+/// Measures an aggregate with a memory limit, with the end.
 fn bounded(mut source: Source, events: usize) -> f64 {
     let mut sink = Aggregate::new(Nowhere).with_max_memory(MAX_MEMORY, Box::new(|_| {}));
     sink.start(&source.trace).unwrap();
@@ -202,7 +202,7 @@ fn measured(step: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// A writer that costs nothing, so that only the sink is measured.
+/// A null writer, so that only the sink is measured.
 struct Nowhere;
 
 impl Write for Nowhere {
@@ -215,9 +215,9 @@ impl Write for Nowhere {
     }
 }
 
-/// Packets that go through forty events each, in the graph eight deep, two of them in flight at a time.
+/// Packets of forty events each, in the graph eight deep, two of them in flight at a time.
 struct Source {
-    /// Events of a packet.
+    /// Events per packet.
     length: u32,
     trace: Trace,
     batch: Batch,
@@ -286,7 +286,7 @@ impl Source {
         }
     }
 
-    /// Makes events and hands them out in batches.
+    /// Generates events and passes them on in batches.
     fn run(&mut self, events: usize, mut take: impl FnMut(&mut Batch)) {
         let mut left = events;
         while left > 0 {
@@ -300,7 +300,7 @@ impl Source {
     }
 
     fn event(&mut self, which: usize) {
-        // Functions take their time, each its own: a clock that ticks evenly would compress to nothing.
+        // Functions have different durations: an evenly ticking clock would compress to nothing.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -346,12 +346,12 @@ impl Source {
     }
 }
 
-/// Bytes of memory that the process has now.
+/// Returns the current memory of the process in bytes.
 fn resident() -> u64 {
     status("VmRSS:")
 }
 
-/// Bytes of memory that the process had when it had most.
+/// Returns the peak memory of the process in bytes.
 fn peak() -> u64 {
     status("VmHWM:")
 }

@@ -1,17 +1,17 @@
-//! However long a trace is, the aggregate takes no more memory than it was allowed.
+//! The aggregate keeps its memory limit for traces of any length.
 //!
-//! Measured as the peak of a whole process, of the optimised program: fifty million events take an unoptimised one too
-//! long.
+//! Measured as the peak of a whole process, of the optimised program: an unoptimised one takes too long for fifty
+//! million events.
 
 use std::process::Command;
 
-/// What the program allows.
+/// The program's memory limit.
 const MAX_MEMORY: f64 = (64 << 20) as f64;
 
-/// What the process needs besides: the buffer in front of the output, texts of functions, a batch of events.
+/// Additional memory of the process: the output buffer, texts of functions, a batch of events.
 const BESIDES: f64 = (4 << 20) as f64;
 
-/// The peak of the memory that a scenario takes, in bytes.
+/// Returns the peak memory of a scenario, in bytes.
 fn peak(scenario: &str, events: usize) -> f64 {
     let program = xtask::build::bench_sinks().expect("the program can be built");
     let output = Command::new(program)
@@ -24,17 +24,17 @@ fn peak(scenario: &str, events: usize) -> f64 {
 }
 
 #[test]
-fn fifty_million_events_take_no_more_memory_than_is_allowed() {
+fn fifty_million_events_stay_within_the_memory_limit() {
     const EVENTS: usize = 50_000_000;
     let peak = peak("aggregate-bounded", EVENTS);
     assert!(peak < MAX_MEMORY + BESIDES, "{peak} bytes");
-    // Nor much less, or packets would have been printed early for nothing. These are graphs, whose packets may take as
-    // much again to print as they take to keep, so half is what they are kept in.
+    // Nor much less, or packets would have been printed early for nothing. These are graphs, which may need as much
+    // memory to print as to keep, so half of it holds packets.
     assert!(peak > 0.9 * MAX_MEMORY / 2.0, "{peak} bytes");
 }
 
 #[test]
-fn neither_do_as_many_packets_of_one_event() {
+fn fifty_million_packets_stay_within_the_memory_limit() {
     let peak = peak("aggregate-short-bounded", 10_000_000);
     assert!(peak < MAX_MEMORY + BESIDES, "{peak} bytes");
 }

@@ -1,13 +1,13 @@
-//! The variables of the environment that tell `faulty` what is to fail.
+//! Environment variables that configure the faults of `faulty`.
 
 /// The allocation that fails, counted from 1.
 pub const ALLOCATION: &str = "FAULTS_ALLOCATION";
 
-/// The reading of a clock from which on it is wrong, counted from 1.
+/// The first clock reading that is off, counted from 1.
 pub const CLOCK: &str = "FAULTS_CLOCK";
 
-/// By how many seconds, forward or back.
+/// Offset in seconds, forward or back.
 pub const CLOCK_STEP: &str = "FAULTS_CLOCK_STEP";
 
-/// A file for the number of allocations and of readings of a clock that there were.
+/// A file for the counts of allocations and clock readings.
 pub const COUNTS: &str = "FAULTS_COUNTS";

@@ -1,9 +1,9 @@
-//! Faults on purpose: runs ipft again and again, each time with another allocation, system call or clock that fails, and
-//! checks what it makes of it.
+//! Fault injection: runs ipft again and again, each time with another failing allocation, system call or clock, and
+//! checks the result.
 //!
-//! Nothing of this is in ipft. `faulty` ([`marker`], [`environment`]) is ipft's main function with an allocator and a
-//! clock that can fail; [`supervisor`] makes system calls fail from outside, as the kernel would; [`scenario`] says what
-//! is run and what is right; [`walk`] goes through the places, one run for each, and counts.
+//! ipft itself contains none of this. `faulty` ([`marker`], [`environment`]) is ipft's main function with an allocator
+//! and a clock that can fail; [`supervisor`] makes system calls fail from outside, like the kernel; [`scenario`]
+//! defines the runs and the correct results; [`walk`] visits the places, one run per place, and counts.
 
 pub mod environment;
 pub mod live;

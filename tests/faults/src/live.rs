@@ -1,6 +1,6 @@
-//! What a live trace needs beside: packets with a mark, and a look at what is attached in the kernel.
+//! Additions for a live trace: packets with a mark, and a check of what is attached in the kernel.
 //!
-//! It is for a guest: everything on the machine that attaches something is in the way.
+//! For guests only: any other program that attaches something would disturb the check.
 
 use std::fs;
 use std::io;
@@ -32,15 +32,15 @@ pub const KINDS: [Kind; 3] = [
     },
 ];
 
-/// Sends a packet with the mark 1 to this machine itself, again and again.
+/// Sends packets with the mark 1 to this machine itself, repeatedly.
 pub struct Packets(UdpSocket);
 
 impl Packets {
-    /// Packets to a port that nobody listens on.
+    /// Sends packets to a closed port.
     pub fn new() -> Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0").context("make a socket")?;
         let mark: u32 = 1;
-        // SAFETY: the kernel reads the four bytes of a number that lives.
+        // SAFETY: the kernel reads the four bytes of an integer that outlives the call.
         let result = unsafe {
             libc::setsockopt(
                 socket.as_raw_fd(),
@@ -59,12 +59,12 @@ impl Packets {
 
 impl Meanwhile for Packets {
     fn tick(&mut self, _: &Child, _: Duration) {
-        // The answer that nobody listens is an error of the next packet.
+        // The error of a closed port is reported at the next packet.
         let _ = self.0.send_to(b"packet", "127.0.0.1:9");
     }
 }
 
-/// What is attached in the kernel, in words.
+/// Describes what is attached in the kernel.
 pub fn attached() -> String {
     let lines = |path: &str| fs::read_to_string(path).map_or(0, |text| text.lines().count());
     format!(
@@ -76,7 +76,7 @@ pub fn attached() -> String {
     )
 }
 
-/// Waits until what is attached is that again. The kernel takes its time to free what nobody refers to.
+/// Waits until the attachments are as given. The kernel frees unreferenced objects with a delay.
 pub fn check(before: &str) -> Result<(), String> {
     let mut now = String::new();
     for _ in 0..200 {
@@ -89,17 +89,17 @@ pub fn check(before: &str) -> Result<(), String> {
     Err(format!("it left {now}; before, there were {before}"))
 }
 
-/// Commands of bpf(2) that name what comes behind an id.
+/// Commands of bpf(2) that return the next id.
 const PROGRAMS: libc::c_int = 11;
 const LINKS: libc::c_int = 31;
 
-/// How many there are.
+/// Counts the objects.
 fn count(command: libc::c_int) -> usize {
-    // `union bpf_attr` begins with the id behind which to look, and the id that is found.
+    // `union bpf_attr` begins with the id to start after, and the id found.
     let mut attributes = [0u32; 3];
     let mut count = 0;
     loop {
-        // SAFETY: the kernel reads and writes as many bytes as it is told that there are.
+        // SAFETY: the kernel reads and writes as many bytes as the given size.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_bpf,

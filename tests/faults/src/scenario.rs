@@ -1,9 +1,10 @@
-//! What is run with faults in it, and what is right.
+//! Scenarios: the runs with faults, and their correct results.
 //!
-//! The rule is the same for all. Whatever fails, the program ends within a time, without a panic, with exit code 0 or 1.
-//! 0 means that all of its output is there, as if nothing had failed; 1 means that it has said why. Files are complete or
-//! absent, a recording at least up to its last whole block, and nothing else is left in the folder; where the recording
-//! that is replayed cannot be read to its end, they hold what could be. Only the allocator may abort, and the standard
+//! The rule is the same for all. Whatever fails, the program ends within a time limit, without a panic, with exit code
+//! 0 or 1. 0 means that all of its output is there, as if nothing had failed; 1 means that it printed the reason. Files
+//! are complete or absent, a recording at least up to its last whole block, and no other file is left in the folder; if
+//! the replayed recording cannot be read to its end, they have its readable part. Only the allocator may abort, and the
+//! standard library if a new thread finds no memory for its stacks.
 //! library where a new thread finds no memory for its stacks.
 
 use std::ffi::{OsStr, OsString};
@@ -16,65 +17,65 @@ use anyhow::{Context, Result};
 use ipft_core::event::{Batch, Capture, Event, EventKind, Function, Link, Schema, Summary, Trace, Tracer};
 use ipft_core::recording::{Content, Input, Reader, Writer};
 
-/// Events of the recording that is replayed: several blocks of them, and more than a pipe or a buffer holds.
+/// Events of the replayed recording: several blocks, and more than a pipe or a buffer holds.
 const EVENTS: u64 = 6000;
-/// Events of each of its packets.
+/// Events per packet.
 const EVENTS_OF_PACKET: u64 = 30;
 
-/// Something that ipft does.
+/// A command line and its expected output.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// What it is called in the counts.
+    /// Name in the counts.
     pub name: &'static str,
-    /// The words of the command line; `OUT` stands for the folder that outputs go to, `REC` for the recording.
+    /// Arguments; `OUT` stands for the output folder, `REC` for the recording.
     words: Vec<String>,
-    /// Every run has the same output.
+    /// Whether every run has the same output.
     exact: bool,
     outputs: Vec<(&'static str, Output)>,
 }
 
-/// What an output file has to be.
+/// Requirement for an output file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Output {
-    /// There, with every byte, or not there.
+    /// Complete or absent.
     Whole,
-    /// Readable up to where it ends; the files of a ring have this one's name as their beginning.
+    /// Readable up to its end; the files of a ring have this name as prefix.
     Recording,
 }
 
-/// What a run led to.
+/// Result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Exit code 0, and all is as without the fault.
+    /// Exit code 0, and everything as without the fault.
     Unharmed,
-    /// Exit code 1, and the reason was said.
+    /// Exit code 1, and a message with the reason.
     Failed,
-    /// The allocator had no memory and ended the program.
+    /// The allocator had no memory and aborted the program.
     Aborted,
 }
 
-/// What a run left.
+/// Output of a run.
 #[derive(Debug)]
 pub struct Left {
-    /// Its end.
+    /// Exit status.
     pub status: Option<ExitStatus>,
-    /// What it wrote.
+    /// Standard output.
     pub stdout: Vec<u8>,
-    /// What it said.
+    /// Standard error.
     pub stderr: String,
-    /// Its folder.
+    /// Output folder.
     pub folder: PathBuf,
 }
 
-/// What a run without faults leaves.
+/// Output of a run without faults.
 #[derive(Debug)]
 pub struct Expected {
     stdout: Vec<u8>,
-    /// The names of all files, and their content; of a recording what is in it.
+    /// Names and contents of all files; for a recording, a summary of its content.
     files: Vec<(OsString, Vec<u8>)>,
 }
 
-/// All that run on any machine: a replay to each output, a recording and a ring of recordings, a script, a plugin.
+/// Scenarios for any machine: a replay to each output, a recording and a ring of recordings, a script, a plugin.
 pub fn replays(plugin: &Path) -> Vec<Scenario> {
     let replay = |name, words: &[&str], outputs: &[(&'static str, Output)]| Scenario {
         name,
@@ -131,7 +132,7 @@ pub fn replays(plugin: &Path) -> Vec<Scenario> {
     ]
 }
 
-/// Those that trace, which only root can; each run sees other packets.
+/// Scenarios that trace, which needs root; each run sees other packets.
 pub fn traces() -> Vec<Scenario> {
     let trace = |name, words: &[&str], outputs: &[(&'static str, Output)]| Scenario {
         name,
@@ -153,7 +154,7 @@ pub fn traces() -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// The command line with these in the place of `REC` and `OUT`.
+    /// Returns the command line with these paths for `REC` and `OUT`.
     pub fn words(&self, recording: &Path, out: &Path) -> Vec<OsString> {
         let word = |word: &String| match word.strip_prefix("OUT/") {
             Some(name) => out.join(name).into(),
@@ -163,7 +164,7 @@ impl Scenario {
         self.words.iter().map(word).collect()
     }
 
-    /// What there has to be, from a run without faults.
+    /// Returns the expected output, from a run without faults.
     pub fn expect(&self, left: &Left) -> Result<Expected, String> {
         if left.status.and_then(|status| status.code()) != Some(0) {
             return Err(format!("without a fault: {:?}\n{}", left.status, left.stderr));
@@ -187,7 +188,7 @@ impl Scenario {
         })
     }
 
-    /// Which of the outputs has this name.
+    /// Returns the output with this name.
     fn output(&self, name: &OsStr) -> Option<Output> {
         let name = name.to_string_lossy();
         let is = |known: &str| *name == *known || (known.ends_with('.') && name.starts_with(known));
@@ -197,19 +198,19 @@ impl Scenario {
             .map(|(_, output)| *output)
     }
 
-    /// Whether what a run left is right; the error says what is not. `memory`: what failed is what the allocator needs.
+    /// Checks what a run left; the error says what is wrong. `memory`: the fault leaves the allocator without memory.
     pub fn judge(&self, left: &Left, expected: &Expected, memory: bool) -> Result<Outcome, String> {
         let Some(status) = left.status else {
             return Err("it had to be killed, as it did not end".to_owned());
         };
-        // What the standard library and wasmtime do where a new thread finds no memory for its signals.
+        // The standard library and wasmtime abort if a new thread finds no memory for its signal stack.
         let said = |words: &str| left.stderr.contains(words);
         let no_stack = memory && (said("alternative stack") || said("memory for sigaltstack"));
         if left.stderr.contains("panicked at") && !no_stack {
             return Err("it panicked".to_owned());
         }
         match (status.code(), status.signal()) {
-            // A plugin that does not keep up, as it seems when a clock goes wrong, misses events, which is said.
+            // A plugin that seems too slow because of a wrong clock misses events, which is reported.
             (Some(0), _) if said("it was slower than the trace and missed") => {
                 self.nothing_else(left)?;
                 Ok(Outcome::Failed)
@@ -275,7 +276,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// `aborted`: nobody could take back a recording that had not begun.
+    /// `aborted`: an aborted program could not remove a recording without events.
     fn whole_or_absent(&self, left: &Left, expected: &Expected, aborted: bool) -> Result<(), String> {
         for path in files_in(&left.folder) {
             let name = path.file_name().unwrap_or_default();
@@ -294,7 +295,7 @@ impl Scenario {
                 Some(Output::Whole) => {
                     let right = expected.files.iter().find(|(known, _)| known == name);
                     let is = fs::read(&path).map_err(|error| error.to_string())?;
-                    // What could be read of the recording is drawn to its end.
+                    // The readable part of the recording is drawn to its end.
                     let shorter = left.stderr.contains("trace.ipft cannot be read");
                     if right.is_none_or(|(_, right)| *right != is && !(shorter && is_finished(&is))) {
                         return Err(format!("{} is not complete", path.display()));
@@ -306,7 +307,7 @@ impl Scenario {
     }
 }
 
-/// Whether a file of packets ends with a whole block, and any other with a line.
+/// Returns whether a packet file ends with a whole block, and any other file with a line.
 fn is_finished(file: &[u8]) -> bool {
     let word = |at: usize| Some(u32::from_le_bytes(*file.get(at..)?.first_chunk()?) as usize);
     if word(0) != Some(0x0a0d_0d0a) {
@@ -326,7 +327,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What is in a recording, in a few words; an error if it cannot be read or is damaged. Where it was cut, it ends.
+/// Summarizes a recording; an error if it cannot be read or is damaged. A cut one ends at the cut.
 fn content(path: &Path) -> Result<Vec<u8>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let file = File::open(path).map_err(|error| failed(&error))?;
@@ -352,7 +353,7 @@ fn content(path: &Path) -> Result<Vec<u8>, String> {
     Ok(format!("{events} events, {captures} captures, {done}").into_bytes())
 }
 
-/// Writes the recording that is replayed.
+/// Writes the recording for the replays.
 pub fn record(path: &Path) -> Result<()> {
     let trace = Trace {
         tracer: Tracer::FunctionGraph,
@@ -373,7 +374,7 @@ pub fn record(path: &Path) -> Result<()> {
     };
     let file = File::create(path).with_context(|| format!("make {}", path.display()))?;
     let mut writer = Writer::new(file, &trace, 7).context("begin the recording")?;
-    // Times and bytes that cannot be compressed, so that there are blocks.
+    // Incompressible times and bytes, so that there are blocks.
     let mut state = 88_172_645_463_325_252u64;
     let mut random = move || {
         state ^= state << 13;

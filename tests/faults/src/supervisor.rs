@@ -1,6 +1,6 @@
-//! Runs a program, and makes one system call of a kind fail: the kernel asks here before it makes one of them
-//! (`SECCOMP_RET_USER_NOTIF`, seccomp_unotify(2)). The program and its threads and children are as they always are; no
-//! rights are needed.
+//! Runs a program and makes one system call of a kind fail: the kernel notifies the supervisor before it executes one
+//! (`SECCOMP_RET_USER_NOTIF`, seccomp_unotify(2)). The program, its threads and its children run as usual; no
+//! privileges are needed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,27 +14,27 @@ use anyhow::{Context, Result, bail};
 
 use crate::marker::MARK;
 
-/// System calls that fail alike.
+/// System calls that fail together.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
-    /// What it is called in the counts.
+    /// Name in the counts.
     pub name: &'static str,
     /// Their numbers.
     pub calls: &'static [libc::c_long],
-    /// The error that they fail with.
+    /// The error that they return.
     pub error: i32,
 }
 
-/// What became of a run.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Run {
-    /// How it ended; `None` if it had to be killed because it took too long.
+    /// Exit status; `None` if the run was killed at its time limit.
     pub status: Option<ExitStatus>,
-    /// Calls of each number, since they counted.
+    /// Calls of each number, once counting began.
     pub calls: BTreeMap<libc::c_long, u64>,
 }
 
-/// What happens between the start of a program and its end.
+/// Callbacks between the start of a program and its end.
 pub trait Meanwhile {
     /// Called every few milliseconds.
     fn tick(&mut self, child: &Child, since: Duration);
@@ -44,14 +44,14 @@ impl Meanwhile for () {
     fn tick(&mut self, _: &Child, _: Duration) {}
 }
 
-/// What the supervisor does.
+/// The supervisor's mode.
 #[derive(Clone, Copy, Debug)]
 pub enum Watch<'a> {
     /// Nothing: the program runs alone.
     Nothing,
-    /// It counts these calls.
+    /// Counts these calls.
     Count(&'a [Kind]),
-    /// Of the calls of this kind this one, counted from 1, fails.
+    /// Fails this call of the kind, counted from 1.
     Fail(&'a Kind, u64),
 }
 
@@ -67,7 +67,7 @@ pub fn run(mut command: Command, watch: Watch<'_>, timeout: Duration, meanwhile:
         _ => Some(listen(&mut command, &calls)?),
     };
     let mut child = command.spawn().context("start the program")?;
-    // Behind the fork, as the program holds the other end, too.
+    // After the fork, as the program holds the other end as well.
     let listener = listener.map(Pending::receive).transpose()?;
     let start = Instant::now();
     let mut counted = Counted {
@@ -86,7 +86,7 @@ pub fn run(mut command: Command, watch: Watch<'_>, timeout: Duration, meanwhile:
         }
         meanwhile.tick(&child, start.elapsed());
         if start.elapsed() > timeout {
-            // It may have ended just now, which is no error.
+            // The program may just have ended, which is no error.
             let _ = child.kill();
             drop(listener);
             child.wait().context("wait for the program")?;
@@ -100,7 +100,7 @@ pub fn run(mut command: Command, watch: Watch<'_>, timeout: Duration, meanwhile:
 }
 
 struct Counted {
-    /// Which of the calls fails, and with what.
+    /// The call that fails, and its error.
     fail: Option<(u64, i32)>,
     all: u64,
     calls: BTreeMap<libc::c_long, u64>,
@@ -108,17 +108,17 @@ struct Counted {
 }
 
 impl Counted {
-    /// Answers what the kernel asks, for some milliseconds.
+    /// Answers the kernel's notifications for some milliseconds.
     fn serve(&mut self, listener: &OwnedFd) -> Result<()> {
         let mut ready = libc::pollfd {
             fd: listener.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         };
-        // SAFETY: one pollfd, which lives.
+        // SAFETY: one pollfd, which outlives the call.
         while unsafe { libc::poll(&mut ready, 1, 5) } > 0 {
             if ready.revents & libc::POLLIN == 0 {
-                // Everything that could ask has ended.
+                // All processes with the filter have ended.
                 std::thread::sleep(Duration::from_millis(1));
                 break;
             }
@@ -128,12 +128,12 @@ impl Counted {
     }
 
     fn answer(&mut self, listener: RawFd) -> Result<()> {
-        // SAFETY: structures of numbers; the kernel wants the first zeroed.
+        // SAFETY: structures of integers; the kernel requires the first to be zeroed.
         let mut asked: libc::seccomp_notif = unsafe { zeroed() };
-        // SAFETY: the kernel writes a `seccomp_notif`, which is what it is given.
+        // SAFETY: the kernel writes a `seccomp_notif`, the type of the argument.
         if unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV as _, &mut asked) } != 0 {
             let error = io::Error::last_os_error();
-            // Whoever asked was interrupted or has ended.
+            // The calling thread was interrupted or has ended.
             return match error.raw_os_error() {
                 Some(libc::ENOENT | libc::EINTR) => Ok(()),
                 _ => Err(error).context("receive from seccomp"),
@@ -157,7 +157,7 @@ impl Counted {
             Some(error) => answer.error = -error,
             None => answer.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
         }
-        // SAFETY: the kernel reads a `seccomp_notif_resp`, which is what it is given.
+        // SAFETY: the kernel reads a `seccomp_notif_resp`, the type of the argument.
         if unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND as _, &mut answer) } != 0 {
             let error = io::Error::last_os_error();
             if error.raw_os_error() != Some(libc::ENOENT) {
@@ -168,16 +168,16 @@ impl Counted {
     }
 }
 
-/// Where the program sends the listener to.
+/// The descriptor to which the program sends its listener.
 struct Pending {
     ours: OwnedFd,
     _theirs: OwnedFd,
 }
 
-/// Has the command ask before it makes one of these calls.
+/// Installs a filter in the command that notifies before these calls.
 fn listen(command: &mut Command, calls: &[libc::c_long]) -> Result<Pending> {
     let mut ends = [0; 2];
-    // SAFETY: room for two descriptors.
+    // SAFETY: the array has two descriptors.
     if unsafe {
         libc::socketpair(
             libc::AF_UNIX,
@@ -189,11 +189,11 @@ fn listen(command: &mut Command, calls: &[libc::c_long]) -> Result<Pending> {
     {
         return Err(io::Error::last_os_error()).context("make a pair of sockets");
     }
-    // SAFETY: both were just made, and nobody else owns them.
+    // SAFETY: both were just created and have no other owner.
     let [ours, theirs] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
     let program = filter(calls);
     let socket = theirs.as_raw_fd();
-    // SAFETY: between fork and exec it makes system calls only, and allocates nothing.
+    // SAFETY: between fork and exec it makes only system calls, and allocates nothing.
     unsafe {
         command.pre_exec(move || {
             let listener = install(&program)?;
@@ -203,7 +203,7 @@ fn listen(command: &mut Command, calls: &[libc::c_long]) -> Result<Pending> {
     Ok(Pending { ours, _theirs: theirs })
 }
 
-/// A filter that asks for these calls and for the mark.
+/// Builds a filter that notifies for these calls and for the mark.
 fn filter(calls: &[libc::c_long]) -> Vec<libc::sock_filter> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
@@ -235,11 +235,11 @@ fn install(program: &[libc::sock_filter]) -> io::Result<RawFd> {
         len: program.len() as u16,
         filter: program.as_ptr().cast_mut(),
     };
-    // SAFETY: a number that says that nobody gains rights by exec.
+    // SAFETY: the arguments are integers; the flag forbids gaining privileges by exec.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel reads the program, which lives.
+    // SAFETY: the kernel reads the program, which outlives the call.
     let listener = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
@@ -254,18 +254,18 @@ fn install(program: &[libc::sock_filter]) -> io::Result<RawFd> {
     Ok(listener as RawFd)
 }
 
-/// Room for a message that carries one descriptor.
+/// Size of a control message with one descriptor.
 #[repr(C, align(8))]
 struct Carried([u8; 32]);
 
-/// A message with one byte and room for a descriptor.
+/// Returns a message with one byte and space for a descriptor.
 fn message(part: &mut libc::iovec, carried: &mut Carried) -> libc::msghdr {
-    // SAFETY: a structure of numbers and pointers, for which zero is none.
+    // SAFETY: a structure of integers and pointers, for which zero is valid.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = part;
     message.msg_iovlen = 1;
     message.msg_control = carried.0.as_mut_ptr().cast();
-    // SAFETY: it computes with numbers.
+    // SAFETY: it only computes.
     message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as _;
     message
 }
@@ -278,7 +278,7 @@ fn send(socket: RawFd, descriptor: RawFd) -> io::Result<()> {
     };
     let mut carried = Carried([0; 32]);
     let message = message(&mut part, &mut carried);
-    // SAFETY: the message has room for one header with a descriptor, so that there is a first one.
+    // SAFETY: the message has space for one header with a descriptor, so there is a first one.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&message);
         (*header).cmsg_level = libc::SOL_SOCKET;
@@ -301,7 +301,7 @@ impl Pending {
         };
         let mut carried = Carried([0; 32]);
         let mut message = message(&mut part, &mut carried);
-        // SAFETY: the message's parts live, and have the room that it says.
+        // SAFETY: the message's parts outlive the call and have the given sizes.
         let received = unsafe {
             libc::recvmsg(
                 self.ours.as_raw_fd(),
@@ -314,7 +314,7 @@ impl Pending {
         if received != 1 || header.is_null() {
             bail!("the program did not send its seccomp listener");
         }
-        // SAFETY: the header is there; with these rights it carries a descriptor, which is ours now.
+        // SAFETY: the header exists; with SCM_RIGHTS it carries a descriptor, which this process now owns.
         Ok(unsafe { OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned()) })
     }
 }

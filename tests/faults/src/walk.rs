@@ -1,4 +1,4 @@
-//! Goes through the places where something can fail, one run for each, and counts what became of it.
+//! Visits the places where something can fail, one run per place, and counts the results.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,10 +15,10 @@ use crate::environment;
 use crate::scenario::{self, Expected, Left, Outcome, Scenario};
 use crate::supervisor::{self, Kind, Meanwhile, Watch};
 
-/// After this time, a run has hung.
+/// A run that takes longer has hung.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The system calls that fail, each with an error that it has in a man page.
+/// System calls that fail, each with an error from its man page.
 pub const KINDS: [Kind; 20] = [
     kind("read", &[libc::SYS_read, libc::SYS_pread64, libc::SYS_readv], libc::EIO),
     kind(
@@ -51,7 +51,7 @@ pub const KINDS: [Kind; 20] = [
     kind("make folder", MKDIR, libc::ENOSPC),
     kind(
         "mmap",
-        // Not brk, which has a way of its own to say no; the allocator then takes mmap.
+        // Not brk, which reports failure differently; the allocator then uses mmap.
         &[libc::SYS_mmap, libc::SYS_mremap],
         libc::ENOMEM,
     ),
@@ -71,7 +71,7 @@ const fn kind(name: &'static str, calls: &'static [libc::c_long], error: i32) ->
     Kind { name, calls, error }
 }
 
-// What newer architectures do not have.
+// System calls that newer architectures lack.
 #[cfg(target_arch = "x86_64")]
 mod calls {
     pub(super) const OPEN: &[libc::c_long] = &[libc::SYS_open, libc::SYS_openat, libc::SYS_openat2];
@@ -125,27 +125,27 @@ mod calls {
 
 use calls::{CLONE, DESCRIPTOR, MKDIR, OPEN, POLL, RENAME, UNLINK};
 
-/// What is made to fail.
+/// The kind of fault.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// An allocation.
+    /// One allocation fails.
     Allocation,
-    /// All readings of a clock from one on are so many seconds away from the truth.
+    /// All clock readings from one on are off by this many seconds.
     Clock(i64),
-    /// A system call.
+    /// One system call fails.
     Call(Kind),
 }
 
-/// All of them.
+/// All faults.
 pub fn faults() -> Vec<Fault> {
-    // A day back, and longer ahead than any time-out.
+    // A day back, and further ahead than any timeout.
     let mut faults = vec![Fault::Allocation, Fault::Clock(-86_400), Fault::Clock(1 << 40)];
     faults.extend(KINDS.map(Fault::Call));
     faults
 }
 
 impl Fault {
-    /// What it is called in the counts.
+    /// Returns the name in the counts.
     pub fn name(&self) -> &'static str {
         match self {
             Fault::Allocation => "allocation",
@@ -155,7 +155,7 @@ impl Fault {
         }
     }
 
-    /// Whether the allocator has no memory because of it.
+    /// Returns whether the fault leaves the allocator without memory.
     fn is_memory(&self) -> bool {
         match self {
             Fault::Allocation => true,
@@ -165,48 +165,48 @@ impl Fault {
     }
 }
 
-/// How far to go.
+/// Limits of the walk.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Only the first so many places of each.
+    /// Only the first `n` places of each.
     pub most: u64,
-    /// Only each so many-th of them.
+    /// Only every n-th place.
     pub step: u64,
-    /// Begin no further run after this time.
+    /// Start no further run after this time.
     pub time: Duration,
-    /// Only scenarios and faults with this in their name.
+    /// Only scenarios and faults whose name contains this.
     pub only: Option<String>,
 }
 
-/// What was found.
+/// Results of the walk.
 #[derive(Debug, Default)]
 pub struct Report {
     /// By scenario and fault.
     pub counts: BTreeMap<(usize, usize), Counts>,
-    /// What is wrong, in words, with what repeats it.
+    /// Failures in words, with the command that reproduces them.
     pub wrong: Vec<String>,
-    /// Runs that there was no time for.
+    /// Runs skipped for lack of time.
     pub left_out: u64,
     scenarios: Vec<&'static str>,
 }
 
-/// What became of the runs with one fault in one scenario.
+/// Results of the runs with one fault in one scenario.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    /// Where it can happen.
+    /// Number of places.
     pub places: u64,
-    /// Runs that ended with exit code 0 and all of the output.
+    /// Runs that ended with exit code 0 and complete output.
     pub unharmed: u64,
-    /// Those with exit code 1 and a message.
+    /// Runs that ended with exit code 1 and a message.
     pub failed: u64,
-    /// Those that the allocator aborted.
+    /// Runs that the allocator aborted.
     pub aborted: u64,
-    /// Those that were wrong.
+    /// Runs that were wrong.
     pub wrong: u64,
 }
 
 impl Counts {
-    /// How many there were.
+    /// Returns the number of runs.
     pub fn runs(&self) -> u64 {
         self.unharmed + self.failed + self.aborted + self.wrong
     }
@@ -220,17 +220,17 @@ impl Counts {
     }
 }
 
-/// What all runs need.
+/// Shared state of all runs.
 pub struct Walk<'a> {
-    /// ipft with faults.
+    /// The faulty ipft.
     pub faulty: &'a Path,
-    /// A folder for everything.
+    /// Working folder.
     pub folder: &'a Path,
-    /// What happens during a run.
+    /// Callbacks during a run.
     pub meanwhile: &'a (dyn Fn() -> Box<dyn Meanwhile> + Sync),
-    /// Whether what a run leaves on the machine is right, beside files.
+    /// Checks what a run leaves on the machine, besides files.
     pub check: &'a (dyn Fn() -> Result<(), String> + Sync),
-    /// How many runs go on at a time.
+    /// Number of parallel runs.
     pub threads: usize,
 }
 
@@ -245,7 +245,7 @@ impl Walk<'_> {
         self.folder.join("trace.ipft")
     }
 
-    /// One run, in which the fault happens at this place; without one, all places are counted.
+    /// Runs a scenario with the fault at this place; without one, counts all places.
     fn run(&self, scenario: &Scenario, fault: Option<(&Fault, u64)>, faults: &[Fault]) -> Result<(Left, Vec<u64>)> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let folder = self
@@ -307,7 +307,7 @@ impl Walk<'_> {
         Ok((left, places))
     }
 
-    /// All runs of these scenarios with these faults.
+    /// Runs these scenarios with these faults.
     pub fn walk(&self, scenarios: &[Scenario], faults: &[Fault], options: &Options) -> Result<Report> {
         scenario::record(&self.recording())?;
         let mut report = Report {
@@ -322,7 +322,7 @@ impl Walk<'_> {
         };
         let mut expected = Vec::new();
         let mut jobs = Vec::new();
-        // Each takes its turn with the fewest places first, so that a limit of time costs the longest walks their end.
+        // The fewest places first, so that a time limit cuts off the longest walks.
         for (index, scenario) in scenarios.iter().enumerate() {
             if !faults.iter().any(|fault| only(scenario, fault)) {
                 expected.push(None);
@@ -336,7 +336,7 @@ impl Walk<'_> {
             for number in (0..faults.len()).filter(|number| only(scenario, &faults[*number])) {
                 let places = places[number];
                 report.counts.entry((index, number)).or_default().places = places;
-                // Not the same places in each of the scenarios, and at least one.
+                // Different places in each scenario, and at least one.
                 let first = 1 + (index + number) as u64 % options.step.min(places).max(1);
                 let nth = (first..=places.min(options.most)).step_by(options.step.max(1) as usize);
                 jobs.extend(nth.map(|nth| Job {
@@ -423,14 +423,14 @@ impl Walk<'_> {
     }
 }
 
-/// Removes what a run that was right left.
+/// Removes the files of a correct run.
 fn remove(left: &Left) -> Result<()> {
     let folder = left.folder.parent().unwrap_or(&left.folder);
     fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))
 }
 
 impl Report {
-    /// The counts as tables in Markdown: by fault, and by what was run.
+    /// Formats the counts as tables in Markdown: by fault, and by scenario.
     pub fn tables(&self, faults: &[Fault]) -> String {
         let mut text = String::new();
         let mut table = |title: &str, rows: Vec<(&str, Counts)>| {

@@ -1,5 +1,4 @@
-//! A sample of the walk: each so many-th of the places in replays, for a minute at most. `cargo xtask faults` goes
-//! through all.
+//! A sample of the walk: every n-th place of replays, for at most a minute. `cargo xtask faults` visits all places.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use faults::supervisor::Meanwhile;
 use faults::walk::{Options, Walk, faults};
 
 #[test]
-fn whatever_fails_is_told_and_leaves_whole_files() {
+fn every_fault_is_reported_and_leaves_whole_files() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/complete-0.1.0.wasm");
     let options = Options {
@@ -31,7 +30,7 @@ fn whatever_fails_is_told_and_leaves_whole_files() {
         .expect("the walk ends");
     println!("{}{} runs left out", report.tables(&faults), report.left_out);
     assert!(report.wrong.is_empty(), "{}", report.wrong.join("\n"));
-    // Otherwise nothing was tested.
+    // Otherwise the test would prove nothing.
     let sum = |part: fn(&faults::walk::Counts) -> u64| report.counts.values().map(part).sum::<u64>();
     let told = [
         sum(|counts| counts.failed),

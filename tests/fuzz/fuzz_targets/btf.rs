@@ -1,4 +1,4 @@
-//! BTF from anybody: the reader must not panic, hang or allocate more than the input warrants.
+//! Fuzzes the BTF reader: it must not panic, hang or allocate more than the input warrants.
 //!
 //! Run with `cargo xtask fuzz btf`; any `.BTF` section is a good seed.
 
@@ -25,7 +25,7 @@ fn walk(btf: &Btf) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    // The first byte says where a base ends and what is split from it begins.
+    // The first byte says where a base ends and its split BTF begins.
     let Some((cut, data)) = data.split_first() else { return };
     let (base, split) = data.split_at(data.len() * usize::from(*cut) / 255);
     let Ok(base) = Btf::parse(base) else { return };

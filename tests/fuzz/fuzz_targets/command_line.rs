@@ -1,8 +1,8 @@
-//! Words from anybody as a command line: reading it must not panic, hang or allocate without bound, and ends in a command
-//! or in a message for the user.
+//! Fuzzes the command line: parsing must not panic, hang or allocate without bound, and ends in a command or a message
+//! for the user.
 //!
-//! The input is the words, a newline behind each. The mutator changes whole words beside bytes, and knows those that mean
-//! something. Run with `cargo xtask fuzz command_line`.
+//! The input is the words, one per line. The mutator changes whole words besides bytes, and knows the meaningful ones.
+//! Run with `cargo xtask fuzz command_line`.
 
 #![no_main]
 
@@ -13,13 +13,13 @@ use std::sync::LazyLock;
 use ipft::args::{self, Command};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-/// Words with a meaning, beside the options, which the help has.
+/// Meaningful words besides the options, which come from the help.
 const WORDS: &str = "\
     -m -t -r -l -e -s -o -b -v -h -V -- - = replay plugin doctor completions man list inspect check new \
     pack run bash rust function_graph kprobe-multi jsonl f.wasm f.lua f.c a=b 0xdeadbeef 0 -1 \
     18446744073709551616 1e308 99999999999999999999d 3packets 16G ^(a|b){1,1000}$ [::1]:65536";
 
-/// All words that the mutator knows.
+/// Returns all words that the mutator knows.
 static KNOWN: LazyLock<Vec<String>> = LazyLock::new(|| {
     let help = |words: &[&str]| match cli::parse(words) {
         Ok(Command::Print(text)) => String::from_utf8_lossy(&text).into_owned(),

@@ -1,8 +1,8 @@
-//! Bytes from anybody as a plugin: looking at them must not panic, hang or allocate without bound, and what is said of
-//! them must not be long or steer a terminal.
+//! Fuzzes plugin files: inspecting one must not panic, hang or allocate without bound, and messages about it must be
+//! short and free of terminal control characters.
 //!
-//! The mutator knows what a component is made of: it changes the content of one section, of the component or of what is
-//! in it, and makes the lengths around it right again; in a description it changes values and keeps it JSON.
+//! The mutator knows the structure of a component: it changes the content of one section, of the component or nested in
+//! it, and corrects the lengths around it; in a description it changes values and keeps it valid JSON.
 //!
 //! Run with `cargo xtask fuzz component`; any component is a good seed.
 
@@ -49,11 +49,11 @@ fuzz_target!(|data: &[u8]| {
 
 /// Bytes of a module's or component's header.
 const HEADER: usize = 8;
-/// Kinds of sections: custom ones in both, and of a component those that are modules and components themselves.
+/// Section kinds: custom sections in both, and those of a component that nest modules and components.
 const CUSTOM: u8 = 0;
 const MODULE: u8 = 1;
 const COMPONENT: u8 = 4;
-/// Values that a description is tried with.
+/// Values that are tried in a description.
 const VALUES: [&str; 14] = [
     "0",
     "-1",
@@ -84,7 +84,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     }
 });
 
-/// The same with one of its sections changed. `None` if there is none.
+/// Returns the component with one section changed; `None` if it has none.
 fn changed(bytes: &[u8], max_size: usize, seed: u32, depth: u32) -> Option<Vec<u8>> {
     let mut sections = Vec::new();
     let mut at = HEADER;
@@ -92,7 +92,7 @@ fn changed(bytes: &[u8], max_size: usize, seed: u32, depth: u32) -> Option<Vec<u
         sections.push((at, kind, start, end));
         at = end;
     }
-    // The description is one of a hundred sections, and what is most worth to be changed.
+    // The description is one section of a hundred, and the most valuable one to change.
     let described = |&(_, kind, start, end): &(_, u8, usize, usize)| {
         kind == CUSTOM
             && bytes[start..end]
@@ -122,7 +122,7 @@ fn changed(bytes: &[u8], max_size: usize, seed: u32, depth: u32) -> Option<Vec<u
         mutated(content, max_size)
     };
     let mut file = bytes[..begin].to_vec();
-    // A section may also be there twice.
+    // Or duplicate a section.
     if seed & 0x8000_0000 != 0 {
         file.extend_from_slice(&bytes[begin..end]);
     }
@@ -133,7 +133,7 @@ fn changed(bytes: &[u8], max_size: usize, seed: u32, depth: u32) -> Option<Vec<u
     Some(file)
 }
 
-/// The kind of the section that begins there, and where its content begins and ends.
+/// Returns the kind of the section that starts there, and the range of its content.
 fn section(bytes: &[u8], at: usize) -> Option<(u8, usize, usize)> {
     let kind = *bytes.get(at)?;
     let (mut length, mut start) = (0usize, at + 1);
@@ -149,7 +149,7 @@ fn section(bytes: &[u8], at: usize) -> Option<(u8, usize, usize)> {
     None
 }
 
-/// Appends a length, seven bits at a time.
+/// Appends a length in LEB128.
 fn push_length(out: &mut Vec<u8>, mut length: usize) {
     while length >= 0x80 {
         out.push(length as u8 | 0x80);
@@ -168,7 +168,7 @@ fn mutated(content: &[u8], max_size: usize) -> Vec<u8> {
     content
 }
 
-/// The JSON with another value in the place of one. `None` if there is none.
+/// Returns the JSON with one value replaced; `None` if it has none.
 fn json(text: &[u8], seed: u32) -> Option<Vec<u8>> {
     let colons: Vec<usize> = (text.iter().enumerate())
         .filter_map(|(at, byte)| (*byte == b':').then_some(at + 1))

@@ -1,4 +1,4 @@
-//! A kernel whose every file may be anything: finding the functions, listing them and the checks must not panic.
+//! Fuzzes the files of the kernel: finding functions, listing them and the checks must not panic.
 //!
 //! The input is cut at each `\n==\n` into the files below. Run with `cargo xtask fuzz kernel`.
 

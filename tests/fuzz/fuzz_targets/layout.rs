@@ -1,5 +1,5 @@
-//! Bytes from anybody as the types of an extension: reading the layout must not panic, hang or allocate without bound,
-//! and every layout must be shown by a sink.
+//! Fuzzes the types of an extension: reading the layout must not panic, hang or allocate without bound, and sinks must
+//! accept every layout.
 //!
 //! Run with `cargo xtask fuzz layout`; any `.BTF` section of an extension is a good seed.
 

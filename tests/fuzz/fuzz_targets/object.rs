@@ -1,5 +1,5 @@
-//! Bytes from anybody as an extension's object: the checks and the layout must not panic, hang or allocate without
-//! bound, and what they let through must be shown by a sink.
+//! Fuzzes an extension's object: the checks and the layout must not panic, hang or allocate without bound, and sinks
+//! must accept whatever they let through.
 //!
 //! Run with `cargo xtask fuzz object`; any BPF object is a good seed.
 

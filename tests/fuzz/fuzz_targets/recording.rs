@@ -1,9 +1,8 @@
-//! Bytes from anybody as a recording: reading it must not panic, hang or allocate without bound, and every sink must draw
-//! what is in it.
+//! Fuzzes recordings: reading one must not panic, hang or allocate without bound, and every sink must draw its content.
 //!
-//! Checksums and compression keep a fuzzer away from what they protect. Anybody can compute them, and so does the
-//! mutator here: it changes the content of a block, or a number in a block's header or in its JSON, and makes the block
-//! whole again.
+//! Checksums and compression hide their content from a fuzzer. An attacker can compute them, and so does this mutator:
+//! it changes the content of a block, or a number in a block's header or in its JSON, and corrects the rest of the
+//! block.
 //!
 //! Run with `cargo xtask fuzz recording`; any recording is a good seed.
 
@@ -17,11 +16,11 @@ use ipft_core::recording::{Content, Input, Reader};
 use ipft_core::sink::{Aggregate, Json, Jsonl, Sink};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-/// Events that are drawn of one input: more only take time.
+/// Limit of events drawn per input.
 const MOST: usize = 20_000;
-/// Bytes of a block's content that the mutator looks at.
+/// Bytes of a block's content that the mutator changes.
 const CONTENT: usize = 64 << 10;
-/// What the aggregate may keep.
+/// Memory limit of the aggregate.
 const MEMORY: u64 = 1 << 20;
 
 fuzz_target!(|data: &[u8]| {
@@ -80,7 +79,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     }
 });
 
-/// Changes the content of one block. `None` if there is none, or if what becomes of it does not fit.
+/// Changes the content of one block; `None` if there is none, or if the result does not fit.
 fn content(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<usize> {
     rewrite(data, size, max_size, seed, |_, content| {
         let length = content.len();
@@ -91,7 +90,7 @@ fn content(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<u
     })
 }
 
-/// Numbers at the ends of what they can be, and between.
+/// Boundary values and others.
 const NUMBERS: [u64; 12] = [
     0,
     1,
@@ -107,7 +106,7 @@ const NUMBERS: [u64; 12] = [
     u64::MAX,
 ];
 
-/// Changes one number in the header of a block, or in its JSON. `None` as in [`content`].
+/// Changes one number in the header of a block, or in its JSON; `None` as in [`content`].
 fn number(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<usize> {
     let value = NUMBERS[(seed >> 12) as usize % NUMBERS.len()];
     rewrite(data, size, max_size, seed, |header, content| {
@@ -131,7 +130,7 @@ fn number(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> Option<us
     })
 }
 
-/// Where numbers in JSON begin and end.
+/// Finds the numbers in JSON.
 fn numbers(json: &[u8]) -> Vec<(usize, usize)> {
     let mut numbers = Vec::new();
     let mut at = 0;
@@ -149,7 +148,7 @@ fn numbers(json: &[u8]) -> Vec<(usize, usize)> {
     numbers
 }
 
-/// Has one block changed, and makes it whole again. `None` as in [`content`], or if `change` changed nothing.
+/// Changes one block with `change` and makes it valid again; `None` as in [`content`], or if nothing changed.
 fn rewrite(
     data: &mut [u8],
     size: usize,
@@ -181,7 +180,7 @@ fn rewrite(
     })
 }
 
-/// Where blocks begin, as far as their headers lead.
+/// Finds the blocks by their headers.
 fn blocks(data: &[u8]) -> Vec<usize> {
     let mut blocks = Vec::new();
     let mut at = FILE_HEADER;
@@ -195,7 +194,7 @@ fn blocks(data: &[u8]) -> Vec<usize> {
     blocks
 }
 
-/// Makes the checksums of the fixed parts right, as far as the blocks lead.
+/// Corrects the checksums of the fixed parts of all blocks found.
 fn mend(data: &mut [u8]) {
     let sum = |bytes: &mut [u8]| {
         let (content, checksum) = bytes.split_at_mut(bytes.len() - 4);

@@ -1,4 +1,4 @@
-//! Builds the hostile plugin, and runs it.
+//! Builds and runs the hostile plugin.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,19 +9,19 @@ use ipft_plugin_host::host::Log;
 use ipft_plugin_host::host::wasm::{Component, Engine, Level};
 use ipft_plugin_host::package::{Grants, Limits};
 
-/// The engine of all tests of a process.
+/// The wasmtime engine of all tests of a process.
 pub static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().expect("this machine runs plugins"));
 
-/// The file, built once in a process.
+/// The plugin's file, built once per process.
 pub static HOSTILE: LazyLock<Vec<u8>> = LazyLock::new(|| build(&[]));
-/// The same, as one that takes bytes.
+/// The same, for the variant that takes bytes.
 pub static RAW: LazyLock<Vec<u8>> = LazyLock::new(|| build(&["--features", "raw"]));
 
-/// Compiled, once in a process.
+/// The compiled plugin, once per process.
 pub static COMPONENT: LazyLock<Component> = LazyLock::new(|| load(&HOSTILE));
 
 fn build(features: &[&str]) -> Vec<u8> {
-    /// Both have the same name, so that one is read before the other is built.
+    /// Both have the same name, so read one before building the other.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
     let folder = target().join("hostile-plugin");
@@ -39,7 +39,7 @@ fn build(features: &[&str]) -> Vec<u8> {
         .args(features)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .env("CARGO_TARGET_DIR", &folder)
-        // What the tests are built with is not for WebAssembly.
+        // The tests' own flags are not for WebAssembly.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .status()
@@ -48,7 +48,7 @@ fn build(features: &[&str]) -> Vec<u8> {
     std::fs::read(folder.join("wasm32-wasip2/plugin/hostile.wasm")).expect("cargo has built it")
 }
 
-/// The folder that this test was built into: it is in `debug/deps`.
+/// Returns the folder that this test was built into: its binary is in `debug/deps`.
 fn target() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     test.ancestors().nth(3).expect("it is three deep").to_owned()
@@ -59,7 +59,7 @@ pub fn load(bytes: &[u8]) -> Component {
     Component::load(&ENGINE, "hostile", bytes, None, || (), &mut |_| ()).expect("the plugin loads")
 }
 
-/// What a plugin logs.
+/// Messages that a plugin logs.
 #[derive(Clone, Default)]
 pub struct Messages(Arc<Mutex<Vec<(Level, String)>>>);
 
@@ -74,12 +74,12 @@ impl Messages {
     }
 }
 
-/// The hostile plugin's options.
+/// Returns the hostile plugin's options.
 pub fn options(at: &str, what: &str) -> Vec<(String, String)> {
     vec![("at".to_owned(), at.to_owned()), ("do".to_owned(), what.to_owned())]
 }
 
-/// Little of everything, and enough time for what is done in time.
+/// Low limits, with enough time for calls that end.
 pub fn grants() -> Grants {
     Grants {
         limits: Limits {
@@ -91,7 +91,7 @@ pub fn grants() -> Grants {
     }
 }
 
-/// As little time as a test wants to wait.
+/// The shortest time limit, for tests that wait for it.
 pub fn impatient() -> Grants {
     let mut grants = grants();
     grants.limits.timeout = Duration::from_millis(200);

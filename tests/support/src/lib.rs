@@ -1,5 +1,5 @@
-//! What the tests of several crates share: traces made by hand and golden files, the check of what modules import, and,
-//! with the feature `plugins`, the hostile plugin.
+//! Shared by the tests of several crates: hand-made traces and golden files, the check of module imports, and, with the
+//! feature `plugins`, the hostile plugin.
 
 #![allow(missing_docs, reason = "helpers whose names say what they are")]
 

@@ -33,51 +33,51 @@ use crate::{DefaultValue, Describe, Description, Driver, Error, Level, Options, 
 pub use recording::RecordingError;
 pub use traces::traces;
 
-/// A trace from its beginning to its end.
+/// A whole trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recording {
-    /// What it is called.
+    /// Name.
     pub name: String,
-    /// What is known before the first event. It has no functions and no names yet.
+    /// Properties known before the first event, without functions and names.
     pub trace: Trace,
-    /// What happened, in order.
+    /// The events, in order.
     pub chunks: Vec<Chunk>,
-    /// What is known at the end.
+    /// Properties known at the end.
     pub summary: Summary,
 }
 
-/// A part of a [`Recording`]: what is new, and the events that come then.
+/// A part of a [`Recording`]: new functions and names, and the events after them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
-    /// Functions that are appended to those of earlier chunks.
+    /// Functions, appended to those of earlier chunks.
     pub functions: Vec<Function>,
-    /// Names of tagged values that are appended to those of earlier chunks.
+    /// Names of tagged values, appended to those of earlier chunks.
     pub names: Vec<String>,
-    /// How many events the plugin misses before these.
+    /// Number of events that the plugin misses before these.
     pub missed: u64,
     /// The events.
     pub events: Vec<Event>,
-    /// Payload bytes of all of them.
+    /// Their payload bytes.
     pub payload: Vec<u8>,
 }
 
-/// What a plugin did.
+/// Result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ran {
-    /// What it wrote.
+    /// Bytes written.
     pub output: Vec<u8>,
-    /// What it told the user.
+    /// Messages to the user.
     pub log: Vec<(Level, String)>,
 }
 
 impl Ran {
-    /// What it wrote, which must be UTF-8.
+    /// Returns the written text, which must be UTF-8.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.output).expect("the plugin writes UTF-8")
     }
 }
 
-/// Runs a plugin on a recording, with these options and the defaults of the others.
+/// Runs a plugin on a recording, with these options and defaults for the others.
 pub fn run<P: Plugin + Describe>(plugin: P, recording: &Recording, options: &[(&str, &str)]) -> Result<Ran, Error> {
     let options = options_of(&P::DESCRIPTION, options)?;
     let ran = Rc::new(RefCell::new(Ran::default()));
@@ -106,7 +106,7 @@ pub fn run<P: Plugin + Describe>(plugin: P, recording: &Recording, options: &[(&
     Ok(ran)
 }
 
-/// The values of all options, checked as the host checks them.
+/// Returns the values of all options, checked as by the host.
 fn options_of(description: &Description, given: &[(&str, &str)]) -> Result<Options, Error> {
     let mut values: Vec<(String, String)> = description
         .options
@@ -131,8 +131,8 @@ fn options_of(description: &Description, given: &[(&str, &str)]) -> Result<Optio
     Ok(Options::new(values))
 }
 
-/// Compares with what a file holds, and panics where they differ. With `UPDATE_GOLDEN=1` in the environment the file is
-/// written anew.
+/// Compares with a file's content, and panics at a difference. With `UPDATE_GOLDEN=1` in the environment it writes the
+/// file instead.
 pub fn golden(path: impl AsRef<Path>, actual: &[u8]) {
     let path = path.as_ref();
     if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::{Batch, OptionSpec, log};
 
-    /// Writes which of its calls are made.
+    /// Writes the sequence of its calls.
     #[derive(Default)]
     struct Calls(String);
 
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_is_called_as_the_contract_says() {
+    fn a_plugin_is_called_as_in_the_contract() {
         let text = |name| calls(name, &[]).unwrap().text().to_owned();
         assert_eq!(text("late"), "!!start 7 learn 1 events 1 learn 3 events 5 finish 6");
         assert_eq!(

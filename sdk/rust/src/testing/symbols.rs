@@ -1,13 +1,13 @@
-//! Symbols that a recording names, at addresses that are made up: a recording has no addresses for them.
+//! Symbols of a recording, at invented addresses: a recording has none for them.
 
 use std::collections::HashMap;
 
 use crate::trace::Member;
 
-/// Where the first one is, in a part of the address space where no kernel is.
+/// The first address, in a part of the address space without a kernel.
 const FIRST: u64 = 0xffff_9000_0000_0000;
 
-/// Farther from one another than any distance from a symbol that is shown.
+/// Distance between symbols: larger than any offset that is shown.
 const DISTANCE: u64 = 64 << 20;
 
 /// The symbols so far.
@@ -18,7 +18,7 @@ pub(super) struct Symbols {
 }
 
 impl Symbols {
-    /// An address that is shown as this text: `name`, `name+0x12`, or `0x12`.
+    /// Returns an address that is shown as this text: `name`, `name+0x12`, or `0x12`.
     pub(super) fn address(&mut self, text: &str) -> Option<u64> {
         if let Some(address) = hexadecimal(text) {
             return Some(address);
@@ -42,13 +42,13 @@ impl Symbols {
         address.checked_add(distance)
     }
 
-    /// All of them, sorted by address.
+    /// Returns all symbols, sorted by address.
     pub(super) fn into_members(self) -> Vec<Member> {
         self.members
     }
 }
 
-/// A number with `0x` in front.
+/// Parses a number with the prefix `0x`.
 pub(super) fn hexadecimal(text: &str) -> Option<u64> {
     let digits = text.strip_prefix("0x")?;
     u64::from_str_radix(digits, 16)

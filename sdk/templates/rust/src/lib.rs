@@ -5,10 +5,10 @@ use std::io::Write;
 
 use ipft_plugin::{Batch, Error, Options, Output, Plugin, Summary, Trace, plugin, text};
 
-/// The plugin. One is made with `Default` for each trace.
+/// The plugin. Each trace creates one with `Default`.
 #[derive(Default)]
 pub struct Entries {
-    /// How often each function was entered, in the order of `Trace::functions`.
+    /// Entries per function, in the order of `Trace::functions`.
     entered: Vec<u64>,
     /// The option `top`.
     top: usize,
@@ -45,7 +45,7 @@ impl Plugin for Entries {
 
         writeln!(out, "     ENTERED  FUNCTION")?;
         for (function, entered) in ranked.iter().take(self.top) {
-            // Names come from the kernel and may hold anything, also what a terminal would obey.
+            // Names come from the kernel and may contain anything, even terminal escapes.
             write!(out, "{entered:>12}  {}", text::visible(&function.name))?;
             if function.module != "vmlinux" {
                 write!(out, " [{}]", text::visible(&function.module))?;

@@ -1,4 +1,4 @@
-//! The plugin on the traces that the SDK brings. It runs natively here: as a library, without ipft.
+//! The plugin on the SDK's built-in traces. It runs natively here: as a library, without ipft.
 
 use ipft_plugin::testing;
 use plugin::Entries;

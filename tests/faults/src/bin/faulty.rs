@@ -1,4 +1,4 @@
-//! ipft with an allocator that fails once and a clock that is wrong from some time on, as the environment says
+//! ipft with an allocator that fails once and a clock that jumps at some time, as set by the environment
 //! (`faults::environment`).
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use faults::{environment, marker};
 
-/// Allocations and readings until now, since they count: they do while the other two are not 0.
+/// Allocations and readings so far, counted while the other two are not 0.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static READINGS: AtomicU64 = AtomicU64::new(0);
-/// The one that fails, and the one from which on the clock is wrong.
+/// The allocation that fails, and the first reading that is off.
 static FAILING: AtomicU64 = AtomicU64::new(0);
 static WRONG: AtomicU64 = AtomicU64::new(0);
 /// Seconds.
@@ -60,7 +60,7 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
-/// In the place of libc's, which the standard library calls: the program's own symbol goes before that of a library.
+/// Overrides libc's function, which the standard library calls: the program's own symbol precedes that of a library.
 ///
 /// # Safety
 ///

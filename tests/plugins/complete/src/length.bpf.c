@@ -1,4 +1,4 @@
-/* The length of a packet, twice: as it is, and doubled, so that nobody can mistake one field for another. */
+/* The length of a packet, twice: as it is, and doubled, so that the fields cannot be confused. */
 typedef unsigned char __u8;
 typedef unsigned int __u32;
 static long (*bpf_probe_read_kernel)(void *to, __u32 size, const void *from) = (void *)113;

@@ -1,12 +1,12 @@
-//! What `benches/plugin.rs` measures: a plugin that does nothing with events, or the least that real ones do, which is to
-//! look up each event's packet and add to what is kept of it. The same code runs as WebAssembly and natively.
+//! The plugin of `benches/plugin.rs`: it ignores events, or does the minimum of real plugins, which is to look up each
+//! event's packet and add to its state. The same code runs as WebAssembly and natively.
 
 use std::collections::HashMap;
 use std::io::Write;
 
 use ipft_plugin::{Batch, Error, Options, Output, Plugin, Summary, Trace, plugin};
 
-/// Counts, if it is told to.
+/// Counts, if enabled.
 #[derive(Debug, Default)]
 pub struct Counting {
     packets: bool,

@@ -1,8 +1,8 @@
-//! A plugin that does what no plugin should, for the tests of what runs plugins.
+//! A misbehaving plugin, for the tests of the plugin host.
 //!
-//! Its option `at` says in which call, its option `do` what: see [`act`]. Whatever it finds that it should not have
-//! found, it writes to its stream. Otherwise it is a plugin that writes down what it is told. It is built for WebAssembly
-//! only, and uses the contract without the SDK, which would not let it do most of this.
+//! Its option `at` selects the call, its option `do` the behaviour: see [`act`]. It writes to its stream anything that
+//! it should not have been able to reach. Otherwise it writes down its arguments. It is built for WebAssembly only, and
+//! uses the contract without the SDK, which would prevent most of this.
 
 #![cfg(target_family = "wasm")]
 
@@ -44,7 +44,7 @@ static SECTION: [u8; DESCRIPTION.len()] = {
 struct Hostile;
 
 thread_local! {
-    /// Which call, and what.
+    /// The call, and the behaviour.
     static PLAN: RefCell<(String, String)> = RefCell::default();
 }
 
@@ -63,7 +63,7 @@ fn planned(call: &str) -> Option<String> {
     PLAN.with_borrow(|(at, what)| (at == call).then(|| what.clone()))
 }
 
-/// Does what is planned for this call.
+/// Misbehaves as configured for this call.
 fn at(call: &str) -> Result<(), String> {
     planned(call).map_or(Ok(()), |what| act(&what))
 }
@@ -201,7 +201,7 @@ fn recurse(depth: u64) {
     black_box(depth);
 }
 
-/// Tells of what should not be there.
+/// Reports what should not be reachable.
 fn found<T, E>(what: &str, result: Result<T, E>) {
     if result.is_ok() {
         say(&format!("FOUND {what}\n"));
@@ -264,7 +264,7 @@ impl bindings::exports::ipft::plugin::sink::Guest for Hostile {
     }
 
     fn events(list: Vec<bindings::ipft::plugin::types::Event>, payload: Vec<u8>) -> Result<(), String> {
-        // Field by field: this is what the record holds, whatever it looks like in memory.
+        // Field by field: the record's values, independent of its layout in memory.
         let mut bytes = Vec::new();
         if planned("echo").is_some() {
             for event in &list {
