@@ -29,7 +29,7 @@ piped() {
 		sh -c "$reader" >"$name.out" && exit_to "$name.reader" 0 || exit_to "$name.reader" $?
 	} &
 	PIPE=$!
-	wait_until 180 grep -q 'Trace ready!' "$name.err"
+	wait_until 180 is_ready "$name"
 }
 
 # ipft_ends SECONDS

@@ -45,11 +45,15 @@ begin() {
 	pids[$name]=$!
 }
 
+ready_or_gone() {
+	is_ready "$1" || ! kill -0 "${pids[$1]}" 2>/dev/null
+}
+
 # record: waits for the tracers that were begun, lets them see a transfer, and ends them.
 record() {
 	local name code
 	for name in "${!pids[@]}"; do
-		wait_until 120 sh -c "grep -q 'Trace ready!' $name.err || ! kill -0 ${pids[$name]} 2>/dev/null" || :
+		wait_until 120 ready_or_gone "$name" || :
 	done
 	note "traffic for ${!pids[*]}"
 	transfer
