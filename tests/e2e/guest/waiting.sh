@@ -1,4 +1,4 @@
-# Attaching and detaching one kprobe after the other takes long, and is told; a second signal ends it at once. The filter
+# Attaching and detaching one kprobe after the other takes long, and ipft says so; a second signal ends it at once. The filter
 # is wide enough for some seconds.
 #
 # Leaves stopped and twice, each .out, .err and .exit; attached-after, what was attached when the second signal had ended

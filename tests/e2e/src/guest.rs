@@ -89,7 +89,7 @@ fn places() -> MutexGuard<'static, Places> {
 struct Place;
 
 /// Waits for a place. Tests may run in more threads than there are places: then those that wait for a guest in use by
-/// another test keep nobody else from running one.
+/// another test do not keep others from running one.
 fn place(name: &str) -> Place {
     static COUNTED: OnceLock<()> = OnceLock::new();
     COUNTED.get_or_init(|| places().free = thread::available_parallelism().map_or(1, usize::from));
@@ -151,7 +151,7 @@ impl Left {
 pub struct Shared(OnceLock<Result<Left, String>>);
 
 impl Shared {
-    /// A run that nobody has asked for yet.
+    /// A run that has not begun.
     pub const fn new() -> Shared {
         Shared(OnceLock::new())
     }

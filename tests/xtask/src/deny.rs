@@ -2,7 +2,7 @@
 //! known weaknesses (the RustSec advisories).
 //!
 //! cargo-deny is built from crates.io once, without optimisation, and kept in the target folder. The advisories are a git
-//! repository on GitHub. Where that cannot be reached, all else is checked, and what was not is told.
+//! repository on GitHub. Where that cannot be reached, all else is checked, and what was not is printed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -18,17 +18,22 @@ const VERSION: &str = "0.20.2";
 /// What needs nothing but the crates themselves.
 const OFFLINE: [&str; 3] = ["bans", "licenses", "sources"];
 
-/// Checks everything that can be checked here.
-pub fn run() -> Result<()> {
-    packages::install(&[packages::BUILD])?;
-    let program = cache::folder(
+/// The path of cargo-deny, built if it is not there.
+pub fn program() -> Result<PathBuf> {
+    let folder = cache::folder(
         &workspace::target().join("deny"),
         "cargo-deny",
         VERSION,
         || step(format!("build cargo-deny {VERSION}")),
         build,
-    )?
-    .join("bin/cargo-deny");
+    )?;
+    Ok(folder.join("bin/cargo-deny"))
+}
+
+/// Checks everything that can be checked here.
+pub fn run() -> Result<()> {
+    packages::install(&[packages::BUILD])?;
+    let program = program()?;
     // It looks at the crates of all systems, also those that no build here needed.
     let mut fetch = workspace::cargo();
     fetch.args(["fetch", "--locked"]);

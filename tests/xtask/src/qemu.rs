@@ -3,7 +3,7 @@
 //! A machine boots, or goes on where a snapshot of it was taken ([`crate::snapshot`]).
 //!
 //! The guest's ports are plain files in the run's folder: the emulator writes to them at once and never waits, so that
-//! nothing is lost when the guest ends, and whoever wants to see output as it comes reads behind it.
+//! nothing is lost when the guest ends, and output is read behind it as it comes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -153,14 +153,14 @@ impl Run {
     /// Ends the emulator at once; the folder and the files in it stay until the run is dropped.
     pub fn kill(&mut self) {
         if let Some(input) = self.supervisor.as_mut().and_then(|child| child.stdin.as_mut()) {
-            // A supervisor that cannot be told has ended, and its emulator with it.
+            // A supervisor that does not read has ended, and its emulator with it.
             let _ = input.write_all(b"\n");
         }
     }
 
     /// Whether the emulator has ended.
     pub fn has_ended(&mut self) -> bool {
-        // A supervisor ends before us only when somebody killed it, and then the emulator went with it.
+        // A supervisor ends before us only when it was killed, and then the emulator went with it.
         let without_supervisor = self
             .supervisor
             .as_mut()

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::kernel::Kernel;
 use crate::progress::{output_of, step};
-use crate::{build, packages, plugins, root, tools, workspace};
+use crate::{build, deny, packages, plugins, root, tools, workspace};
 
 /// The environment variable with the one backend that end-to-end tests try.
 pub const BACKEND: &str = "IPFT_TEST_BACKEND";
@@ -24,7 +24,16 @@ const THREADS: &str = "100";
 /// Installs, fetches and builds all that any command here needs, apart from ipft.
 pub fn set_up() -> Result<()> {
     install()?;
-    fetch(&Kernel::ALL)
+    thread::scope(|scope| {
+        // Fetching leaves a processor idle, and this takes one for minutes.
+        let denier = scope.spawn(deny::program);
+        fetch(&Kernel::ALL)?;
+        let built = denier
+            .join()
+            .ok()
+            .context("the thread that built cargo-deny panicked")?;
+        built.map(drop)
+    })
 }
 
 fn install() -> Result<()> {
@@ -71,18 +80,18 @@ impl Drop for Parts {
     }
 }
 
-/// What the command line asks for.
+/// What the command line selects.
 #[derive(Debug, Default, PartialEq)]
-struct Asked {
+struct Selection {
     kernel: Option<Kernel>,
     backend: Option<String>,
     name: Option<String>,
     rest: Vec<String>,
 }
 
-impl Asked {
-    fn parse(arguments: &[String]) -> Result<Asked> {
-        let mut asked = Asked::default();
+impl Selection {
+    fn parse(arguments: &[String]) -> Result<Selection> {
+        let mut selection = Selection::default();
         let mut words = arguments.iter().map(String::as_str);
         while let Some(word) = words.next() {
             let (option, inline) = word
@@ -93,17 +102,17 @@ impl Asked {
                     let value = inline.or_else(|| words.next());
                     let value = value.with_context(|| format!("{option} needs a value"))?;
                     if option == "--kernel" {
-                        asked.kernel = Some(value.parse()?);
+                        selection.kernel = Some(value.parse()?);
                     } else {
-                        asked.backend = Some(value.to_owned());
+                        selection.backend = Some(value.to_owned());
                     }
                 }
-                "--" => asked.rest.extend(words.by_ref().map(str::to_owned)),
-                _ if !word.starts_with('-') && asked.name.is_none() => asked.name = Some(word.to_owned()),
-                _ => asked.rest.push(word.to_owned()),
+                "--" => selection.rest.extend(words.by_ref().map(str::to_owned)),
+                _ if !word.starts_with('-') && selection.name.is_none() => selection.name = Some(word.to_owned()),
+                _ => selection.rest.push(word.to_owned()),
             }
         }
-        Ok(asked)
+        Ok(selection)
     }
 
     /// Whether a test of this name is for the kernel: its name ends with none, or with that one.
@@ -115,39 +124,39 @@ impl Asked {
 
 /// Runs all tests of the workspace, or end-to-end tests that the arguments choose.
 pub fn run(arguments: &[String]) -> Result<()> {
-    let asked = Asked::parse(arguments)?;
+    let selection = Selection::parse(arguments)?;
     let mut parts = Parts(Vec::new());
-    if asked.name.is_some() || asked.kernel.is_some() || asked.backend.is_some() {
-        chosen(&asked, &mut parts)
+    if selection.name.is_some() || selection.kernel.is_some() || selection.backend.is_some() {
+        chosen(&selection, &mut parts)
     } else {
-        all(&asked, &mut parts)
+        all(&selection, &mut parts)
     }
 }
 
 /// Only end-to-end tests. Kernels and plugins are made when a test wants one.
-fn chosen(asked: &Asked, parts: &mut Parts) -> Result<()> {
+fn chosen(selection: &Selection, parts: &mut Parts) -> Result<()> {
     parts.time("set-up", || {
         packages::install(&[packages::BUILD, packages::GUEST, packages::TEST])?;
-        fetch(asked.kernel.as_slice())
+        fetch(selection.kernel.as_slice())
     })?;
     parts.time("build", build::for_guests_and_tests)?;
     let mut list = end_to_end();
-    list.args(["--list", "--format", "terse"]).args(&asked.name);
+    list.args(["--list", "--format", "terse"]).args(&selection.name);
     let listed = output_of(&mut list)?;
     let names: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
-    let names: Vec<&str> = names.into_iter().filter(|name| asked.wants(name)).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| selection.wants(name)).collect();
     ensure!(!names.is_empty(), "no end-to-end test is named so");
     parts.time("end-to-end tests", || {
         let mut cargo = end_to_end();
-        cargo.args(&asked.rest).arg("--exact").args(names);
-        if let Some(backend) = &asked.backend {
+        cargo.args(&selection.rest).arg("--exact").args(names);
+        if let Some(backend) = &selection.backend {
             cargo.env(BACKEND, backend);
         }
         pass(cargo)
     })
 }
 
-fn all(asked: &Asked, parts: &mut Parts) -> Result<()> {
+fn all(selection: &Selection, parts: &mut Parts) -> Result<()> {
     parts.time("set-up", install)?;
     // Here the progress of what the tests need can be seen. Building does not wait for the network.
     parts.time("build", || {
@@ -168,13 +177,13 @@ fn all(asked: &Asked, parts: &mut Parts) -> Result<()> {
     })?;
     let in_guests = parts.time("tests in guests", || {
         let mut cargo = end_to_end();
-        cargo.arg(IN_GUESTS).args(&asked.rest);
+        cargo.arg(IN_GUESTS).args(&selection.rest);
         pass(cargo)
     });
     let others = parts.time("other tests", || {
         let mut cargo = workspace::cargo();
         cargo.args(["test", "--workspace", "--no-fail-fast", "--", "--skip", IN_GUESTS]);
-        cargo.args(&asked.rest);
+        cargo.args(&selection.rest);
         pass(cargo)
     });
     in_guests.and(others)
@@ -199,27 +208,27 @@ fn pass(mut cargo: Command) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn parse(words: &str) -> Result<Asked> {
+    fn parse(words: &str) -> Result<Selection> {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        Asked::parse(&words)
+        Selection::parse(&words)
     }
 
     #[test]
     fn options_choose_kernel_backend_and_name() {
-        let asked = parse("--kernel 6.12 journey --backend=kprobe-multi -- --nocapture").unwrap();
-        assert_eq!(asked.kernel, Some(Kernel::V6_12));
-        assert_eq!(asked.backend.as_deref(), Some("kprobe-multi"));
-        assert_eq!(asked.name.as_deref(), Some("journey"));
-        assert_eq!(asked.rest, ["--nocapture"]);
-        assert_eq!(parse("").unwrap(), Asked::default());
+        let selection = parse("--kernel 6.12 journey --backend=kprobe-multi -- --nocapture").unwrap();
+        assert_eq!(selection.kernel, Some(Kernel::V6_12));
+        assert_eq!(selection.backend.as_deref(), Some("kprobe-multi"));
+        assert_eq!(selection.name.as_deref(), Some("journey"));
+        assert_eq!(selection.rest, ["--nocapture"]);
+        assert_eq!(parse("").unwrap(), Selection::default());
     }
 
     #[test]
     fn tests_of_other_kernels_are_left_out() {
-        let asked = parse("--kernel 6.1").unwrap();
-        assert!(asked.wants("journey::ping::on_6_1"));
-        assert!(asked.wants("rights::nothing_is_missing"));
-        assert!(!asked.wants("journey::ping::on_6_12"));
+        let selection = parse("--kernel 6.1").unwrap();
+        assert!(selection.wants("journey::ping::on_6_1"));
+        assert!(selection.wants("rights::nothing_is_missing"));
+        assert!(!selection.wants("journey::ping::on_6_12"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{build, cpio, packages, plugins, root, snapshot, tools};
 /// How often the guest's output is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
-/// MiB of memory and number of CPUs, unless told otherwise.
+/// MiB of memory and number of CPUs, by default.
 const MEMORY: u32 = 2048;
 const CPUS: u32 = 2;
 
@@ -115,7 +115,7 @@ impl Guest {
         self
     }
 
-    /// Counts instructions instead of time: 1 ns of the guest's time is one instruction. One CPU, unless told otherwise.
+    /// Counts instructions instead of time: 1 ns of the guest's time is one instruction. One CPU by default.
     pub fn icount(mut self, icount: bool) -> Guest {
         self.icount = icount;
         self
