@@ -65,8 +65,16 @@ fn run_in(guest: Guest, name: &str, kernel: Kernel, files: &[&Path], script: &st
     Ok(Left { folder })
 }
 
-/// Scripts that take longest, longest first: they begin before others, so that no CPU waits for them at the end.
-const LONG: [&str; 0] = [];
+/// What the names of the scripts begin with that take longest, longest first: they begin before others, so that no CPU
+/// waits for them at the end.
+const LONG: [&str; 6] = [
+    "journey-",
+    "extension-",
+    "command-line",
+    "loss-",
+    "recording",
+    "privileges-",
+];
 
 /// Which guests run, and which wait for one to end.
 struct Places {
@@ -93,7 +101,10 @@ struct Place;
 fn place(name: &str) -> Place {
     static COUNTED: OnceLock<()> = OnceLock::new();
     COUNTED.get_or_init(|| places().free = thread::available_parallelism().map_or(1, usize::from));
-    let rank = LONG.iter().position(|long| *long == name).unwrap_or(LONG.len());
+    let rank = LONG
+        .iter()
+        .position(|long| name.starts_with(long))
+        .unwrap_or(LONG.len());
     let mut places = places();
     places.waiting.push(rank);
     while places.free == 0 || places.waiting.iter().any(|other| *other < rank) {
