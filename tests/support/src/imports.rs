@@ -48,7 +48,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     // Plugins.
-    ("plugin/package", &["core/text"]),
+    ("plugin/package", &["core/output", "core/text"]),
     (
         "plugin/host",
         &["core/event", "core/sink", "core/text", "plugin/package"],
@@ -180,6 +180,7 @@ fn expand(path: &str, base: &str, into: &mut Vec<String>) {
     match rest.strip_prefix("::") {
         // Four parts say enough.
         Some(rest) if base.matches('/').count() < 2 => expand(rest, &format!("{base}/{name}"), into),
+        _ if name == "self" => into.push(base.to_owned()),
         _ => into.push(format!("{base}/{name}")),
     }
 }
@@ -233,13 +234,14 @@ mod tests {
 
     #[test]
     fn imports_are_found_however_written() {
-        let source = "// use crate::no;\nuse crate::a::b;\nuse crate::{c, d::{e, f}};\nuse super::g;\nuse super::super::h;\n\
+        let source = "// use crate::no;\nuse crate::a::b;\nuse crate::{c, d::{self, e, f}};\nuse super::g;\nuse super::super::h;\n\
                       fn x() { ipft_core::sink::y(); $crate::z!() }\n#[cfg(test)]\nmod tests {\nuse crate::no;\n}\n";
         assert_eq!(
             imports(source, &["core", "probe", "plan"]),
             [
                 "core/a/b",
                 "core/c",
+                "core/d",
                 "core/d/e",
                 "core/d/f",
                 "core/sink/y",
