@@ -101,19 +101,15 @@ struct ipft_field {
 struct ipft_trace {
     /* Bytes of this struct as ipft knows it, at least those that are here. */
     uint32_t struct_size;
-    /* Bytes of every payload that is not empty, if `encoding` is `fixed`. */
+    /* Bytes of the part of a payload that the fields are in: its beginning. */
     uint32_t payload_size;
     /* `function` (entries only) or `function_graph` (entries and returns). */
     struct ipft_text tracer;
     /* The backend that attached (`kprobe-multi`, ...). */
     struct ipft_text backend;
-    /* What the payloads mean, if `encoding` is `fixed`. */
+    /* The fixed fields, which every payload begins with, unless it is empty. */
     const struct ipft_field *fields;
     uint64_t field_count;
-    /* `fixed`: payloads have the fields, at their offsets. `tagged`: each lists its own values, one after the other:
-     * name (u32, an index in the order of `learn`), type (u8), then 0: i64, 1: f64, 2: length (u32) and bytes that
-     * should be UTF-8. All little-endian, without padding. */
-    struct ipft_text encoding;
     /* Nanoseconds to add to an event's timestamp to get nanoseconds since 1970 (UTC). */
     int64_t clock_offset;
     /* The command line, as it was given. */
@@ -125,6 +121,11 @@ struct ipft_trace {
     uint32_t mark;
     /* The bits of the mark that count. */
     uint32_t mask;
+    /* Not 0: values may follow the fields, up to the payload's end, one after the other: name (u32, an index in the order
+     * of `learn`), type (u8), then 0: i64, 1: f64, 2: length (u32) and bytes that should be UTF-8. All little-endian,
+     * without padding. */
+    uint32_t tail;
+    uint32_t unused;
     /* For later versions. */
     const struct ipft_fact *more;
     uint64_t more_count;
@@ -161,7 +162,8 @@ struct ipft_event {
     uint32_t payload_offset;
     /* Length of the payload in bytes; 0 if the event has none. */
     uint32_t payload_len;
-    /* For later versions. */
+    /* 0 in entries and returns. In other kinds, what the kind says: of a packet that was made of another one, or became
+     * part of one, that one's identity. */
     uint64_t spare;
 };
 

@@ -116,7 +116,7 @@ fn fill(batch: &mut Batch, count: usize) {
             entry_timestamp: 0,
             function: 0,
             cpu: 0,
-            kind: EventKind::Entry,
+            kind: EventKind::ENTRY,
             thread: 0,
             payload_offset: 64 * index,
             payload_len: 64,

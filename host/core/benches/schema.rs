@@ -91,7 +91,7 @@ fn run(mut sink: Box<dyn Sink>, fields: &[Field]) -> f64 {
             entry_timestamp: 0,
             function: 0,
             cpu: index % 4,
-            kind: EventKind::Entry,
+            kind: EventKind::ENTRY,
             thread: 0,
             payload_offset: index * size,
             payload_len: size,

@@ -12,6 +12,7 @@
 
 pub mod event;
 pub mod extension;
+pub mod field;
 pub mod kernel;
 pub mod limit;
 pub mod message;

@@ -195,7 +195,7 @@ mod tests {
                 entry_timestamp: 0,
                 function: 0,
                 cpu: 0,
-                kind: EventKind::Entry,
+                kind: EventKind::ENTRY,
                 thread: 1,
                 payload_offset: batch.payload.len() as u32 - 1,
                 payload_len: 1,

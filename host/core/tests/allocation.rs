@@ -110,7 +110,7 @@ fn trace() -> Trace {
 fn tagged() -> Trace {
     Trace {
         schema: Schema {
-            encoding: Encoding::Tagged,
+            tail: true,
             ..Schema::default()
         },
         ..trace()
@@ -147,7 +147,7 @@ fn fill(batch: &mut Batch, number: u64) {
             entry_timestamp: 0,
             function: 0,
             cpu: index as u32 / 32 % 4,
-            kind: [EventKind::Entry, EventKind::Return][index as usize % 2],
+            kind: [EventKind::ENTRY, EventKind::RETURN][index as usize % 2],
             thread: index as u32 / 32 % 3,
             payload_offset: batch.payload.len() as u32,
             payload_len: 16,
@@ -279,7 +279,7 @@ fn bounded(trace: &Trace, per_packet: u64) {
     );
     let mut batch = Batch::default();
     fill(&mut batch, 0);
-    if trace.schema.encoding == Encoding::Tagged {
+    if trace.schema.tail {
         tag(&mut batch);
     }
     let before = BYTES.load(Ordering::Relaxed);
@@ -290,7 +290,7 @@ fn bounded(trace: &Trace, per_packet: u64) {
         for (event, index) in batch.events.iter_mut().zip(number * BATCH..) {
             event.packet = 1 + index / per_packet;
         }
-        if trace.schema.encoding == Encoding::Tagged {
+        if trace.schema.tail {
             tag(&mut batch);
         }
         aggregate.events(&batch).unwrap();

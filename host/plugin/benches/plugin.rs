@@ -168,7 +168,7 @@ fn of(event: &Event) -> ipft_plugin::Event {
         entry_timestamp: event.entry_timestamp,
         function: event.function,
         cpu: event.cpu,
-        kind: event.kind as u32,
+        kind: event.kind.0,
         thread: event.thread,
         ..ipft_plugin::Event::default()
     }
@@ -246,9 +246,9 @@ fn batches(size: usize) -> Vec<Batch> {
         function: (number % 1500) as u32,
         cpu: (number % 4) as u32,
         kind: if number / 16 % 2 == 1 {
-            EventKind::Return
+            EventKind::RETURN
         } else {
-            EventKind::Entry
+            EventKind::ENTRY
         },
         thread: 0,
         payload_offset: 0,

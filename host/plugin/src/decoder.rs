@@ -4,8 +4,8 @@
 //! there are, and what becomes of events that the plugin could not decode.
 
 use crate::host::wasm::{Content, Decoded, Decoder, Failure, PluginError};
-use ipft_core::event::{Batch, EventKind, MAX_TAGGED, Trace, Value};
-use ipft_core::extension::decode::{DATA, Decode, Report, Tell};
+use ipft_core::event::{Batch, MAX_TAGGED, Trace, Value};
+use ipft_core::extension::decode::{DATA, Decode, Report, Tell, parts};
 
 /// Different names that fields may have in one trace. A plugin that makes names of data would fill the memory.
 pub const MAX_NAMES: usize = 4096;
@@ -24,10 +24,13 @@ pub struct WasmDecoder {
     names: usize,
     /// Events that have no fields because of a failure.
     failed: u64,
-    /// The events of the batch at hand that are decoded, and their payloads, one after the other.
+    /// Bytes of the built-in fields, which stay in front.
+    builtin: usize,
+    /// The events of the batch at hand that are decoded, their built-in fields, and what is decoded, one after the other.
     entries: Vec<usize>,
+    fronts: Vec<u8>,
     data: Vec<u8>,
-    /// The values, which take the payloads' place.
+    /// The payloads that the batch gets.
     payload: Vec<u8>,
 }
 
@@ -68,7 +71,9 @@ impl WasmDecoder {
             },
             names: 0,
             failed: 0,
+            builtin: 0,
             entries: Vec::new(),
+            fronts: Vec::new(),
             data: Vec::new(),
             payload: Vec::new(),
         }
@@ -77,21 +82,27 @@ impl WasmDecoder {
     /// Decodes some payloads of the batch. Their events have none by now.
     fn decode_some(&mut self, batch: &mut Batch, entries: std::ops::Range<usize>) {
         let payloads = &self.data[entries.start * DATA..entries.end * DATA];
-        let count = entries.len() as u64;
-        let Some(decoded) = self.plugin.decode(payloads) else {
-            self.failed += count;
-            return;
-        };
-        if let Err(nonsense) = self.check(&decoded, entries.len()) {
-            self.plugin.over = true;
-            self.plugin.tell(&nonsense.to_string());
-            self.failed += count;
-            return;
-        }
+        let decoded = self.plugin.decode(payloads).and_then(|decoded| {
+            let nonsense = self.check(&decoded, entries.len()).err();
+            if let Some(nonsense) = &nonsense {
+                self.plugin.over = true;
+                self.plugin.tell(&nonsense.to_string());
+            }
+            nonsense.is_none().then_some(decoded)
+        });
+        // Without values, the built-in fields are left.
+        let decoded = decoded.unwrap_or_else(|| {
+            self.failed += entries.len() as u64;
+            Decoded::default()
+        });
         self.names += decoded.names.len();
         batch.names.extend(decoded.names);
         let mut values = decoded.values.iter().peekable();
-        for (index, &event) in self.entries[entries].iter().enumerate() {
+        for (index, entry) in entries.enumerate() {
+            let event = self.entries[entry];
+            let first = self.payload.len();
+            let front = &self.fronts[entry * self.builtin..(entry + 1) * self.builtin];
+            self.payload.extend_from_slice(front);
             let start = self.payload.len();
             while let Some(value) = values.next_if(|value| value.payload as usize == index) {
                 let content = match &value.content {
@@ -111,8 +122,8 @@ impl WasmDecoder {
                     .tell(&format!("it made more than {MAX_TAGGED} bytes of one payload"));
             }
             // A batch of events with as much as they may have is far from 4 GiB.
-            batch.events[event].payload_offset = start as u32;
-            batch.events[event].payload_len = (self.payload.len() - start) as u32;
+            batch.events[event].payload_offset = first as u32;
+            batch.events[event].payload_len = (self.payload.len() - first) as u32;
         }
     }
 
@@ -161,6 +172,7 @@ impl Plugin {
 
 impl Decode for WasmDecoder {
     fn start(&mut self, trace: &Trace) -> Result<(), String> {
+        self.builtin = trace.schema.size as usize;
         self.plugin.decoder.start(trace).map_err(|error: PluginError| {
             self.plugin.over = true;
             error.to_string()
@@ -169,18 +181,15 @@ impl Decode for WasmDecoder {
 
     fn decode(&mut self, batch: &mut Batch) {
         self.entries.clear();
+        self.fronts.clear();
         self.data.clear();
         self.payload.clear();
-        for (index, event) in batch.events.iter().enumerate() {
-            if event.kind == EventKind::Entry {
+        for (index, event) in batch.events.iter_mut().enumerate() {
+            if let Some((front, data)) = parts(event, &batch.payload, self.builtin) {
                 self.entries.push(index);
-                match batch.payload_of(event) {
-                    data if data.len() == DATA => self.data.extend_from_slice(data),
-                    _ => self.data.resize(self.data.len() + DATA, 0),
-                }
+                self.fronts.extend_from_slice(front);
+                self.data.extend_from_slice(data);
             }
-        }
-        for event in &mut batch.events {
             event.payload_offset = 0;
             event.payload_len = 0;
         }

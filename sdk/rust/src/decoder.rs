@@ -9,7 +9,8 @@ use crate::{Error, Options, Trace};
 /// Makes named values of payloads. The calls come in this order: [`start`](Decoder::start) once,
 /// [`decode`](Decoder::decode) any number of times, [`finish`](Decoder::finish) once.
 pub trait Decoder {
-    /// The trace is about to deliver events. Its `fields` and `encoding` are those before decoding.
+    /// The trace is about to deliver events. Its `fields` are the built-in ones: what is
+    /// to be decoded is no part of them.
     fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
         let _ = (trace, options);
         Ok(())

@@ -33,7 +33,8 @@ pub struct Event {
     pub payload_offset: u32,
     /// Length of the payload in bytes; 0 if the event has none.
     pub payload_len: u32,
-    /// For later versions.
+    /// 0 in entries and returns. In other kinds, what the kind says: of a packet that was made of another one, or became part
+    /// of one, that one's identity.
     pub spare: u64,
 }
 

@@ -1,11 +1,11 @@
-//! The named values in an event's payload, whichever way it is encoded. What comes from outside the kernel's types,
+//! The named values in an event's payload: the fixed fields in front, and the values that may follow them. What comes from outside the kernel's types,
 //! such as a recording that was tampered with, may be malformed: such values are missing, and nothing panics.
 
 use std::cell::Cell;
 use std::fmt::{self, Display, Formatter};
 
 use crate::text;
-use crate::trace::{Encoding, Field, Format, Kind, Trace};
+use crate::trace::{Field, Format, Kind, Trace};
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -153,17 +153,29 @@ impl Display for Shown<'_> {
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     trace: &'a Trace,
-    payload: &'a [u8],
+    prefix: &'a [u8],
+    tail: &'a [u8],
     next: usize,
+}
+
+/// The part of a payload that the trace's fields are in, and what follows; neither, if the payload is not one of this
+/// trace.
+#[inline]
+fn split<'a>(trace: &Trace, payload: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+    match payload.split_at_checked(trace.payload_size as usize) {
+        Some((prefix, tail)) if trace.tail || tail.is_empty() => (prefix, tail),
+        _ => (&[], &[]),
+    }
 }
 
 impl<'a> Fields<'a> {
     /// The fields in a payload of this trace.
     pub fn new(trace: &'a Trace, payload: &'a [u8]) -> Self {
-        let fits = trace.encoding != Encoding::Fixed || payload.len() == trace.payload_size as usize;
+        let (prefix, tail) = split(trace, payload);
         Fields {
             trace,
-            payload: if fits { payload } else { &[] },
+            prefix,
+            tail,
             next: 0,
         }
     }
@@ -173,31 +185,24 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Shown<'a>;
 
     fn next(&mut self) -> Option<Shown<'a>> {
-        match self.trace.encoding {
-            Encoding::Fixed => loop {
-                if self.payload.is_empty() {
-                    return None;
-                }
-                let field = self.trace.fields.get(self.next)?;
-                self.next += 1;
-                if let Some(value) = field.value(self.payload) {
-                    return Some(Shown {
-                        name: &field.name,
-                        value,
-                        field: Some(field),
-                    });
-                }
-            },
-            Encoding::Tagged => {
-                let (name, value) = tagged(&mut self.payload)?;
-                Some(Shown {
-                    name: self.trace.names.get(name as usize).map_or("?", String::as_str),
+        while !self.prefix.is_empty()
+            && let Some(field) = self.trace.fields.get(self.next)
+        {
+            self.next += 1;
+            if let Some(value) = field.value(self.prefix) {
+                return Some(Shown {
+                    name: &field.name,
                     value,
-                    field: None,
-                })
+                    field: Some(field),
+                });
             }
-            Encoding::Unknown => None,
         }
+        let (name, value) = tagged(&mut self.tail)?;
+        Some(Shown {
+            name: self.trace.names.get(name as usize).map_or("?", String::as_str),
+            value,
+            field: None,
+        })
     }
 }
 
@@ -229,9 +234,11 @@ fn tagged<'a>(payload: &mut &'a [u8]) -> Option<(u32, Value<'a>)> {
 #[derive(Clone, Debug)]
 pub struct Lookup {
     name: String,
-    /// Where it is among the trace's fields, or names.
+    /// Where it is among the trace's fields. If it is there, it is not looked for among the names.
+    field: Option<usize>,
+    /// Where it is among the trace's names.
     index: Cell<Option<usize>>,
-    /// Of tagged values: how many names were looked at, since there may be new ones.
+    /// How many names were looked at, since there may be new ones.
     seen: Cell<usize>,
 }
 
@@ -239,31 +246,28 @@ impl Lookup {
     pub(crate) fn new(trace: &Trace, name: &str) -> Self {
         Lookup {
             name: name.to_owned(),
-            index: Cell::new(trace.fields.iter().position(|field| field.name == name)),
+            field: trace.fields.iter().position(|field| field.name == name),
+            index: Cell::new(None),
             seen: Cell::new(0),
         }
     }
 
     #[inline]
-    pub(crate) fn find<'a>(&self, trace: &Trace, mut payload: &'a [u8]) -> Option<Value<'a>> {
-        match trace.encoding {
-            Encoding::Fixed if payload.len() == trace.payload_size as usize => {
-                trace.fields.get(self.index.get()?)?.value(payload)
-            }
-            Encoding::Tagged => {
-                if self.index.get().is_none() && self.seen.get() < trace.names.len() {
-                    self.look(trace);
-                }
-                let wanted = self.index.get()?;
-                while let Some((name, value)) = tagged(&mut payload) {
-                    if name as usize == wanted {
-                        return Some(value);
-                    }
-                }
-                None
-            }
-            _ => None,
+    pub(crate) fn find<'a>(&self, trace: &Trace, payload: &'a [u8]) -> Option<Value<'a>> {
+        let (prefix, mut tail) = split(trace, payload);
+        if let Some(field) = self.field {
+            return trace.fields.get(field)?.value(prefix);
         }
+        if self.index.get().is_none() && self.seen.get() < trace.names.len() {
+            self.look(trace);
+        }
+        let wanted = self.index.get()?;
+        while let Some((name, value)) = tagged(&mut tail) {
+            if name as usize == wanted {
+                return Some(value);
+            }
+        }
+        None
     }
 
     #[cold]
@@ -317,9 +321,47 @@ mod tests {
     }
 
     #[test]
+    fn fixed_fields_come_before_the_values_behind_them() {
+        let named = |name: &str, field: Field| Field {
+            name: name.to_owned(),
+            ..field
+        };
+        let trace = Trace {
+            payload_size: 8,
+            fields: vec![
+                named("len", field(0, 4, Kind::Unsigned, Format::Plain)),
+                named("mark", field(4, 4, Kind::Unsigned, Format::Hex)),
+            ],
+            tail: true,
+            names: vec!["len".to_owned(), "why".to_owned()],
+            ..Trace::default()
+        };
+        let mut payload = [84_u32.to_le_bytes(), 0xdead_beef_u32.to_le_bytes()].concat();
+        let shown = |payload: &[u8]| -> Vec<String> {
+            let shown = Fields::new(&trace, payload).map(|field| format!("{} {field}", field.name));
+            shown.collect()
+        };
+        assert_eq!(shown(&payload), ["len 84", "mark 0xdeadbeef"]);
+        for (name, value) in [(0_u32, 5_i64), (1, 7)] {
+            payload.extend(name.to_le_bytes());
+            payload.push(0);
+            payload.extend(value.to_le_bytes());
+        }
+        assert_eq!(shown(&payload), ["len 84", "mark 0xdeadbeef", "len 5", "why 7"]);
+        for (name, expected) in [("len", Value::Unsigned(84)), ("why", Value::Signed(7))] {
+            assert_eq!(trace.field(name).find(&trace, &payload), Some(expected));
+        }
+        for length in 0..payload.len() {
+            assert!(shown(&payload[..length]).len() < 4, "{length}");
+            assert_eq!(trace.field("why").find(&trace, &payload[..length]), None);
+        }
+        assert!(shown(&payload[..7]).is_empty());
+    }
+
+    #[test]
     fn a_lookup_finds_a_name_that_comes_later() {
         let mut trace = Trace {
-            encoding: Encoding::Tagged,
+            tail: true,
             ..Trace::default()
         };
         let lookup = trace.field("len");

@@ -85,7 +85,7 @@ pub use journeys::{Call, Journey, Journeys};
 pub use log::{Level, log, set_logger};
 pub use options::Options;
 pub use output::Output;
-pub use trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
+pub use trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
 pub use tree::Tree;
 
 /// The version of the contract (`wit/`) that this crate speaks.

@@ -11,12 +11,12 @@ pub struct Trace {
     pub tracer: String,
     /// The backend that attached (`kprobe-multi`, ...).
     pub backend: String,
-    /// What the payloads mean, if they are [`Encoding::Fixed`].
+    /// The fixed fields, which every payload begins with, unless it is empty.
     pub fields: Vec<Field>,
-    /// Bytes of every payload that is not empty, if they are [`Encoding::Fixed`].
+    /// Bytes of the part of a payload that the fixed fields are in.
     pub payload_size: u32,
-    /// How payloads are laid out.
-    pub encoding: Encoding,
+    /// Whether values of a script or a decoder, each with its name, may follow them.
+    pub tail: bool,
     /// Nanoseconds to add to an event's timestamp to get nanoseconds since 1970 (UTC).
     pub clock_offset: i64,
     /// The command line, as it was given.
@@ -67,18 +67,6 @@ pub struct Function {
     pub module: String,
     /// Address of the symbol, 0 where the kernel does not tell.
     pub address: u64,
-}
-
-/// How a trace's payloads are laid out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Encoding {
-    /// Each has the trace's fields, at their offsets.
-    #[default]
-    Fixed,
-    /// Each lists its own values.
-    Tagged,
-    /// As a later version has it. Events seem to have no fields.
-    Unknown,
 }
 
 /// One named value in an event's payload.

@@ -9,7 +9,7 @@
 //!
 //! [`Event`]: crate::Event
 
-use crate::trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
+use crate::trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
 use crate::{Content, Decoder, DecoderDriver, Driver, Level, Options, Output, Plugin, set_logger};
 
 #[allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)]
@@ -170,11 +170,7 @@ fn of_trace(trace: types::Trace) -> Trace {
         backend: trace.backend,
         fields: trace.fields.into_iter().map(of_field).collect(),
         payload_size: trace.payload_size,
-        encoding: match trace.encoding.as_str() {
-            "fixed" => Encoding::Fixed,
-            "tagged" => Encoding::Tagged,
-            _ => Encoding::Unknown,
-        },
+        tail: trace.tail,
         clock_offset: trace.clock_offset,
         command_line: trace.command_line,
         kernel_release: trace.kernel_release,

@@ -311,13 +311,13 @@ impl Source {
         let deep = journey.stack.len() >= 8 || (journey.step % 3 == 2 && !journey.stack.is_empty());
         let (kind, function, entry_timestamp) = match graph && (over || deep) {
             true => match journey.stack.pop() {
-                Some((function, entered)) => (EventKind::Return, function, entered),
+                Some((function, entered)) => (EventKind::RETURN, function, entered),
                 None => unreachable!("a journey that is over and has no open call begins anew"),
             },
             false => {
                 let function = (journey.step * 37 + which as u32) % 1800;
                 journey.stack.push((function, self.clock));
-                (EventKind::Entry, function, 0)
+                (EventKind::ENTRY, function, 0)
             }
         };
         journey.step += 1;

@@ -406,7 +406,7 @@ pub fn record(path: &Path) -> Result<()> {
                 entry_timestamp: if leaves { time - 100 } else { 0 },
                 function: (number / 2 % 5) as u32,
                 cpu: (packet % 4) as u32,
-                kind: if leaves { EventKind::Return } else { EventKind::Entry },
+                kind: if leaves { EventKind::RETURN } else { EventKind::ENTRY },
                 thread: 0,
                 payload_offset: 0,
                 payload_len: 0,

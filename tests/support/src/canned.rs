@@ -27,6 +27,8 @@ pub fn all() -> Vec<Canned> {
         fields(),
         tagged(),
         bits(),
+        built_in(),
+        built_in_tagged(),
     ]
 }
 
@@ -307,7 +309,7 @@ fn tagged() -> Canned {
         Tracer::FunctionGraph,
         &[("ip_rcv", "vmlinux"), ("kfree_skb_reason", "vmlinux")],
     );
-    script.trace.schema.encoding = Encoding::Tagged;
+    script.trace.schema.tail = true;
     script.names = ["len", "gso_type"].map(str::to_owned).to_vec();
     let common = [(1, Value::Text(b"tcpv4|dodgy")), (0, Value::Integer(2688))];
     script.at(5_000_000_000).payload(payload(&common)).enter(1, 0);
@@ -338,6 +340,114 @@ fn tagged() -> Canned {
     script.at(5_000_000_600).payload(vec![0, 0, 0, 0, 99, 1, 2]).leave(2, 1);
     script.at(5_000_000_700).payload(Vec::new()).leave(2, 0);
     script.can("tagged")
+}
+
+/// The built-in fields `len` and `mark`, in front of those of an extension.
+fn built_in() -> Canned {
+    let mut script = Script::new(
+        Tracer::FunctionGraph,
+        &[("ip_rcv", "vmlinux"), ("tcp_gso_segment", "vmlinux")],
+    );
+    script.trace.schema = shown(&Schema {
+        size: 6,
+        fields: vec![
+            field("gso_size", 0, 2, FieldType::Unsigned, FieldFormat::Plain),
+            field("saddr", 2, 4, FieldType::Bytes, FieldFormat::Ipv4),
+        ],
+        ..Schema::default()
+    });
+    let payload = |len: u32, gso_size: u16| {
+        let own = [&gso_size.to_ne_bytes()[..], &[192, 0, 2, 7]].concat();
+        [&len.to_ne_bytes()[..], &0xdead_beef_u32.to_ne_bytes(), &own].concat()
+    };
+    script.at(6_000_000_000).payload(payload(2688, 1448)).enter(1, 0);
+    script.at(6_000_000_100).payload(payload(1500, 0)).enter(1, 1);
+    script.at(6_000_000_200).payload(Vec::new()).leave(1, 1);
+    script.at(6_000_000_300).leave(1, 0);
+    // What is cut has no fields, nor has what is too long.
+    script
+        .at(6_000_000_400)
+        .payload(payload(1, 1)[..8].to_vec())
+        .enter(2, 0);
+    script
+        .at(6_000_000_500)
+        .payload([payload(1, 1), vec![0]].concat())
+        .enter(2, 1);
+    script.can("built-in")
+}
+
+/// The same built-in fields, in front of what a script makes of each event.
+fn built_in_tagged() -> Canned {
+    let mut script = Script::new(
+        Tracer::FunctionGraph,
+        &[("ip_rcv", "vmlinux"), ("tcp_gso_segment", "vmlinux")],
+    );
+    script.trace.schema = shown(&Schema {
+        tail: true,
+        ..Schema::default()
+    });
+    script.names = ["gso_type", "len"].map(str::to_owned).to_vec();
+    let payload = |len: u32, values: &[(u32, Value<'_>)]| {
+        let mut bytes = [len.to_ne_bytes(), 0xdead_beef_u32.to_ne_bytes()].concat();
+        for (name, value) in values {
+            value.push(&mut bytes, *name);
+        }
+        bytes
+    };
+    let both = [(0, Value::Text(b"tcpv4")), (1, Value::Integer(7))];
+    script.at(6_000_000_000).payload(payload(2688, &both)).enter(1, 0);
+    script.at(6_000_000_100).payload(payload(1500, &[])).enter(1, 1);
+    script.at(6_000_000_200).payload(Vec::new()).leave(1, 1);
+    script.at(6_000_000_300).leave(1, 0);
+    // The values end where they are cut; without all of its fixed part, nothing is shown.
+    let cut = payload(3, &both);
+    script
+        .at(6_000_000_400)
+        .payload(cut[..cut.len() - 1].to_vec())
+        .enter(2, 0);
+    script.at(6_000_000_500).payload(cut[..7].to_vec()).enter(2, 1);
+    script.can("built-in-tagged")
+}
+
+fn shown(extension: &Schema) -> Schema {
+    let show: ipft_core::field::Show = "len,mark".parse().expect("there are such fields");
+    show.schema(extension)
+}
+
+/// The same trace with events of kinds that nothing knows yet between all others: of packets of theirs, of functions that
+/// there are not, with payloads.
+pub fn with_other_kinds(canned: &Canned) -> Canned {
+    let batches = canned.batches.iter().map(|batch| {
+        let mut more = Batch {
+            events: Vec::new(),
+            ..batch.clone()
+        };
+        let size = canned.trace.schema.size;
+        let offset = more.payload.len() as u32;
+        more.payload.resize(offset as usize + size as usize, 0xff);
+        for event in &batch.events {
+            let other = |kind, packet, function| Event {
+                packet,
+                entry_timestamp: event.timestamp / 2,
+                function,
+                kind: EventKind(kind),
+                payload_offset: offset,
+                payload_len: size,
+                spare: event.packet,
+                ..*event
+            };
+            let born = other(EventKind::BORN.0, event.packet ^ 1 << 40, event.function);
+            more.events
+                .extend([born, *event, other(77, event.packet, u32::MAX >> 3)]);
+        }
+        more
+    });
+    Canned {
+        name: canned.name,
+        trace: canned.trace.clone(),
+        batches: batches.collect(),
+        summary: canned.summary.clone(),
+    }
 }
 
 /// Numbers of some bits, of every type and format that has them, and across bytes.
@@ -468,11 +578,11 @@ impl Script {
     }
 
     pub fn enter(&mut self, packet: u64, function: u32) {
-        self.event(EventKind::Entry, packet, function);
+        self.event(EventKind::ENTRY, packet, function);
     }
 
     pub fn leave(&mut self, packet: u64, function: u32) {
-        self.event(EventKind::Return, packet, function);
+        self.event(EventKind::RETURN, packet, function);
     }
 
     pub fn end_batch(&mut self) {
@@ -483,8 +593,8 @@ impl Script {
         let batch = self.batches.last_mut().expect("there is always one");
         batch.names.clone_from(&self.names);
         let skb = match kind {
-            EventKind::Entry => 0xffff_8da1_f50b_0000 | (packet & 0xff) << 8,
-            EventKind::Return => 0,
+            EventKind::ENTRY => 0xffff_8da1_f50b_0000 | (packet & 0xff) << 8,
+            _ => 0,
         };
         batch.events.push(Event {
             packet,

@@ -13,6 +13,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("core/signals", &[]),
     ("core/text", &[]),
     ("core/event", &["core/seeded"]),
+    ("core/field", &["core/event"]),
     ("core/message", &["core/text"]),
     ("core/kernel", &["core/text"]),
     ("core/privileges", &[]),
@@ -57,7 +58,13 @@ const TABLE: &[(&str, &[&str])] = &[
     // The program.
     (
         "cli/args",
-        &["core/event", "core/limit", "core/selection", "plugin/package"],
+        &[
+            "core/event",
+            "core/field",
+            "core/limit",
+            "core/selection",
+            "plugin/package",
+        ],
     ),
     ("cli/command", &["core", "plugin", "cli/args"]),
     ("cli/program", &["core", "plugin", "cli/args", "cli/command"]),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipft_core::event::Tracer;
+use ipft_core::field::Show;
 pub use ipft_core::limit::StopAfter;
 pub use ipft_core::selection::{Filter, Moment, Wanted as Selection};
 use ipft_plugin_host::package::{Grants, Language};
@@ -47,6 +48,8 @@ pub struct Options {
     pub drawing: Drawing,
     /// Which of the functions are wanted.
     pub filter: Filter,
+    /// The built-in fields that each entry is to have.
+    pub show: Show,
     /// What more is wanted of each packet.
     pub extension: Option<ExtensionFile>,
     /// How many of each packet's first bytes are wanted; 0 for none. With any, the ring buffer is used.

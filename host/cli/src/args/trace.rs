@@ -20,6 +20,7 @@ use super::{
     UsageError,
 };
 use ipft_core::event::Tracer;
+use ipft_core::field::Show;
 
 /// Of each packet's first bytes, where they are wanted and nobody said how many: all headers, and the payload of what
 /// is small.
@@ -333,6 +334,7 @@ impl Args {
             tracer,
             drawing,
             filter,
+            show: Show::default(),
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
             record_bytes,
             backend,

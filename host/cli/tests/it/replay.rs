@@ -234,7 +234,7 @@ fn a_recording_of_a_recording_draws_the_same_and_so_does_one_of_a_part() {
         part.batches[0]
             .events
             .iter()
-            .any(|event| event.kind == EventKind::Return)
+            .any(|event| event.kind == EventKind::RETURN)
     );
 }
 

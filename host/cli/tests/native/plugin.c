@@ -115,10 +115,9 @@ static const char *start(const struct ipft_host *host, const struct ipft_trace *
     }
     text(show, "tracer", trace->tracer);
     text(show, "backend", trace->backend);
-    text(show, "encoding", trace->encoding);
     text(show, "release", trace->kernel_release);
-    print(show, " payload=%" PRIu32 " clock=%" PRId64 " mark=%" PRIx32 "/%" PRIx32 " more=%" PRIu64 "\n",
-          trace->payload_size, trace->clock_offset, trace->mark, trace->mask, trace->more_count);
+    print(show, " payload=%" PRIu32 " tail=%" PRIu32 " clock=%" PRId64 " mark=%" PRIx32 "/%" PRIx32 " more=%" PRIu64 "\n",
+          trace->payload_size, trace->tail, trace->clock_offset, trace->mark, trace->mask, trace->more_count);
     for (uint64_t i = 0; i < trace->command_line_count; i++)
         text(show, "word", trace->command_line[i]);
     print(show, "\n");

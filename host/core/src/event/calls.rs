@@ -104,10 +104,11 @@ impl OpenCalls {
         }
     }
 
-    /// Completes `skb` and `entry_timestamp` of every return whose entry is known. Events come in the order of the
+    /// Completes `skb` and `entry_timestamp` of every return whose entry is known. Events of other kinds stay as they are.
+    /// Events come in the order of the
     /// stream, batch after batch.
     pub fn pair(&mut self, events: &mut [Event]) {
-        for event in events {
+        for event in events.iter_mut().filter(|event| event.kind.is_call()) {
             let key = Key {
                 packet: event.packet,
                 context: event.context(),
@@ -115,9 +116,10 @@ impl OpenCalls {
             if key != self.current_key {
                 self.switch(key);
             }
-            match event.kind {
-                EventKind::Entry => self.enter(event),
-                EventKind::Return => self.leave(event),
+            if event.kind == EventKind::ENTRY {
+                self.enter(event);
+            } else {
+                self.leave(event);
             }
         }
     }
@@ -256,7 +258,7 @@ mod tests {
         Event {
             packet,
             // In a return the stream does not know it.
-            skb: if kind == EventKind::Entry { packet << 8 } else { 0 },
+            skb: if kind == EventKind::ENTRY { packet << 8 } else { 0 },
             timestamp,
             entry_timestamp: 0,
             function,
@@ -270,18 +272,18 @@ mod tests {
     }
 
     fn enter(packet: u64, thread: u32, function: u32, timestamp: u64) -> Event {
-        event(EventKind::Entry, packet, thread, function, timestamp)
+        event(EventKind::ENTRY, packet, thread, function, timestamp)
     }
 
     fn leave(packet: u64, thread: u32, function: u32, timestamp: u64) -> Event {
-        event(EventKind::Return, packet, thread, function, timestamp)
+        event(EventKind::RETURN, packet, thread, function, timestamp)
     }
 
     /// The entry timestamps that the returns among the events get.
     fn entries(calls: &mut OpenCalls, events: &[Event]) -> Vec<u64> {
         let mut events = events.to_vec();
         calls.pair(&mut events);
-        let returns = events.iter().filter(|event| event.kind == EventKind::Return);
+        let returns = events.iter().filter(|event| event.kind == EventKind::RETURN);
         returns.map(|event| event.entry_timestamp).collect()
     }
 
@@ -428,7 +430,7 @@ mod tests {
             let events = kernel(&mut Random(seed), 2000);
             let truth: Vec<u64> = events
                 .iter()
-                .filter(|(event, _)| event.kind == EventKind::Return)
+                .filter(|(event, _)| event.kind == EventKind::RETURN)
                 .map(|(_, entered)| *entered)
                 .collect();
             let events: Vec<Event> = events.into_iter().map(|(event, _)| event).collect();
@@ -447,8 +449,8 @@ mod tests {
             let mut names = HashMap::new();
             for (event, entered) in &mut events {
                 let call = match event.kind {
-                    EventKind::Entry => event.timestamp,
-                    EventKind::Return => *entered,
+                    EventKind::ENTRY => event.timestamp,
+                    _ => *entered,
                 };
                 let next = names.len() as u32;
                 event.function = *names.entry(call).or_insert(next);
@@ -456,14 +458,14 @@ mod tests {
             events.retain(|_| random.below(10) > 0);
             let kept: std::collections::HashSet<u64> = events
                 .iter()
-                .filter(|(event, _)| event.kind == EventKind::Entry)
+                .filter(|(event, _)| event.kind == EventKind::ENTRY)
                 .map(|(event, _)| event.timestamp)
                 .collect();
             let mut calls = OpenCalls::default();
             for (event, entered) in events {
                 let mut paired = [event];
                 calls.pair(&mut paired);
-                if event.kind == EventKind::Return {
+                if event.kind == EventKind::RETURN {
                     let expected = if kept.contains(&entered) { entered } else { 0 };
                     assert_eq!(paired[0].entry_timestamp, expected, "seed {seed}: {event:?}");
                 }
@@ -483,10 +485,10 @@ mod tests {
                 let mut paired = [event];
                 calls.pair(&mut paired);
                 match event.kind {
-                    EventKind::Entry => {
+                    EventKind::ENTRY => {
                         open.insert(event.timestamp, event);
                     }
-                    EventKind::Return if paired[0].entry_timestamp != 0 => {
+                    EventKind::RETURN if paired[0].entry_timestamp != 0 => {
                         let entry = open.remove(&paired[0].entry_timestamp).expect("no entry pairs twice");
                         assert_eq!(
                             (entry.packet, entry.thread, entry.function),
@@ -494,7 +496,7 @@ mod tests {
                         );
                         assert_eq!(paired[0].skb, entry.skb);
                     }
-                    EventKind::Return => {}
+                    _ => {}
                 }
             }
         }

@@ -5,29 +5,23 @@
 //! sent once before the first batch and a [`Summary`] once after the last. The WASM contract in `wit/` says the same.
 
 mod calls;
+mod kind;
+mod payload;
 mod schema;
 mod trace;
 mod value;
 
 pub use calls::{MAX_DEPTH, OpenCalls, Pairing};
-pub use schema::{Bits, Encoding, EnumMember, Field, FieldFormat, FieldType, Schema};
+pub use kind::EventKind;
+pub use payload::{MAX_PREFIX, Payload, PayloadLayout};
+pub use schema::{Bits, EnumMember, Field, FieldFormat, FieldType, Schema};
 pub use trace::{Function, Loss, LossKind, Progress, SkippedFunction, Summary, Trace, Tracer};
 pub use value::{MAX_TAGGED, Value, Values};
 
-/// Whether an event is a function's entry or its return.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum EventKind {
-    /// The packet entered the function.
-    Entry = 0,
-    /// The function that the packet had entered returned.
-    Return = 1,
-}
-
-/// One call of, or return from, a kernel function with a traced packet.
+/// One call of, or return from, a kernel function with a traced packet; or what else can happen to one, as its kind says.
 ///
 /// 64 bytes, fixed layout, integers only: a batch is handed to a plugin by one copy, and `wit/` names the same fields
-/// at the same offsets (asserted below). The spare words are zero.
+/// at the same offsets (asserted below).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Event {
@@ -45,16 +39,17 @@ pub struct Event {
     pub function: u32,
     /// The CPU that ran the function.
     pub cpu: u32,
-    /// Entry or return.
+    /// Entry, return, or another kind, which readers that do not know it pass over.
     pub kind: EventKind,
     /// The kernel's id of the thread that was current (a "pid" to the kernel), 0 in the idle task. Calls nest
     /// properly within one packet and one thread (for thread 0: within one CPU).
     pub thread: u32,
     /// First byte of the event's payload in [`Batch::payload`].
     pub payload_offset: u32,
-    /// Length of the payload: 0 or [`Schema::size`], or any up to [`MAX_TAGGED`] if it is [`Encoding::Tagged`].
+    /// Length of the payload: 0, or [`Schema::size`] and, if the schema has a tail, up to [`MAX_TAGGED`] bytes more.
     pub payload_len: u32,
-    /// Room for later fields: a published record cannot grow.
+    /// In events of the kinds [`EventKind::BORN`] and [`EventKind::JOINED`]: the identity of the packet that this one came
+    /// from, or that it became part of. 0 in entries and returns; of other kinds it means what the kind says.
     pub spare: u64,
 }
 
@@ -75,8 +70,17 @@ const _: () = {
 impl Event {
     /// The call's duration in nanoseconds, in a return whose entry was seen.
     pub fn duration(&self) -> Option<u64> {
-        (self.kind == EventKind::Return && self.entry_timestamp != 0)
+        (self.kind == EventKind::RETURN && self.entry_timestamp != 0)
             .then(|| self.timestamp.saturating_sub(self.entry_timestamp))
+    }
+
+    /// The event's payload in the bytes of all; empty if it is out of their range.
+    #[inline]
+    pub fn payload_in<'a>(&self, payloads: &'a [u8]) -> &'a [u8] {
+        let start = self.payload_offset as usize;
+        payloads
+            .get(start..start + self.payload_len as usize)
+            .unwrap_or_default()
     }
 
     /// Within one packet, the events of one context nest properly. A number that tells contexts apart.
@@ -142,10 +146,13 @@ pub struct Batch {
 impl Batch {
     /// The payload of one of this batch's events, as [`Event::payload_len`] says; empty if it is out of range.
     pub fn payload_of(&self, event: &Event) -> &[u8] {
-        let start = event.payload_offset as usize;
-        self.payload
-            .get(start..start + event.payload_len as usize)
-            .unwrap_or_default()
+        event.payload_in(&self.payload)
+    }
+
+    /// The entries and returns: all that most readers know.
+    #[inline]
+    pub fn calls(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(|event| event.kind.is_call())
     }
 
     /// The bytes of one of this batch's captures; empty if the range is out of it.

@@ -1,29 +1,41 @@
 //! What the bytes of an event's payload mean.
 //!
-//! A schema is a list of fields. Built-in metadata and a user's extension both are just fields; a renderer never
-//! asks where a field came from.
+//! Every payload begins with the same fields, at fixed offsets: first those that are built in, then an extension's. What a
+//! script or a decoder adds follows them as a list of [values](super::Values). A renderer never asks where a field came
+//! from. [`super::PayloadLayout`] tells the two parts apart.
 
 use std::sync::Arc;
 
-/// The fields of every payload of a trace, in the order in which they are shown.
+/// What the payloads of a trace hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
-    /// Bytes of payload per event; 0 without fields, and if payloads are tagged.
+    /// Bytes of the prefix that every payload has, unless it is empty; 0 without fields.
     pub size: u32,
-    /// The fields; none if payloads are tagged.
+    /// The fields of the prefix, in the order in which they are shown.
     pub fields: Vec<Field>,
-    /// Who says what the bytes are.
-    pub encoding: Encoding,
+    /// Of `size`, the bytes of the built-in fields, which come first.
+    pub builtin: u32,
+    /// Whether [values](super::Values) may follow the prefix, up to the payload's end.
+    pub tail: bool,
 }
 
-/// How a trace's payloads are laid out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Encoding {
-    /// Each has the fields of the schema, at their offsets.
-    #[default]
-    Fixed,
-    /// Each lists its own [values](super::Values).
-    Tagged,
+impl Schema {
+    /// Whether the prefix has bytes of an extension.
+    pub fn has_extension(&self) -> bool {
+        self.size > self.builtin
+    }
+
+    /// The schema of the same trace with a decoder in the extension's place: built-in fields, and then its values.
+    pub fn decoded(&self) -> Schema {
+        let builtin = self.builtin.min(self.size);
+        let is_builtin = |field: &&Field| field.offset < builtin;
+        Schema {
+            size: builtin,
+            fields: self.fields.iter().filter(is_builtin).cloned().collect(),
+            builtin,
+            tail: true,
+        }
+    }
 }
 
 /// One named value in the payload.

@@ -1,7 +1,7 @@
 //! Payloads that say themselves what they hold.
 //!
 //! A schema suits bytes that always mean the same. A script decides per event which fields there are, so what it
-//! returns is kept as a list of values, each with its name and type:
+//! returns is kept as a list of values behind the fixed fields, each with its name and type:
 //!
 //! ```text
 //! u32 name | u8 type | 0: i64   1: f64   2: u32 length, bytes
@@ -63,9 +63,9 @@ pub struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// The values in a tagged payload.
-    pub fn new(payload: &'a [u8]) -> Self {
-        Values { rest: payload }
+    /// The values in a payload's tail.
+    pub fn new(tail: &'a [u8]) -> Self {
+        Values { rest: tail }
     }
 }
 

@@ -1,19 +1,24 @@
 //! A decoder makes fields of the bytes that the kernel side left, where no schema can say what they mean.
+//!
+//! Before it, a payload is the built-in fields and then the extension's bytes; after it, the built-in fields and then the
+//! decoder's values.
 
-use crate::event::{Batch, Trace};
+use crate::event::{Batch, Event, EventKind, Trace};
 
 /// Bytes that the kernel side of an extension fills per event.
 pub const DATA: usize = 64;
 
 /// Makes fields. The calls come in this order: `start` once, `decode` once per batch, `finish` once after the output.
 pub trait Decode {
-    /// The trace is about to deliver events. An error says in words for the user why they cannot be decoded.
+    /// The trace is about to deliver events; its schema is that of decoded payloads. An error says in words for the user
+    /// why they cannot be decoded.
     fn start(&mut self, _trace: &Trace) -> Result<(), String> {
         Ok(())
     }
 
-    /// Puts tagged values ([`crate::event::Values`]) in place of the payloads, and their names into [`Batch::names`]. A payload
-    /// is [`DATA`] bytes before, or none, which reads as zeros. Returns get none: the kernel side does not run there.
+    /// Puts tagged values ([`crate::event::Values`]) in place of the extension's bytes, and their names into
+    /// [`Batch::names`]. These are [`DATA`] bytes before, or none, which reads as zeros; what is in front of them stays. Only
+    /// entries are decoded: the kernel side does not run elsewhere.
     ///
     /// Nobody else adds names. A failure costs the event its fields and is counted, the first is reported, and the trace
     /// goes on.
@@ -21,6 +26,29 @@ pub trait Decode {
 
     /// The output is complete.
     fn finish(&mut self) -> Report;
+}
+
+/// The parts of an event's payload that is to be decoded: the built-in fields, which are so many bytes, and [`DATA`] bytes.
+/// `None` if there is nothing to decode: the event is no entry, or its built-in fields are missing.
+#[inline]
+pub fn parts<'a>(event: &Event, payloads: &'a [u8], builtin: usize) -> Option<(&'a [u8], &'a [u8; DATA])> {
+    if event.kind != EventKind::ENTRY {
+        return None;
+    }
+    let (front, data) = event.payload_in(payloads).split_at_checked(builtin)?;
+    Some((front, data.try_into().unwrap_or(&[0; DATA])))
+}
+
+/// Takes the extension's bytes out of all payloads where nothing decodes them.
+pub(super) fn drop_data(batch: &mut Batch, builtin: usize) {
+    let payloads = std::mem::take(&mut batch.payload);
+    for event in &mut batch.events {
+        let parts = parts(event, &payloads, builtin);
+        let front = parts.map_or(&[][..], |(front, _)| front);
+        event.payload_offset = batch.payload.len() as u32;
+        event.payload_len = front.len() as u32;
+        batch.payload.extend_from_slice(front);
+    }
 }
 
 /// What is to be told about a decoder at the end.

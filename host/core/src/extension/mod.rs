@@ -18,7 +18,7 @@ use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use crate::event::{Encoding, Schema};
+use crate::event::Schema;
 use crate::kernel::{KernelError, Root};
 use compile::{CompileError, Compiler};
 use decode::{Decode, Report, Tell};
@@ -129,7 +129,7 @@ impl Extension {
         Ok(Extension {
             object,
             schema: Schema {
-                encoding: Encoding::Tagged,
+                tail: true,
                 ..Schema::default()
             },
             decoder: Some(Box::new(script)),
@@ -150,14 +150,10 @@ impl Extension {
                 if let Some(object) = &object {
                     check(path, object)?;
                 }
-                let encoding = match decoder {
-                    Some(_) => Encoding::Tagged,
-                    None => Encoding::Fixed,
-                };
                 Ok(Extension {
                     object,
                     schema: Schema {
-                        encoding,
+                        tail: decoder.is_some(),
                         ..Schema::default()
                     },
                     decoder,
@@ -171,17 +167,17 @@ impl Extension {
         self.object.as_deref()
     }
 
-    /// What the payloads mean, once they are decoded.
+    /// What the extension's part of the payloads means, once it is decoded.
     pub fn schema(&self) -> &Schema {
         &self.schema
     }
 
-    /// How many of an entry's payload bytes are to be kept.
+    /// How many bytes of the extension's part of an entry's payload are to be kept.
     pub fn payload_size(&self) -> usize {
-        match (&self.object, self.schema.encoding) {
-            (None, _) => 0,
-            (Some(_), Encoding::Fixed) => self.schema.size as usize,
-            (Some(_), Encoding::Tagged) => decode::DATA,
+        match &self.object {
+            None => 0,
+            Some(_) if self.decoder.is_some() => decode::DATA,
+            Some(_) => self.schema.size as usize,
         }
     }
 

@@ -11,8 +11,8 @@ use super::limits::{
     self, Entry, List, MAX_FIELD_NAMES, MAX_FLAGS, MAX_MEMBERS, MAX_PAYLOAD, Name, TooLarge, Word, at_most,
 };
 use crate::event::{
-    Bits, Encoding, EnumMember, Field, FieldFormat, FieldType, Function, Loss, LossKind, Schema, SkippedFunction,
-    Summary, Trace, Tracer,
+    Bits, EnumMember, Field, FieldFormat, FieldType, Function, Loss, LossKind, Schema, SkippedFunction, Summary, Trace,
+    Tracer,
 };
 
 /// What the `TRCE` block says.
@@ -42,8 +42,16 @@ struct FunctionDocument {
 #[derive(Serialize, Deserialize)]
 struct SchemaDocument {
     size: u32,
+    /// Of `size`, the bytes of the built-in fields.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    builtin: u32,
+    /// [`Schema::tail`], by the name that it has in `-o jsonl`.
     tagged: bool,
     fields: List<FieldDocument>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -197,7 +205,8 @@ pub(super) fn write_trace(trace: &Trace) -> Vec<u8> {
         functions: trace.functions.iter().map(write_function).collect(),
         schema: SchemaDocument {
             size: trace.schema.size,
-            tagged: trace.schema.encoding == Encoding::Tagged,
+            builtin: trace.schema.builtin,
+            tagged: trace.schema.tail,
             fields: trace.schema.fields.iter().map(write_field).collect(),
         },
         symbols: symbols.unwrap_or_default(),
@@ -221,10 +230,8 @@ pub(super) fn read_trace(json: &[u8]) -> Result<Trace, DocumentError> {
         schema: Schema {
             size: document.schema.size,
             fields: fields.collect(),
-            encoding: match document.schema.tagged {
-                true => Encoding::Tagged,
-                false => Encoding::Fixed,
-            },
+            builtin: document.schema.builtin,
+            tail: document.schema.tagged,
         },
         clock_offset: document.clock_offset,
         command_line: document.command_line.0.into_iter().map(|word| word.0).collect(),
@@ -237,6 +244,7 @@ pub(super) fn read_trace(json: &[u8]) -> Result<Trace, DocumentError> {
 /// Compares the numbers of a schema with what they can be.
 fn check(schema: &SchemaDocument) -> Result<(), TooLarge> {
     let size = at_most("schema.size", schema.size.into(), MAX_PAYLOAD)?;
+    at_most("schema.builtin", schema.builtin.into(), size)?;
     let (mut names, mut members) = (0, 0);
     for field in &schema.fields.0 {
         at_most("schema.fields.offset", field.offset.into(), size)?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::layout::{Kind, MAX_BLOCK};
 
-/// Bytes that one event's payload can have, if the schema says its layout. An extension fills 64.
+/// Bytes of the fixed part of a payload. An extension fills 64, built-in fields the rest.
 pub(super) const MAX_PAYLOAD: u64 = 256;
 /// Bytes of the content of a block with events. A writer closes one with 4 MiB of payloads or captures, and 256 events
 /// whose payloads are as large as they can be are added to it at once.

@@ -313,7 +313,7 @@ mod tests {
                 entry_timestamp: 0,
                 function: 0,
                 cpu: 0,
-                kind: EventKind::Entry,
+                kind: EventKind::ENTRY,
                 thread: 1,
                 payload_offset: 0,
                 payload_len: 0,

@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
         let functions = FunctionIds::new(trace.functions.iter().map(|function| function.address));
         Ok(Reader {
             source,
-            decoder: Decoder::new(functions, extension.payload_size()),
+            decoder: Decoder::new(functions, trace.schema.builtin as usize + extension.payload_size()),
             extension,
             calls: (trace.tracer == Tracer::FunctionGraph).then(OpenCalls::default),
             batch: Batch::default(),

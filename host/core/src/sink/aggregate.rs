@@ -135,12 +135,12 @@ impl Sink for Aggregate {
         self.printer.fields.learn(&batch.names);
         for events in batch.events.chunks(STEP) {
             self.make_room(events)?;
-            for event in events {
+            for event in events.iter().filter(|event| event.kind.is_call()) {
                 self.journal.push(event, batch);
             }
         }
         if let Some(counter) = &mut self.counter {
-            counter.add(batch.events.len());
+            counter.add(batch.calls().count());
         }
         Ok(())
     }

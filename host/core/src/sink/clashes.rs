@@ -1,4 +1,4 @@
-//! Fields of an extension that are named like a key of an output's own, where both are in one object.
+//! Fields of an extension that are named like a key of an output's own, or like a fixed field, where both are in one object.
 //!
 //! JSON allows a key twice, and what a reader makes of it is its own affair; most keep the last. Outputs that must keep
 //! the shape that the old tool gave them cannot rename either, so the user is told.
@@ -15,6 +15,8 @@ pub(super) type Tell = Box<dyn FnMut(&str)>;
 pub(super) struct Clashes {
     keys: &'static [&'static str],
     tell: Option<Tell>,
+    /// The names of the fixed fields.
+    fixed: Vec<String>,
     /// Names of tagged values that were looked at.
     seen: usize,
 }
@@ -25,6 +27,7 @@ impl Clashes {
         Clashes {
             keys,
             tell: Some(tell),
+            fixed: Vec::new(),
             seen: 0,
         }
     }
@@ -34,6 +37,7 @@ impl Clashes {
         for field in &schema.fields {
             self.look_at(&field.name);
         }
+        self.fixed = schema.fields.iter().map(|field| field.name.clone()).collect();
     }
 
     /// The names that a batch brings. The list only grows.
@@ -46,9 +50,14 @@ impl Clashes {
     }
 
     fn look_at(&mut self, name: &str) {
-        if let Some(tell) = &mut self.tell
-            && self.keys.contains(&name)
-        {
+        let Some(tell) = &mut self.tell else { return };
+        if self.fixed.iter().any(|field| field == name) {
+            tell(&format!(
+                "the script or plugin makes a field `{name}`, as --show does, so that events have that key twice: most readers \
+                 keep the last, which is not the one of --show"
+            ));
+        }
+        if self.keys.contains(&name) {
             tell(&format!(
                 "the field `{name}` of the extension has the name of a key of -o json, which each event has twice now: \
                  most readers keep the last, the extension's; -o jsonl keeps them apart"

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::SinkError;
 use super::tagged::Tagged;
 use super::texts::Snippet;
-use crate::event::{Bits, Encoding, EnumMember, Field, FieldFormat, FieldType, Schema};
+use crate::event::{Bits, EnumMember, Field, FieldFormat, FieldType, PayloadLayout, Schema};
 use crate::text::*;
 
 /// What the fields of an event look like.
@@ -25,13 +25,35 @@ pub(super) enum Style {
     JsonTyped,
 }
 
+impl Style {
+    /// What comes before the first field of an event.
+    #[inline]
+    pub(super) fn open(self, out: &mut Vec<u8>) {
+        match self {
+            Style::Text => out.extend_from_slice(b" ("),
+            Style::JsonText => {}
+            Style::JsonTyped => out.extend_from_slice(b",\"fields\":{"),
+        }
+    }
+
+    /// What follows the last one.
+    #[inline]
+    pub(super) fn close(self, out: &mut Vec<u8>) {
+        match self {
+            Style::Text => out.extend_from_slice(b" )"),
+            Style::JsonText => {}
+            Style::JsonTyped => out.push(b'}'),
+        }
+    }
+}
+
 /// A compiled schema.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     style: Style,
     fields: Vec<Compiled>,
-    size: usize,
-    /// If payloads list their own values.
+    layout: PayloadLayout,
+    /// If values can follow the fields.
     tagged: Option<Tagged>,
 }
 
@@ -123,8 +145,8 @@ impl Fields {
         Ok(Fields {
             style,
             fields,
-            size: schema.size as usize,
-            tagged: (schema.encoding == Encoding::Tagged).then(|| Tagged::new(style)),
+            layout: PayloadLayout::new(schema),
+            tagged: schema.tail.then(|| Tagged::new(style)),
         })
     }
 
@@ -150,28 +172,25 @@ impl Fields {
     }
 
     fn push_values(&self, out: &mut Vec<u8>, payload: &[u8]) {
-        if self.fields.is_empty() || payload.len() != self.size {
-            if let Some(tagged) = &self.tagged {
-                tagged.push(out, payload);
-            }
+        let Some(payload) = self.layout.split(payload) else {
             return;
-        }
-        match self.style {
-            Style::Text => out.extend_from_slice(b" ("),
-            Style::JsonText => {}
-            Style::JsonTyped => out.extend_from_slice(b",\"fields\":{"),
+        };
+        let mut open = !self.fields.is_empty();
+        if open {
+            self.style.open(out);
         }
         for field in &self.fields {
             field.label.push(out);
-            field.push(out, &payload[field.start..field.end], self.style);
+            field.push(out, &payload.prefix[field.start..field.end], self.style);
             if self.style == Style::JsonText {
                 out.push(b'"');
             }
         }
-        match self.style {
-            Style::Text => out.extend_from_slice(b" )"),
-            Style::JsonText => {}
-            Style::JsonTyped => out.push(b'}'),
+        if let Some(tagged) = &self.tagged {
+            open = tagged.push(out, payload.values(), open);
+        }
+        if open {
+            self.style.close(out);
         }
     }
 }

@@ -73,22 +73,20 @@ impl Graph {
                 paired: false,
                 context,
             };
-            match event.kind {
-                EventKind::Entry => stack.push(Open {
+            if event.kind == EventKind::ENTRY {
+                stack.push(Open {
                     line: index,
                     function: event.function,
                     timestamp: event.timestamp,
-                }),
-                EventKind::Return => match entry_of(stack, &event) {
-                    Some(position) => {
-                        self.lines[stack[position].line as usize].paired = true;
-                        all_paired &= position + 1 == stack.len();
-                        stack.truncate(position);
-                        line.level = position as u32;
-                        line.paired = true;
-                    }
-                    None => all_paired = false,
-                },
+                });
+            } else if let Some(position) = entry_of(stack, &event) {
+                self.lines[stack[position].line as usize].paired = true;
+                all_paired &= position + 1 == stack.len();
+                stack.truncate(position);
+                line.level = position as u32;
+                line.paired = true;
+            } else {
+                all_paired = false;
             }
             self.lines.push(line);
         }
@@ -107,11 +105,11 @@ impl Graph {
         self.levels.resize(self.used, 0);
         for line in &mut self.lines {
             let level = &mut self.levels[line.context as usize];
-            if line.paired && line.kind == EventKind::Return {
+            if line.paired && line.kind == EventKind::RETURN {
                 *level -= 1;
             }
             line.level = *level;
-            if line.paired && line.kind == EventKind::Entry {
+            if line.paired && line.kind == EventKind::ENTRY {
                 *level += 1;
             }
         }
@@ -182,8 +180,8 @@ mod tests {
                 function: u32::from(function.as_bytes()[0]),
                 cpu: 0,
                 kind: match kind {
-                    "+" => EventKind::Entry,
-                    _ => EventKind::Return,
+                    "+" => EventKind::ENTRY,
+                    _ => EventKind::RETURN,
                 },
             });
         }

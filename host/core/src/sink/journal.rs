@@ -14,7 +14,7 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 
 use super::blocks::Blocks;
-use crate::event::{Batch, Encoding, Event, EventKind, MAX_TAGGED, Schema};
+use crate::event::{Batch, Event, EventKind, MAX_PREFIX, MAX_TAGGED, PayloadLayout, Schema};
 use crate::seeded::Seeded;
 
 /// What one chunk holds, in items.
@@ -43,9 +43,9 @@ pub(super) struct Journal {
     /// Bytes of all chunks but the newest, which may still grow.
     full_chunks: usize,
     nesting: bool,
+    layout: PayloadLayout,
+    /// Bytes that every event has for its payload; 0 if payloads can differ in length.
     payload_size: usize,
-    /// Payloads have any length, and `payload_size` is 0.
-    tagged: bool,
     packets: Blocks<Vec<Packet>>,
     /// How many packets of the oldest block are forgotten.
     forgotten: usize,
@@ -64,9 +64,9 @@ struct Chunk {
     rows: Vec<Row>,
     /// Beside every row, if returns are traced.
     nesting: Vec<Nesting>,
-    /// `payload_size` bytes beside every row; of tagged payloads, one behind the other.
+    /// `payload_size` bytes beside every row; payloads that can differ in length, one behind the other.
     payload: Vec<u8>,
-    /// Beside every row, if payloads are tagged: where its payload ends. It begins where the one before ends.
+    /// Beside every row, if payloads can differ in length: where its payload ends. It begins where the one before ends.
     ends: Vec<u32>,
 }
 
@@ -121,17 +121,17 @@ const _: () = {
     assert!(size_of::<Nesting>() == 12);
     assert!(size_of::<Packet>() == 16);
     // The payloads of a chunk fit into the 32 bits of an end.
-    assert!(CHUNK * MAX_TAGGED < u32::MAX as usize);
+    assert!(CHUNK * (MAX_PREFIX + MAX_TAGGED) < u32::MAX as usize);
 };
 
 impl Journal {
     /// An empty journal, for events with payloads of this schema.
     pub(super) fn new(nesting: bool, schema: &Schema) -> Self {
-        let tagged = schema.encoding == Encoding::Tagged;
+        let layout = PayloadLayout::new(schema);
         Journal {
             nesting,
-            payload_size: if tagged { 0 } else { schema.size as usize },
-            tagged,
+            layout,
+            payload_size: if layout.has_tail() { 0 } else { layout.prefix() },
             last: NONE,
             ..Journal::default()
         }
@@ -140,17 +140,17 @@ impl Journal {
     /// The bytes of memory that it can come to take with these events more. More than there are if it cannot take them
     /// at all.
     pub(super) fn bytes_with(&self, events: &[Event]) -> usize {
-        let payload = match self.tagged {
+        let payload = match self.layout.has_tail() {
             true => events
                 .iter()
-                .map(|event| (event.payload_len as usize).min(MAX_TAGGED))
+                .map(|event| (event.payload_len as usize).min(self.layout.longest()))
                 .sum(),
             false => 0,
         };
         self.bytes_with_more(events.len(), payload)
     }
 
-    /// As [`Journal::bytes_with`], of a number of events and, if payloads are tagged, of bytes in all of them.
+    /// As [`Journal::bytes_with`], of a number of events and, if payloads can differ in length, of bytes in all of them.
     fn bytes_with_more(&self, events: usize, payload: usize) -> usize {
         let room = CHUNK - (self.next as usize).wrapping_sub(1) % CHUNK - 1;
         let chunks = events.saturating_sub(room).div_ceil(CHUNK);
@@ -161,7 +161,7 @@ impl Journal {
         let newest = self.chunks.newest().map(|place| &self.chunks[place as usize]);
         let of_newest = newest.map_or(0, |chunk| {
             // A vector that has to grow doubles, and old and new are there at once.
-            let grown = match self.tagged && chunk.payload.len() + payload > chunk.payload.capacity() {
+            let grown = match self.layout.has_tail() && chunk.payload.len() + payload > chunk.payload.capacity() {
                 true => 2 * (chunk.payload.len() + payload).max(chunk.payload.capacity()),
                 false => 0,
             };
@@ -180,7 +180,7 @@ impl Journal {
             + self.packets.bytes()
     }
 
-    /// Keeps one of the batch's events. It has two callers, so the compiler would make a call of it, which costs a fifth
+    /// Keeps one of the batch's entries and returns. It has two callers, so the compiler would make a call of it, which costs a fifth
     /// more per event.
     #[inline(always)]
     pub(super) fn push(&mut self, event: &Event, batch: &Batch) {
@@ -192,7 +192,7 @@ impl Journal {
             return;
         };
         let mut function = event.function.min(FUNCTION);
-        if event.kind == EventKind::Return {
+        if event.kind == EventKind::RETURN {
             function |= RETURN;
         }
         if self.payload_size != 0 {
@@ -203,10 +203,10 @@ impl Journal {
             } else {
                 chunk.payload.resize(chunk.payload.len() + self.payload_size, 0);
             }
-        } else if self.tagged {
+        } else if self.layout.has_tail() {
             let payload = batch.payload_of(event);
-            // A longer one breaks the contract of `Event`.
-            if payload.len() <= MAX_TAGGED {
+            // One of another length breaks the contract of `Event`.
+            if self.layout.fits(payload.len()) {
                 chunk.payload.extend_from_slice(payload);
             }
             chunk.ends.push(chunk.payload.len() as u32);
@@ -293,7 +293,7 @@ impl Journal {
     fn add_chunk(&mut self) {
         let payload = self.new_payload_capacity();
         if let Some(full) = self.chunks.newest_mut() {
-            if self.tagged {
+            if self.layout.has_tail() {
                 full.payload.shrink_to_fit();
             }
             self.full_chunks += full.bytes();
@@ -302,16 +302,17 @@ impl Journal {
             rows: Vec::with_capacity(CHUNK),
             nesting: Vec::with_capacity(if self.nesting { CHUNK } else { 0 }),
             payload: Vec::with_capacity(payload),
-            ends: Vec::with_capacity(if self.tagged { CHUNK } else { 0 }),
+            ends: Vec::with_capacity(if self.layout.has_tail() { CHUNK } else { 0 }),
         });
         self.next = place * CHUNK as u32;
     }
 
-    /// What a new chunk's payloads get. Tagged ones will need about what they needed before; a chunk that needs more
+    /// What a new chunk's payloads get. Those that can differ in length will need about what
+    /// they needed before; a chunk that needs more
     /// grows.
     fn new_payload_capacity(&self) -> usize {
         match self.chunks.newest() {
-            Some(newest) if self.tagged => {
+            Some(newest) if self.layout.has_tail() => {
                 let before = self.chunks[newest as usize].payload.len();
                 before + before / 8
             }
@@ -321,7 +322,7 @@ impl Journal {
 
     fn new_chunk_bytes(&self) -> usize {
         let nesting = if self.nesting { size_of::<Nesting>() } else { 0 };
-        let end = if self.tagged { size_of::<u32>() } else { 0 };
+        let end = if self.layout.has_tail() { size_of::<u32>() } else { 0 };
         CHUNK * (size_of::<Row>() + nesting + end) + self.new_payload_capacity()
     }
 
@@ -439,7 +440,7 @@ impl Journal {
     #[inline]
     pub(super) fn payload(&self, event: u32) -> &[u8] {
         let chunk = &self.chunks[event as usize / CHUNK];
-        if self.tagged {
+        if self.layout.has_tail() {
             let index = event as usize % CHUNK;
             let start = index.checked_sub(1).map_or(0, |before| chunk.ends[before]);
             return &chunk.payload[start as usize..chunk.ends[index] as usize];
@@ -468,9 +469,9 @@ impl Chunk {
             function: row.function & FUNCTION,
             cpu: row.cpu,
             kind: if row.function & RETURN == 0 {
-                EventKind::Entry
+                EventKind::ENTRY
             } else {
-                EventKind::Return
+                EventKind::RETURN
             },
         }
     }
@@ -503,7 +504,7 @@ mod tests {
             entry_timestamp: timestamp / 2,
             function: timestamp as u32 % 1000,
             cpu: 0,
-            kind: EventKind::Return,
+            kind: EventKind::RETURN,
             thread: packet as u32,
             payload_offset: 0,
             payload_len,
@@ -521,11 +522,11 @@ mod tests {
     /// The packets of a journal that forgets as it goes, next to a list that does the same.
     #[test]
     fn what_is_not_forgotten_is_there_whole_and_what_is_forgotten_begins_anew() {
-        let schemas = [(8, Encoding::Fixed), (0, Encoding::Tagged), (0, Encoding::Fixed)];
-        for (seed, (size, encoding)) in (1_u64..).zip(schemas) {
+        let schemas = [(8, false), (0, true), (3, true), (0, false)];
+        for (seed, (size, tail)) in (1_u64..).zip(schemas) {
             let schema = Schema {
                 size,
-                encoding,
+                tail,
                 ..Schema::default()
             };
             let mut journal = Journal::new(true, &schema);
@@ -547,7 +548,7 @@ mod tests {
                     3..7 => next_packet.saturating_sub(random >> 8 & 1023),
                     _ => random >> 8 & 63,
                 };
-                let length = if size > 0 || time % 2 == 0 { 8 } else { 3 };
+                let length = if size == 8 || time % 2 == 0 { 8 } else { 3 };
                 journal.push(&event(identity, time, length), &batch(&time.to_ne_bytes()));
                 let times_of = times.entry(identity).or_default();
                 if times_of.is_empty() {
@@ -565,8 +566,8 @@ mod tests {
                     for kept in kept {
                         assert_eq!(kept.entry_timestamp, kept.timestamp / 2);
                         let payload = journal.payload(kept.index);
-                        match (size, encoding) {
-                            (0, Encoding::Fixed) => assert_eq!(payload, b""),
+                        match (size, tail) {
+                            (0, false) => assert_eq!(payload, b""),
                             _ => assert_eq!(payload, &kept.timestamp.to_ne_bytes()[..payload.len()]),
                         }
                     }

@@ -90,7 +90,7 @@ impl Sink for Json {
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.fields.learn(&batch.names);
         self.clashes.look_at_names(&batch.names);
-        for event in &batch.events {
+        for event in batch.calls() {
             let out = &mut self.output.buffer;
             if event.packet != self.packet {
                 self.packet = event.packet;
@@ -101,10 +101,8 @@ impl Sink for Json {
             out.extend_from_slice(b",\"processor_id\":");
             push_unsigned(out, u64::from(event.cpu));
             self.functions.push(out, event.function);
-            match event.kind {
-                EventKind::Entry => out.extend_from_slice(b"false"),
-                EventKind::Return => out.extend_from_slice(b"true"),
-            }
+            let is_return = event.kind == EventKind::RETURN;
+            out.extend_from_slice(if is_return { b"true" } else { b"false" });
             self.fields.push(out, batch.payload_of(event));
             out.extend_from_slice(b"}\n");
             self.output.line_done()?;
@@ -123,7 +121,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::event::{Encoding, Event, Field, FieldFormat, FieldType, Schema, Value};
+    use crate::event::{Event, Field, FieldFormat, FieldType, Schema, Value};
     use crate::sink::test_support::{Shared, trace};
 
     /// What is told of the trace, and what is written.
@@ -161,7 +159,7 @@ mod tests {
                 entry_timestamp: 0,
                 function: 0,
                 cpu: 0,
-                kind: EventKind::Entry,
+                kind: EventKind::ENTRY,
                 thread: 1,
                 payload_offset: 0,
                 payload_len: payload.len() as u32,
@@ -198,7 +196,7 @@ mod tests {
     #[test]
     fn names_that_come_with_the_events_are_told_once() {
         let schema = Schema {
-            encoding: Encoding::Tagged,
+            tail: true,
             ..Schema::default()
         };
         let payload = |name| {
@@ -214,6 +212,29 @@ mod tests {
         let (told, text) = drawn(schema, &batches);
         assert_eq!(told, ["module"]);
         assert_eq!(text.matches("\"module\":\"9\"").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn a_name_that_a_fixed_field_has_is_told() {
+        let field = Field {
+            name: "len".to_owned(),
+            kind: FieldType::Unsigned,
+            format: FieldFormat::Plain,
+            offset: 0,
+            size: 1,
+            bits: None,
+        };
+        let schema = Schema {
+            size: 1,
+            fields: vec![field],
+            tail: true,
+            ..Schema::default()
+        };
+        let mut payload = vec![5];
+        Value::Integer(9).push(&mut payload, 0);
+        let (told, text) = drawn(schema, &[batch(&["len"], payload)]);
+        assert_eq!(told, ["len"]);
+        assert!(text.ends_with("\"len\":\"5\",\"len\":\"9\"}\n"), "{text}");
     }
 
     #[test]

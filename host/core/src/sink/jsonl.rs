@@ -16,9 +16,7 @@ use super::fields::{Fields, Style};
 use super::output::Output;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
-use crate::event::{
-    Batch, Encoding, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace,
-};
+use crate::event::{Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace};
 use crate::text::*;
 
 /// The version of the format, in the `trace` line.
@@ -107,7 +105,7 @@ impl Sink for Jsonl {
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.fields.learn(&batch.names);
-        for event in &batch.events {
+        for event in batch.calls() {
             self.push_beginning(event);
             let out = &mut self.output.buffer;
             self.clock.push(out, event.timestamp);
@@ -116,13 +114,13 @@ impl Sink for Jsonl {
             out.extend_from_slice(b",\"thread\":");
             push_unsigned(out, u64::from(event.thread));
             self.functions.push(out, event.function);
-            match (event.kind, event.duration()) {
-                (EventKind::Entry, _) => out.extend_from_slice(b"\"entry\""),
-                (EventKind::Return, Some(duration)) => {
+            match event.duration() {
+                _ if event.kind == EventKind::ENTRY => out.extend_from_slice(b"\"entry\""),
+                Some(duration) => {
                     out.extend_from_slice(b"\"return\",\"duration\":");
                     push_unsigned(out, duration);
                 }
-                (EventKind::Return, None) => out.extend_from_slice(b"\"return\",\"duration\":null"),
+                None => out.extend_from_slice(b"\"return\",\"duration\":null"),
             }
             self.fields.push(out, batch.payload_of(event));
             out.extend_from_slice(b"}\n");
@@ -161,7 +159,7 @@ fn push_trace(out: &mut Vec<u8>, trace: &Trace) {
     push_unsigned(out, u64::from(trace.schema.size));
     push_key(out, "fields");
     push_list(out, &trace.schema.fields, push_field);
-    if trace.schema.encoding == Encoding::Tagged {
+    if trace.schema.tail {
         push_key(out, "tagged");
         out.extend_from_slice(b"true");
     }

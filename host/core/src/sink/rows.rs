@@ -141,11 +141,11 @@ impl Rows {
         }
         let start = CALL + 2 * line.level as usize;
         let length = match (event.kind, line.paired) {
-            (EventKind::Entry, _) => {
+            (EventKind::ENTRY, _) => {
                 row[start..start + CALL_WIDTH].copy_from_slice(&usual.entry);
                 usual.entry_len
             }
-            (EventKind::Return, true) => {
+            (EventKind::RETURN, true) => {
                 let duration = event.timestamp.saturating_sub(event.entry_timestamp);
                 let microseconds = duration / 1000;
                 if microseconds >= 10_000 {
@@ -159,7 +159,7 @@ impl Rows {
                 row[end..end + 10].copy_from_slice(&[b'.', a, b, c, b' ', b'u', b's', b' ', b'*', b'/']);
                 length + 15
             }
-            (EventKind::Return, false) => return None,
+            _ => return None,
         };
         Some((start + length).max(CALL + CALL_WIDTH))
     }
@@ -176,11 +176,11 @@ impl Rows {
             let start = out.len();
             push_spaces(out, 2 * line.level as usize);
             match (event.kind, line.paired) {
-                (EventKind::Entry, _) => {
+                (EventKind::ENTRY, _) => {
                     self.names.push(out, event.function);
                     out.extend_from_slice(b"() {");
                 }
-                (EventKind::Return, true) => {
+                (EventKind::RETURN, true) => {
                     out.extend_from_slice(b"} /* ");
                     let duration = event.timestamp.saturating_sub(event.entry_timestamp);
                     push_unsigned(out, duration / 1000);
@@ -188,7 +188,7 @@ impl Rows {
                     push_three_digits(out, duration % 1000);
                     out.extend_from_slice(b" us */");
                 }
-                (EventKind::Return, false) => {
+                _ => {
                     out.extend_from_slice(b"} /* ");
                     self.names.push(out, event.function);
                     out.extend_from_slice(b" */");
@@ -258,7 +258,7 @@ mod tests {
                             thread: 0,
                             function,
                             cpu,
-                            kind: [EventKind::Entry, EventKind::Return][case % 2],
+                            kind: [EventKind::ENTRY, EventKind::RETURN][case % 2],
                         };
                         let level = [0, 1, 20, DEEP - 1, DEEP, 200][(function as usize + case) % 6];
                         let line = Graph::line(level, event.kind, duration % 2 == 0);
@@ -289,14 +289,14 @@ mod tests {
             thread: 0,
             function: 0,
             cpu: 0,
-            kind: EventKind::Entry,
+            kind: EventKind::ENTRY,
         };
         let mut out = Vec::new();
         Rows::new(&functions, false).push(&mut out, &event, None);
         let expected = "75681521100          000                  vmlinux                     nf_hook_slow";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         let mut out = Vec::new();
-        Rows::new(&functions, true).push(&mut out, &event, Some(&Graph::line(1, EventKind::Entry, true)));
+        Rows::new(&functions, true).push(&mut out, &event, Some(&Graph::line(1, EventKind::ENTRY, true)));
         let expected = "75681521100          000                  vmlinux   nf_hook_slow() {                                              ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

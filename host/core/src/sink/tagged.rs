@@ -1,7 +1,7 @@
-//! A payload that says itself what it holds, as text and as JSON.
+//! Values that say themselves what they are, the tail of a payload, as text and as JSON.
 //!
 //! Names are escaped once each, when a batch first brings them. Per event nothing is left but to copy them and write
-//! the values; [`super::fields`] decides which of the two kinds of payload a trace has.
+//! the values; [`super::fields`] writes the fixed fields in front of them.
 
 use std::io::Write;
 
@@ -36,15 +36,14 @@ impl Tagged {
         }
     }
 
-    /// Appends what the payload holds; nothing if it is empty.
-    pub(super) fn push(&self, out: &mut Vec<u8>, payload: &[u8]) {
-        let mut first = true;
-        for (name, value) in Values::new(payload) {
-            match (self.style, std::mem::take(&mut first)) {
-                (Style::Text, true) => out.extend_from_slice(b" ("),
-                (Style::JsonTyped, true) => out.extend_from_slice(b",\"fields\":{"),
-                (Style::JsonTyped, false) => out.push(b','),
-                (Style::Text, false) | (Style::JsonText, _) => {}
+    /// Appends the values. `open` says whether other fields of the event come before them; the result, whether now some
+    /// do, so that they are to be closed.
+    pub(super) fn push(&self, out: &mut Vec<u8>, values: Values<'_>, mut open: bool) -> bool {
+        for (name, value) in values {
+            if !std::mem::replace(&mut open, true) {
+                self.style.open(out);
+            } else if self.style == Style::JsonTyped {
+                out.push(b',');
             }
             self.labels.get(name as usize).unwrap_or(&self.unknown).push(out);
             match self.style {
@@ -72,12 +71,7 @@ impl Tagged {
                 },
             }
         }
-        match self.style {
-            _ if first => {}
-            Style::Text => out.extend_from_slice(b" )"),
-            Style::JsonText => {}
-            Style::JsonTyped => out.push(b'}'),
-        }
+        open
     }
 }
 
@@ -272,16 +266,20 @@ mod tests {
         Value::Text(b"a\"\x1b").push(&mut payload, 0);
         Value::Float(2.0).push(&mut payload, 9);
         for (style, expected) in [
-            (Style::Text, " ( b\\x1b: -3 a: a\"\\x1b ?: 2.0 )"),
+            (Style::Text, " ( b\\x1b: -3 a: a\"\\x1b ?: 2.0"),
             (Style::JsonText, r#","b\u001b":"-3","a":"a\"\u001b","?":"2.0""#),
-            (Style::JsonTyped, r#","fields":{"b\u001b":-3,"a":"a\"\u001b","?":2.0}"#),
+            (Style::JsonTyped, r#","fields":{"b\u001b":-3,"a":"a\"\u001b","?":2.0"#),
         ] {
             let mut tagged = Tagged::new(style);
             tagged.learn(&["a".to_owned()]);
             tagged.learn(&["a".to_owned(), "b\x1b".to_owned()]);
             tagged.learn(&[]);
-            assert_eq!(text(|out| tagged.push(out, &payload)), expected);
-            assert_eq!(text(|out| tagged.push(out, &[])), "");
+            assert_eq!(
+                text(|out| assert!(tagged.push(out, Values::new(&payload), false))),
+                expected
+            );
+            assert_eq!(text(|out| assert!(!tagged.push(out, Values::new(&[]), false))), "");
+            assert_eq!(text(|out| assert!(tagged.push(out, Values::new(&[]), true))), "");
         }
     }
 }

@@ -134,7 +134,8 @@ impl FunctionIds {
 #[derive(Debug)]
 pub struct Decoder {
     functions: FunctionIds,
-    /// How many of the bytes that follow an entry are kept. Nothing follows a return.
+    /// How many of the bytes that follow an entry are kept: built-in fields, and then an extension's. Nothing follows a
+    /// return.
     payload_size: usize,
     /// Records that were none of ours: too short, or of a function that is not in the table.
     undecodable: u64,
@@ -185,15 +186,12 @@ impl Decoder {
             },
         };
         let kind = if event.cpu_and_kind & wire::RETURN == 0 {
-            EventKind::Entry
+            EventKind::ENTRY
         } else {
-            EventKind::Return
+            EventKind::RETURN
         };
         let payload_offset = batch.payload.len() as u32;
-        let payload_size = match kind {
-            EventKind::Entry => self.payload_size,
-            EventKind::Return => 0,
-        };
+        let payload_size = if kind == EventKind::ENTRY { self.payload_size } else { 0 };
         if payload_size > 0 {
             match record.get(wire::EVENT_SIZE..wire::EVENT_SIZE + payload_size) {
                 Some(payload) => batch.payload.extend_from_slice(payload),
@@ -315,7 +313,7 @@ mod tests {
         assert_eq!((event.packet, event.skb, event.timestamp), (1, 2, 3));
         assert_eq!(
             (event.function, event.cpu, event.kind, event.thread),
-            (9, 3, EventKind::Return, 7)
+            (9, 3, EventKind::RETURN, 7)
         );
     }
 

@@ -20,6 +20,17 @@ fn every_sink_draws_every_trace_as_its_golden_file_shows() {
 }
 
 #[test]
+fn events_of_unknown_kinds_are_passed_over() {
+    for canned in support::canned::all() {
+        let more = support::canned::with_other_kinds(&canned);
+        let name = canned.name;
+        assert_eq!(draw(&more, Aggregate::new), draw(&canned, Aggregate::new), "{name}");
+        assert_eq!(draw(&more, Json::new), draw(&canned, Json::new), "{name}");
+        assert_eq!(draw(&more, Jsonl::new), draw(&canned, Jsonl::new), "{name}");
+    }
+}
+
+#[test]
 fn no_sink_lets_a_control_character_through() {
     for canned in support::canned::all() {
         for output in [

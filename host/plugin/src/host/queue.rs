@@ -159,7 +159,7 @@ mod tests {
                 entry_timestamp: 0,
                 function: 0,
                 cpu: 0,
-                kind: EventKind::Entry,
+                kind: EventKind::ENTRY,
                 thread: 0,
                 payload_offset: batch.payload.len() as u32,
                 payload_len: payload as u32,

@@ -25,7 +25,7 @@ fn trace() -> Trace {
         backend: "kprobe".to_owned(),
         functions: Vec::new(),
         schema: Schema {
-            encoding: Encoding::Tagged,
+            tail: true,
             ..Schema::default()
         },
         clock_offset: 0,
@@ -46,7 +46,7 @@ fn batch(first: &[Option<u8>]) -> Batch {
         entry_timestamp: 0,
         function: 0,
         cpu: 0,
-        kind: EventKind::Entry,
+        kind: EventKind::ENTRY,
         thread: 0,
         payload_offset: 0,
         payload_len: 0,
@@ -62,7 +62,7 @@ fn batch(first: &[Option<u8>]) -> Batch {
             ..event
         });
         batch.events.push(Event {
-            kind: EventKind::Return,
+            kind: EventKind::RETURN,
             ..event
         });
     }
@@ -102,6 +102,49 @@ fn every_entry_gets_the_fields_of_its_payload_and_returns_get_none() {
     assert_eq!(values(&second), [pair("first", "1"), vec![]]);
     assert_eq!(decoder.finish(), Report::default());
     assert!(told.lock().unwrap().is_empty());
+}
+
+#[test]
+fn built_in_fields_stay_in_front_of_a_plugins() {
+    for (what, failed) in [("", 0), ("trap", 3)] {
+        let (mut decoder, _) = decoder(&grants(), if failed > 0 { "decode" } else { "" }, what);
+        let mut trace = trace();
+        trace.schema.size = 8;
+        trace.schema.builtin = 8;
+        decoder.start(&trace).expect("it starts");
+        let mut batch = Batch::default();
+        for (first, payload) in batch_with_front(&[4, 5, 6]).into_iter().enumerate() {
+            batch.events.push(Event {
+                packet: first as u64,
+                payload_offset: batch.payload.len() as u32,
+                payload_len: payload.len() as u32,
+                ..self::batch(&[None]).events[0]
+            });
+            batch.payload.extend(payload);
+        }
+        decoder.decode(&mut batch);
+        for (event, first) in batch.events.iter().zip([4, 5, 6]) {
+            let (front, tail) = batch.payload_of(event).split_at(8);
+            assert_eq!(front, [first + 100; 8]);
+            let values: Vec<_> = Values::new(tail).collect();
+            match failed {
+                0 => assert_eq!(values, [(0, Value::Integer(first.into()))]),
+                _ => assert!(values.is_empty()),
+            }
+        }
+        assert_eq!(decoder.finish().failed, failed);
+    }
+}
+
+/// Payloads of eight bytes of built-in fields, and behind them those of a kernel side that begin with these.
+fn batch_with_front(first: &[u8]) -> Vec<Vec<u8>> {
+    let payload = |first: &u8| {
+        let mut payload = vec![first + 100; 8];
+        payload.push(*first);
+        payload.resize(8 + DATA, 0xee);
+        payload
+    };
+    first.iter().map(payload).collect()
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn bytes(events: &[Event]) -> Vec<u8> {
         for number in [
             event.function,
             event.cpu,
-            event.kind as u32,
+            event.kind.0,
             event.thread,
             event.payload_offset,
             event.payload_len,
@@ -153,7 +153,7 @@ fn random_batch(seed: u64, count: usize) -> Batch {
             entry_timestamp: next(),
             function: next() as u32,
             cpu: next() as u32,
-            kind: [EventKind::Entry, EventKind::Return][(next() % 2) as usize],
+            kind: EventKind([0, 1, 2, 77][(next() % 4) as usize]),
             thread: next() as u32,
             payload_offset: if length == 0 { 0 } else { start as u32 },
             payload_len: length as u32,

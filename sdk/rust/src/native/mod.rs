@@ -422,12 +422,13 @@ mod tests {
             tracer: text_of("function"),
             backend: text_of(""),
             fields: none(),
-            encoding: text_of("fixed"),
             clock_offset: 0,
             command_line: none(),
             kernel_release: text_of(""),
             mark: 0,
             mask: 0,
+            tail: 0,
+            unused: 0,
             more: none(),
         };
         let summary = SummaryRecord {
@@ -508,10 +509,10 @@ mod tests {
             }
             TraceRecord is "ipft_trace" {
                 struct_size = "struct_size", payload_size = "payload_size", tracer = "tracer", backend = "backend",
-                fields.data = "fields", fields.len = "field_count", encoding = "encoding", clock_offset = "clock_offset",
+                fields.data = "fields", fields.len = "field_count", clock_offset = "clock_offset",
                 command_line.data = "command_line", command_line.len = "command_line_count",
-                kernel_release = "kernel_release", mark = "mark", mask = "mask", more.data = "more",
-                more.len = "more_count",
+                kernel_release = "kernel_release", mark = "mark", mask = "mask", tail = "tail", unused = "unused",
+                more.data = "more", more.len = "more_count",
             }
             Event is "ipft_event" {
                 packet = "packet", skb = "skb", timestamp = "timestamp", entry_timestamp = "entry_timestamp",

@@ -1,7 +1,7 @@
 //! The records of `sdk/native/ipft_plugin.h`, laid out as it has them, and what the SDK makes of each: a copy that the
 //! plugin may keep.
 
-use crate::trace::{Encoding, Field, Format, Kind, Loss, Member, Skipped, Summary, Trace};
+use crate::trace::{Field, Format, Kind, Loss, Member, Skipped, Summary, Trace};
 
 /// `struct ipft_text`.
 #[derive(Clone, Copy, Debug)]
@@ -67,12 +67,13 @@ pub(super) struct TraceRecord {
     pub(super) tracer: Text,
     pub(super) backend: Text,
     pub(super) fields: List<FieldRecord>,
-    pub(super) encoding: Text,
     pub(super) clock_offset: i64,
     pub(super) command_line: List<Text>,
     pub(super) kernel_release: Text,
     pub(super) mark: u32,
     pub(super) mask: u32,
+    pub(super) tail: u32,
+    pub(super) unused: u32,
     pub(super) more: List<FactRecord>,
 }
 
@@ -152,11 +153,7 @@ pub(super) unsafe fn of_trace(record: &TraceRecord) -> Trace {
             backend: text(record.backend),
             fields: fields.iter().map(|field| of_field(field)).collect(),
             payload_size: record.payload_size,
-            encoding: match text(record.encoding).as_str() {
-                "fixed" => Encoding::Fixed,
-                "tagged" => Encoding::Tagged,
-                _ => Encoding::Unknown,
-            },
+            tail: record.tail != 0,
             clock_offset: record.clock_offset,
             command_line: command_line.iter().map(|word| text(*word)).collect(),
             kernel_release: text(record.kernel_release),

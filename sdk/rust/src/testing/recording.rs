@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 use super::symbols::{Symbols, hexadecimal};
 use super::{Chunk, Recording};
 use crate::event::Event;
-use crate::trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
+use crate::trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
 
 /// Bytes that a line may have; the first one lists all functions.
 const MAX_LINE: u64 = 64 << 20;
@@ -322,10 +322,7 @@ impl Reading {
             backend: line.backend,
             fields: fields?,
             payload_size: line.schema.size,
-            encoding: match line.schema.tagged {
-                true => Encoding::Tagged,
-                false => Encoding::Fixed,
-            },
+            tail: line.schema.tagged,
             clock_offset: clock_offset.ok_or("the offset of the clock has more than 64 bits")?,
             command_line: line.command_line,
             kernel_release: line.kernel,
@@ -349,18 +346,24 @@ impl Reading {
     }
 
     fn event(&mut self, line: EventLine) -> Result<(), String> {
-        let offset = self.chunk.payload.len();
-        if let Some(Fields(values)) = line.fields {
-            match self.recording.trace.encoding {
-                Encoding::Tagged => self.tagged(values)?,
-                _ => self.fixed(values)?,
-            }
-        }
         let kind = match line.kind.as_str() {
             "entry" => Event::ENTRY,
             "return" => Event::RETURN,
-            other => return Err(format!("an event of the kind `{other}`")),
+            // Of a later version.
+            _ => return Ok(()),
         };
+        let offset = self.chunk.payload.len();
+        if let Some(Fields(mut values)) = line.fields {
+            let trace = &self.recording.trace;
+            // What follows the fixed fields is the tail.
+            let fixed = trace.fields.len();
+            let behind = match trace.tail && values.len() > fixed {
+                true => values.split_off(fixed),
+                false => Vec::new(),
+            };
+            self.fixed(values)?;
+            self.tagged(behind)?;
+        }
         let entry_timestamp = match line.duration {
             Some(duration) => line.timestamp.checked_sub(duration),
             None => Some(0),
@@ -394,7 +397,7 @@ impl Reading {
         }
     }
 
-    /// A payload that lists its own values.
+    /// The values that may follow the trace's fields.
     fn tagged(&mut self, values: Vec<(String, Json)>) -> Result<(), String> {
         for (name, value) in values {
             let next = self.names.len() as u32;
@@ -428,7 +431,7 @@ impl Reading {
         Ok(())
     }
 
-    /// A payload that has the trace's fields.
+    /// The part of a payload that has the trace's fields.
     fn fixed(&mut self, values: Vec<(String, Json)>) -> Result<(), String> {
         let trace = &self.recording.trace;
         let start = self.chunk.payload.len();

@@ -2,7 +2,7 @@
 
 use super::{Chunk, Recording};
 use crate::event::Event;
-use crate::trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skipped, Trace};
+use crate::trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Trace};
 
 /// All of them, each under its name:
 ///
@@ -13,6 +13,7 @@ use crate::trace::{Encoding, Field, Format, Function, Kind, Loss, Member, Skippe
 /// - `many`: 100,000 events of some hundred packets that take a few paths;
 /// - `fields`: a payload with a field of every kind and format, and payloads that are not there;
 /// - `tagged`: payloads that list their own values, with names that come later;
+/// - `built-in`: payloads with fixed fields, and in some of them values behind;
 /// - `late`: functions that come later;
 /// - `losses`: every kind of loss in the summary, functions that could not be traced, and events that were missed;
 /// - `unpaired`: returns without entries, entries without returns, and a recursion of which an end is missing;
@@ -28,6 +29,7 @@ pub fn traces() -> Vec<Recording> {
         many(),
         fields(),
         tagged(),
+        built_in(),
         late(),
         losses(),
         unpaired(),
@@ -356,7 +358,7 @@ fn fields() -> Recording {
 
 fn tagged() -> Recording {
     let mut script = Script::new("tagged", "function_graph", &["ip_rcv", "kfree_skb_reason"]);
-    script.recording.trace.encoding = Encoding::Tagged;
+    script.recording.trace.tail = true;
     let integer = |name: u32, value: i64| [&name.to_le_bytes()[..], &[0], &value.to_le_bytes()].concat();
     let float = |name: u32, value: f64| [&name.to_le_bytes()[..], &[1], &value.to_le_bytes()].concat();
     let text = |name: u32, value: &[u8]| {
@@ -374,6 +376,32 @@ fn tagged() -> Recording {
     script.leave(2, 1);
     // A list that breaks off.
     script.payload(&integer(0, 1)[..7]);
+    script.done()
+}
+
+fn built_in() -> Recording {
+    let mut script = Script::new("built-in", "function_graph", &["ip_rcv", "kfree_skb_reason"]);
+    let trace = &mut script.recording.trace;
+    trace.fields = vec![
+        field("len", 0, 4, Kind::Unsigned, Format::Plain),
+        field("mark", 4, 4, Kind::Unsigned, Format::Hex),
+    ];
+    trace.payload_size = 8;
+    trace.tail = true;
+    script.chunk.names = ["verdict", "len"].map(str::to_owned).to_vec();
+    let fixed = |len: u32| [len.to_le_bytes(), 0xdead_beef_u32.to_le_bytes()].concat();
+    let integer = |name: u32, value: i64| [&name.to_le_bytes()[..], &[0], &value.to_le_bytes()].concat();
+    script.enter(1, 0);
+    script.payload(&[fixed(2688), integer(0, -1), integer(1, 7)].concat());
+    script.enter(1, 1);
+    script.payload(&fixed(1500));
+    script.leave(1, 1);
+    script.leave(1, 0);
+    // The fixed part is not whole, and then the values break off.
+    script.enter(2, 0);
+    script.payload(&fixed(9)[..7]);
+    script.enter(2, 1);
+    script.payload(&[fixed(9), integer(0, 3), integer(0, 1)[..7].to_vec()].concat());
     script.done()
 }
 

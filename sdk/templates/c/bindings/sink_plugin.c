@@ -155,7 +155,6 @@ void ipft_plugin_types_trace_free(ipft_plugin_types_trace_t *ptr) {
   sink_plugin_string_free(&ptr->tracer);
   sink_plugin_string_free(&ptr->backend);
   ipft_plugin_types_list_field_free(&ptr->fields);
-  sink_plugin_string_free(&ptr->encoding);
   sink_plugin_list_string_free(&ptr->command_line);
   sink_plugin_string_free(&ptr->kernel_release);
   ipft_plugin_types_list_fact_free(&ptr->more);
@@ -307,15 +306,15 @@ uint8_t * __wasm_export_exports_ipft_plugin_sink_start(uint8_t * arg) {
     (sink_plugin_string_t) (sink_plugin_string_t) { (uint8_t*)(*((uint8_t **) (arg + (2*sizeof(void*))))), (*((size_t*) (arg + (3*sizeof(void*))))) },
     (ipft_plugin_types_list_field_t) (ipft_plugin_types_list_field_t) { (ipft_plugin_types_field_t*)(*((uint8_t **) (arg + (4*sizeof(void*))))), (*((size_t*) (arg + (5*sizeof(void*))))) },
     (uint32_t) (uint32_t) (*((int32_t*) (arg + (6*sizeof(void*))))),
-    (sink_plugin_string_t) (sink_plugin_string_t) { (uint8_t*)(*((uint8_t **) (arg + (7*sizeof(void*))))), (*((size_t*) (arg + (8*sizeof(void*))))) },
-    (int64_t) *((int64_t*) (arg + (8+8*sizeof(void*)))),
-    (sink_plugin_list_string_t) (sink_plugin_list_string_t) { (sink_plugin_string_t*)(*((uint8_t **) (arg + (16+8*sizeof(void*))))), (*((size_t*) (arg + (16+9*sizeof(void*))))) },
-    (sink_plugin_string_t) (sink_plugin_string_t) { (uint8_t*)(*((uint8_t **) (arg + (16+10*sizeof(void*))))), (*((size_t*) (arg + (16+11*sizeof(void*))))) },
-    (uint32_t) (uint32_t) (*((int32_t*) (arg + (16+12*sizeof(void*))))),
-    (uint32_t) (uint32_t) (*((int32_t*) (arg + (20+12*sizeof(void*))))),
-    (ipft_plugin_types_list_fact_t) (ipft_plugin_types_list_fact_t) { (ipft_plugin_types_fact_t*)(*((uint8_t **) (arg + (24+12*sizeof(void*))))), (*((size_t*) (arg + (24+13*sizeof(void*))))) },
+    (bool) (int32_t) *((uint8_t*) (arg + (4+6*sizeof(void*)))),
+    (int64_t) *((int64_t*) (arg + (8+6*sizeof(void*)))),
+    (sink_plugin_list_string_t) (sink_plugin_list_string_t) { (sink_plugin_string_t*)(*((uint8_t **) (arg + (16+6*sizeof(void*))))), (*((size_t*) (arg + (16+7*sizeof(void*))))) },
+    (sink_plugin_string_t) (sink_plugin_string_t) { (uint8_t*)(*((uint8_t **) (arg + (16+8*sizeof(void*))))), (*((size_t*) (arg + (16+9*sizeof(void*))))) },
+    (uint32_t) (uint32_t) (*((int32_t*) (arg + (16+10*sizeof(void*))))),
+    (uint32_t) (uint32_t) (*((int32_t*) (arg + (20+10*sizeof(void*))))),
+    (ipft_plugin_types_list_fact_t) (ipft_plugin_types_list_fact_t) { (ipft_plugin_types_fact_t*)(*((uint8_t **) (arg + (24+10*sizeof(void*))))), (*((size_t*) (arg + (24+11*sizeof(void*))))) },
   };
-  exports_ipft_plugin_sink_list_option_value_t arg1 = (exports_ipft_plugin_sink_list_option_value_t) { (exports_ipft_plugin_sink_option_value_t*)(*((uint8_t **) (arg + (24+14*sizeof(void*))))), (*((size_t*) (arg + (24+15*sizeof(void*))))) };
+  exports_ipft_plugin_sink_list_option_value_t arg1 = (exports_ipft_plugin_sink_list_option_value_t) { (exports_ipft_plugin_sink_option_value_t*)(*((uint8_t **) (arg + (24+12*sizeof(void*))))), (*((size_t*) (arg + (24+13*sizeof(void*))))) };
   exports_ipft_plugin_sink_result_void_string_t ret;
   sink_plugin_string_t err;
   ret.is_err = !exports_ipft_plugin_sink_start(&arg0, &arg1, &err);

@@ -100,14 +100,14 @@ typedef struct ipft_plugin_types_trace_t {
   sink_plugin_string_t   tracer;
   // The backend that attached (`kprobe-multi`, ...).
   sink_plugin_string_t   backend;
-  // What the payloads mean, if `encoding` is `fixed`.
+  // The fixed fields, which every payload begins with, unless it is empty.
   ipft_plugin_types_list_field_t   fields;
-  // Bytes of every payload that is not empty, if `encoding` is `fixed`.
+  // Bytes of the part of a payload that the fields are in: its beginning.
   uint32_t   payload_size;
-  // `fixed`: payloads have the fields, at their offsets. `tagged`: each lists its own values, one after the
-  // other: name (u32, an index in the order of `learn`), type (u8), then 0: i64, 1: f64, 2: length (u32) and
-  // bytes that should be UTF-8. All little-endian, without padding.
-  sink_plugin_string_t   encoding;
+  // Whether values of a script or a decoder may follow the fields, up to the payload's end, one after the other:
+  // name (u32, an index in the order of `learn`), type (u8), then 0: i64, 1: f64, 2: length (u32) and bytes that
+  // should be UTF-8. All little-endian, without padding.
+  bool   tail;
   // Nanoseconds to add to an event's timestamp to get nanoseconds since 1970 (UTC).
   int64_t   clock_offset;
   // The command line, as it was given.
@@ -122,7 +122,7 @@ typedef struct ipft_plugin_types_trace_t {
   ipft_plugin_types_list_fact_t   more;
 } ipft_plugin_types_trace_t;
 
-// One call of, or return from, a kernel function with a traced packet.
+// One call of, or return from, a kernel function with a traced packet, or what else happened to one.
 // 
 // 64 bytes, integers only, so that a batch crosses by one copy. Within one packet events come in order of time.
 typedef struct ipft_plugin_types_event_t {
@@ -149,7 +149,8 @@ typedef struct ipft_plugin_types_event_t {
   uint32_t   payload_offset;
   // Length of the payload in bytes; 0 if the event has none.
   uint32_t   payload_len;
-  // For later versions.
+  // 0 in entries and returns. In other kinds, what the kind says: of a packet that was made of another one, or
+  // became part of one, that one's identity.
   uint64_t   spare;
 } ipft_plugin_types_event_t;
 

@@ -19,7 +19,7 @@ pub fn show(layout: Result<Schema, LayoutError>) {
             entry_timestamp: 0,
             function: 0,
             cpu: 0,
-            kind: EventKind::Entry,
+            kind: EventKind::ENTRY,
             thread: 0,
             payload_offset: batch.payload.len() as u32,
             payload_len: schema.size,

@@ -42,7 +42,8 @@ struct State {
     names: Vec<String>,
     functions: Vec<String>,
     events: u64,
-    tagged: bool,
+    /// Bytes in front of the values, if there are any.
+    values_at: Option<usize>,
     fails: String,
 }
 
@@ -105,7 +106,7 @@ impl sink::Guest for Complete {
     fn start(trace: sink::Trace, options: Options) -> Result<(), String> {
         // Without its own fields there is nothing to show: it only counts.
         with(|state| {
-            state.tagged = trace.encoding == "tagged";
+            state.values_at = trace.tail.then_some(trace.payload_size as usize);
             state.fails = value(options, "fails");
         });
         Ok(())
@@ -128,17 +129,16 @@ impl sink::Guest for Complete {
             },
             _ => {}
         }
-        for event in &events {
+        // Other kinds are for later versions.
+        for event in events.iter().filter(|event| event.kind <= 1) {
             let start = event.payload_offset as usize;
             let bytes = payload
                 .get(start..start + event.payload_len as usize)
                 .ok_or("a payload outside the batch's")?;
             let line = with(|state| {
                 state.events += 1;
-                let fields = match state.tagged {
-                    true => fields(&state.names, bytes),
-                    false => Vec::new(),
-                };
+                let values = state.values_at.and_then(|start| bytes.get(start..));
+                let fields = fields(&state.names, values.unwrap_or_default());
                 (!fields.is_empty()).then(|| {
                     let function = &state.functions[event.function as usize];
                     format!("{function} {}\n", fields.join(" "))

@@ -167,7 +167,7 @@ fn arbitrary_payloads() -> Batch {
             entry_timestamp: 0,
             function: 0,
             cpu: 0,
-            kind: EventKind::Entry,
+            kind: EventKind::ENTRY,
             thread: 1,
             payload_offset: (index * DATA) as u32,
             payload_len: DATA as u32,

@@ -3,8 +3,8 @@
 use ipft_plugin as sdk;
 
 use ipft_core::event::{
-    Batch, Bits, Encoding, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Loss, LossKind,
-    Schema, SkippedFunction, Summary, Trace, Tracer,
+    Batch, Bits, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Loss, LossKind, Schema,
+    SkippedFunction, Summary, Trace, Tracer,
 };
 
 /// The trace.
@@ -19,10 +19,8 @@ pub(super) fn trace(trace: &sdk::Trace) -> Trace {
         schema: Schema {
             size: trace.payload_size,
             fields: trace.fields.iter().map(field).collect(),
-            encoding: match trace.encoding {
-                sdk::Encoding::Tagged => Encoding::Tagged,
-                sdk::Encoding::Fixed | sdk::Encoding::Unknown => Encoding::Fixed,
-            },
+            builtin: 0,
+            tail: trace.tail,
         },
         clock_offset: trace.clock_offset,
         command_line: trace.command_line.clone(),
@@ -110,14 +108,11 @@ fn event(event: &sdk::Event) -> Event {
         entry_timestamp: event.entry_timestamp,
         function: event.function,
         cpu: event.cpu,
-        kind: match event.is_return() {
-            true => EventKind::Return,
-            false => EventKind::Entry,
-        },
+        kind: EventKind(event.kind),
         thread: event.thread,
         payload_offset: event.payload_offset,
         payload_len: event.payload_len,
-        spare: 0,
+        spare: event.spare,
     }
 }
 

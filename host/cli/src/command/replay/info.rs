@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ipft_core::event::{Encoding, Loss, Summary, Trace};
+use ipft_core::event::{Loss, Summary, Trace};
 use ipft_core::recording::layout::{BlockHeader, Kind};
 use ipft_core::recording::{Content, Reader, RecordingError};
 use ipft_core::stream::RecordedError;
@@ -138,11 +138,15 @@ impl Info {
         line("Mark", &format!("{:#x}, mask {:#x}", trace.mark, trace.mask));
         let functions = self.functions.max(trace.functions.len() as u64);
         line("Functions", &functions.to_string());
-        let names: Vec<&str> = trace.schema.fields.iter().map(|field| field.name.as_str()).collect();
-        match (trace.schema.encoding, names.is_empty()) {
-            (Encoding::Tagged, _) => line("Fields", "of a script or plugin"),
-            (Encoding::Fixed, false) => line("Fields", &names.join(", ")),
-            (Encoding::Fixed, true) => {}
+        let mut names: Vec<&str> = trace.schema.fields.iter().map(|field| field.name.as_str()).collect();
+        match (trace.schema.tail, names.is_empty()) {
+            (true, true) => line("Fields", "of a script or plugin"),
+            (true, false) => {
+                names.push("and those of a script or plugin");
+                line("Fields", &names.join(", "));
+            }
+            (false, false) => line("Fields", &names.join(", ")),
+            (false, true) => {}
         }
         if let Some((first, last)) = self.span {
             let length = Duration::from_nanos(last.saturating_sub(first));

@@ -11,7 +11,7 @@ use crate::command::empty;
 use crate::command::plugins::Plugins;
 use crate::command::report::{Outcome, report_losses};
 use anyhow::{Context, bail};
-use ipft_core::event::{Batch, Encoding, Schema, Summary, Trace};
+use ipft_core::event::{Batch, Summary, Trace};
 use ipft_core::extension::decode::{DATA, Decode};
 use ipft_core::extension::lua::{Print, Script};
 use ipft_core::message;
@@ -40,10 +40,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let mut trace = recorded.trace().clone();
     let mut decoder = decoder(options, &plugins, &trace, &signals)?;
     if decoder.is_some() {
-        trace.schema = Schema {
-            encoding: Encoding::Tagged,
-            ..Schema::default()
-        };
+        trace.schema = trace.schema.decoded();
     }
     let count = !(options.selection.is_all() && recorded.is_complete());
     // The sinks share most of it. An eighth is for counting packets, and one for the first bytes of packets.
@@ -74,6 +71,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
         recorded: &mut recorded,
         selection,
         decoder,
+        builtin: trace.schema.builtin as usize,
         events: 0,
         stopped: false,
     };
@@ -147,7 +145,7 @@ fn decoder(
     trace: &Trace,
     signals: &Signals,
 ) -> anyhow::Result<Option<Box<dyn Decode>>> {
-    let raw = trace.schema.encoding == Encoding::Fixed && trace.schema.size > 0;
+    let raw = !trace.schema.tail && trace.schema.has_extension();
     let Some(ExtensionFile::Script(path)) = &options.extension else {
         return match raw {
             true => plugins.decoder(),
@@ -158,10 +156,9 @@ fn decoder(
         bail!(
             "{} cannot be used: {}",
             path.display(),
-            match trace.schema.encoding {
-                Encoding::Tagged => "the fields were made by a script or plugin when the trace was recorded",
-                Encoding::Fixed =>
-                    "the trace was recorded without an extension, so there are no bytes to make fields of",
+            match trace.schema.tail {
+                true => "the fields were made by a script or plugin when the trace was recorded",
+                false => "the trace was recorded without an extension, so there are no bytes to make fields of",
             }
         );
     }
@@ -179,6 +176,8 @@ struct Replay<'a> {
     recorded: &'a mut Recorded,
     selection: Selection,
     decoder: Option<Box<dyn Decode>>,
+    /// Bytes of the built-in fields, which are not decoded.
+    builtin: usize,
     events: u64,
     /// It was ended before the recording was.
     stopped: bool,
@@ -209,7 +208,7 @@ impl Replay<'_> {
             self.selection.apply(&mut batch);
             if !batch.is_empty() {
                 if let Some(decoder) = &mut self.decoder {
-                    widen(&mut batch);
+                    widen(&mut batch, self.builtin);
                     decoder.decode(&mut batch);
                 }
                 self.events += batch.events.len() as u64;
@@ -278,21 +277,15 @@ fn packets_again(recorded: &Recorded, options: &ReplayOptions, events: u64) -> u
 }
 
 /// Gives each payload the room that a decoder expects: what an extension left untouched was zero.
-fn widen(batch: &mut Batch) {
+fn widen(batch: &mut Batch, builtin: usize) {
     let narrow = std::mem::take(&mut batch.payload);
     for event in &mut batch.events {
-        let start = event.payload_offset as usize;
-        let bytes = narrow
-            .get(start..start + event.payload_len as usize)
-            .unwrap_or_default();
+        let bytes = event.payload_in(&narrow);
+        let bytes = &bytes[..bytes.len().min(builtin + DATA)];
+        let length = if bytes.is_empty() { 0 } else { builtin + DATA };
         event.payload_offset = batch.payload.len() as u32;
-        if bytes.is_empty() {
-            event.payload_len = 0;
-            continue;
-        }
-        let bytes = &bytes[..bytes.len().min(DATA)];
+        event.payload_len = length as u32;
         batch.payload.extend_from_slice(bytes);
-        batch.payload.resize(event.payload_offset as usize + DATA, 0);
-        event.payload_len = DATA as u32;
+        batch.payload.resize(event.payload_offset as usize + length, 0);
     }
 }

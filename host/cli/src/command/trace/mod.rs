@@ -56,6 +56,9 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         Some(signals.fd()),
     )?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
+    if let Some(name) = options.show.clash(extension.schema()) {
+        bail!("the extension has a field `{name}`, as --show has; rename it, or leave {name} out of --show");
+    }
     // Before anything is attached, which takes long: files that cannot be written are told here.
     let mut sinks = drawing::sinks(
         &options.drawing,
@@ -89,7 +92,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         tracer: options.tracer,
         backend: attachment.backends(),
         functions: functions.wanted.iter().map(function).collect(),
-        schema: extension.schema().clone(),
+        schema: options.show.schema(extension.schema()),
         clock_offset: clock_offset(),
         command_line,
         kernel_release: kernel_release(),

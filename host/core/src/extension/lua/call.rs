@@ -10,11 +10,11 @@ use std::ffi::c_int;
 
 use mlua::{Function, Lua, Table, Value as LuaValue, ffi};
 
-use super::super::decode::DATA;
+use super::super::decode::{DATA, parts};
 use super::article;
 use super::names::{MAX_NAME, MAX_NAMES, Names, Unknown, bytes};
 use super::watch::Watch;
-use crate::event::{Batch, Event, EventKind, MAX_TAGGED, Value};
+use crate::event::{Batch, Event, MAX_TAGGED, Value};
 
 /// Where the values are on Lua's stack while a batch is decoded.
 const TRACEBACK: c_int = 1;
@@ -83,6 +83,8 @@ pub(super) struct Decoder {
     /// It may return a text, as the oldest scripts did: a field named `dump`.
     text: bool,
     names: Names,
+    /// Bytes of the built-in fields, which stay in front.
+    builtin: usize,
     fields: Vec<Field>,
     /// The payloads of the batch at hand.
     payload: Vec<u8>,
@@ -141,6 +143,7 @@ impl Decoder {
             place,
             text: name == "dump",
             names: Names::default(),
+            builtin: 0,
             fields: Vec::new(),
             payload: Vec::new(),
             failed: 0,
@@ -159,6 +162,11 @@ impl Decoder {
         self.failure.as_deref()
     }
 
+    /// Keeps so many bytes in front of what is decoded.
+    pub(super) fn keep(&mut self, builtin: usize) {
+        self.builtin = builtin;
+    }
+
     /// As [`super::super::decode::Decode::decode`].
     pub(super) fn decode(&mut self, lua: &Lua, watch: &Watch, batch: &mut Batch) {
         self.payload.clear();
@@ -167,8 +175,7 @@ impl Decoder {
             if self.interrupted {
                 // Nothing more is known about the rest.
                 for event in &mut batch.events[next..] {
-                    event.payload_len = 0;
-                    self.failed += u64::from(event.kind == EventKind::Entry);
+                    self.failed += u64::from(self.begin(event, &batch.payload).is_some());
                 }
                 break;
             }
@@ -203,16 +210,8 @@ impl Decoder {
     unsafe fn run(&mut self, state: *mut ffi::lua_State, watch: &Watch, batch: &mut Batch, next: &mut usize) {
         while let Some(event) = batch.events.get_mut(*next) {
             *next += 1;
-            let start = event.payload_offset as usize;
-            let end = start + event.payload_len as usize;
-            event.payload_offset = self.payload.len() as u32;
-            event.payload_len = 0;
-            if event.kind == EventKind::Return {
+            let Some(data) = self.begin(event, &batch.payload) else {
                 continue;
-            }
-            let data: &[u8] = match batch.payload.get(start..end) {
-                Some(data) if data.len() == DATA => data,
-                _ => &[0; DATA],
             };
             // SAFETY: as this function's.
             unsafe { self.step(state, watch, data, event) };
@@ -222,13 +221,25 @@ impl Decoder {
         }
     }
 
+    /// Begins an event's new payload with its built-in fields, and returns what is to be decoded, if anything is.
+    #[inline]
+    fn begin<'a>(&mut self, event: &mut Event, payloads: &'a [u8]) -> Option<&'a [u8; DATA]> {
+        let parts = parts(event, payloads, self.builtin);
+        event.payload_offset = self.payload.len() as u32;
+        event.payload_len = 0;
+        let (front, data) = parts?;
+        self.payload.extend_from_slice(front);
+        event.payload_len = front.len() as u32;
+        Some(data)
+    }
+
     /// Decodes one event.
     ///
     /// # Safety
     ///
     /// As for [`Decoder::run`].
     #[inline]
-    unsafe fn step(&mut self, state: *mut ffi::lua_State, watch: &Watch, data: &[u8], event: &mut Event) {
+    unsafe fn step(&mut self, state: *mut ffi::lua_State, watch: &Watch, data: &[u8; DATA], event: &mut Event) {
         // A traceback is made for the failure that is shown, and not for the million that may follow.
         let handler = if self.failure.is_none() { TRACEBACK } else { 0 };
         // SAFETY: there is room for the three values above what the stack holds: Lua gives every C function 20 slots,
@@ -342,7 +353,7 @@ impl Decoder {
 }
 
 impl Decoder {
-    /// Appends the fields to the payloads of the batch.
+    /// Appends the fields to the event's payload, the last of the batch so far.
     fn write(&mut self, event: &mut Event) -> Result<(), Fault> {
         let start = self.payload.len();
         let size: usize = self.fields.iter().map(|field| field.value.room()).sum();
@@ -358,7 +369,7 @@ impl Decoder {
             };
             value.push(&mut self.payload, field.name);
         }
-        event.payload_len = (self.payload.len() - start) as u32;
+        event.payload_len += (self.payload.len() - start) as u32;
         Ok(())
     }
 

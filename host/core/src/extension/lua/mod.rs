@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use mlua::{Function, Lua, LuaOptions, StdLib, Value};
 
-use super::decode::{Decode, Report, Tell};
-use crate::event::Batch;
+use super::decode::{self, Decode, Report, Tell};
+use crate::event::{Batch, Trace};
 use call::Decoder;
 use watch::Watch;
 
@@ -92,6 +92,8 @@ pub struct Script {
     traceback: Function,
     tell: Tell,
     failed: u64,
+    /// Bytes of the built-in fields.
+    builtin: usize,
     lua: Lua,
 }
 
@@ -158,6 +160,7 @@ impl Script {
             traceback,
             tell,
             failed: 0,
+            builtin: 0,
             lua,
         };
         script.call(&chunk, "its main part")?;
@@ -275,12 +278,17 @@ impl Script {
 }
 
 impl Decode for Script {
+    fn start(&mut self, trace: &Trace) -> Result<(), String> {
+        self.builtin = trace.schema.size as usize;
+        if let Some(decoder) = &mut self.decoder {
+            decoder.keep(self.builtin);
+        }
+        Ok(())
+    }
+
     fn decode(&mut self, batch: &mut Batch) {
         let Some(decoder) = &mut self.decoder else {
-            for event in &mut batch.events {
-                event.payload_len = 0;
-            }
-            batch.payload.clear();
+            decode::drop_data(batch, self.builtin);
             return;
         };
         let before = decoder.failed();

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::super::decode::DATA;
 use super::*;
-use crate::event::{Event, EventKind, Value as Field, Values};
+use crate::event::{Event, EventKind, Schema, Trace, Tracer, Value as Field, Values};
 
 mod coroutine;
 
@@ -109,7 +109,7 @@ fn decoded(test: &str, text: &str, data: &[u8]) -> (Vec<String>, Vec<String>) {
     let mut batch = Batch::default();
     let mut bytes = data.to_vec();
     bytes.resize(DATA, 0);
-    event(EventKind::Entry, &bytes, &mut batch);
+    event(EventKind::ENTRY, &bytes, &mut batch);
     script.decode(&mut batch);
     let mut said: Vec<String> = told.borrow().iter().map(|message| plain(&folder, message)).collect();
     said.extend(script.finish().messages.iter().map(|message| plain(&folder, message)));
@@ -161,7 +161,7 @@ fn the_example_of_the_manual_reads_its_object_and_names_every_flag() {
         .concat();
         data.extend(gso_type.to_ne_bytes());
         data.resize(DATA, 0);
-        event(EventKind::Entry, &data, &mut batch);
+        event(EventKind::ENTRY, &data, &mut batch);
     }
     script.decode(&mut batch);
     let types = ["TCPV4", "<none>", "DODGY|TCPV6|0x80000000", "FRAGLIST", "TCPV4"];
@@ -194,7 +194,7 @@ fn a_script_may_have_neither_side_and_globals_may_be_made_in_init() {
     let mut script = script.unwrap();
     assert_eq!((script.program(), script.has_decoder()), (None, false));
     let mut batch = Batch::default();
-    event(EventKind::Entry, &[1; DATA], &mut batch);
+    event(EventKind::ENTRY, &[1; DATA], &mut batch);
     script.decode(&mut batch);
     assert!(fields(&batch)[0].is_empty());
     assert_eq!(script.finish(), Report::default());
@@ -212,9 +212,9 @@ fn what_is_no_entry_is_not_decoded_and_missing_data_reads_as_zeros() {
     let (script, ..) = load("entries", text);
     let mut script = script.unwrap();
     let mut batch = Batch::default();
-    event(EventKind::Entry, &[3; DATA], &mut batch);
-    event(EventKind::Return, &[3; DATA], &mut batch);
-    event(EventKind::Entry, &[], &mut batch);
+    event(EventKind::ENTRY, &[3; DATA], &mut batch);
+    event(EventKind::RETURN, &[3; DATA], &mut batch);
+    event(EventKind::ENTRY, &[], &mut batch);
     script.decode(&mut batch);
     assert_eq!(
         fields(&batch),
@@ -222,10 +222,60 @@ fn what_is_no_entry_is_not_decoded_and_missing_data_reads_as_zeros() {
     );
     // What is there already stays as it is in the next batch, and names keep their numbers.
     batch.clear();
-    event(EventKind::Entry, &[1; DATA], &mut batch);
+    event(EventKind::ENTRY, &[1; DATA], &mut batch);
     script.decode(&mut batch);
     assert_eq!(fields(&batch), [["size=64", "sum=2"]]);
     assert_eq!(batch.names.len(), 2);
+}
+
+/// A trace whose payloads begin with so many bytes of built-in fields.
+fn built_in(size: u32) -> Trace {
+    Trace {
+        tracer: Tracer::Function,
+        backend: String::new(),
+        functions: Vec::new(),
+        schema: Schema {
+            size,
+            builtin: size,
+            tail: true,
+            ..Schema::default()
+        },
+        clock_offset: 0,
+        command_line: Vec::new(),
+        kernel_release: String::new(),
+        mark: 1,
+        mask: 1,
+    }
+}
+
+#[test]
+fn built_in_fields_stay_in_front_of_a_scripts() {
+    let decode = "function decode(data)
+          if data:byte(1) == 0 then error('zero') end
+          return {first = data:byte(1)}
+        end";
+    for decode in [decode, ""] {
+        let (script, ..) = load("front", &format!("api_version = 1\n{decode}"));
+        let mut script = script.unwrap();
+        script.start(&built_in(8)).unwrap();
+        let mut batch = Batch::default();
+        let front = [1, 2, 3, 4, 5, 6, 7, 8];
+        for first in [5, 0] {
+            event(EventKind::ENTRY, &[&front[..], &[first; DATA]].concat(), &mut batch);
+            event(EventKind::RETURN, &[], &mut batch);
+        }
+        event(EventKind::ENTRY, &front[..7], &mut batch);
+        event(EventKind(77), &[&front[..], &[5; DATA]].concat(), &mut batch);
+        script.decode(&mut batch);
+        let mut decoded = front.to_vec();
+        Field::Integer(5).push(&mut decoded, 0);
+        if decode.is_empty() {
+            decoded.truncate(8);
+        }
+        let payloads: Vec<&[u8]> = batch.events.iter().map(|event| batch.payload_of(event)).collect();
+        assert_eq!(payloads, [&decoded[..], &[], &front, &[], &[], &[]]);
+        assert_eq!(script.finish().failed, u64::from(!decode.is_empty()));
+    }
 }
 
 #[test]
@@ -276,7 +326,7 @@ fn names_keep_their_order_however_tables_differ() {
     for round in 1..=30 {
         batch.clear();
         for _ in 0..10 {
-            event(EventKind::Entry, &[0; DATA], &mut batch);
+            event(EventKind::ENTRY, &[0; DATA], &mut batch);
         }
         script.decode(&mut batch);
         for (index, fields) in fields(&batch).iter().enumerate() {
@@ -393,7 +443,7 @@ fn an_error_at_an_event_is_told_once_and_counted_and_costs_that_event_its_fields
     for _ in 0..2 {
         batch.clear();
         for _ in 0..3 {
-            event(EventKind::Entry, &[0; DATA], &mut batch);
+            event(EventKind::ENTRY, &[0; DATA], &mut batch);
         }
         script.decode(&mut batch);
     }
@@ -482,7 +532,7 @@ fn memory_that_runs_out_costs_events_their_fields_and_no_more() {
     let mut script = script.unwrap();
     let mut batch = Batch::default();
     for _ in 0..3 {
-        event(EventKind::Entry, &[0; DATA], &mut batch);
+        event(EventKind::ENTRY, &[0; DATA], &mut batch);
     }
     let mut undecoded = batch.clone();
     // Nothing is left, not even for the string that the decoder is called with, nor anything to be collected.
@@ -507,7 +557,7 @@ fn names_without_end_are_an_error_and_those_that_are_known_go_on() {
     let mut script = script.unwrap();
     let mut batch = Batch::default();
     for _ in 0..5001 {
-        event(EventKind::Entry, &[0; DATA], &mut batch);
+        event(EventKind::ENTRY, &[0; DATA], &mut batch);
     }
     script.decode(&mut batch);
     assert_eq!(fields(&batch)[5000], ["name1=5001"]);
@@ -527,8 +577,8 @@ fn a_name_that_is_too_long_costs_the_event_its_fields() {
     let (script, told, folder) = load("long-name", text);
     let mut script = script.unwrap();
     let mut batch = Batch::default();
-    event(EventKind::Entry, &[0; DATA], &mut batch);
-    event(EventKind::Entry, &[0; DATA], &mut batch);
+    event(EventKind::ENTRY, &[0; DATA], &mut batch);
+    event(EventKind::ENTRY, &[0; DATA], &mut batch);
     script.decode(&mut batch);
     assert_eq!(fields(&batch)[0].len(), 1);
     assert_eq!(script.finish().failed, 1);
@@ -569,7 +619,7 @@ fn a_compiled_script_is_taken_as_it_always_was() {
     script.unwrap();
     let mut script = Script::load(&folder.0.join("c.lua"), Print::Stdout, None, Box::new(|_| ())).unwrap();
     let mut batch = Batch::default();
-    event(EventKind::Entry, &[0; DATA], &mut batch);
+    event(EventKind::ENTRY, &[0; DATA], &mut batch);
     script.decode(&mut batch);
     assert_eq!(fields(&batch), [["n=7"]]);
 }
@@ -600,7 +650,7 @@ fn a_decoder_that_does_not_end_is_interrupted_once_the_trace_is_to_stop() {
         let mut script = Script::load(&folder.script(&text), Print::Stdout, stopped(), tell).unwrap();
         let mut batch = Batch::default();
         for first in [0, 1, 0] {
-            event(EventKind::Entry, &[first; DATA], &mut batch);
+            event(EventKind::ENTRY, &[first; DATA], &mut batch);
         }
         script.decode(&mut batch);
         // It is not called again: the next event would take as long.
@@ -648,7 +698,7 @@ fn a_call_that_ends_is_not_interrupted_even_if_it_had_to_wait() {
     let mut script = Script::load(&folder.script(text), Print::Stdout, stopped(), Box::new(|_| ())).unwrap();
     let mut batch = Batch::default();
     for index in 0..200 {
-        event(EventKind::Entry, &[u8::from(index == 10); DATA], &mut batch);
+        event(EventKind::ENTRY, &[u8::from(index == 10); DATA], &mut batch);
     }
     script.decode(&mut batch);
     assert!(fields(&batch).iter().all(|fields| fields == &["sum=50000"]));
@@ -693,7 +743,7 @@ fn what_a_script_prints_is_in_order_with_our_output_or_on_stderr() {
         let mut script = Script::load(&folder.script(SCRIPT), print, None, Box::new(|_| ())).unwrap();
         say("rust one");
         let mut batch = Batch::default();
-        event(EventKind::Entry, &[0; DATA], &mut batch);
+        event(EventKind::ENTRY, &[0; DATA], &mut batch);
         script.decode(&mut batch);
         say("rust two");
         script.finish();
@@ -745,7 +795,7 @@ fn control_c_ends_a_decoder_that_does_not_end() {
         let tell: Tell = Box::new(|message| println!("told: {message}"));
         let mut script = Script::load(&folder.script(text), Print::Stdout, Some(stop), tell).unwrap();
         let mut batch = Batch::default();
-        event(EventKind::Entry, &[0; DATA], &mut batch);
+        event(EventKind::ENTRY, &[0; DATA], &mut batch);
         script.decode(&mut batch);
         println!(
             "stopped: {} {}",

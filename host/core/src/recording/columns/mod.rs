@@ -3,12 +3,14 @@
 //! ```text
 //! 13 u32      how many: see `Head`
 //! origins     u64 packet…  u64 sk_buff…  u32 CPU…  u32 thread…     each combination that occurs, once
-//! steps       u16 or u32 per event: function << 3 | has a payload << 2 | has an entry's timestamp << 1 | is a return
+//! steps       u16 or u32 per event: function << 3 | has a payload << 2 | 0: an entry, 1: a return whose entry was lost,
+//!             3: any other return, 2: an event of another kind
 //! which       nothing, u8, u16 or u32 per event: its origin; nothing if all have the same
 //! times       low byte per event, then high byte per event: nanoseconds since the event before (since 0 for the first);
 //!             0xffff: the next of the u64s that follow, to be added with wrapping
-//! durations   the same per event with an entry's timestamp: nanoseconds since that
-//! payloads    u32 length per event with a payload, if the trace's are tagged; then the bytes of all
+//! durations   the same per return with an entry's timestamp: nanoseconds since that
+//! others      of events of other kinds: u32 kind…  u64 spare word…  u64 entry's timestamp…
+//! payloads    u32 length per event with a payload, if they can differ in length; then the bytes of all
 //! names       per name of tagged values, from the first of the trace: u32 length, bytes
 //! captures    per capture: u64 packet, u64 timestamp, u32 link, u32 length, u32 captured; then the bytes of all
 //! ```
@@ -25,6 +27,10 @@ pub(super) use write::Columns;
 
 const RETURN: u32 = 1;
 const ENTERED: u32 = 2;
+/// Of a step, the bits that tell kinds apart: [`RETURN`] and [`ENTERED`], which an entry has not.
+const KIND: u32 = RETURN | ENTERED;
+/// In place of them: the event is neither an entry nor a return.
+const OTHER: u32 = ENTERED;
 const PAYLOAD: u32 = 4;
 const FLAGS: u32 = 3;
 /// In place of a difference that does not fit.
@@ -37,6 +43,14 @@ struct Origin {
     skb: u64,
     cpu: u32,
     thread: u32,
+}
+
+/// What an event of another kind than entry and return has besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Other {
+    kind: u32,
+    spare: u64,
+    entry_timestamp: u64,
 }
 
 /// The numbers at the beginning, in their order.

@@ -1,7 +1,7 @@
 //! The columns of a block that is read. They are checked as a whole before the first event is given out.
 
-use super::{Differences, ENTERED, ESCAPE, FLAGS, Head, Origin, PAYLOAD, RETURN, long, word};
-use crate::event::{Batch, Capture, Encoding, Event, EventKind, Link, MAX_TAGGED, Schema};
+use super::{Differences, ESCAPE, FLAGS, Head, KIND, OTHER, Origin, Other, PAYLOAD, RETURN, long, word};
+use crate::event::{Batch, Capture, Event, EventKind, Link, PayloadLayout, Schema};
 use crate::recording::limits::{MAX_EVENTS, MAX_NAME_BYTES, MAX_NAMES, TooLarge, at_most};
 
 /// Bytes of a capture's numbers.
@@ -10,13 +10,13 @@ const CAPTURE: usize = 28;
 /// A block's content, checked as a whole, which gives its events in batches.
 #[derive(Debug, Default)]
 pub(in crate::recording) struct Decoded {
-    tagged: bool,
-    payload_size: u32,
+    layout: PayloadLayout,
     origins: Vec<Origin>,
     steps: Vec<u32>,
     which: Vec<u32>,
     times: Differences,
     durations: Differences,
+    others: Vec<Other>,
     payload_lengths: Vec<u32>,
     payload: Vec<u8>,
     names: Vec<String>,
@@ -33,6 +33,7 @@ struct Cursor {
     long_times: usize,
     durations: usize,
     long_durations: usize,
+    others: usize,
     payload_lengths: usize,
     payload: usize,
     time: u64,
@@ -67,8 +68,7 @@ impl Decoded {
     /// Nothing yet, for blocks of a trace with this schema.
     pub(in crate::recording) fn new(schema: &Schema) -> Self {
         Decoded {
-            tagged: schema.encoding == Encoding::Tagged,
-            payload_size: schema.size,
+            layout: PayloadLayout::new(schema),
             ..Decoded::default()
         }
     }
@@ -122,14 +122,31 @@ impl Decoded {
         }
         rest.differences(head.events, head.time_escapes, &mut self.times)?;
         rest.differences(head.durations, head.duration_escapes, &mut self.durations)?;
-        let entered = self.steps.iter().filter(|step| **step & ENTERED != 0).count();
+        let entered = self.steps.iter().filter(|step| **step & KIND == KIND).count();
         if entered != head.durations as usize {
             return None;
         }
+        self.read_others(&mut rest)?;
         self.read_payloads(&mut rest, head)?;
         self.read_names(&mut rest, head)?;
         self.read_captures(&mut rest, head)?;
         rest.0.is_empty().then_some(())
+    }
+
+    fn read_others(&mut self, rest: &mut Columnar<'_>) -> Option<()> {
+        let count = self.steps.iter().filter(|step| **step & KIND == OTHER).count() as u32;
+        let kinds = rest.take(count, 4)?.chunks_exact(4).map(word);
+        let spares = rest.take(count, 8)?.chunks_exact(8).map(long);
+        let entry_timestamps = rest.take(count, 8)?.chunks_exact(8).map(long);
+        self.others.clear();
+        let others = kinds.zip(spares).zip(entry_timestamps);
+        self.others.extend(others.map(|((kind, spare), entry_timestamp)| Other {
+            kind,
+            spare,
+            entry_timestamp,
+        }));
+        let is_other = |other: &Other| !EventKind(other.kind).is_call();
+        self.others.iter().all(is_other).then_some(())
     }
 
     fn read_payloads(&mut self, rest: &mut Columnar<'_>, head: &Head) -> Option<()> {
@@ -137,15 +154,14 @@ impl Decoded {
         self.payload_lengths.clear();
         self.payload_lengths.extend(lengths.chunks_exact(4).map(word));
         let with_payload = self.steps.iter().filter(|step| **step & PAYLOAD != 0).count();
-        let bytes = if self.tagged {
-            if with_payload != self.payload_lengths.len()
-                || self.payload_lengths.iter().any(|length| *length as usize > MAX_TAGGED)
-            {
+        let bytes = if self.layout.has_tail() {
+            let fits = |length: &u32| self.layout.fits(*length as usize);
+            if with_payload != self.payload_lengths.len() || !self.payload_lengths.iter().all(fits) {
                 return None;
             }
             self.payload_lengths.iter().map(|length| *length as usize).sum()
         } else {
-            with_payload.checked_mul(self.payload_size as usize)?
+            with_payload.checked_mul(self.layout.prefix())?
         };
         if bytes != head.payload_bytes as usize {
             return None;
@@ -225,18 +241,27 @@ impl Decoded {
             }
             let difference = expand(*short, &self.times.long, &mut cursor.long_times);
             cursor.time = cursor.time.wrapping_add(difference);
-            let mut entry_timestamp = 0;
-            if step & ENTERED != 0 {
-                let short = self.durations.short[cursor.durations];
-                cursor.durations += 1;
-                let duration = expand(short, &self.durations.long, &mut cursor.long_durations);
-                entry_timestamp = cursor.time.wrapping_sub(duration);
+            // An entry or a return, as the bit says, unless it is of another kind.
+            let (mut kind, mut entry_timestamp, mut spare) = (EventKind(step & RETURN), 0, 0);
+            match step & KIND {
+                KIND => {
+                    let short = self.durations.short[cursor.durations];
+                    cursor.durations += 1;
+                    let duration = expand(short, &self.durations.long, &mut cursor.long_durations);
+                    entry_timestamp = cursor.time.wrapping_sub(duration);
+                }
+                OTHER => {
+                    let other = self.others[cursor.others];
+                    cursor.others += 1;
+                    (kind, entry_timestamp, spare) = (EventKind(other.kind), other.entry_timestamp, other.spare);
+                }
+                _ => {}
             }
             let payload_offset = batch.payload.len() as u32;
             let mut payload_len = 0;
             if step & PAYLOAD != 0 {
-                payload_len = self.payload_size;
-                if self.tagged {
+                payload_len = self.layout.prefix() as u32;
+                if self.layout.has_tail() {
                     payload_len = self.payload_lengths[cursor.payload_lengths];
                     cursor.payload_lengths += 1;
                 }
@@ -251,14 +276,11 @@ impl Decoded {
                 entry_timestamp,
                 function: step >> FLAGS,
                 cpu: origin.cpu,
-                kind: match step & RETURN {
-                    0 => EventKind::Entry,
-                    _ => EventKind::Return,
-                },
+                kind,
                 thread: origin.thread,
                 payload_offset,
                 payload_len,
-                spare: 0,
+                spare,
             });
         }
         some || !steps.is_empty()

@@ -4,8 +4,8 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
-use super::{Differences, ENTERED, ESCAPE, FLAGS, Head, Origin, PAYLOAD, RETURN};
-use crate::event::{Batch, Capture, Encoding, Event, MAX_TAGGED, Schema};
+use super::{Differences, ENTERED, ESCAPE, FLAGS, Head, KIND, OTHER, Origin, Other, PAYLOAD, RETURN};
+use crate::event::{Batch, Capture, Event, EventKind, PayloadLayout, Schema};
 use crate::seeded::Seeded;
 
 /// Functions that a step has room for.
@@ -14,9 +14,7 @@ const MAX_FUNCTION: u32 = u32::MAX >> FLAGS;
 /// The events of a block that is being written.
 #[derive(Debug, Default)]
 pub(in crate::recording) struct Columns {
-    tagged: bool,
-    /// Of a payload, if they are not tagged.
-    payload_size: u32,
+    layout: PayloadLayout,
     origins: Vec<Origin>,
     /// Numbers of origins.
     table: HashTable<u32>,
@@ -33,6 +31,7 @@ pub(in crate::recording) struct Columns {
     long_times: Vec<u64>,
     time: u64,
     durations: Differences,
+    others: Vec<Other>,
     payload_lengths: Vec<u32>,
     payload: Vec<u8>,
     names: Vec<String>,
@@ -46,8 +45,7 @@ impl Columns {
     /// An empty block, for events of this schema.
     pub(in crate::recording) fn new(schema: &Schema) -> Self {
         Columns {
-            tagged: schema.encoding == Encoding::Tagged,
-            payload_size: schema.size,
+            layout: PayloadLayout::new(schema),
             first: u64::MAX,
             ..Columns::default()
         }
@@ -79,7 +77,7 @@ impl Columns {
     pub(in crate::recording) fn push(&mut self, batch: &Batch, range: std::ops::Range<usize>) {
         let events = batch.events.get(range).unwrap_or_default();
         self.push_numbers(events);
-        if self.tagged || self.payload_size > 0 {
+        if self.layout.longest() > 0 {
             self.push_payloads(batch, events);
         }
         if self.names.len() < batch.names.len() {
@@ -117,8 +115,14 @@ impl Columns {
             };
             time = event.timestamp;
             *step = self::step(event);
-            if event.entry_timestamp != 0 {
-                self.durations.push(time.wrapping_sub(event.entry_timestamp));
+            match *step & KIND {
+                KIND => self.durations.push(time.wrapping_sub(event.entry_timestamp)),
+                OTHER => self.others.push(Other {
+                    kind: event.kind.0,
+                    spare: event.spare,
+                    entry_timestamp: event.entry_timestamp,
+                }),
+                _ => {}
             }
         }
         self.events += events.len();
@@ -145,14 +149,10 @@ impl Columns {
         let start = self.events - events.len();
         for (event, step) in events.iter().zip(&mut self.steps[start..]) {
             let payload = batch.payload_of(event);
-            let is_one = match self.tagged {
-                true => !payload.is_empty() && payload.len() <= MAX_TAGGED,
-                false => payload.len() == self.payload_size as usize,
-            };
-            if is_one {
+            if !payload.is_empty() && self.layout.fits(payload.len()) {
                 *step |= PAYLOAD;
                 self.payload.extend_from_slice(payload);
-                if self.tagged {
+                if self.layout.has_tail() {
                     self.payload_lengths.push(payload.len() as u32);
                 }
             }
@@ -193,6 +193,9 @@ impl Columns {
         narrow(&self.which[..self.events], head.origin_width, out);
         write_differences(times, &self.long_times, out);
         write_differences(&self.durations.short, &self.durations.long, out);
+        out.extend(self.others.iter().flat_map(|other| other.kind.to_le_bytes()));
+        out.extend(self.others.iter().flat_map(|other| other.spare.to_le_bytes()));
+        out.extend(self.others.iter().flat_map(|other| other.entry_timestamp.to_le_bytes()));
         out.extend(self.payload_lengths.iter().flat_map(|length| length.to_le_bytes()));
         out.extend_from_slice(&self.payload);
         for name in &self.names {
@@ -218,6 +221,7 @@ impl Columns {
         self.long_times.clear();
         self.time = 0;
         self.durations.clear();
+        self.others.clear();
         self.payload_lengths.clear();
         self.payload.clear();
         self.captures.clear();
@@ -275,7 +279,12 @@ fn write_differences(short: &[u16], long: &[u64], out: &mut Vec<u8>) {
 #[inline]
 fn step(event: &Event) -> u32 {
     let function = event.function.min(MAX_FUNCTION) << FLAGS;
-    function | (u32::from(event.entry_timestamp != 0) * ENTERED) | (event.kind as u32 * RETURN)
+    let entered = u32::from(event.entry_timestamp != 0) * ENTERED;
+    match event.kind {
+        EventKind::ENTRY => function,
+        EventKind::RETURN => function | entered | RETURN,
+        _ => function | OTHER,
+    }
 }
 
 fn narrow(numbers: &[u32], width: u32, out: &mut Vec<u8>) {

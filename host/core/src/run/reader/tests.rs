@@ -41,7 +41,7 @@ fn event(packet: u64) -> Event {
         entry_timestamp: 0,
         function: 0,
         cpu: 0,
-        kind: EventKind::Entry,
+        kind: EventKind::ENTRY,
         thread: 1,
         payload_offset: 0,
         payload_len: 0,

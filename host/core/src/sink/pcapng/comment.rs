@@ -86,16 +86,16 @@ impl Comments {
         };
         push_spaces(out, 2 * line.level as usize);
         match (event.kind, line.paired) {
-            (EventKind::Entry, _) => {
+            (EventKind::ENTRY, _) => {
                 self.functions.push(out, event.function);
                 out.extend_from_slice(b" {");
             }
-            (EventKind::Return, true) => {
+            (EventKind::RETURN, true) => {
                 out.extend_from_slice(b"} /* ");
                 push_microseconds(out, event.timestamp.saturating_sub(event.entry_timestamp), 0);
                 out.extend_from_slice(b" */");
             }
-            (EventKind::Return, false) => {
+            _ => {
                 out.extend_from_slice(b"} /* ");
                 self.functions.push(out, event.function);
                 out.extend_from_slice(b" */");

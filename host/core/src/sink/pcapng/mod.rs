@@ -271,12 +271,12 @@ impl Sink for Pcapng {
         }
         for events in batch.events.chunks(STEP) {
             self.make_room(events)?;
-            for event in events {
+            for event in events.iter().filter(|event| event.kind.is_call()) {
                 self.journal.push(event, batch);
             }
         }
         if let Some(counter) = &mut self.counter {
-            counter.add(batch.events.len());
+            counter.add(batch.calls().count());
         }
         Ok(())
     }

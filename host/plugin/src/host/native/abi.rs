@@ -8,7 +8,7 @@
 use std::ffi::{c_char, c_void};
 use std::marker::PhantomData;
 
-use ipft_core::event::{Encoding, Event, Field, FieldFormat, Function, Loss, SkippedFunction, Summary};
+use ipft_core::event::{Event, Field, FieldFormat, Function, Loss, SkippedFunction, Summary};
 
 /// `IPFT_PLUGIN_VERSION`: what is known here.
 pub(super) const VERSION: u32 = 0x00_01_00;
@@ -150,12 +150,13 @@ pub(super) struct TraceRecord<'a> {
     tracer: Text<'a>,
     backend: Text<'a>,
     fields: List<'a, FieldRecord<'a>>,
-    encoding: Text<'a>,
     clock_offset: i64,
     command_line: List<'a, Text<'a>>,
     kernel_release: Text<'a>,
     mark: u32,
     mask: u32,
+    tail: u32,
+    unused: u32,
     more: List<'a, FactRecord<'a>>,
 }
 
@@ -172,16 +173,13 @@ impl<'a> TraceRecord<'a> {
             tracer: trace.tracer.name().into(),
             backend: trace.backend.as_str().into(),
             fields: fields.into(),
-            encoding: match trace.schema.encoding {
-                Encoding::Fixed => "fixed",
-                Encoding::Tagged => "tagged",
-            }
-            .into(),
             clock_offset: trace.clock_offset,
             command_line: command_line.into(),
             kernel_release: trace.kernel_release.as_str().into(),
             mark: trace.mark,
             mask: trace.mask,
+            tail: trace.schema.tail.into(),
+            unused: 0,
             more: List::from(&[][..]),
         }
     }
@@ -374,10 +372,10 @@ mod tests {
             }
             TraceRecord is "ipft_trace" {
                 struct_size = "struct_size", payload_size = "payload_size", tracer = "tracer", backend = "backend",
-                fields.data = "fields", fields.len = "field_count", encoding = "encoding", clock_offset = "clock_offset",
+                fields.data = "fields", fields.len = "field_count", clock_offset = "clock_offset",
                 command_line.data = "command_line", command_line.len = "command_line_count",
-                kernel_release = "kernel_release", mark = "mark", mask = "mask", more.data = "more",
-                more.len = "more_count",
+                kernel_release = "kernel_release", mark = "mark", mask = "mask", tail = "tail", unused = "unused",
+                more.data = "more", more.len = "more_count",
             }
             Event is "ipft_event" {
                 packet = "packet", skb = "skb", timestamp = "timestamp", entry_timestamp = "entry_timestamp",
@@ -398,8 +396,8 @@ mod tests {
                 destroy = "destroy",
             }
         }
-        let entry = ipft_core::event::EventKind::Entry as u32;
-        let ret = ipft_core::event::EventKind::Return as u32;
+        let entry = ipft_core::event::EventKind::ENTRY.0;
+        let ret = ipft_core::event::EventKind::RETURN.0;
         writeln!(
             text,
             "_Static_assert(IPFT_PLUGIN_VERSION == {VERSION} && IPFT_ENTRY == {entry} && IPFT_RETURN == {ret}, \"\");"

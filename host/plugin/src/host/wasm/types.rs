@@ -6,7 +6,7 @@
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LowerContext};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use ipft_core::event::{Encoding, Event, Field, FieldFormat, Function, Schema, Summary, Trace};
+use ipft_core::event::{Event, Field, FieldFormat, Function, Schema, Summary, Trace};
 
 /// An option and its value.
 pub(super) type OptionValue = (String, String);
@@ -92,7 +92,7 @@ pub(super) struct TraceRecord<'a> {
     fields: Vec<FieldRecord<'a>>,
     #[component(name = "payload-size")]
     payload_size: u32,
-    encoding: &'a str,
+    tail: bool,
     #[component(name = "clock-offset")]
     clock_offset: i64,
     #[component(name = "command-line")]
@@ -112,10 +112,7 @@ impl<'a> From<&'a Trace> for TraceRecord<'a> {
             backend: &trace.backend,
             fields: schema.fields.iter().map(FieldRecord::from).collect(),
             payload_size: schema.size,
-            encoding: match schema.encoding {
-                Encoding::Fixed => "fixed",
-                Encoding::Tagged => "tagged",
-            },
+            tail: schema.tail,
             clock_offset: trace.clock_offset,
             command_line: &trace.command_line,
             kernel_release: &trace.kernel_release,
@@ -217,7 +214,7 @@ impl From<&Event> for DerivedEvent {
             entry_timestamp: event.entry_timestamp,
             function: event.function,
             cpu: event.cpu,
-            kind: event.kind as u32,
+            kind: event.kind.0,
             thread: event.thread,
             payload_offset: event.payload_offset,
             payload_len: event.payload_len,

@@ -45,7 +45,7 @@ fn a_coroutine_that_does_not_end_is_interrupted_too() {
         });
         let mut script = Script::load(&folder.script(&text), Print::Stdout, stopped(), tell).unwrap();
         let mut batch = Batch::default();
-        event(EventKind::Entry, &[0; DATA], &mut batch);
+        event(EventKind::ENTRY, &[0; DATA], &mut batch);
         script.decode(&mut batch);
         let told = told.borrow();
         assert!(
@@ -134,7 +134,7 @@ fn a_coroutine_outlives_a_call_that_ended_in_time() {
     let mut script = Script::load(&folder.script(text), Print::Stdout, stopped(), Box::new(|_| ())).unwrap();
     let mut batch = Batch::default();
     for _ in 0..200 {
-        event(EventKind::Entry, &[0; DATA], &mut batch);
+        event(EventKind::ENTRY, &[0; DATA], &mut batch);
     }
     script.decode(&mut batch);
     assert!(fields(&batch).iter().all(|fields| fields == &["sum=100000"]));
@@ -205,7 +205,7 @@ fn a_call_after_one_that_memory_ran_out_of_is_interrupted_too() {
     let mut script = Script::load(&folder.script(text), Print::Stdout, stopped(), Box::new(|_| ())).unwrap();
     let lua = script.lua.clone();
     let mut batch = Batch::default();
-    event(EventKind::Entry, &[0; DATA], &mut batch);
+    event(EventKind::ENTRY, &[0; DATA], &mut batch);
     // There is none for the event's bytes, which are given to Lua before the call begins.
     lua.gc_collect().unwrap();
     lua.set_memory_limit(lua.used_memory() + 1).unwrap();
@@ -213,7 +213,7 @@ fn a_call_after_one_that_memory_ran_out_of_is_interrupted_too() {
     lua.set_memory_limit(0).unwrap();
     assert_eq!(script.failed, 1);
     let mut batch = Batch::default();
-    event(EventKind::Entry, &[0; DATA], &mut batch);
+    event(EventKind::ENTRY, &[0; DATA], &mut batch);
     script.decode(&mut batch);
     assert_eq!(script.failed, 2);
 }

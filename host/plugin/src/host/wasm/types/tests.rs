@@ -157,7 +157,7 @@ fn events_are_stored_in_one_copy_as_they_are_field_by_field() {
                 entry_timestamp: next(),
                 function: next() as u32,
                 cpu: next() as u32,
-                kind: [EventKind::Entry, EventKind::Return][next() as usize % 2],
+                kind: EventKind([0, 1, 2, 77][next() as usize % 4]),
                 thread: next() as u32,
                 payload_offset: next() as u32,
                 payload_len: next() as u32,

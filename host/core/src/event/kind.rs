@@ -1,0 +1,30 @@
+//! What an event is about. It imports nothing.
+
+/// What happened to the packet.
+///
+/// There will be more kinds than these, so this is a number and no enum: whatever reads events passes over those of kinds
+/// that it does not know, and recordings keep them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct EventKind(pub u32);
+
+impl EventKind {
+    /// The packet entered the function.
+    pub const ENTRY: EventKind = EventKind(0);
+    /// The function that the packet had entered returned.
+    pub const RETURN: EventKind = EventKind(1);
+    /// Reserved: the packet was made of another one, whose identity is in [`super::Event::spare`].
+    pub const BORN: EventKind = EventKind(2);
+    /// Reserved: the packet became part of another one, whose identity is in [`super::Event::spare`].
+    pub const JOINED: EventKind = EventKind(3);
+    /// Reserved: the packet is no more.
+    pub const ENDED: EventKind = EventKind(4);
+    /// Reserved: it was decided what becomes of the packet.
+    pub const DECIDED: EventKind = EventKind(5);
+
+    /// Whether it is an entry or a return.
+    #[inline]
+    pub const fn is_call(self) -> bool {
+        self.0 <= EventKind::RETURN.0
+    }
+}

@@ -1,0 +1,221 @@
+//! The built-in fields: what `--show` can add to every entry without an extension.
+//!
+//! Each has a file of its own here, with its name, its place in the schema and the kernels that can fill it, and a header of
+//! the same name in `bpf/src/field/`, which fills it. A field whose bytes its schema cannot explain would have its decoder in
+//! its file, too; none needs one yet. [`ALL`] is the registry: a field's place in it is the number of its bit in
+//! `ipft_config.fields`.
+//!
+//! The chosen fields lie behind each other in the order of the registry, each aligned to its own size, in front of the
+//! extension's bytes, which begin at a multiple of eight. This module imports nothing but `event`.
+
+mod len;
+mod mark;
+
+use std::str::FromStr;
+
+use crate::event::{Field, FieldFormat, FieldType, Schema};
+
+/// What the bytes of an extension begin at a multiple of.
+const ALIGNMENT: u32 = 8;
+
+/// One built-in field.
+#[derive(Debug)]
+pub struct BuiltIn {
+    /// Its name, in `--show` and in every output.
+    pub name: &'static str,
+    /// What it is, for a list.
+    pub about: &'static str,
+    /// Bytes: a power of two of at most eight.
+    pub size: u32,
+    /// What they hold.
+    pub kind: FieldType,
+    /// How people want to read them.
+    pub format: FieldFormat,
+    /// Which kernels can fill it.
+    pub capability: Capability,
+}
+
+/// Which kernels can fill a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// All that can be traced.
+    EveryKernel,
+}
+
+/// All built-in fields, in the order of their bits.
+pub static ALL: [&BuiltIn; 2] = [&len::FIELD, &mark::FIELD];
+
+/// The word for no field.
+const NONE: &str = "none";
+
+/// A name that no built-in field has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no field `{name}`; there are {}, or {NONE}", names().join(", "))]
+pub struct UnknownField {
+    /// What was given.
+    pub name: String,
+}
+
+/// The names of all fields.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|field| field.name).collect()
+}
+
+/// The built-in fields that a trace is to have; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Show {
+    bits: u32,
+}
+
+impl FromStr for Show {
+    type Err = UnknownField;
+
+    /// Reads names with commas between them, in any order, or `none`.
+    fn from_str(list: &str) -> Result<Show, UnknownField> {
+        let mut show = Show::default();
+        if list == NONE {
+            return Ok(show);
+        }
+        for name in list.split(',').map(str::trim) {
+            let known = ALL.iter().position(|field| field.name == name);
+            let place = known.ok_or_else(|| UnknownField { name: name.to_owned() })?;
+            show.bits |= 1 << place;
+        }
+        Ok(show)
+    }
+}
+
+impl Show {
+    /// The fields as the kernel side is configured: one bit for each, in the order of [`ALL`].
+    pub fn bits(self) -> u32 {
+        self.bits
+    }
+
+    /// Bytes that they take in front of an extension's.
+    pub fn size(self) -> u32 {
+        let end = self.placed().last().map_or(0, |(field, offset)| offset + field.size);
+        end.next_multiple_of(ALIGNMENT)
+    }
+
+    /// The fields and where they begin.
+    fn placed(self) -> impl Iterator<Item = (&'static BuiltIn, u32)> {
+        let chosen = ALL
+            .iter()
+            .enumerate()
+            .filter(move |(place, _)| self.bits >> place & 1 == 1);
+        chosen.scan(0, |end: &mut u32, (_, field)| {
+            let offset = end.next_multiple_of(field.size);
+            *end = offset + field.size;
+            Some((*field, offset))
+        })
+    }
+
+    /// The schema of payloads with these fields in front of an extension's.
+    pub fn schema(self, extension: &Schema) -> Schema {
+        let size = self.size();
+        let builtin = self.placed().map(|(field, offset)| Field {
+            name: field.name.to_owned(),
+            offset,
+            size: field.size,
+            bits: None,
+            kind: field.kind,
+            format: field.format.clone(),
+        });
+        let moved = extension.fields.iter().map(|field| Field {
+            offset: size + field.offset,
+            ..field.clone()
+        });
+        Schema {
+            size: size + extension.size,
+            fields: builtin.chain(moved).collect(),
+            builtin: size,
+            tail: extension.tail,
+        }
+    }
+
+    /// The first of these fields that has the name of one of an extension's.
+    pub fn clash(self, extension: &Schema) -> Option<&'static str> {
+        let names = self.placed().map(|(field, _)| field.name);
+        let mut clashes = names.filter(|name| extension.fields.iter().any(|field| field.name == *name));
+        clashes.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extension() -> Schema {
+        Schema {
+            size: 12,
+            fields: vec![Field {
+                name: "gso_size".to_owned(),
+                offset: 4,
+                size: 4,
+                bits: None,
+                kind: FieldType::Unsigned,
+                format: FieldFormat::Plain,
+            }],
+            ..Schema::default()
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_in_any_order() {
+        for (list, bits, size) in [
+            ("none", 0, 0),
+            ("len", 1, 8),
+            ("mark", 2, 8),
+            ("mark, len", 3, 8),
+            ("len,len", 1, 8),
+        ] {
+            let show: Show = list.parse().unwrap();
+            assert_eq!((show.bits(), show.size()), (bits, size), "{list}");
+        }
+        for (list, name) in [("length", "length"), ("len,", ""), ("none,len", "none"), ("", "")] {
+            let error = list.parse::<Show>().unwrap_err();
+            assert_eq!(error.name, name);
+            assert!(error.to_string().ends_with("there are len, mark, or none"), "{error}");
+        }
+    }
+
+    #[test]
+    fn built_in_fields_come_before_an_extension() {
+        let both: Show = "len,mark".parse().unwrap();
+        let schema = both.schema(&extension());
+        let places = |schema: &Schema| -> Vec<(String, u32)> {
+            let places = schema.fields.iter().map(|field| (field.name.clone(), field.offset));
+            places.collect()
+        };
+        let expected = [("len", 0), ("mark", 4), ("gso_size", 12)].map(|(name, offset)| (name.to_owned(), offset));
+        assert_eq!(places(&schema), expected);
+        assert_eq!((schema.size, schema.builtin, schema.tail), (20, 8, false));
+        assert!(schema.has_extension() && !both.schema(&Schema::default()).has_extension());
+        let decoded = schema.decoded();
+        assert_eq!(places(&decoded), expected[..2]);
+        assert_eq!((decoded.size, decoded.builtin, decoded.tail), (8, 8, true));
+        assert_eq!(Show::default().schema(&extension()), extension());
+    }
+
+    #[test]
+    fn a_name_that_both_have_is_found() {
+        let mut extension = extension();
+        let show: Show = "len,mark".parse().unwrap();
+        assert_eq!(show.clash(&extension), None);
+        "mark".clone_into(&mut extension.fields[0].name);
+        assert_eq!(show.clash(&extension), Some("mark"));
+        assert_eq!("len".parse::<Show>().unwrap().clash(&extension), None);
+    }
+
+    #[test]
+    fn every_field_has_a_size_that_it_can_be_aligned_to() {
+        for field in ALL {
+            assert!(
+                field.size.is_power_of_two() && field.size <= ALIGNMENT,
+                "{}",
+                field.name
+            );
+        }
+        assert_eq!(names().len(), ALL.len());
+    }
+}
