@@ -1,7 +1,7 @@
-//! Debian packages of other suites than the machine's own, without touching the machine's apt.
+//! Debian packages of other suites than the machine's own, without touching the machine's apt state.
 //!
-//! A [`Repository`] has its source list and all of its state in a folder of its own. The mirror is the one that the
-//! machine's own sources name: whoever administers the machine has chosen it, for reach or for policy.
+//! A [`Repository`] keeps its source list and all of its state in its own folder. It uses the mirror of the machine's
+//! own sources: the administrator chose it, for reach or for policy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::progress::{Step, output_of};
 /// Overrides the mirror, for machines whose own sources are not Debian's (Ubuntu).
 const MIRROR_VARIABLE: &str = "IPFT_DEBIAN_MIRROR";
 
-/// What Debian signs its suites with; from the package debian-archive-keyring.
+/// Debian's signing keys, from the package debian-archive-keyring.
 const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.gpg",
     "/usr/share/keyrings/debian-archive-keyring.pgp",
 ];
 
-/// The line of a source list that names a suite of Debian.
+/// Returns the line of a source list for a suite of Debian.
 pub fn source_line(suite: &str) -> Result<String> {
     let keyring = KEYRINGS
         .into_iter()
@@ -37,7 +37,7 @@ pub fn source_line(suite: &str) -> Result<String> {
     ))
 }
 
-/// The address of the Debian mirror that this machine uses.
+/// Returns the address of this machine's Debian mirror.
 pub fn mirror() -> Result<String> {
     if let Some(chosen) = std::env::var(MIRROR_VARIABLE).ok().filter(|value| !value.is_empty()) {
         return Ok(chosen);
@@ -50,7 +50,7 @@ pub fn mirror() -> Result<String> {
     })
 }
 
-/// One source of packages, as either form of source list describes it.
+/// A package source, in either form of source list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Source {
     address: String,
@@ -87,7 +87,8 @@ fn find_mirror(root: &Path) -> Option<String> {
     if field("ID") != "debian" {
         return None;
     }
-    // A third party may have a suite of the same name, so Debian's own keys, and then Debian's usual path, come first.
+    // A third party may have a suite of the same name, so sources with Debian's keys, and then those with Debian's
+    // usual path, come first.
     let names = [
         field("VERSION_CODENAME"),
         "stable".into(),
@@ -115,7 +116,7 @@ fn find_mirror(root: &Path) -> Option<String> {
     }
 }
 
-/// The one-line form: `deb [options] ADDRESS SUITE COMPONENT...`.
+/// Parses the one-line form: `deb [options] ADDRESS SUITE COMPONENT...`.
 fn parse_lines(text: &str) -> Vec<Source> {
     let parse = |line: &str| {
         let rest = line.split('#').next()?.trim().strip_prefix("deb")?;
@@ -137,7 +138,7 @@ fn parse_lines(text: &str) -> Vec<Source> {
     text.lines().filter_map(parse).collect()
 }
 
-/// The deb822 form: stanzas of `Field: value`, whose continuation lines are indented.
+/// Parses the deb822 form: stanzas of `Field: value`, with indented continuation lines.
 fn parse_stanzas(text: &str) -> Vec<Source> {
     let mut sources = Vec::new();
     let mut fields: Vec<(String, String)> = Vec::new();
@@ -173,7 +174,7 @@ fn parse_stanzas(text: &str) -> Vec<Source> {
     sources
 }
 
-/// One suite, with apt's state for it in a folder of its own.
+/// One suite, with apt's state for it in its own folder.
 pub struct Repository {
     options: Vec<String>,
     suite: String,
@@ -195,9 +196,9 @@ impl Repository {
             format!("Dir::Cache={}", cache.display()),
             "Acquire::Languages=none".into(),
             "Acquire::Retries=3".into(),
-            // Only packages are wanted, not what command-not-found or a software centre would like to have.
+            // Only package lists, no additional indexes (command-not-found, software centres).
             "APT::Update::Post-Invoke-Success=".into(),
-            // apt would rather download as a user who cannot enter a target folder below /root, and warns about it.
+            // By default apt downloads as a user who cannot enter a target folder below /root, and warns about it.
             "APT::Sandbox::User=root".into(),
         ];
         let repository = Repository {
@@ -205,14 +206,14 @@ impl Repository {
             suite: suite.to_owned(),
         };
         let mut update = repository.command("apt-get");
-        // A suite that cannot be fetched is otherwise only a warning.
+        // By default a suite that cannot be fetched is only a warning.
         update.args(["--error-on=any", "update"]);
         step.run(update)
             .with_context(|| format!("fetch the package lists of Debian's suite {suite}"))?;
         Ok(repository)
     }
 
-    /// Names of the packages that match the regular expression.
+    /// Returns the names of packages that match the regular expression.
     pub fn search(&self, expression: &str) -> Result<Vec<String>> {
         let found = output_of(self.command("apt-cache").args(["search", "--names-only", expression]))?;
         Ok(found
@@ -222,7 +223,7 @@ impl Repository {
             .collect())
     }
 
-    /// Names of the packages that a package depends on, directly.
+    /// Returns the names of a package's direct dependencies.
     pub fn depends(&self, package: &str) -> Result<Vec<String>> {
         let listed = output_of(self.command("apt-cache").args(["depends", "--important", package]))?;
         let depends = |line: &str| {
@@ -234,7 +235,7 @@ impl Repository {
         Ok(listed.lines().filter_map(depends).collect())
     }
 
-    /// Downloads packages, and unpacks the files in them into `to`.
+    /// Downloads packages and unpacks their files into `to`.
     pub fn unpack(&self, step: &Step, packages: &[String], to: &Path) -> Result<()> {
         let archives = to.join("archives");
         fs::create_dir_all(&archives).with_context(|| format!("make the folder {}", archives.display()))?;
@@ -296,7 +297,7 @@ mod tests {
     );
 
     #[test]
-    fn the_mirror_comes_from_stanzas_and_skips_security_third_parties_and_disabled_ones() {
+    fn mirror_is_read_from_stanzas_of_debian_only() {
         let sources = "Types: deb\nURIs: http://security.example/debian\nSuites: bookworm-security\nComponents: main\n\n\
                        Enabled: no\nTypes: deb\nURIs: http://old.example/debian\nSuites: bookworm\nComponents: main\n\n\
                        # a comment\nTypes: deb deb-src\nURIs: http://mirror.example/debian\nSuites:\n bookworm\n \
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mirror_comes_from_lines_with_and_without_options() {
+    fn mirror_is_read_from_lines_with_or_without_options() {
         let list = "# deb http://comment.example/debian bookworm main\ndeb-src http://source.example/debian bookworm main\n\
                     deb [arch=amd64] http://vendor.example/prod bookworm main\n\
                     deb [ signed-by=/k.gpg ] http://mirror.example/debian/ bookworm main contrib # ours\n";

@@ -1,5 +1,5 @@
-//! Builds ipft itself, through cargo: the development build for guests and tests, the release build for what is measured,
-//! shown or given away.
+//! Builds ipft through cargo: the development build for guests and tests, the release build for measurements, demos and
+//! packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use anyhow::{Context, Result, ensure};
 use crate::progress::step;
 use crate::{packages, workspace};
 
-/// What cargo builds of the development build beside ipft: with a test, the crates have the features that `cargo test
-/// --workspace` gives them. With others, cargo would compile them twice.
+/// Targets of the development build besides ipft: with a test, the crates have the features of `cargo test
+/// --workspace`. Other features would compile them twice.
 const BESIDE: [&str; 3] = ["--workspace", "--test", "e2e"];
 
-/// The path of ipft's development build, built if it is not up to date.
+/// Returns the path of ipft's development build, building it if needed.
 pub fn development() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     once(&BUILT, || ipft("debug", &BESIDE))
 }
 
-/// The path of the ipft that guests run: the development build without its debug information, which is most of it.
+/// Returns the path of the ipft for guests: the development build without debug information, which is most of its size.
 pub fn for_guests() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     once(&BUILT, || {
@@ -31,7 +31,7 @@ pub fn for_guests() -> Result<PathBuf> {
             return Ok(stripped);
         }
         fs::create_dir_all(workspace::vm()).context("make the folder for guests")?;
-        // Several processes may do so at once, and none may see half a file.
+        // Several processes may do this at once, and none may see an incomplete file.
         let new = workspace::vm().join(format!("ipft.{}", std::process::id()));
         let mut objcopy = Command::new("objcopy");
         objcopy.arg("--strip-debug").args([&built, &new]);
@@ -41,7 +41,7 @@ pub fn for_guests() -> Result<PathBuf> {
     })
 }
 
-/// [`for_guests`], and the program of the end-to-end tests, in one go.
+/// Builds [`for_guests`] and the program of the end-to-end tests together.
 pub fn for_guests_and_tests() -> Result<()> {
     let mut cargo = workspace::cargo();
     cargo.args(["build", "--workspace", "--bin", "ipft", "--test", "e2e"]);
@@ -49,13 +49,13 @@ pub fn for_guests_and_tests() -> Result<()> {
     for_guests().map(drop)
 }
 
-/// The path of ipft's release binary, built if it is not up to date.
+/// Returns the path of ipft's release binary, building it if needed.
 pub fn release() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     once(&BUILT, || ipft("release", &["--release", "--package", "ipft"]))
 }
 
-/// Tests that boot guests do so in several threads, and one question to cargo is enough: the answer is kept in `built`.
+/// Tests that boot guests call this in several threads, and one cargo run is enough: `built` caches the result.
 fn once(built: &Mutex<Option<PathBuf>>, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
     let mut built = built.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     match &*built {
@@ -74,7 +74,7 @@ fn ipft(folder: &str, arguments: &[&str]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The path of the benchmark's program that attaches programs which do nothing, built if it is not up to date.
+/// Returns the path of bench-floor, which attaches empty programs, building it if needed.
 pub fn bench_floor() -> Result<PathBuf> {
     packages::install(&[packages::BUILD])?;
     let mut cargo = workspace::cargo();
@@ -85,7 +85,7 @@ pub fn bench_floor() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The path of the benchmark's program that puts events through the sinks, built if it is not up to date.
+/// Returns the path of bench-sinks, which runs events through the sinks, building it if needed.
 pub fn bench_sinks() -> Result<PathBuf> {
     packages::install(&[packages::BUILD])?;
     let mut cargo = workspace::cargo();

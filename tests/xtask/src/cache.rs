@@ -1,9 +1,9 @@
-//! Things that are built once and kept: every kernel's images, the guests' root, the guests' programs.
+//! Cached builds: kernel images, the guests' root file system, the guests' programs.
 //!
-//! A thing is a folder, `NAME-KEY`; the key is a hash of all that decides its content, so a changed recipe is a new
-//! folder. It is built under a temporary name and renamed when it is complete: an interrupted run leaves nothing that
-//! a later one could take for finished. The temporary name is the process's own, since the programs that a killed
-//! process had started may go on writing for a while. A lock file lets one process build while others wait for it.
+//! An entry is a folder, `NAME-KEY`; the key is a hash of everything that determines its content, so a changed recipe
+//! gives a new folder. It is built under a temporary name and renamed when complete: an interrupted run leaves nothing
+//! that looks finished. The temporary name contains the process id, since programs started by a killed process may
+//! continue to write. A lock file lets one process build while others wait.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::progress::Step;
 
-/// The folder `NAME-KEY` in `parent`, built by `build` if it is not there. `recipe` is what decides its content.
+/// Returns the folder `NAME-KEY` in `parent`, building it with `build` if needed. `recipe` is the key's input.
 pub fn folder(
     parent: &Path,
     name: &str,
@@ -44,7 +44,7 @@ pub fn folder(
     fs::create_dir(&unfinished).with_context(|| format!("make the folder {}", unfinished.display()))?;
     let built = build(&step, &unfinished);
     if built.is_err() {
-        // Best effort: the next run removes it as well, and the error of the build is the one to report.
+        // Best effort: the next run removes it as well, and the build error is the one to report.
         let _ = fs::remove_dir_all(&unfinished);
     }
     built?;
@@ -52,8 +52,8 @@ pub fn folder(
     Ok(finished)
 }
 
-/// Removes what an older recipe or an interrupted run left: `NAME-KEY` and `NAME-unfinished-PROCESS`. Best effort: what
-/// is still being written to goes the next time.
+/// Removes the remains of older recipes and interrupted runs: `NAME-KEY` and `NAME-unfinished-PROCESS`. Best effort:
+/// folders that are still written to are removed the next time.
 fn remove_older(parent: &Path, name: &str) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let file_name = entry.file_name();
@@ -90,13 +90,13 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_is_built_once_for_each_recipe_and_only_whole() {
+    fn an_entry_is_built_once_per_recipe_and_whole() {
         let parent = std::env::temp_dir().join(format!("xtask-cache-{}", std::process::id()));
         let begin = || step("test");
         let first = folder(&parent, "thing", 1, begin, |_, to| write(to, "one")).unwrap();
         let again = folder(&parent, "thing", 1, begin, |_, _| bail!("built twice")).unwrap();
         assert_eq!(first, again);
-        // An interrupted run's folder, a thing with a longer name, and a build that fails half-way.
+        // An interrupted run's folder, an entry with a longer name, and a build that fails half-way.
         fs::create_dir(parent.join("thing-unfinished-1")).unwrap();
         folder(&parent, "thing-b", 1, begin, |_, to| write(to, "other")).unwrap();
         let failed = folder(&parent, "thing", 2, begin, |_, to| {

@@ -1,4 +1,4 @@
-//! Writes cpio archives of the "newc" form, which is what the kernel unpacks as an initramfs.
+//! Writes cpio archives of the "newc" form, which the kernel unpacks as an initramfs.
 //!
 //! The format is in the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`. Archives may follow one
 //! another in one file: the kernel unpacks all of them, a later file replacing an earlier one.
@@ -13,14 +13,14 @@ use anyhow::{Context, Result, bail, ensure};
 const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 
-/// An archive that is being written; [`Archive::finish`] completes it.
+/// An archive being written; [`Archive::finish`] completes it.
 pub struct Archive<W> {
     to: W,
     inode: u32,
 }
 
 impl<W: Write> Archive<W> {
-    /// Begins an archive.
+    /// Starts an archive.
     pub fn new(to: W) -> Archive<W> {
         Archive { to, inode: 0 }
     }
@@ -37,7 +37,7 @@ impl<W: Write> Archive<W> {
         self.pad(content.len() as u64)
     }
 
-    /// Adds a file or a folder with everything in it, following symbolic links, with its permissions.
+    /// Adds a file or a folder recursively, following symbolic links, with its permissions.
     pub fn tree(&mut self, path: &str, from: &Path) -> Result<()> {
         let about = fs::metadata(from).with_context(|| format!("read {}", from.display()))?;
         let permissions = about.permissions().mode() & 0o7777;
@@ -67,7 +67,7 @@ impl<W: Write> Archive<W> {
         self.pad(copied)
     }
 
-    /// Writes the end mark and hands back what was written to.
+    /// Writes the end mark and returns the writer.
     pub fn finish(mut self) -> Result<W> {
         self.inode = 0;
         self.header("TRAILER!!!", 0, 0)?;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_member_of_an_archive_begins_at_a_multiple_of_four() {
+    fn members_begin_at_multiples_of_four() {
         let mut archive = Archive::new(Vec::new());
         archive.folder("a", 0o755).unwrap();
         archive.file("a/one", 0o644, b"1").unwrap();

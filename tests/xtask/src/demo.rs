@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: real packets, traced, on this machine's kernel if it allows that and else in a guest.
+//! `cargo xtask demo`: traces real packets, on this machine's kernel if it allows that, else in a guest.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,19 +14,19 @@ use crate::{build, packages, plugins, workspace};
 const LIBRARY: &str = include_str!("../guest/lib.sh");
 const SCRIPT: &str = include_str!("../guest/demo.sh");
 
-/// The two runs of ipft: the tracer's name and the command that a person would type.
+/// The two runs of ipft: the tracer's name and the command as typed.
 const RUNS: [(&str, &str); 2] = [
     ("function", "ipft -m 0xdeadbeef"),
     ("function_graph", "ipft -m 0xdeadbeef -t function_graph"),
 ];
 
-/// What plugins draw of the second run, beside its text.
+/// Outputs of plugins for the second run, besides its text.
 const PICTURES: [&str; 2] = ["flame.svg", "report.html"];
 
-/// The recording of the second run. The one that comes with the book, `docs/demo.ipft`, was made so.
+/// The recording of the second run. The book's `docs/demo.ipft` is one.
 const RECORDING: &str = "demo.ipft";
 
-/// Traces a ping and a TCP exchange, prints what `ipft` shows of them, and keeps it in `demo` of the target folder.
+/// Traces a ping and a TCP exchange, prints the output of `ipft`, and stores it in `demo` of the target folder.
 pub fn run() -> Result<()> {
     let ipft = build::release()?;
     let plugins = plugins::gallery()?;
@@ -54,7 +54,7 @@ pub fn run() -> Result<()> {
     print(&folder)
 }
 
-/// What keeps ipft from tracing on this kernel, in its own words; nothing if it can.
+/// Returns the reason why ipft cannot trace on this kernel, from its own message; `None` if it can.
 fn why_not_here(ipft: &Path) -> Result<Option<String>> {
     let asked = Command::new(ipft).arg("doctor").stdin(Stdio::null()).output();
     let answer = asked.with_context(|| format!("run {} doctor", ipft.display()))?;
@@ -75,9 +75,9 @@ fn why_not_here(ipft: &Path) -> Result<Option<String>> {
     Ok(Some(reason))
 }
 
-/// The program and its arguments that run the demo's script on this kernel. Network, mounts and processes are in
-/// namespaces of their own, so that the kernel cleans up whatever happens: they end with the first process in them,
-/// and that one ends with us.
+/// Returns the program and its arguments that run the demo's script on this kernel. Network, mounts and processes are
+/// in new namespaces, which the kernel cleans up in any case: they end with their first process, which ends with this
+/// one.
 pub fn native_command() -> [&'static str; 10] {
     [
         "setpriv",
@@ -139,7 +139,7 @@ fn print(folder: &Path) -> Result<()> {
             .and_then(|()| to.write_all(&text))
             .and_then(|()| writeln!(to));
         match written {
-            // `cargo xtask demo | head` is fine: the results are kept.
+            // `cargo xtask demo | head` is fine: the results are on disk.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             other => other.context("print the results")?,
         }
@@ -163,7 +163,7 @@ fn print(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The path of a result that has to have something in it.
+/// Returns the path of a result, which must not be empty.
 fn filled(folder: &Path, name: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     let found = fs::metadata(&path).with_context(|| format!("find {}", path.display()))?;

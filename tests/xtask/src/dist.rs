@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: ipft as one static file, and proof that neither build of it needs more than it should.
+//! `cargo xtask dist`: builds ipft as one static file, and checks the libraries that both builds need.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,11 @@ use crate::{build, packages, workspace};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// What the ordinary release binary may need: parts of the C library, and the compiler's support for unwinding.
+/// Libraries that the ordinary release binary may need: parts of the C library, and the compiler's support for
+/// unwinding.
 const ALLOWED: [&str; 4] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"];
 
-/// Builds both binaries and checks them; the static one is `dist/ipft` in the target folder.
+/// Builds and checks both binaries; the static one is `dist/ipft` in the target folder.
 pub fn run() -> Result<()> {
     packages::install(&[packages::BUILD, packages::TEST])?;
     let ordinary = build::release()?;
@@ -51,7 +52,7 @@ pub fn run() -> Result<()> {
 
 fn build_static() -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
-    // With --target the flags are not used for build scripts, which load libclang and the like.
+    // With --target the flags do not apply to build scripts, which load libclang and the like.
     cargo.args(["build", "--release", "--package", "ipft", "--target", TARGET]);
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     step("build ipft, static").run(cargo)?;
@@ -66,7 +67,7 @@ fn build_static() -> Result<PathBuf> {
     Ok(finished)
 }
 
-/// The shared libraries that a program names.
+/// Returns the shared libraries that a program needs.
 fn needed(program: &Path) -> Result<Vec<String>> {
     let dynamic = output_of(Command::new("readelf").env("LC_ALL", "C").arg("-dW").arg(program))?;
     let name = |line: &str| {

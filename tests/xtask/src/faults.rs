@@ -1,4 +1,4 @@
-//! `cargo xtask faults`: runs ipft with faults on purpose (`tests/faults`), and prints what became of it.
+//! `cargo xtask faults`: runs ipft with injected faults (`tests/faults`), and prints the results.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,8 +14,8 @@ use crate::{packages, workspace};
 /// Longer than any walk takes.
 const GUEST_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
-/// Walks through the places where something can fail: of replays here, or with `--live` of a trace in a guest. What it
-/// does not know is for the walk.
+/// Walks through the fault places: of replays here, or with `--live` of a trace in a guest. Passes unknown arguments on
+/// to the walk.
 pub fn run(arguments: &[String]) -> Result<()> {
     let mut kernel = None;
     let mut rest = Vec::new();
@@ -33,7 +33,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     }
     packages::install(&[packages::BUILD])?;
     let mut cargo = workspace::cargo();
-    // With the features that the tests are built with, so that nothing is compiled twice.
+    // With the features of the test builds, so that nothing is compiled twice.
     cargo.args(["test", "--workspace", "--test", "walk", "--no-run"]);
     step("build ipft with faults").run(cargo)?;
     let programs = workspace::target().join("debug");

@@ -1,9 +1,9 @@
-//! `cargo xtask fuzz`: runs the fuzzers of `tests/fuzz`, each on seeds that are made here.
+//! `cargo xtask fuzz`: runs the fuzzers of `tests/fuzz`, each on generated seeds.
 //!
-//! What they find is in `target/fuzz`: the corpus of each target, which is kept from run to run, and under `artifacts`
-//! the input that made one stop. The compiler that builds ipft builds them, too: all that they need beyond it are the
-//! passes that count what was executed. A sanitizer, which a nightly compiler would offer, has little to look for in
-//! code without `unsafe`; sums that overflow are found by the compiler's own checks.
+//! Results are in `target/fuzz`: the corpus of each target, which is kept between runs, and under `artifacts` the
+//! inputs that failed. The compiler that builds ipft builds the fuzzers as well: they need only its coverage passes. A
+//! sanitizer, which needs a nightly compiler, has little to find in code without `unsafe`; the compiler's own checks
+//! find integer overflows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ const TARGETS: [&str; 8] = [
     "recording",
 ];
 
-/// What makes the compiler count: libFuzzer looks for inputs that reach new code, and at what code compares.
+/// Coverage flags: libFuzzer looks for inputs that reach new code, and at the operands of comparisons.
 const COVERAGE: [&str; 7] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -37,17 +37,17 @@ const COVERAGE: [&str; 7] = [
     "-Ccodegen-units=1",
 ];
 
-/// Seconds that each runs unless told otherwise.
+/// Default seconds per target.
 const SECONDS: u32 = 20;
-/// An input that takes longer than this is a find: all of them are small.
+/// An input that takes longer is a finding: all of them are small.
 const SLOW: u32 = 10;
-/// Bytes of an input; real objects of extensions have five to ten thousand, and the smallest plugins a hundred.
+/// Maximum bytes of an input; real objects of extensions have five to ten thousand, the smallest plugins a hundred.
 const LONGEST: u32 = 32 << 10;
 const LONGEST_COMPONENT: u32 = 256 << 10;
-/// MiB of memory above which an input is a find.
+/// MiB of memory above which an input is a finding.
 const MEMORY: u32 = 1024;
 
-/// Runs the targets that the arguments name, or all.
+/// Runs the targets named in the arguments, or all.
 pub fn run(arguments: &[String]) -> Result<()> {
     let mut seconds = SECONDS;
     let mut targets = Vec::new();
@@ -85,7 +85,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Where everything is.
+/// Paths.
 fn folder() -> PathBuf {
     workspace::target().join("fuzz")
 }
@@ -95,9 +95,9 @@ fn made(folder: PathBuf) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Builds the targets; the folder that they are in.
+/// Builds the targets; returns their folder.
 fn build(targets: &[&str]) -> Result<PathBuf> {
-    // With a target named, build scripts and what runs in the compiler are built without coverage.
+    // With --target, build scripts and procedural macros are built without coverage.
     let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = workspace::cargo();
     cargo
@@ -111,8 +111,8 @@ fn build(targets: &[&str]) -> Result<PathBuf> {
     Ok(folder().join(machine).join("release"))
 }
 
-/// Makes the seeds: the objects of the tests' extensions, what is in their section `.BTF`, and a plugin, all of the
-/// compilers that there are; a kernel and recordings of the repository; and a command line.
+/// Generates the seeds: the objects of the tests' extensions, their `.BTF` sections, and a plugin, from all available
+/// compilers; a kernel and recordings of the repository; and a command line.
 fn seeds() -> Result<PathBuf> {
     let seeds = folder().join("seeds");
     if seeds.is_dir() {
@@ -164,13 +164,13 @@ fn seed(step: &Step, source: &Path, seeds: &Path) -> Result<()> {
         .arg(format!("--dump-section=.BTF={}", types.display()))
         .args([object.as_path(), Path::new("/dev/null")]);
     step.run(objcopy)?;
-    // The first byte says where in the rest one BTF ends and another one begins that continues it: at its end.
+    // The first byte says where in the rest one BTF ends and a split one begins: at its end.
     let bytes = fs::read(&types).with_context(|| format!("read {}", types.display()))?;
     let path = seeds.join("btf").join(name);
     fs::write(&path, [&[u8::MAX], &bytes[..]].concat()).with_context(|| format!("write {}", path.display()))
 }
 
-/// Runs one target, and says how many inputs it tried.
+/// Runs one target, and prints how many inputs it tried.
 fn fuzz(program: &Path, target: &str, seeds: &Path, seconds: u32) -> Result<()> {
     let corpus = made(folder().join("corpus").join(target))?;
     let artifacts = made(folder().join("artifacts").join(target))?;
@@ -189,7 +189,7 @@ fn fuzz(program: &Path, target: &str, seeds: &Path, seconds: u32) -> Result<()> 
         .arg(format!("-rss_limit_mb={MEMORY}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args(["-verbosity=0", "-print_final_stats=1"])
-        // A target that ends as fuzzers do cannot clean up behind itself.
+        // A target that ends like a fuzzer cannot clean up itself.
         .env("TMPDIR", &temporary)
         .output()
         .with_context(|| format!("run {}", program.display()))?;

@@ -1,4 +1,4 @@
-//! The kernels that guests boot: Debian's own, fetched from its mirror and made into images.
+//! Kernels for guests: Debian's own, fetched from its mirror and made into images.
 //!
 //! A finished kernel is a folder with `vmlinuz`, `boot.cpio` (the modules that reach the disks, for the initramfs),
 //! `modules.img` (ext4, all modules) and `release`.
@@ -15,7 +15,7 @@ use crate::apt::Repository;
 use crate::progress::{Step, output_of, step};
 use crate::{cache, cpio, workspace};
 
-/// A kernel of the test matrix. Between them they have every attach mechanism, and each lacks what the next one has.
+/// A kernel of the test matrix. Together they cover every attach mechanism; each lacks the newest one of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kernel {
     /// Debian 11. No BTF of modules, no `bpf_get_func_ip`, no ring of batched wake-ups on perf kprobes.
@@ -30,17 +30,17 @@ pub enum Kernel {
     V7_2,
 }
 
-/// Raise it when [`Kernel::images`] makes something else of the same packages.
+/// Version of the images; raise it when [`Kernel::images`] changes for the same packages.
 const RECIPE: u32 = 1;
 
-/// Modules that the guest's init loads to reach its disks and its ports. Built into some of the kernels.
+/// Modules that the guest's init loads for its disks and its ports. Built into some of the kernels.
 const BOOT_MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "virtio_console"];
 
 impl Kernel {
-    /// All of them, oldest first.
+    /// All kernels, oldest first.
     pub const ALL: [Kernel; 5] = [Kernel::V5_10, Kernel::V6_1, Kernel::V6_12, Kernel::V6_18, Kernel::V7_2];
 
-    /// The series as `--kernel` takes it: "6.12".
+    /// Returns the series as for `--kernel`: "6.12".
     pub fn series(self) -> &'static str {
         match self {
             Kernel::V5_10 => "5.10",
@@ -61,7 +61,7 @@ impl Kernel {
         }
     }
 
-    /// The folder with this kernel's images, fetched and built if it is not there.
+    /// Returns the folder with this kernel's images, fetching and building them if needed.
     pub fn images(self) -> Result<PathBuf> {
         let parent = workspace::vm().join("kernels");
         let name = format!("kernel-{}", self.series());
@@ -77,7 +77,7 @@ impl Kernel {
         )
     }
 
-    /// [`Kernel::images`] of several, fetched at the same time: most of it is waiting for the network.
+    /// Returns [`Kernel::images`] of several kernels, fetched in parallel: most of the time is network.
     pub fn fetch(kernels: &[Kernel]) -> Result<()> {
         thread::scope(|scope| {
             let threads: Vec<_> = kernels.iter().map(|kernel| scope.spawn(|| kernel.images())).collect();
@@ -158,7 +158,7 @@ impl FromStr for Kernel {
     }
 }
 
-/// Whether a package is a part of one kernel: `linux-modules-7.2.13...`, but not the tools in `linux-base`.
+/// Returns whether a package is a part of one kernel: `linux-modules-7.2.13...`, but not the tools in `linux-base`.
 fn is_part(name: &str) -> bool {
     let release = ["linux-base-", "linux-binary-", "linux-modules-"]
         .iter()
@@ -166,7 +166,7 @@ fn is_part(name: &str) -> bool {
     release.is_some_and(|release| release.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// The numbers in a name, in order, which is how versions compare.
+/// Returns the numbers in a name, in order, to compare versions.
 fn numbers(name: &str) -> Vec<u64> {
     let digits = name.split(|character: char| !character.is_ascii_digit());
     digits
@@ -212,7 +212,7 @@ fn build_images(step: &Step, tree: &Path, folder: &Path) -> Result<()> {
         decompress.args(["-c", script, "sh"]).arg(&own).args([pattern, program]);
         step.run(decompress)?;
     }
-    // depmod and modprobe look in BASE/lib/modules only.
+    // depmod and modprobe only look in BASE/lib/modules.
     let base = tree.join("base");
     fs::create_dir_all(base.join("lib/modules")).context("make a folder for the modules")?;
     fs::rename(&own, base.join("lib/modules").join(&release)).context("move the modules")?;
@@ -263,8 +263,8 @@ fn write_boot_modules(base: &Path, release: &str, to: &Path) -> Result<()> {
     fs::write(to, archive.finish()?).with_context(|| format!("write {}", to.display()))
 }
 
-/// Makes an ext4 image of what is in a folder, with so many MiB to spare. It is sparse, and has no journal: an image
-/// is thrown away and never recovered.
+/// Makes an ext4 image of a folder, with the given MiB to spare. It is sparse, and has no journal: an image is thrown
+/// away and never recovered.
 pub fn make_ext4(step: &Step, folder: &Path, image: &Path, spare_mib: u64) -> Result<()> {
     let used = output_of(
         Command::new("du")
@@ -282,7 +282,7 @@ pub fn make_ext4(step: &Step, folder: &Path, image: &Path, spare_mib: u64) -> Re
         .next()
         .and_then(|number| number.parse().ok())
         .context("read du's output")?;
-    // Each file wastes half a block on average, and each takes an inode of 256 bytes; a fifth is for the tables.
+    // Each file wastes half a block on average, and takes an inode of 256 bytes; a fifth is for the tables.
     let mib = (used + files) * 4096 * 6 / 5 / (1 << 20) + spare_mib + 8;
     let mut make = Command::new("mke2fs");
     make.args([
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_point_release_of_the_series_is_chosen_by_number_not_by_text() {
+    fn point_releases_are_compared_as_numbers() {
         let found = names(&[
             "linux-image-6.1.0-9-cloud-amd64",
             "linux-image-6.1.0-50-cloud-amd64",
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_left_its_suite_is_replaced_by_the_next_one() {
+    fn a_removed_series_is_replaced_by_the_next() {
         let found = names(&[
             "linux-image-7.4.2+deb14-cloud-amd64",
             "linux-image-7.3.9+deb14-cloud-amd64",
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_series_is_refused_with_the_known_ones() {
+    fn an_unknown_series_is_refused_with_a_list() {
         assert_eq!("6.12".parse::<Kernel>().unwrap(), Kernel::V6_12);
         let error = "6.2".parse::<Kernel>().unwrap_err().to_string();
         assert_eq!(error, "no kernel '6.2': it is one of 5.10, 6.1, 6.12, 6.18, 7.2");

@@ -1,10 +1,10 @@
-//! The project's own commands, and what the end-to-end tests need to run things on real kernels.
+//! The project's own commands, and the infrastructure for end-to-end tests on real kernels.
 //!
-//! `cargo xtask` is the binary beside this library. The library is separate because `tests/e2e` boots the same guests:
-//! [`vm::Guest`] is their way in. Nothing here is part of the product, and the product's build never calls it: guest
-//! images are fetched and built by `cargo xtask` and by the tests, never by a build script.
+//! `cargo xtask` is the binary next to this library. The library is separate because `tests/e2e` boots the same guests,
+//! through [`vm::Guest`]. None of it is part of the product, and the product's build never calls it: guest images are
+//! fetched and built by `cargo xtask` and by the tests, never by a build script.
 //!
-//! It depends on next to nothing, so that the first `cargo xtask` of a fresh checkout answers within seconds.
+//! It has few dependencies, so that the first `cargo xtask` of a fresh checkout starts within seconds.
 
 pub mod apt;
 pub mod bench;

@@ -1,4 +1,4 @@
-//! `cargo xtask`: reads the command line and hands over to the library.
+//! `cargo xtask`: parses the command line and calls the library.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -78,10 +78,10 @@ stdout, stderr and the exit code of vm are those of the command; 125 means that 
 Scripts find functions that build networks in /guest/lib.sh, and udpflood in PATH.
 ";
 
-/// The exit code of `vm` for everything that is not the command's own doing.
+/// Exit code of `vm` for failures other than the command's own.
 const NOT_FINISHED: u8 = 125;
 
-/// The exit code of a program that a closed pipe ended, as a shell gives it.
+/// Exit code of a program that was ended by a closed pipe, as a shell reports it.
 const BROKEN_PIPE: u8 = 128 + 13;
 
 fn main() -> ExitCode {
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
         return vm(rest).unwrap_or_else(|error| {
             let closed = error.downcast_ref::<std::io::Error>();
             if closed.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
-                // `cargo xtask vm -- COMMAND | head`: nobody listens any more, which is no failure to talk about.
+                // `cargo xtask vm -- COMMAND | head`: the output pipe is closed, which is not worth a message.
                 return ExitCode::from(BROKEN_PIPE);
             }
             match error.downcast_ref::<Unfinished>() {

@@ -1,6 +1,6 @@
-//! `cargo xtask msrv`: checks that the oldest Rust that the workspace's `rust-version` allows builds everything.
+//! `cargo xtask msrv`: checks that the workspace builds with the oldest Rust that `rust-version` allows.
 //!
-//! Where that is the Rust in use, every other build has shown it, and nothing is built again.
+//! If that is the Rust in use, every other build has shown it, and nothing is built.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::progress::{output_of, step};
 use crate::workspace;
 
-/// Checks it.
+/// Runs the check.
 pub fn run() -> Result<()> {
     let manifest = workspace::root().join("Cargo.toml");
     let text = fs::read_to_string(&manifest).with_context(|| format!("read {}", manifest.display()))?;
@@ -20,7 +20,7 @@ pub fn run() -> Result<()> {
         println!("rust-version is {oldest}, and all is built with {}", used.trim());
         return Ok(());
     }
-    // In a target folder of its own: the two compilers would build everything anew in turns.
+    // In its own target folder: the two compilers would otherwise rebuild everything alternately.
     let mut check = Command::new("rustup");
     check
         .args([
@@ -40,13 +40,13 @@ pub fn run() -> Result<()> {
     step(format!("check with Rust {oldest}")).run(check)
 }
 
-/// The value of `rust-version = "..."`.
+/// Returns the value of `rust-version = "..."`.
 fn rust_version(manifest: &str) -> Option<&str> {
     let value = manifest.lines().find_map(|line| line.strip_prefix("rust-version = "))?;
     Some(value.trim().trim_matches('"'))
 }
 
-/// Whether what `rustc --version` printed is this version, whatever its patch release.
+/// Returns whether the output of `rustc --version` has this version, ignoring the patch release.
 fn is_version(printed: &str, version: &str) -> bool {
     let number = printed.split_whitespace().nth(1).unwrap_or_default();
     number == version || number.strip_prefix(version).is_some_and(|rest| rest.starts_with('.'))

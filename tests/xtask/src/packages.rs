@@ -1,4 +1,4 @@
-//! What the machine itself must have: system packages, and the compiler's WebAssembly target.
+//! Requirements of the machine: system packages, and the compiler's WebAssembly target.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::progress::{output_of, step};
 
-/// To build ipft. From autoconf on it is for the libelf that libbpf-sys brings: Debian's own static libelf cannot be linked
-/// any more (13's refers to functions that are in none of its archives).
+/// For building ipft. From autoconf on for the libelf that libbpf-sys builds: Debian's own static libelf cannot be
+/// linked any more (13's refers to functions that are in none of its archives).
 pub const BUILD: &[&str] = &[
     "clang",
     "llvm",
@@ -24,15 +24,15 @@ pub const BUILD: &[&str] = &[
     "gawk",
 ];
 
-/// To build the fuzzers, beside [`BUILD`]: libFuzzer is C++.
+/// For building the fuzzers, besides [`BUILD`]: libFuzzer is C++.
 pub const FUZZ: &[&str] = &["g++"];
 
-/// To make guests and boot them.
+/// For making and booting guests.
 pub const GUEST: &[&str] = &[
     "qemu-system-x86",
     "seabios",
     "mmdebstrap",
-    // mmdebstrap needs it where it is not root.
+    // mmdebstrap needs it when it does not run as root.
     "uidmap",
     "debian-archive-keyring",
     "kmod",
@@ -44,11 +44,11 @@ pub const GUEST: &[&str] = &[
     "libc6-dev",
 ];
 
-/// To run the demo on this machine's own kernel.
+/// For the demo on this machine's own kernel.
 pub const NATIVE: &[&str] = &["iproute2", "iptables", "iputils-ping", "netcat-openbsd"];
 
-/// To build plugins from the templates: in C, JavaScript and Python. Some distributions' Node.js brings npm along; it
-/// then says so to dpkg.
+/// For building plugins from the templates: in C, JavaScript and Python. Some distributions' Node.js includes npm and
+/// declares that to dpkg.
 pub const PLUGINS: &[&str] = &[
     "clang",
     "lld",
@@ -61,22 +61,22 @@ pub const PLUGINS: &[&str] = &[
     "python3-venv",
 ];
 
-/// To look at results, in tests and by hand.
+/// For inspecting results, in tests and by hand.
 pub const TEST: &[&str] = &["jq", "file", "binutils"];
 
-/// To look at the pages that plugins make.
+/// For viewing the pages of plugins.
 pub const BROWSER: &[&str] = &["chromium", "chromium-driver"];
 
-/// To count what ipft's user side executes.
+/// For counting instructions in user space.
 pub const PROFILE: &[&str] = &["valgrind"];
 
-/// To check the spelling of what people read.
+/// For the spelling check.
 pub const PROSE: &[&str] = &["codespell", "git"];
 
-/// The target that plugins are built for.
+/// The target for plugins.
 const WASM_TARGET: &str = "wasm32-wasip2";
 
-/// Installs those of the packages that are missing: through apt as root, else the error says with which command.
+/// Installs the missing packages: through apt as root, else the error names the command.
 pub fn install(groups: &[&[&str]]) -> Result<()> {
     let mut wanted: Vec<&str> = groups.concat();
     wanted.sort_unstable();
@@ -101,7 +101,7 @@ pub fn install(groups: &[&[&str]]) -> Result<()> {
 
 fn apt_get(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
-    // Another apt that is at work (a fresh machine's first upgrade) is waited for.
+    // Wait for another running apt (a fresh machine's first upgrade).
     command
         .args(["-o", "DPkg::Lock::Timeout=300"])
         .args(arguments)
@@ -109,9 +109,9 @@ fn apt_get(arguments: &[&str]) -> Command {
     command
 }
 
-/// Those of the packages that are not installed.
+/// Returns those of the packages that are not installed.
 fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
-    // dpkg-query exits with 1 when it does not know one of the names, and lists the others all the same.
+    // dpkg-query exits with 1 if it does not know one of the names, but lists the others.
     let output = Command::new("dpkg-query")
         .args(["--show", "--showformat", "${db:Status-Status} ${Package} ${Provides}\n"])
         .output()
@@ -134,7 +134,7 @@ fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
         .collect())
 }
 
-/// Adds the compiler's target for plugins if it is not there.
+/// Installs the compiler's target for plugins if it is missing.
 pub fn add_wasm_target() -> Result<()> {
     let sysroot = output_of(
         Command::new("rustc")
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_guide_for_plugins_needs_is_installed_before_the_tests() {
+    fn packages_of_the_plugin_guide_are_installed() {
         let guide = std::fs::read_to_string(crate::workspace::root().join("docs/src/plugin-authors.md")).unwrap();
         let mut named: Vec<&str> = guide
             .lines()

@@ -1,6 +1,6 @@
-//! Builds plugins as components: the project's own, in `plugins`, and those of the tests, in `tests/plugins`.
+//! Builds plugins as components: those in `plugins`, and those of the tests in `tests/plugins`.
 //!
-//! A plugin's folder, its package and its file have the same name.
+//! A plugin's folder, package and file have the same name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,28 @@ use anyhow::{Context, Result, ensure};
 use crate::progress::step;
 use crate::{packages, workspace};
 
-/// The target and the profile that they are built with.
+/// Their target and profile.
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "plugin";
 
-/// A folder with `NAME.wasm` of each of the project's plugins, built if they are not up to date.
+/// Returns a folder with `NAME.wasm` of each plugin in `plugins`, building them if needed.
 pub fn gallery() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     once(&BUILT, || build("plugins", "plugins"))
 }
 
-/// The same of the plugins of the tests.
+/// Returns the same for the plugins of the tests.
 pub fn of_tests() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     once(&BUILT, || build("tests/plugins", "test-plugins"))
 }
 
-/// The folder in which cargo leaves all that was built.
+/// Returns cargo's output folder.
 pub fn built() -> PathBuf {
     workspace::target().join(TARGET).join(PROFILE)
 }
 
-/// Tests that boot guests do so in several threads, and one question to cargo is enough.
+/// Tests that boot guests call this in several threads, and one cargo run is enough.
 fn once(built: &Mutex<Option<PathBuf>>, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
     let mut built = built.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     match &*built {
@@ -41,7 +41,7 @@ fn once(built: &Mutex<Option<PathBuf>>, build: impl FnOnce() -> Result<PathBuf>)
     }
 }
 
-/// Builds every package in a folder of the workspace, and puts the components into a folder of the target folder.
+/// Builds every package in a folder of the workspace, and copies the components to a folder in the target folder.
 fn build(sources: &str, components: &str) -> Result<PathBuf> {
     packages::add_wasm_target()?;
     let names = names(&workspace::root().join(sources))?;
@@ -51,13 +51,13 @@ fn build(sources: &str, components: &str) -> Result<PathBuf> {
         cargo.args(["--package", name]);
     }
     step(format!("build {sources}")).run(cargo)?;
-    // Apart from what else cargo leaves there: a guest, or a package, takes the folder whole.
+    // Separate from cargo's other files: a guest, or a package, takes the whole folder.
     let folder = workspace::target().join(components);
     fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
     for name in &names {
         let from = built().join(format!("{}.wasm", name.replace('-', "_")));
         let to = folder.join(format!("{name}.wasm"));
-        // Several processes may do so at once, and none may see half a file.
+        // Several processes may do this at once, and none may see an incomplete file.
         let beside = workspace::target().join(format!("{components}-{name}.{}", std::process::id()));
         fs::copy(&from, &beside).with_context(|| format!("copy {}", from.display()))?;
         fs::rename(&beside, &to).with_context(|| format!("make {}", to.display()))?;
@@ -65,7 +65,7 @@ fn build(sources: &str, components: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The names of the packages in a folder.
+/// Returns the names of the packages in a folder.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {

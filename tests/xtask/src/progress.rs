@@ -1,8 +1,8 @@
 //! Progress of long steps, on stderr.
 //!
-//! A step that ends quickly says nothing, so that a warm run is silent. On a terminal a live line shows what runs, for
-//! how long and the last thing it said; elsewhere a step is one line when it turns out to be long. Output of programs
-//! is kept and shown only when they fail.
+//! A step that ends quickly prints nothing, so that a warm run is silent. On a terminal a live line shows the running
+//! step, its duration and its last output; elsewhere a long step is one line. Output of programs is kept and shown only
+//! if they fail.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 const TICK: Duration = Duration::from_millis(200);
-/// A step shorter than this is not worth a line.
+/// Shorter steps are not shown.
 const QUIET: Duration = Duration::from_secs(1);
-/// Lines of a program's output that are kept to be shown when it fails.
+/// Lines of a program's output that are kept for a failure.
 const KEPT_LINES: usize = 400;
 
 struct Running {
@@ -31,16 +31,16 @@ struct Running {
 static RUNNING: Mutex<(u64, Vec<Running>)> = Mutex::new((0, Vec::new()));
 
 fn running() -> MutexGuard<'static, (u64, Vec<Running>)> {
-    // The list stays usable whatever the thread that panicked was doing: every change to it is one push or remove.
+    // The list stays valid if a thread panicked: every change to it is one push or remove.
     RUNNING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A step that is under way; it ends when this is dropped.
+/// A running step; dropping it ends the step.
 pub struct Step {
     id: u64,
 }
 
-/// Begins a step. `name` says what is being done: "kernel 6.12: download".
+/// Starts a step, named by what it does: "kernel 6.12: download".
 pub fn step(name: impl Into<String>) -> Step {
     static TICKER: Once = Once::new();
     TICKER.call_once(|| {
@@ -67,7 +67,7 @@ pub fn step(name: impl Into<String>) -> Step {
 fn show() {
     let mut list = running();
     let mut errors = std::io::stderr().lock();
-    // stderr itself may be gone; a step must not fail for it.
+    // stderr may be closed; a step must not fail for it.
     if !errors.is_terminal() {
         for step in list
             .1
@@ -101,7 +101,7 @@ fn show() {
 }
 
 impl Step {
-    /// What the step is doing right now, for the live line.
+    /// Sets the live line's detail.
     pub fn detail(&self, text: &str) {
         let clean: String = text.chars().filter(|character| !character.is_control()).collect();
         if let Some(step) = running().1.iter_mut().find(|step| step.id == self.id) {
@@ -109,8 +109,8 @@ impl Step {
         }
     }
 
-    /// Runs a program to its end with nothing on stdin. Its output becomes the step's detail, and the error's text if
-    /// it fails.
+    /// Runs a program to its end with an empty stdin. Its output becomes the step's detail, and the error's text if it
+    /// fails.
     pub fn run(&self, mut command: Command) -> Result<()> {
         let program = command.get_program().to_string_lossy().into_owned();
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
@@ -119,7 +119,7 @@ impl Step {
             .stdout(writer.try_clone().context("duplicate a pipe")?)
             .stderr(writer);
         let mut child = command.spawn().with_context(|| format!("run {program}"))?;
-        // The command holds the pipe's writing end, without which there is no end of file.
+        // The command holds the pipe's writing end, which would delay the end of file.
         drop(command);
         let mut kept = VecDeque::new();
         let mut reader = BufReader::new(reader);
@@ -168,7 +168,7 @@ impl Drop for Step {
     }
 }
 
-/// Runs a program to its end and returns what it wrote to stdout; its stderr becomes the error's text if it fails.
+/// Runs a program to its end and returns its stdout; its stderr becomes the error's text if it fails.
 pub fn output_of(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command

@@ -1,7 +1,7 @@
-//! `cargo xtask prose`: checks what people read: pages, comments, messages, names of tests.
+//! `cargo xtask prose`: checks text for people: pages, comments, messages, names of tests.
 //!
-//! Spelling is codespell's. Words that this project does not use, each with what to write instead, are in
-//! `docs/contributing/words.txt`. The name of a test has at most [`LONGEST_NAME`] letters.
+//! codespell checks the spelling. Words to avoid, each with its replacement, are in `docs/contributing/words.txt`. The
+//! name of a test has at most [`LONGEST_NAME`] letters.
 
 use std::fmt;
 use std::fs;
@@ -13,17 +13,17 @@ use anyhow::{Context, Result, bail};
 use crate::progress::{output_of, step};
 use crate::{packages, workspace};
 
-/// The words, relative to the workspace's root.
+/// The list of words, relative to the workspace's root.
 const WORDS: &str = "docs/contributing/words.txt";
 
 /// The longest name of a test, in bytes.
 const LONGEST_NAME: usize = 50;
 
-/// What codespell takes for errors and is none: `crate` is Rust's, the others are names in kernels and formats.
+/// False positives of codespell: `crate` is Rust's, the others are names in kernels and formats.
 const SPELT_RIGHT: &str =
     "crate,ser,te,ans,fo,nd,ba,hist,statics,inout,mut,parms,iif,oif,vlan,ue,strat,wit,inforce,modul,addressings";
 
-/// What is not checked: output of programs, generated code, others' texts.
+/// Excluded files: output of programs, generated code, third-party texts.
 const SKIPPED: [&str; 8] = [
     "docs/licenses/",
     "docs/contributing/words.txt",
@@ -35,7 +35,7 @@ const SKIPPED: [&str; 8] = [
     "tests/xtask/src/prose.rs",
 ];
 
-/// Endings of the names of files that hold text for people.
+/// File name endings of the checked files.
 const CHECKED: [&str; 9] = [".rs", ".md", ".sh", ".c", ".h", ".wit", ".toml", ".lua", ".py"];
 
 /// Checks every tracked file.
@@ -47,7 +47,7 @@ pub fn run() -> Result<()> {
     let words = Words::read(&root.join(WORDS))?;
     let mut found = Vec::new();
     for file in &files {
-        // A file that is tracked and removed is the next commit's.
+        // A tracked file may be removed but not yet committed.
         if let Ok(text) = fs::read_to_string(root.join(file)) {
             found.extend(words.check(file, &text));
             if file.ends_with(".rs") {
@@ -91,7 +91,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Phrases, in lower case, each with what to write instead.
+/// Phrases in lower case, each with its replacement.
 struct Words(Vec<(String, String)>);
 
 impl Words {
@@ -126,7 +126,7 @@ impl Words {
     }
 }
 
-/// Whether a line has a phrase that no letter touches. An underscore is no letter: names of tests are sentences.
+/// Returns whether a line contains a phrase as whole words. Underscores separate words: names of tests are sentences.
 fn has_word(line: &str, word: &str) -> bool {
     let line = line.replace('_', " ");
     line.match_indices(word).any(|(at, _)| {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_test_that_is_too_long_is_found() {
+    fn a_test_name_that_is_too_long_is_found() {
         let name = "x".repeat(LONGEST_NAME + 1);
         let text = format!("#[test]\nfn short() {{\n}}\n#[test]\n#[ignore]\nfn {name}() {{\n}}\nfn {name}() {{}}\n");
         let found: Vec<usize> = long_names("a.rs", &text).iter().map(|finding| finding.line).collect();

@@ -1,9 +1,9 @@
-//! The emulator: its command line, and its life from boot to the last trace of it gone.
+//! The emulator: its command line, and its lifetime from boot to cleanup.
 //!
-//! A machine boots, or goes on where a snapshot of it was taken ([`crate::snapshot`]).
+//! A machine boots, or resumes from a snapshot ([`crate::snapshot`]).
 //!
 //! The guest's ports are plain files in the run's folder: the emulator writes to them at once and never waits, so that
-//! nothing is lost when the guest ends, and output is read behind it as it comes.
+//! nothing is lost when the guest ends; readers follow the files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,14 +17,14 @@ use anyhow::{Context, Result, ensure};
 use crate::progress::output_of;
 use crate::workspace;
 
-/// What a machine is made of.
+/// Configuration of a machine.
 #[derive(Debug)]
 pub struct Machine<'a> {
     /// The kernel's images, a folder of [`crate::kernel::Kernel::images`].
     pub kernel: &'a Path,
     /// The image of the root file system.
     pub root: &'a Path,
-    /// The part of the initramfs that [`crate::tools::archive`] makes.
+    /// The part of the initramfs made by [`crate::tools::archive`].
     pub tools: &'a Path,
     /// Count instructions instead of time: one CPU, and 1 ns of guest time is one instruction.
     pub icount: bool,
@@ -32,25 +32,25 @@ pub struct Machine<'a> {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory: u32,
-    /// More words for the kernel's command line.
+    /// Additional kernel command line.
     pub append: &'a str,
 }
 
-/// How a machine comes to run.
+/// How a machine starts.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a> {
-    /// It boots.
+    /// By booting.
     Boot,
-    /// It boots, and takes commands of the emulator's monitor, from which a snapshot is made ([`Run::save`]).
+    /// By booting, with the emulator's monitor, from which a snapshot is made ([`Run::save`]).
     BootWithMonitor,
-    /// It goes on as in this file, which [`Run::save`] of a machine like it made.
+    /// By resuming from this file, which [`Run::save`] of an equal machine made.
     Resume(&'a Path),
 }
 
-/// The file in the run's folder that [`Run::save`] makes.
+/// The snapshot file in the run's folder, made by [`Run::save`].
 pub const STATE: &str = "state";
 
-/// Bytes of the disk with a guest's files. A machine cannot resume with a disk of another size. It is sparse.
+/// Size of the disk with a guest's files. A machine cannot resume with a disk of another size. It is sparse.
 const FILES_SIZE: u64 = 4 << 30;
 
 /// A run's folder and, once started, its emulator. Dropping it ends the emulator and removes the folder.
@@ -61,7 +61,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Makes the folder of a run.
+    /// Creates the folder of a run.
     pub fn new() -> Result<Run> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let runs = workspace::vm().join("runs");
@@ -78,13 +78,13 @@ impl Run {
         })
     }
 
-    /// A file of this run: `files` before the start; then `stdout`, `stderr`, `out`, `status`, `console`, `log`
-    /// (what the emulator says), and `exit`, which appears when the emulator has ended.
+    /// Returns a file of this run: `files` before the start; then `stdout`, `stderr`, `out`, `status`, `console`, `log`
+    /// (the emulator's messages), and `exit`, which appears when the emulator has ended.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// Starts the machine with the disk `files` of the run's folder, which has nothing on it if it is not there.
+    /// Starts the machine with the disk `files` of the run's folder, which is empty if it does not exist.
     pub fn start(&mut self, machine: &Machine, start: Start) -> Result<()> {
         let path = self.file("initramfs");
         let mut initramfs = File::create(&path).with_context(|| format!("make {}", path.display()))?;
@@ -116,7 +116,7 @@ impl Run {
                 line.extend(["-chardev", "pipe,id=monitor,path=monitor", "-mon", "chardev=monitor"].map(String::from));
             }
             Start::Resume(state) => {
-                // The emulator has a shell open it: a name without anything that a shell could take for something else.
+                // The emulator opens it through a shell: the name has no special characters.
                 std::os::unix::fs::symlink(state, self.file(STATE)).context("link the snapshot")?;
                 line.extend(["-incoming".to_owned(), format!("exec:cat {STATE}")]);
             }
@@ -132,16 +132,16 @@ impl Run {
             .stdin(Stdio::piped())
             .stdout(log.try_clone().context("duplicate the emulator's log")?)
             .stderr(log)
-            // Not in the terminal's foreground group: Ctrl-C is for the owner, whose end is enough.
+            // Not in the terminal's foreground group: Ctrl-C goes to the owner, and its end is enough.
             .process_group(0);
         self.supervisor = Some(supervisor.spawn().context("run sh")?);
         Ok(())
     }
 
-    /// Writes the whole state of a machine that was started with a monitor to [`STATE`] in the run's folder, and ends
-    /// the emulator. When it has ended the file is complete.
+    /// Writes the state of a machine that was started with a monitor to [`STATE`] in the run's folder, and ends the
+    /// emulator. The file is complete when it has ended.
     pub fn save(&self) -> Result<()> {
-        // For reading, too: so it is opened without waiting, whether the emulator still runs or not.
+        // Opened for reading too, so that it does not block, whether the emulator still runs or not.
         let monitor = OpenOptions::new().read(true).write(true).open(self.file("monitor.in"));
         let commands = format!("migrate_set_parameter max-bandwidth 10G\nmigrate \"exec:cat >{STATE}\"\nquit\n");
         let mut monitor = monitor.context("open the emulator's monitor")?;
@@ -150,17 +150,17 @@ impl Run {
             .context("write to the emulator's monitor")
     }
 
-    /// Ends the emulator at once; the folder and the files in it stay until the run is dropped.
+    /// Ends the emulator at once; the folder and its files stay until the run is dropped.
     pub fn kill(&mut self) {
         if let Some(input) = self.supervisor.as_mut().and_then(|child| child.stdin.as_mut()) {
-            // A supervisor that does not read has ended, and its emulator with it.
+            // If writing fails, the supervisor has ended, and its emulator with it.
             let _ = input.write_all(b"\n");
         }
     }
 
-    /// Whether the emulator has ended.
+    /// Returns whether the emulator has ended.
     pub fn has_ended(&mut self) -> bool {
-        // A supervisor ends before us only when it was killed, and then the emulator went with it.
+        // A supervisor that ends before its owner was killed, and its emulator with it.
         let without_supervisor = self
             .supervisor
             .as_mut()
@@ -168,22 +168,22 @@ impl Run {
         without_supervisor || self.file("exit").exists()
     }
 
-    /// The emulator's command line; what decides whether a machine can resume from a snapshot of another one is in it.
+    /// Returns the emulator's command line; it determines whether a machine can resume from a snapshot of another.
     pub fn command_line(&self, machine: &Machine) -> Vec<String> {
         let path = |path: &Path| path.display().to_string();
         let mut line: Vec<String> = Vec::new();
         let mut add = |arguments: &[&str]| line.extend(arguments.iter().map(|&argument| argument.to_owned()));
         // A supervisor that is killed takes the emulator with it.
         add(&["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        // The guest's CPUs take turns in one thread. With a thread each, QEMU 7.2 loses a write to code that another CPU is
-        // translating, and goes on with the old instruction: a kernel that patches its functions, as attaching and
-        // detaching make it do, then meets a breakpoint that it has long removed, and panics.
+        // The guest's CPUs share one thread. With a thread each, QEMU 7.2 loses a write to code that another CPU is
+        // translating, and continues with the old instruction: a kernel that patches its functions for attaching and
+        // detaching then hits a breakpoint that it has removed, and panics.
         add(&["-accel", "tcg,thread=single"]);
         if machine.icount {
             add(&["-icount", "shift=0,sleep=off"]);
             add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
         }
-        // cmpxchg16b as QEMU 7.2 emulates it crashes Linux 6.12 now and then; la57 costs page walks.
+        // QEMU 7.2's emulation of cmpxchg16b occasionally crashes Linux 6.12; la57 costs page walks.
         add(&["-machine", "q35", "-cpu", "max,-cx16,-la57"]);
         add(&["-m", &machine.memory.to_string(), "-smp", &machine.cpus.to_string()]);
         add(&[
@@ -209,13 +209,13 @@ impl Run {
             ("modules", machine.kernel.join("modules.img"), "readonly=on"),
             ("files", self.file("files"), "readonly=on"),
         ] {
-            // A comma in a path is doubled in QEMU's option strings.
+            // Commas are doubled in QEMU's option strings.
             let file = path(&image).replace(',', ",,");
             add(&["-drive", &format!("file={file},if=none,id={name},format=raw,{options}")]);
             add(&["-device", &format!("virtio-blk-pci,drive={name}")]);
         }
         // Without ioeventfd a port's data is in its file before the guest's write returns, so that the order between
-        // ports holds: the status comes last.
+        // ports is kept: the status comes last.
         add(&["-device", "virtio-serial-pci,ioeventfd=off"]);
         for name in ["stdout", "stderr", "out", "status"] {
             let file = path(&self.file(name)).replace(',', ",,");
@@ -232,12 +232,13 @@ impl Drop for Run {
             drop(supervisor.stdin.take());
             let _ = supervisor.wait();
         }
-        // The supervisor has removed it, if there was one that could.
+        // A running supervisor has removed it already.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Removes folders of runs whose owner is gone: after a power failure, say. Best effort; another process may be at it.
+/// Removes folders of runs whose owner is gone, after a power failure for example. Best effort; other processes may do
+/// the same.
 fn remove_stale(runs: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -251,7 +252,7 @@ fn remove_stale(runs: &Path) {
     }
 }
 
-/// Reads behind a file that is being written.
+/// Follows a file that is being written.
 pub struct Follower {
     path: PathBuf,
     file: Option<File>,
@@ -263,7 +264,7 @@ impl Follower {
         Follower { path, file: None }
     }
 
-    /// Copies what has come since the last call.
+    /// Copies new content since the last call.
     pub fn copy_to(&mut self, to: &mut dyn Write) -> io::Result<()> {
         if self.file.is_none() {
             match File::open(&self.path) {

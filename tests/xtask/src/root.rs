@@ -1,4 +1,4 @@
-//! The guests' root file system: a small Debian with the tools that tests and people use on networks.
+//! The guests' root file system: a small Debian with network tools for tests and people.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,20 @@ use anyhow::{Context, Result};
 use crate::progress::{Step, step};
 use crate::{apt, cache, kernel, workspace};
 
-/// Its libraries must not be older than those of the machine that builds ipft, so it is Debian's newest stable.
+/// Debian's newest stable, because its libraries must not be older than those of the machine that builds ipft.
 const SUITE: &str = "trixie";
 
 const PACKAGES: &str = "bpftool,conntrack,ethtool,iproute2,iptables,iputils-ping,jq,kmod,libelf1t64,netcat-openbsd,nftables,\
                         procps,strace,tcpdump,time,zlib1g";
 
-/// Raise it when [`image`] makes something else of the same packages.
+/// Version of the image; raise it when [`image`] changes for the same packages.
 const RECIPE: u32 = 2;
 
-/// What guests mount something on, beside what Debian has: they do so while they cannot write to it yet.
+/// Mount points of guests besides Debian's: they are needed while the root is still read-only.
 const MOUNT_POINTS: [&str; 3] = ["guest", "out", "usr/lib/modules"];
 
-/// The path of the root's ext4 image, built if it is not there. Guests write to a snapshot of it, never to the file.
+/// Returns the path of the root's ext4 image, building it if needed. Guests write to a snapshot of it, never to the
+/// file.
 pub fn image() -> Result<PathBuf> {
     let parent = workspace::vm().join("root");
     let folder = cache::folder(
@@ -37,7 +38,7 @@ pub fn image() -> Result<PathBuf> {
 fn build(step: &Step, folder: &Path) -> Result<()> {
     let (archive, tree) = (folder.join("root.tar"), folder.join("tree"));
     let mut bootstrap = Command::new("mmdebstrap");
-    // Without root, mmdebstrap finds a way of its own to act like it; a tar is what it can make in each of them.
+    // Without root, mmdebstrap selects another mode; all of them can produce a tar.
     bootstrap
         .args(["--variant=minbase", "--architectures=amd64", "--format=tar"])
         .arg(format!("--include={PACKAGES}"))
@@ -52,7 +53,7 @@ fn build(step: &Step, folder: &Path) -> Result<()> {
     step.run(bootstrap).context("make a Debian tree for the guests")?;
     fs::create_dir(&tree).with_context(|| format!("make the folder {}", tree.display()))?;
     let mut unpack = Command::new("tar");
-    // The guest's kernel fills /dev, and only root could make the devices here.
+    // The guest's kernel fills /dev, and creating devices here needs root.
     unpack
         .args(["-x", "--exclude=./dev/*", "-f"])
         .arg(&archive)

@@ -1,17 +1,17 @@
-//! `cargo xtask sanitize`: runs the tests of the code that has `unsafe` under valgrind's memcheck.
+//! `cargo xtask sanitize`: runs tests of `unsafe` code under valgrind's memcheck.
 //!
-//! Miri would look closer, but can run neither Lua nor libbpf, which most of that code calls. What it looks at is what
+//! Miri is stricter, but can run neither Lua nor libbpf, which most of that code calls. The selection is the code that
 //! unit tests reach without a kernel: Lua's interface, the inbox of the perf buffer, the native plugins' structs. Tests
-//! that wait for Lua to lose its patience are left out: they count instructions, of which valgrind makes many.
+//! that wait for the limit of Lua's instructions are skipped: under valgrind that takes too long.
 
 use anyhow::{Result, bail};
 
 use crate::progress::step;
 use crate::{packages, workspace};
 
-/// The tests that are run: those whose names have one of these.
+/// Runs the tests whose names contain one of these.
 const TESTS: [&str; 4] = ["extension::lua", "stream::perf", "stream::decode", "host::native"];
-/// And none of these.
+/// Skips those whose names contain one of these.
 const SLOW: [&str; 5] = [
     "interrupted",
     "does_not_end",
@@ -20,7 +20,8 @@ const SLOW: [&str; 5] = [
     "an_address_finds",
 ];
 
-/// An error of memory is the test program's exit code. What is never freed is none: much of it lives as long as the program.
+/// A memory error is the test program's exit code. Leaks are not reported: many allocations live as long as the
+/// program.
 const VALGRIND: &str = "valgrind --quiet --error-exitcode=99 --leak-check=no --fair-sched=yes";
 
 /// Builds the tests and runs them.

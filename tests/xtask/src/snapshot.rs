@@ -1,10 +1,9 @@
-//! Snapshots of guests: booted once for each kernel, with everything done that is the same for every command.
+//! Snapshots of guests: booted once per kernel, up to the first step that depends on the command.
 //!
-//! A guest that resumes gets its own files, and the time, over a disk that nothing was read from before. The root file
-//! system was only read, so that its image is all that the snapshot needs. What is the same in all guests of a snapshot
-//! is said in `guest/init.c`.
+//! A guest that resumes gets its own files, and the time, over a disk that was not read before. The root file system
+//! was only read, so that the snapshot needs only its image. `guest/init.c` lists what all guests of a snapshot share.
 //!
-//! A snapshot is kept like a kernel's images are. Where none can be made, guests boot.
+//! A snapshot is cached like a kernel's images. Where snapshots do not work, guests boot.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,13 +20,13 @@ use crate::qemu::{Machine, Run, STATE, Start};
 use crate::vm::read_text;
 use crate::{cache, workspace};
 
-/// How long a boot may take, and how long saving may.
+/// Time limits of booting and of saving.
 const PATIENCE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(10);
 
-/// The file to resume a machine like this one from, made if it is not there; nothing if it cannot be made.
+/// Returns the snapshot for such a machine, making it if needed; `None` if that fails.
 pub fn of(kernel: Kernel, machine: &Machine) -> Option<PathBuf> {
-    // What failed once in a process is not tried again for each guest.
+    // A failure is remembered, not retried for each guest of the process.
     static FAILED: Mutex<BTreeSet<Kernel>> = Mutex::new(BTreeSet::new());
     let failed = || FAILED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if failed().contains(&kernel) {
@@ -61,7 +60,7 @@ fn folder(kernel: Kernel, machine: &Machine) -> Result<PathBuf> {
     .with_context(|| format!("make a snapshot of kernel {}", kernel.series()))
 }
 
-/// What tells one version of the emulator from another one: a snapshot belongs to one.
+/// Returns the emulator's version: a snapshot only works with the same one.
 fn emulator() -> Option<(u64, Option<SystemTime>)> {
     let path = std::env::var_os("PATH")?;
     let mut found = std::env::split_paths(&path).map(|folder| folder.join("qemu-system-x86_64"));

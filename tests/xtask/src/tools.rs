@@ -1,4 +1,4 @@
-//! The guests' own programs, compiled here and linked statically: init, and what tests send traffic with.
+//! The guests' own programs, statically linked: init, and generators of traffic.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::{cache, cpio, workspace};
 const INIT: &str = include_str!("../guest/init.c");
 const LIBRARY: &str = include_str!("../guest/lib.sh");
 
-/// Programs that guests find in PATH: name and source.
+/// Programs in the guests' PATH: name and source.
 const PROGRAMS: [(&str, &str); 1] = [("udpflood", include_str!("../guest/udpflood.c"))];
 
-/// The path of the part of the initramfs that is the same for every guest, built if it is not there.
+/// Returns the path of the initramfs part that all guests share, building it if needed.
 pub fn archive() -> Result<PathBuf> {
     let recipe = (INIT, LIBRARY, PROGRAMS);
     let folder = cache::folder(

@@ -1,9 +1,9 @@
-//! Runs a command in a guest: on a real kernel, with `ipft` in PATH and the project's plugins installed, whatever kernel
-//! this machine has.
+//! Runs a command in a guest: on a chosen kernel, independent of this machine's, with `ipft` in PATH and the project's
+//! plugins installed.
 //!
-//! The command's working directory holds the files that were named; `/guest/lib.sh` has shell functions that build
-//! networks; what it leaves in `/out` comes back. The first guest of a checkout fetches and builds what it needs,
-//! and no more: one kernel, the root file system, the guest's programs.
+//! The command's working directory has the given files; `/guest/lib.sh` has shell functions that build networks; the
+//! content of `/out` is returned. The first guest of a checkout fetches and builds what it needs, and no more: one
+//! kernel, the root file system, the guest's programs.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -20,14 +20,14 @@ use crate::progress::step;
 use crate::qemu::{Follower, Machine, Run, Start};
 use crate::{build, cpio, packages, plugins, root, snapshot, tools};
 
-/// How often the guest's output is looked at.
+/// Interval of polling the guest's output.
 const POLL: Duration = Duration::from_millis(10);
 
-/// MiB of memory and number of CPUs, by default.
+/// Default MiB of memory and number of CPUs.
 const MEMORY: u32 = 2048;
 const CPUS: u32 = 2;
 
-/// A guest that is going to run one command.
+/// A guest for one command.
 #[derive(Clone, Debug)]
 pub struct Guest {
     kernel: Kernel,
@@ -43,31 +43,32 @@ pub struct Guest {
     plugins: bool,
 }
 
-/// What a command in a guest did.
+/// Result of a command in a guest.
 #[derive(Debug)]
 pub struct Output {
-    /// What it wrote to stdout, with U+FFFD for what is not UTF-8.
+    /// Its stdout; invalid UTF-8 becomes U+FFFD.
     pub stdout: String,
-    /// What it wrote to stderr, likewise.
+    /// Its stderr, likewise.
     pub stderr: String,
-    /// Its exit code; 128 + N when signal N ended it.
+    /// Its exit code; 128 + N if signal N ended it.
     pub status: i32,
-    /// What the guest's kernel and its init wrote to the console.
+    /// Console output of the guest's kernel and init.
     pub console: String,
-    /// The folder with what it left in `/out`: the one given to [`Guest::out`], else one that goes with this value.
+    /// The folder with the content of `/out`: the one given to [`Guest::out`], else one that is removed with this
+    /// value.
     pub out_dir: PathBuf,
-    /// Holds the folder that `out_dir` is in.
+    /// Owns the folder of `out_dir`.
     _temporary: Option<Run>,
 }
 
-/// The guest ended or was ended before its command did.
+/// The guest ended before its command.
 #[derive(Debug)]
 pub struct Unfinished {
     /// Why.
     pub reason: String,
-    /// What the guest's kernel and its init wrote to the console.
+    /// Console output of the guest's kernel and init.
     pub console: String,
-    /// What the emulator said.
+    /// Messages of the emulator.
     pub log: String,
 }
 
@@ -92,7 +93,7 @@ impl fmt::Display for Unfinished {
 impl std::error::Error for Unfinished {}
 
 impl Guest {
-    /// A guest with this kernel: 2 CPUs, 2048 MiB, 300 s.
+    /// Creates a guest with this kernel: 2 CPUs, 2048 MiB, 300 s.
     pub fn new(kernel: Kernel) -> Guest {
         Guest {
             kernel,
@@ -109,37 +110,37 @@ impl Guest {
         }
     }
 
-    /// Puts a file, or a folder with everything in it, into the command's working directory.
+    /// Copies a file, or a folder recursively, into the command's working directory.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Guest {
         self.files.push(path.into());
         self
     }
 
-    /// Counts instructions instead of time: 1 ns of the guest's time is one instruction. One CPU by default.
+    /// Counts instructions instead of time: 1 ns of the guest's time is one instruction. The default is then one CPU.
     pub fn icount(mut self, icount: bool) -> Guest {
         self.icount = icount;
         self
     }
 
-    /// The longest time, of this machine's clock, that the guest may take from boot to end.
+    /// Sets the time limit from boot to end, by this machine's clock.
     pub fn timeout(mut self, timeout: Duration) -> Guest {
         self.timeout = timeout;
         self
     }
 
-    /// Memory in MiB. The named files take part of it.
+    /// Sets the memory in MiB. The given files take part of it.
     pub fn memory(mut self, mib: u32) -> Guest {
         self.memory = mib;
         self
     }
 
-    /// Number of CPUs.
+    /// Sets the number of CPUs.
     pub fn cpus(mut self, cpus: u32) -> Guest {
         self.cpus = Some(cpus);
         self
     }
 
-    /// Adds words to the kernel's command line.
+    /// Appends to the kernel's command line.
     pub fn append(mut self, words: &str) -> Guest {
         if !self.append.is_empty() {
             self.append.push(' ');
@@ -148,32 +149,32 @@ impl Guest {
         self
     }
 
-    /// The folder that receives the content of the guest's `/out`; it is made if it is not there.
+    /// Sets the folder that receives the content of the guest's `/out`; it is created if needed.
     pub fn out(mut self, folder: impl Into<PathBuf>) -> Guest {
         self.out = Some(folder.into());
         self
     }
 
-    /// Uses this program as `ipft` instead of the one that [`build::for_guests`] makes.
+    /// Uses this program as `ipft` instead of the one of [`build::for_guests`].
     pub fn ipft(mut self, path: impl Into<PathBuf>) -> Guest {
         self.ipft = Some(path.into());
         self
     }
 
-    /// Leaves the project's plugins out, which else are built and installed.
+    /// Leaves out the project's plugins, which are built and installed by default.
     pub fn without_plugins(mut self) -> Guest {
         self.plugins = false;
         self
     }
 
-    /// Runs a bash script, given as text, and keeps its output. The script runs with `/guest/lib.sh` sourced and ends
+    /// Runs a bash script, given as text, and returns its output. The script runs with `/guest/lib.sh` sourced and ends
     /// at the first command that fails (`set -euo pipefail`).
     pub fn run_script(mut self, script: &str) -> Result<Output> {
         self.script = Some(format!("set -euo pipefail\n. /guest/lib.sh\n{script}\n"));
         self.run(["bash", "/guest/script"])
     }
 
-    /// Runs a command and keeps its output.
+    /// Runs a command and returns its output.
     pub fn run<A: AsRef<str>>(self, argv: impl IntoIterator<Item = A>) -> Result<Output> {
         let (run, status) = self.complete(argv, |_| Vec::new())?;
         let out_dir = self.out.clone().unwrap_or_else(|| run.file("unpacked"));
@@ -194,7 +195,7 @@ impl Guest {
         })
     }
 
-    /// Runs a command whose stdout and stderr become ours as they come; returns its exit code.
+    /// Runs a command with its stdout and stderr forwarded live; returns its exit code.
     pub fn pass_through<A: AsRef<str>>(self, argv: impl IntoIterator<Item = A>) -> Result<i32> {
         let (run, status) = self.complete(argv, |run| {
             vec![
@@ -225,9 +226,9 @@ impl Guest {
 
     fn boot<A: AsRef<str>>(&self, argv: impl IntoIterator<Item = A>) -> Result<Run> {
         packages::install(&[packages::BUILD, packages::GUEST])?;
-        // At the same time: the first time, compiling waits for the processor and fetching for the network.
+        // In parallel: the first compilation waits for the processor, fetching for the network.
         let (ipft, plugins, kernel, root, tools) = thread::scope(|scope| {
-            // One after the other: cargo would let them wait for each other anyway.
+            // Sequentially: cargo would serialize them anyway.
             let built = scope.spawn(|| {
                 let ipft = self.ipft.clone().map_or_else(build::for_guests, Ok)?;
                 anyhow::Ok((ipft, self.plugins.then(plugins::gallery).transpose()?))
@@ -251,7 +252,7 @@ impl Guest {
         let mut archive = cpio::Archive::new(&mut disk.to);
         self.add_own_files(&mut archive, &ipft, plugins.as_deref(), argv)?;
         archive.finish()?;
-        // With icount the clock has a time of its own, so that runs are alike.
+        // With icount the clock starts at a fixed time, so that runs are alike.
         disk.finish(!self.icount)?;
         let machine = Machine {
             kernel: &kernel,
@@ -271,7 +272,7 @@ impl Guest {
         Ok(run)
     }
 
-    /// Whether it is worth a snapshot: others will resume from it.
+    /// Returns whether a snapshot pays off: others will resume from it.
     fn is_common(&self) -> bool {
         !self.icount && self.append.is_empty() && self.cpus.is_none() && self.memory == MEMORY
     }
@@ -295,7 +296,7 @@ impl Guest {
         if let Some(script) = &self.script {
             archive.file("guest/script", 0o644, script.as_bytes())?;
         }
-        // `run` hands out a folder in any case.
+        // `run` always returns a folder.
         archive.file("guest/send-out", 0o644, b"")?;
         archive.tree("guest/bin/ipft", ipft)?;
         archive.folder("guest/share", 0o755)?;
@@ -306,7 +307,7 @@ impl Guest {
         let mut names: Vec<String> = Vec::new();
         for file in &self.files {
             let whole = fs::canonicalize(file).with_context(|| format!("find {}", file.display()))?;
-            // A link is known by its own name, "." by that of the folder.
+            // A link keeps its own name; "." has the folder's.
             let name = file.file_name().or(whole.file_name()).and_then(|name| name.to_str());
             let name = name.with_context(|| format!("{} has no name that can be used in the guest", file.display()))?;
             if names.iter().any(|known| known == name) {
@@ -325,7 +326,7 @@ impl Guest {
     fn wait(&self, run: &mut Run, streams: &mut [(Follower, Box<dyn Write>)]) -> Result<i32> {
         let start = Instant::now();
         loop {
-            // Before the streams, so that what came before the end is copied after it was seen.
+            // Before the streams, so that everything before the end is copied once the end is seen.
             let ended = run.has_ended();
             let status = read_text(&run.file("status"));
             for (follower, to) in &mut *streams {
@@ -370,11 +371,11 @@ struct Disk {
 }
 
 impl Disk {
-    /// As in `init.c`.
+    /// Same as in `init.c`.
     const MAGIC: u64 = u64::from_le_bytes(*b"IFTFILES");
     const BEGIN: u64 = 4096;
 
-    /// Begins it: what is written to `to` is the archive.
+    /// Starts it: data written to `to` is the archive.
     fn create(path: &Path) -> Result<Disk> {
         let mut file = File::create(path).with_context(|| format!("make {}", path.display()))?;
         file.seek(SeekFrom::Start(Disk::BEGIN))
@@ -384,7 +385,7 @@ impl Disk {
         })
     }
 
-    /// Writes the header, with the time if the guest is to have this machine's.
+    /// Writes the header, with the time if the guest uses this machine's.
     fn finish(mut self, with_time: bool) -> Result<()> {
         let end = self.to.stream_position().context("write the disk of files")?;
         let now = if with_time {
@@ -405,7 +406,7 @@ impl Disk {
     }
 }
 
-/// A file of the run as text; empty while it is not there.
+/// Returns a file of the run as text; empty if it does not exist.
 pub(crate) fn read_text(path: &Path) -> String {
     fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

@@ -1,10 +1,10 @@
-//! Where things are: the workspace, cargo's target folder, and our own part of it.
+//! Paths: the workspace, cargo's target folder, and the subfolder of this crate.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The workspace's root folder.
+/// Returns the workspace's root folder.
 pub fn root() -> PathBuf {
     // Cargo sets this for `cargo run` and `cargo test`, so a checkout that was moved after the build still works.
     let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
@@ -20,12 +20,12 @@ pub fn root() -> PathBuf {
     })
 }
 
-/// Cargo's target folder, absolute: the one this program was built into, whichever way it was chosen.
+/// Returns cargo's target folder, absolute: the one that this program was built into.
 pub fn target() -> PathBuf {
     if let Some(chosen) = env::var_os("CARGO_TARGET_DIR").filter(|value| !value.is_empty()) {
         return std::path::absolute(&chosen).unwrap_or_else(|_| chosen.into());
     }
-    // A configuration file may have moved it, too. Cargo tags its target folder for backup programs.
+    // A configuration file may have moved it. Cargo tags its target folder for backup programs.
     let own = env::current_exe().ok();
     let tagged = own
         .as_deref()
@@ -33,12 +33,12 @@ pub fn target() -> PathBuf {
     tagged.map_or_else(|| root().join("target"), Path::to_path_buf)
 }
 
-/// The folder of everything that has to do with guests.
+/// Returns the folder of everything for guests.
 pub fn vm() -> PathBuf {
     target().join("vm")
 }
 
-/// Cargo, to be run in the workspace's root and with the same target folder.
+/// Returns a cargo command in the workspace's root with the same target folder.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).env("CARGO_TARGET_DIR", target());

@@ -1,6 +1,6 @@
-//! The bindings in the template for C are what wit-bindgen makes of the contract, so that authors need no wit-bindgen.
+//! Checks that the bindings in the template for C match the contract, so that authors need no wit-bindgen.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --package xtask --test bindings` writes them anew.
+//! `UPDATE_GOLDEN=1 cargo test --package xtask --test bindings` updates them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,7 +38,7 @@ fn committed(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn the_bindings_for_c_are_those_of_the_contract() {
+fn the_bindings_for_c_match_the_contract() {
     let folder = workspace::root().join("sdk/templates/c/bindings");
     let generated = generated();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

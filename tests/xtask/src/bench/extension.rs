@@ -1,5 +1,5 @@
-//! `cargo xtask bench extension`: what an extension that does nothing adds to each event in the kernel, and how fast
-//! fields are made of payloads on this side.
+//! `cargo xtask bench extension`: the cost of an empty extension per event in the kernel, and the speed of decoding
+//! payloads in user space.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,10 +16,10 @@ use crate::{build, workspace};
 const SCRIPT: &str = include_str!("../../guest/bench_extension.sh");
 const EMPTY: &str = include_str!("../../guest/empty.c");
 
-/// Instructions per event that an empty extension may add on 6.12.
+/// Limit of instructions per event of an empty extension on 6.12.
 const MOST_ADDED: f64 = 30.0;
 
-/// Benches of `ipft-core` that make fields of payloads: by a schema, by a script.
+/// Benches of `ipft-core` that decode payloads: by a schema, by a script.
 const BENCHES: [&str; 2] = ["schema", "lua"];
 
 /// Runs `cargo xtask bench extension [--kernel K]`.
@@ -71,7 +71,7 @@ pub(super) fn run(kernel: Option<Kernel>) -> Result<()> {
     Ok(())
 }
 
-/// Instructions per event, without and with the extension: the medians, over the calls per packet that were counted.
+/// Returns instructions per event without and with the extension: the medians, divided by the counted calls per packet.
 fn figures(text: &str) -> Result<(f64, f64)> {
     let mut lines: HashMap<&str, Vec<(f64, f64)>> = HashMap::new();
     for line in text.lines() {
@@ -94,7 +94,7 @@ fn figures(text: &str) -> Result<(f64, f64)> {
     for name in ["plain", "extended"] {
         ensure!(one(format!("{name}-lost"))? == 0.0, "events were lost");
     }
-    // Both go the same way, so what a packet costs besides its events is the same.
+    // Both runs use the same path, so the other costs of a packet are equal.
     let events = one("plain-events".into())?;
     ensure!(
         (one("extended-events".into())? - events).abs() < 0.05 * events,

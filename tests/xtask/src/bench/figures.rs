@@ -1,40 +1,39 @@
-//! The figures of one row, from what the guest printed: lines of a name and numbers (`guest/bench.sh`).
+//! Parses the figures of one row from the guest's output: lines of a name and numbers (`guest/bench.sh`).
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 
-/// What one row's guest measured. An instruction takes a nanosecond in it.
+/// Measurements of one row. In that guest, an instruction takes a nanosecond.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Figures {
-    /// Functions that ipft attached to.
+    /// Number of functions attached.
     pub(super) attached: f64,
-    /// How often they are entered while a packet is sent and delivered.
+    /// How often they are entered per packet, from sending to delivery.
     pub(super) path: f64,
-    /// Instructions per packet that nobody traces, for comparison.
+    /// Instructions per packet without tracing, for comparison.
     pub(super) untraced: f64,
-    /// Instructions that tracing adds to a packet that does not carry the mark.
+    /// Instructions that tracing adds to an unmarked packet.
     pub(super) unmarked: f64,
-    /// Instructions that it adds to one that does. One CPU does everything, so what ipft does meanwhile with the events
-    /// is part of it.
+    /// Instructions that tracing adds to a marked packet, including ipft's processing of its events: there is one CPU.
     pub(super) marked: f64,
-    /// The kernel's part of that: measured while ipft does not run.
+    /// The kernel's part of that, measured while ipft does not run.
     pub(super) marked_in_kernel: f64,
-    /// Seconds from the start until it is ready.
+    /// Seconds from start to readiness.
     pub(super) ready: f64,
-    /// Seconds from SIGINT to the end, with all events printed.
+    /// Seconds from SIGINT to exit, with all events printed.
     pub(super) stop: f64,
-    /// Events of marked packets that were shown and that were lost, and how many there were of each packet.
+    /// Events of marked packets: shown, lost, and per packet.
     pub(super) seen: f64,
     pub(super) lost: f64,
     pub(super) events_per_packet: f64,
     /// Seconds for `ipft -l`.
     pub(super) list: f64,
-    /// Programs that do nothing, if they were measured.
+    /// Empty programs, if they were measured.
     pub(super) floor: Option<Floor>,
 }
 
-/// What programs that do nothing cost, attached in the same way.
+/// Cost of empty programs, attached in the same way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Floor {
     pub(super) attached: f64,
@@ -50,7 +49,7 @@ impl Figures {
     }
 }
 
-/// Lines by their name, each with its numbers.
+/// Lines by name, each with its numbers.
 struct Lines<'a>(HashMap<&'a str, Vec<Vec<f64>>>);
 
 impl<'a> Lines<'a> {
@@ -66,7 +65,7 @@ impl<'a> Lines<'a> {
         Ok(Lines(lines))
     }
 
-    /// The median over the lines of this name of what `of` makes of their numbers.
+    /// Returns the median of `of` over the lines with this name.
     fn median(&self, name: &str, of: impl Fn(&[f64]) -> Option<f64>) -> Result<f64> {
         let lines = self.0.get(name).map_or(&[][..], Vec::as_slice);
         let values: Option<Vec<f64>> = lines.iter().map(|numbers| of(numbers)).collect();
@@ -86,7 +85,7 @@ impl<'a> Lines<'a> {
         Ok(self.number(name)? / 1e6)
     }
 
-    /// Of a line with a count of packets and a sum over them.
+    /// Divides the sum of a line by its number of packets.
     fn per_packet(&self, name: &str) -> Result<f64> {
         self.median(name, |numbers| match *numbers {
             [packets, sum] if packets > 0.0 => Some(sum / packets),
@@ -95,7 +94,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Reads what the guest printed.
+/// Parses the guest's output.
 pub(super) fn parse(text: &str) -> Result<Figures> {
     let lines = Lines::parse(text)?;
     let untraced = lines.per_packet("untraced")?;
@@ -142,7 +141,7 @@ marked 3000 172000000\nmarked 3000 170100000\nmarked 3000 180000000
 unread 500 22700000\nstop 2300000\nmarked-packets 9010\nseen 450000\nlost 500\nattached 1944\n";
 
     #[test]
-    fn figures_are_medians_per_packet_less_what_an_untraced_packet_costs() {
+    fn figures_are_medians_less_the_untraced_cost() {
         let figures = parse(PRINTED).unwrap();
         assert_eq!(figures.untraced, 8200.0);
         assert_eq!(figures.unmarked, 18_000.0);
@@ -164,7 +163,7 @@ unread 500 22700000\nstop 2300000\nmarked-packets 9010\nseen 450000\nlost 500\na
     }
 
     #[test]
-    fn a_figure_that_is_missing_or_no_number_is_an_error_that_names_it() {
+    fn the_error_names_a_missing_or_invalid_figure() {
         let error = parse(&PRINTED.replace("ready", "later")).unwrap_err().to_string();
         assert!(error.contains("'ready'"), "{error}");
         let error = parse(&PRINTED.replace("seen 450000", "seen many")).unwrap_err();

@@ -1,4 +1,4 @@
-//! Runs one row in a guest of its own.
+//! Runs one row in its own guest.
 
 use std::path::Path;
 use std::time::Duration;

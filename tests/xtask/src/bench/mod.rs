@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: what ipft costs, beside what the kernel alone costs and what ipftrace2 cost.
+//! `cargo xtask bench`: the cost of ipft, compared with that of empty programs and of ipftrace2.
 //!
-//! It measures in guests that count instructions, prints figures, and judges them only with a word: a slow row is not
-//! an error, a row that could not be measured is.
+//! It measures in guests that count instructions and prints figures. A slow row is marked but is no error; a row that
+//! could not be measured is one.
 
 mod extension;
 mod figures;
@@ -24,7 +24,7 @@ pub use sinks::Measured;
 
 use rows::{ROWS, Row};
 
-/// What the command line asks for.
+/// Options of the command line.
 #[derive(Debug, Default)]
 struct Request {
     kernel: Option<Kernel>,
@@ -62,7 +62,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
                 println!("{}", table::text(row, &figures));
                 results.push((*row, figures));
             }
-            // The other rows are measured all the same.
+            // Measure the other rows nevertheless.
             Err(error) => {
                 eprintln!("xtask: cannot measure {row}: {error:#}");
                 failures.push(row.to_string());
@@ -78,7 +78,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What the boundary to a plugin costs; on this machine, as it needs no kernel to trace.
+/// Measures the cost of calling a plugin; on this machine, as it needs no traced kernel.
 fn plugin() -> Result<()> {
     plugins::gallery()?;
     plugins::of_tests()?;
@@ -162,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_that_leaves_nothing_is_refused_with_what_there_is() {
+    fn an_empty_selection_is_refused_with_the_choices() {
         let none = parse(&words("kernel --kernel 5.10 --backend kprobe-multi")).unwrap();
         let error = select(&none).unwrap_err().to_string();
         assert!(error.contains("\n  5.10 kprobe, function\n"), "{error}");
     }
 
     #[test]
-    fn unknown_benchmarks_options_and_missing_values_are_refused() {
+    fn unknown_names_and_missing_values_are_refused() {
         for (line, part) in [
             ("sink", "no benchmark 'sink'"),
             ("kernel --fast", "no option --fast"),

@@ -1,4 +1,4 @@
-//! What is measured, what ipftrace2 cost in the same place, and how far we want to get.
+//! The rows of the table, with the cost of ipftrace2 in the same place and the targets.
 
 use std::fmt;
 
@@ -20,28 +20,28 @@ impl Tracer {
     }
 }
 
-/// What ipftrace2 cost: instructions that one packet's sending and delivery took longer, as it was measured with the
-/// same traffic in the same kind of guest (medians of three, spread within 1 %).
+/// Cost of ipftrace2: additional instructions to send and deliver one packet, measured with the same traffic in the
+/// same kind of guest (medians of three, spread within 1 %).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Old {
-    /// Which of its tracers.
+    /// Its tracer.
     pub(super) name: &'static str,
     pub(super) unmarked: f64,
     pub(super) marked: f64,
     /// How often its functions are entered on the packet's path. It attaches to functions with a plain, non-const
     /// pointer to the sk_buff; those were counted on this path with the kernel's own function tracer.
     pub(super) path: f64,
-    /// Seconds until it is ready.
+    /// Seconds to readiness.
     pub(super) ready: f64,
 }
 
-/// How far we want to get. None: no target was set.
+/// Targets; `None` where there is none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Targets {
-    /// Of what ipftrace2 cost per function.
+    /// Relative to ipftrace2, per function.
     pub(super) unmarked: Option<f64>,
     pub(super) marked: Option<f64>,
-    /// Of what empty programs cost per function.
+    /// Relative to empty programs, per function.
     pub(super) unmarked_of_floor: Option<f64>,
     /// Seconds.
     pub(super) ready: Option<Ready>,
@@ -51,7 +51,7 @@ pub(super) struct Targets {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ready {
     Seconds(f64),
-    /// No longer than empty programs take.
+    /// No longer than empty programs.
     LikeFloor,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Row {
     pub(super) kernel: Kernel,
     pub(super) backend: &'static str,
     pub(super) tracer: Tracer,
-    /// What bench-floor calls the mechanism.
+    /// Name of the mechanism for bench-floor.
     pub(super) floor: &'static str,
     pub(super) old: Option<Old>,
     pub(super) targets: Targets,
@@ -81,7 +81,7 @@ const NO_TARGETS: Targets = Targets {
     stop: None,
 };
 
-/// In percent of the events of a flood of marked packets.
+/// Per cent of the events of a flood of marked packets.
 pub(super) const MOST_LOST: f64 = 5.0;
 /// Seconds for `ipft -l`.
 pub(super) const LONGEST_LIST: f64 = 0.5;

@@ -1,8 +1,8 @@
-//! `cargo xtask bench sinks`: what the user side of ipft costs an event, from the buffer to the last byte of output, and
-//! how long it takes to begin.
+//! `cargo xtask bench sinks`: the cost of an event in user space, from the buffer to the last byte of output, and the
+//! start-up time.
 //!
-//! Instructions are counted by callgrind, and repeat to the instruction. Memory is the peak of a process. Seconds are
-//! those of a guest that counts instructions, except for rates, which are this machine's.
+//! Instructions are counted by callgrind and repeat exactly. Memory is the peak of a process. Seconds are those of a
+//! guest that counts instructions, except for rates, which are this machine's.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,42 +18,42 @@ use crate::progress::{output_of, step};
 use crate::vm::Guest;
 use crate::{build, packages, workspace};
 
-/// Events that are counted: so many that what is done once counts for nothing.
+/// Number of events: enough that one-time costs do not matter.
 const EVENTS: usize = 500_000;
 
-/// Where a profile stops.
+/// Where a profile is cut.
 const TOP: usize = 10;
 
 const SCRIPT: &str = include_str!("../../guest/start.sh");
 
-/// What encloses the table in the book.
+/// Markers around the table in the book.
 const BEGIN: &str = "<!-- The table of `cargo xtask bench sinks --write` begins. -->\n";
 const END: &str = "<!-- It ends. -->\n";
 
-/// What a row is about.
+/// Group of a row.
 struct Row {
     what: &'static str,
     figure: Figure,
-    /// What is asked for: at most, of a rate at least.
+    /// The target: a maximum, for a rate a minimum.
     asked: Option<f64>,
-    /// What ipftrace2 had.
+    /// Value of ipftrace2.
     old: Option<f64>,
 }
 
-/// What is measured, by a scenario of `bench-sinks` or in a guest.
+/// The measurement, by a scenario of `bench-sinks` or in a guest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Figure {
-    /// Instructions an event.
+    /// Instructions per event.
     Instructions(&'static str),
-    /// Bytes an event at the peak of the process, over so many events.
+    /// Bytes per event at the peak of the process, over this many events.
     Bytes(&'static str, usize),
-    /// MiB at the peak of the process, over so many events.
+    /// MiB at the peak of the process, over this many events.
     Peak(&'static str, usize),
-    /// Bytes an event in a recording of so many.
+    /// Bytes per event in a recording of this many.
     Stored(&'static str, usize),
-    /// Million events a second on this machine, over so many.
+    /// Million events per second on this machine, over this many.
     Rate(&'static str, usize),
-    /// Seconds, under this name in the guest's output.
+    /// Seconds, with this name in the guest's output.
     Seconds(&'static str),
 }
 
@@ -68,7 +68,7 @@ const fn row(what: &'static str, figure: Figure, asked: Option<f64>, old: Option
     }
 }
 
-/// The table. A scenario that is new in `bench-sinks` gets its row here.
+/// The table. A new scenario of `bench-sinks` gets its row here.
 const ROWS: &[Row] = &[
     row("`-o json`", Instructions("json"), Some(400.0), Some(5170.0)),
     row("the same with four fields", Instructions("json-fields"), None, None),
@@ -171,7 +171,7 @@ const ROWS: &[Row] = &[
     row("ready, with one function, on 6.12", Seconds("ready"), Some(0.5), None),
 ];
 
-/// What the command line asks for.
+/// Options of the command line.
 #[derive(Debug, Default, PartialEq)]
 struct Request {
     profile: bool,
@@ -233,7 +233,7 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Counts a scenario's instructions. Returns the file that has them.
+/// Counts a scenario's instructions. Returns the file with the profile.
 fn count(program: &Path, scenario: &str, folder: &Path) -> Result<PathBuf> {
     let file = folder.join(format!("{scenario}.callgrind"));
     let mut valgrind = Command::new("valgrind");
@@ -246,7 +246,7 @@ fn count(program: &Path, scenario: &str, folder: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// All instructions of a file that callgrind wrote.
+/// Returns the sum of instructions in a callgrind file.
 fn total(text: &str) -> Result<f64> {
     let line = text
         .lines()
@@ -256,14 +256,14 @@ fn total(text: &str) -> Result<f64> {
     Ok(total)
 }
 
-/// The places that take most instructions, one a line.
+/// Returns the places with the most instructions, one per line.
 fn profile(counts: &Path) -> Result<String> {
     let listed = output_of(Command::new("callgrind_annotate").arg("--auto=no").arg(counts))?;
     Ok(top(&listed))
 }
 
-/// As [`profile`], of what `callgrind_annotate` printed. A line names a function and the source that was compiled into
-/// it: what is inlined is told apart.
+/// Like [`profile`], for the output of `callgrind_annotate`. A line names a function and its source file, so that
+/// inlined code is distinguished.
 fn top(listed: &str) -> String {
     let parse = |line: &str| {
         let (count, rest) = line.trim_start().split_once(" (")?;
@@ -271,7 +271,7 @@ fn top(listed: &str) -> String {
         let (percent, place) = rest.split_once(")  ")?;
         let (file, function) = place.split_once(':')?;
         let function = function.split(" [").next().unwrap_or(function);
-        // Of a path of the library or of a crate, what follows the folder that all of them are in.
+        // Shorten a path of the standard library or of a crate to the part after their common folder.
         let file = ["/library/", "/registry/src/"]
             .iter()
             .find_map(|folder| file.split_once(folder))
@@ -286,17 +286,17 @@ fn top(listed: &str) -> String {
     text
 }
 
-/// What a scenario of `bench-sinks` says about itself.
+/// Output of a `bench-sinks` scenario.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
-    /// Time of an event in nanoseconds.
+    /// Nanoseconds per event.
     pub nanoseconds: f64,
-    /// Bytes that the process took at its peak, beyond those that it began with.
+    /// Peak memory of the process in bytes, beyond that at its start.
     pub bytes: f64,
 }
 
 impl Measured {
-    /// Reads its line: `json 1000 events, 12.3 ns each, peak of 45.6 bytes each, 45600 in all`.
+    /// Parses its line: `json 1000 events, 12.3 ns each, peak of 45.6 bytes each, 45600 in all`.
     pub fn parse(line: &str) -> Result<Measured> {
         let before = |unit: &str| -> Result<f64> {
             let text = line.split_once(unit).map(|(before, _)| before);
@@ -317,7 +317,7 @@ fn measure(program: &Path, scenario: &str, events: usize) -> Result<Measured> {
     Measured::parse(said.trim_end())
 }
 
-/// Bytes an event in a recording, as the scenario says: `2.5 bytes an event on disk`.
+/// Returns the bytes per event in a recording, as in the scenario's output: `2.5 bytes an event on disk`.
 fn stored(program: &Path, scenario: &str, events: usize) -> Result<f64> {
     let _step = step(format!("measure the size of {scenario}"));
     let said = output_of(Command::new(program).args([scenario, &events.to_string()]))?;
@@ -328,7 +328,7 @@ fn stored(program: &Path, scenario: &str, events: usize) -> Result<f64> {
     Ok(line.trim().parse()?)
 }
 
-/// What a guest says about how long ipft takes to begin.
+/// Measures ipft's start-up time in a guest.
 fn start() -> Result<String> {
     let ipft = build::release()?;
     let _step = step("measure the start in a guest");
@@ -346,7 +346,7 @@ fn start() -> Result<String> {
     Ok(output.stdout)
 }
 
-/// Seconds: the median of a name's microseconds.
+/// Returns seconds: the median of the microseconds with this name.
 fn median(text: &str, name: &str) -> Result<f64> {
     let values = text
         .lines()
@@ -362,7 +362,7 @@ fn median(text: &str, name: &str) -> Result<f64> {
 fn shown(figure: Figure, value: f64) -> String {
     match figure {
         Instructions(_) => format!("{} instructions", number(value)),
-        // No rounding may hide that it is over.
+        // Rounding must not hide that a limit is exceeded.
         Bytes(..) | Stored(..) => format!("{value:.1} bytes").replace(".0 ", " "),
         Peak(..) => format!("{} MiB in all", number(value.ceil())),
         Rate(..) => format!("{} million a second", number(value)),
@@ -398,7 +398,7 @@ fn is_met(figure: Figure, value: f64, asked: f64) -> bool {
     }
 }
 
-/// The page with another table.
+/// Returns the page with a new table.
 fn replaced(page: &str, table: &str) -> Result<String> {
     let (before, rest) = page
         .split_once(BEGIN)
@@ -414,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_book_has_a_place_for_the_table_and_only_that_changes() {
+    fn only_the_table_in_the_book_changes() {
         let page = fs::read_to_string(workspace::root().join("docs/src/performance.md")).unwrap();
         let once = replaced(&page, "| a |\n").unwrap();
         assert!(once.contains("| a |"));
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_has_all_columns_and_says_what_is_not_met() {
+    fn rows_have_all_columns_and_mark_missed_targets() {
         let missed = |row: &Row| match (row.figure, row.asked) {
             (Rate(..), Some(asked)) => asked / 2.0,
             (_, Some(asked)) => asked * 2.0,
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_know_is_refused() {
+    fn unknown_options_are_refused() {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let both = Request {
             profile: true,

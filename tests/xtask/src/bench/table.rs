@@ -1,11 +1,11 @@
-//! Draws the figures: a block of text per row while they come, and one Markdown table for the book.
+//! Formats the figures: a block of text per finished row, and one Markdown table for the book.
 
 use std::fmt::Write as _;
 
 use super::figures::Figures;
 use super::rows::{LONGEST_LIST, MOST_LOST, Ready, Row};
 
-/// `1234567.8` as `1,234,568`.
+/// Formats `1234567.8` as `1,234,568`.
 pub(super) fn number(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
@@ -18,7 +18,7 @@ pub(super) fn number(value: f64) -> String {
     if value <= -0.5 { format!("-{text}") } else { text }
 }
 
-/// A figure with its target, if it has one, and whether it is met.
+/// Formats a figure, with its target if it has one, and whether it is met.
 fn judged(figure: &str, value: f64, target: Option<f64>, unit: &str) -> String {
     match target {
         None => figure.to_owned(),
@@ -29,7 +29,7 @@ fn judged(figure: &str, value: f64, target: Option<f64>, unit: &str) -> String {
     }
 }
 
-/// What the figures are compared with, per function on the packet's path.
+/// Reference values, per function on the packet's path.
 struct Ratios {
     unmarked: f64,
     marked: f64,
@@ -55,12 +55,12 @@ impl Ratios {
 fn ready_target(row: &Row, figures: &Figures) -> Option<f64> {
     match row.targets.ready? {
         Ready::Seconds(seconds) => Some(seconds),
-        // To the tenth of a second, as it is shown.
+        // Rounded to the tenth of a second that is shown.
         Ready::LikeFloor => figures.floor.map(|floor| (floor.ready * 10.0).round() / 10.0),
     }
 }
 
-/// A row as text.
+/// Formats a row as text.
 pub(super) fn text(row: &Row, figures: &Figures) -> String {
     let (ratios, targets) = (Ratios::of(row, figures), row.targets);
     let mut text = String::new();
@@ -173,7 +173,7 @@ pub(super) fn text(row: &Row, figures: &Figures) -> String {
     text
 }
 
-/// All rows as one Markdown table.
+/// Formats all rows as one Markdown table.
 pub(super) fn markdown(rows: &[(&Row, Figures)]) -> String {
     let mut text = String::from(
         "| kernel, backend, tracer | functions (on the path) | unmarked packet | per function | marked packet | per \
@@ -236,7 +236,7 @@ mod tests {
     };
 
     #[test]
-    fn figures_are_judged_per_function_against_the_old_tool_and_the_floor() {
+    fn figures_are_compared_per_function() {
         let text = text(&ROWS[0], &FIGURES);
         assert!(
             text.contains("0.74 of ipftrace2's kprobe-multi (<= 0.72: OVER)"),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_of_the_markdown_table_has_the_same_columns() {
+    fn all_markdown_rows_have_the_same_columns() {
         let rows: Vec<_> = ROWS.iter().map(|row| (row, FIGURES)).collect();
         let table = markdown(&rows);
         let columns: Vec<usize> = table.lines().map(|line| line.matches('|').count()).collect();
