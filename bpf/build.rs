@@ -31,13 +31,13 @@ impl Compiler {
         let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets the target's architecture");
         let target_arch = match arch.as_str() {
             "x86_64" => "x86",
-            "aarch64" => "arm64",
-            other => panic!("ipft-bpf: no calling convention is known for {other}"),
+            other => panic!("ipft-bpf: no calling convention is known for {other}: src/arch/ has no header for it"),
         };
         let mut arguments: Vec<String> = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror"]
             .map(String::from)
             .into();
         arguments.push(format!("-D__TARGET_ARCH_{target_arch}"));
+        arguments.push("-Isrc".into());
         arguments.push(format!("-I{libbpf}"));
         arguments.push(format!("-I/usr/include/{arch}-linux-gnu"));
         Compiler {
@@ -64,7 +64,7 @@ impl Compiler {
     }
 
     fn compile(&self, source: &str, object: &Path, defines: &[String]) {
-        let source = format!("src/{source}.bpf.c");
+        let source = format!("src/program/{source}.bpf.c");
         let mut arguments = vec!["-c".into(), source, "-o".into(), object.display().to_string()];
         arguments.extend_from_slice(defines);
         self.run(&arguments);

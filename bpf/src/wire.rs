@@ -4,7 +4,7 @@
 /// In [`Event::cpu_and_kind`]: the event is a return.
 pub const RETURN: u32 = 0x8000_0000;
 
-/// Number of [`Cpu`]s in the `cpus` variable (`MAX_CPUS` in `probe.h`).
+/// Number of [`Cpu`]s in the `ipft_cpus` variable.
 pub const MAX_CPUS: usize = 1024;
 
 /// `struct ipft_event`.

@@ -19,7 +19,7 @@ use libfuzzer_sys::fuzz_target;
 /// Functions of the trace, and the address of the first.
 const FUNCTIONS: u32 = 8;
 const ADDRESS: u64 = 0xffff_ffff_8100_0000;
-/// In place of a function's word: the record is a capture (`bpf/src/wire.h`).
+/// In place of a function's word: the record is a capture (`bpf/src/core/wire.h`).
 const CAPTURE: u64 = u64::MAX;
 
 /// Memory that two handles write to, as the sink wants it.

@@ -30,7 +30,7 @@ const KERNEL: &str = "vmlinux";
 const SHADOWED: &str = "another symbol bears its name, and this kernel (before 6.4) may take that for it; a kprobe backend \
                         sees it";
 
-/// The constant in the templates that stands for the function's index (`bpf/src/ftrace.bpf.c`).
+/// The constant in the templates that stands for the function's index (`bpf/src/program/ftrace.bpf.c`).
 const FUNCTION_PLACEHOLDER: i32 = 0x1bad_f00d;
 
 impl Backend for Ftrace {

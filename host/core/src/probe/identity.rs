@@ -1,7 +1,7 @@
 //! Which functions begin and end a packet's life.
 //!
 //! The kernel reuses an sk_buff's memory as soon as it is freed, so an address is not an identity. The programs keep a
-//! table of live packets (`bpf/src/probe.h` tells how); this file says which functions play a part in it. They are
+//! table of live packets (`bpf/src/core/identity.h`); this file says which functions play a part in it. They are
 //! probed in every trace, whatever the user's filter says.
 
 use crate::kernel::{Candidate, PacketArgument};

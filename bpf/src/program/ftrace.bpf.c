@@ -7,7 +7,9 @@
  * An argument has the type that the function's prototype gives it, so the verifier lets the program read the mark
  * directly on every kernel. The pointer may be NULL all the same (everybody frees NULL), and the read then faults.
  */
-#include "probe.h"
+#include "arch/x86_64.h"
+#include "core/calls.h"
+#include "filter/admit.h"
 
 /* The function's index: a 64-bit constant that the compiler must not see through, and that the backend replaces. */
 static __always_inline __u64 this_function(void)
@@ -33,11 +35,8 @@ static __always_inline __u64 frame_of(__u64 *ctx)
 
 static __always_inline int finish(__u64 *ctx, __u64 skb, enum pointer pointer, __u32 mark, enum role role)
 {
-	if (!mark_matches(mark)) {
-		if (role == RELEASE || role == FREE)
-			forget(skb, pointer, role);
+	if (!admit(skb, pointer, mark, role))
 		return 0;
-	}
 	__u64 function = this_function();
 	__u64 packet = enter(ctx, skb, pointer, function, role);
 	if (packet && ipft_config.remember_calls)
@@ -75,7 +74,7 @@ static __always_inline __u32 mark_of(struct sk_buff *skb)
 		__u32 mark = 0;                                                  \
 		bpf_probe_read_kernel(&where, sizeof(where), &ctx[position]);    \
 		bpf_probe_read_kernel(&skb, sizeof(skb), where);                 \
-		if ((__s64)skb >= 0 || (__u64)skb & 7)                           \
+		if (IS_NO_SKB(skb))                           \
 			return 0;                                                \
 		bpf_probe_read_kernel(&mark, sizeof(mark), &skb->mark);          \
 		return finish(ctx, (__u64)skb, NUMBER, mark, ORDINARY);                  \

@@ -7,10 +7,12 @@
 #ifndef IPFT_WIRE_H
 #define IPFT_WIRE_H
 
+#define IPFT_MAX_CPUS 1024 /* a power of two; also the room for the CPU in a packet's identity */
+
 #define IPFT_RETURN 0x80000000u /* in cpu_and_kind: the event is a return */
 
 struct ipft_event {
-	__u64 packet;	    /* identity, see probe.h */
+	__u64 packet;	    /* identity, see identity.h */
 	__u64 skb;	    /* address of the sk_buff; 0 in a return */
 	__u64 timestamp;    /* bpf_ktime_get_ns() */
 	__u64 function;	    /* attach cookie, or address of the function where there are no cookies */
@@ -68,7 +70,7 @@ struct ipft_cpu {
 	__u64 packets_full;  /* events of packets that found no room in the table of packets */
 	__u64 calls_full;    /* returns that are not traced because the table of open calls was full */
 	__u64 calls_missed;  /* returns that never came: their frame was entered again */
-	__u64 last_packet;   /* identity of the packet that was seen last, see probe.h */
+	__u64 last_packet;   /* identity of the packet that was seen last, see identity.h */
 	__u64 last_check;    /* what tells whether last_packet is still the packet at an address */
 	__u64 packets;	     /* identities given on this CPU */
 };

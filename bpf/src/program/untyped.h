@@ -12,6 +12,10 @@
 #ifndef IPFT_UNTYPED_H
 #define IPFT_UNTYPED_H
 
+#include "arch/x86_64.h"
+#include "core/calls.h"
+#include "filter/admit.h"
+
 extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
 
 /* From 6.10 these take no argument, from 7.0 the context (fsession needed it); libbpf takes the one that fits. */
@@ -104,11 +108,8 @@ TRACE(trace_typed_free, TYPED, FREE)
 
 #define JUDGE(prefix, mark, skb, pointer)                                 \
 	do {                                                              \
-		if (!mark_matches(mark)) {                                \
-			if (role == RELEASE || role == FREE)              \
-				forget((__u64)(skb), pointer, role);      \
+		if (!admit((__u64)(skb), pointer, mark, role))            \
 			return UNTRACED;                                  \
-		}                                                         \
 		switch (role) {                                           \
 		case ORDINARY:                                            \
 			return prefix##_ordinary(ctx, (__u64)(skb));      \
@@ -131,8 +132,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 		skb = 0;
 		bpf_probe_read_kernel(&skb, sizeof(skb), (void *)value);
 	}
-	/* Kernel addresses are the upper half of the address space, and every sk_buff is aligned to a word. */
-	if (argument != POINTER && ((__s64)skb >= 0 || skb & 7))
+	if (argument != POINTER && IS_NO_SKB(skb))
 		return UNTRACED;
 
 	if (reads_directly()) {

@@ -3,7 +3,7 @@
  * The programs of the fentry-multi backend: one program for many functions through BPF trampolines (tracing-multi
  * links, Linux 7.x). libbpf does not know the section, so the backend sets type and attach type itself.
  */
-#include "probe.h"
+#include "core/calls.h"
 
 static __always_inline __u64 this_function(__u64 *ctx)
 {
@@ -34,6 +34,6 @@ static __always_inline __u64 argument_of(__u64 *ctx, __u32 position)
 #define SECTION "?tracing_multi"
 #define ARGUMENT(position) argument_of(ctx, position)
 
-#include "untyped.h"
+#include "program/untyped.h"
 
 ALL_PROGRAMS

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The entry of a function with a traced packet, and its return. May include identity.h, capture.h and emit.h.
+ */
+#ifndef IPFT_EVENT_H
+#define IPFT_EVENT_H
+
+#include "core/capture.h"
+#include "core/emit.h"
+#include "core/identity.h"
+
+/* The packet that lives at `skb`, from memory if this CPU saw it last. */
+static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enum pointer pointer, __u64 now,
+					    enum role role)
+{
+	__u64 packet = *(volatile __u64 *)&cpu->last_packet;
+	__u64 address = 0;
+
+	/* As a number, which a typed pointer is not: see slot_of_packet. */
+	if (pointer == TYPED) {
+		address = skb;
+		asm volatile("%0 -= %1" : "+r"(address) : "r"(ipft_live_packets));
+	} else {
+		address = skb;
+	}
+	if (role == ORDINARY && packet && *(volatile __u64 *)&cpu->last_check == check_of(packet, address))
+		return packet;
+	packet = identify(skb, pointer, now, role);
+	/* What is remembered is not looked at again, so its first bytes must be on their way. */
+	if (ipft_config.record_bytes && !capture(skb, now, role == RELEASE))
+		return packet;
+	if (role == ORDINARY) {
+		*(volatile __u64 *)&cpu->last_packet = packet;
+		*(volatile __u64 *)&cpu->last_check = check_of(packet, address);
+	}
+	return packet;
+}
+
+/* The entry of a function with a packet that matches. The packet's identity, or 0 if the event is lost. */
+static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, __u64 function, enum role role)
+{
+	__u32 processor = bpf_get_smp_processor_id();
+	struct ipft_cpu *cpu = &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)];
+	__u64 now = bpf_ktime_get_ns();
+	__u64 packet = identify_again(cpu, skb, pointer, now, role);
+
+	if (!packet || !emit(ctx, cpu, processor, packet, skb, now, function, 0))
+		return 0;
+	return packet;
+}
+
+/* A return of a call that was traced. */
+static __always_inline void leave(void *ctx, __u64 packet, __u64 function)
+{
+	__u32 processor = bpf_get_smp_processor_id();
+
+	emit(ctx, &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)], processor, packet, 0, bpf_ktime_get_ns(), function, IPFT_RETURN);
+}
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Whether a packet is traced: the only test of it, in all programs. May include identity.h.
+ *
+ * A packet that is not traced is what a busy host pays for, so it costs one load and one compare.
+ */
+#ifndef IPFT_ADMIT_H
+#define IPFT_ADMIT_H
+
+#include "core/identity.h"
+
+static __always_inline int mark_matches(__u32 mark)
+{
+	if (ipft_config.mask != ~0u)
+		mark &= ipft_config.mask;
+	return mark == ipft_config.mark;
+}
+
+/* Whether an entry is traced. A packet that is not (any more) loses its identity when it is released or freed. */
+static __always_inline int admit(__u64 skb, enum pointer pointer, __u32 mark, enum role role)
+{
+	if (mark_matches(mark))
+		return 1;
+	if (role == RELEASE || role == FREE)
+		forget(skb, pointer, role);
+	return 0;
+}
+
+#endif
