@@ -1,11 +1,46 @@
 //! The records as they lie in the ring or perf buffer, and a CPU's counters: the twin of `wire.h`, which says what the
-//! fields mean.
+//! fields mean. Values come from there; structs are written again here, and compared with it field by field when this
+//! is compiled. Imports nothing of ours.
+
+use std::mem::offset_of;
+
+/// What the build script found in `wire.h`: of each struct its size and each field's offset and size, and all values.
+#[allow(non_upper_case_globals, dead_code, missing_docs, unreachable_pub)]
+mod layout {
+    include!(concat!(env!("OUT_DIR"), "/wire_layout.rs"));
+}
+
+/// Does not compile unless a struct has exactly the fields of the one in `wire.h`, in the same places.
+macro_rules! same_layout {
+    ($rust:ident, $c:ident, $($field:ident),* $(,)?) => {
+        const _: () = {
+            const fn size_of_field<S, F>(_: fn(&S) -> &F) -> usize {
+                size_of::<F>()
+            }
+            $(
+                assert!(offset_of!($rust, $field) == layout::$c::$field.0, concat!(stringify!($field), " has another place in wire.h"));
+                assert!(size_of_field(|of: &$rust| &of.$field) == layout::$c::$field.1, concat!(stringify!($field), " has another size in wire.h"));
+            )*
+            assert!([$(stringify!($field)),*].len() == layout::$c::COUNT, "wire.h has more fields");
+            assert!(size_of::<$rust>() == layout::$c::SIZE, "it has another size in wire.h");
+            // No field is left out.
+            const fn _all(whole: &$rust) {
+                let $rust { $($field: _),* } = whole;
+            }
+        };
+    };
+}
+
+const fn half_of(value: u64) -> u32 {
+    assert!(value <= u32::MAX as u64, "a value of wire.h has more than 32 bits");
+    value as u32
+}
 
 /// In [`Event::cpu_and_kind`]: the event is a return.
-pub const RETURN: u32 = 0x8000_0000;
+pub const RETURN: u32 = half_of(layout::IPFT_RETURN);
 
 /// Number of [`Cpu`]s in the `ipft_cpus` variable.
-pub const MAX_CPUS: usize = 1024;
+pub const MAX_CPUS: usize = layout::IPFT_MAX_CPUS as usize;
 
 /// `struct ipft_event`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +60,25 @@ pub struct Event {
     pub thread: u32,
 }
 
+same_layout!(
+    Event,
+    ipft_event,
+    packet,
+    skb,
+    timestamp,
+    function,
+    cpu_and_kind,
+    thread
+);
+
 /// Bytes of an event without payload.
 pub const EVENT_SIZE: usize = size_of::<Event>();
 
 /// Bytes that follow the event of an entry when there is an extension (`IPFT_PAYLOAD`).
-pub const PAYLOAD_SIZE: usize = 64;
+pub const PAYLOAD_SIZE: usize = layout::IPFT_PAYLOAD as usize;
 
 /// In the place of [`Event::function`]: the record is a capture.
-pub const CAPTURE: u64 = u64::MAX;
+pub const CAPTURE: u64 = layout::IPFT_CAPTURE;
 
 /// The most bytes that are taken of a packet ([`Config::record_bytes`]).
 pub const MAX_RECORD_BYTES: u32 = 16384;
@@ -54,16 +100,33 @@ pub struct Capture {
     /// `enum ipft_link`: [`LINK_ETHERNET`] or [`LINK_IP`].
     pub link: u32,
     padding: u32,
+    /// The packet's bytes begin here.
+    bytes: [u8; 0],
 }
+
+same_layout!(
+    Capture,
+    ipft_capture,
+    packet,
+    length,
+    captured,
+    timestamp,
+    function,
+    link,
+    padding,
+    bytes
+);
 
 /// Bytes of a capture without those of the packet.
 pub const CAPTURE_SIZE: usize = size_of::<Capture>();
 
 /// In [`Capture::link`]: the first byte is of an Ethernet header.
-pub const LINK_ETHERNET: u32 = 0;
+pub const LINK_ETHERNET: u32 = layout::ipft_link::IPFT_ETHERNET;
 
 /// In [`Capture::link`]: the first byte is of an IPv4 or IPv6 header.
-pub const LINK_IP: u32 = 1;
+pub const LINK_IP: u32 = layout::ipft_link::IPFT_IP;
+
+const _: () = assert!(layout::ipft_link::COUNT == 2, "wire.h has other links");
 
 /// `struct ipft_cpu`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,13 +142,28 @@ pub struct Cpu {
     pub calls_full: u64,
     /// Returns that never came.
     pub calls_missed: u64,
-    internal: [u64; 2],
+    last_packet: u64,
+    last_check: u64,
     /// Identities given on this CPU.
     pub packets: u64,
 }
 
+same_layout!(
+    Cpu,
+    ipft_cpu,
+    emitted,
+    buffer_full,
+    packets_full,
+    calls_full,
+    calls_missed,
+    last_packet,
+    last_check,
+    packets
+);
+
 /// `struct ipft_config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Config {
     /// The mark a packet must carry, already masked.
     pub mark: u32,
@@ -95,59 +173,59 @@ pub struct Config {
     pub use_perf_buffer: bool,
     /// Each traced call is remembered for the return program.
     pub remember_calls: bool,
-    /// A CPU wakes the reader every so many events, less one: all bits below a power of two.
-    pub wake_mask: u32,
     /// How a program knows the function it runs in.
     pub function_source: FunctionSource,
-    /// Of each packet are sent so many of its first bytes, at most [`MAX_RECORD_BYTES`]; 0: none are.
-    pub record_bytes: u32,
     /// The kernel does not handle every fault of a program that calls functions of its own.
     pub faults_crash: bool,
+    /// A CPU wakes the reader every so many events, less one: all bits below a power of two.
+    pub wake_mask: u32,
+    /// Of each packet are sent so many of its first bytes, at most [`MAX_RECORD_BYTES`]; 0: none are.
+    pub record_bytes: u32,
 }
+
+same_layout!(
+    Config,
+    ipft_config,
+    mark,
+    mask,
+    use_perf_buffer,
+    remember_calls,
+    function_source,
+    faults_crash,
+    wake_mask,
+    record_bytes
+);
 
 /// `enum ipft_function_source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FunctionSource {
     /// The attach cookie: events carry the function's index.
-    Cookie = 0,
+    Cookie = layout::ipft_function_source::IPFT_FROM_COOKIE as u8,
     /// `bpf_get_func_ip`: events carry the function's address.
-    FuncIp = 1,
+    FuncIp = layout::ipft_function_source::IPFT_FROM_FUNC_IP as u8,
     /// The instruction pointer: events carry the function's address.
-    Regs = 2,
+    Regs = layout::ipft_function_source::IPFT_FROM_REGS as u8,
 }
+
+const _: () = assert!(layout::ipft_function_source::COUNT == 3, "wire.h has other sources");
 
 impl Config {
     /// The bytes of `.rodata.ipft`.
-    pub fn to_bytes(self) -> [u8; 20] {
-        let mut bytes = [0; 20];
-        bytes[..4].copy_from_slice(&self.mark.to_ne_bytes());
-        bytes[4..8].copy_from_slice(&self.mask.to_ne_bytes());
-        bytes[8] = self.use_perf_buffer.into();
-        bytes[9] = self.remember_calls.into();
-        bytes[10] = self.function_source as u8;
-        bytes[11] = self.faults_crash.into();
-        bytes[12..16].copy_from_slice(&self.wake_mask.to_ne_bytes());
-        bytes[16..].copy_from_slice(&self.record_bytes.to_ne_bytes());
+    pub fn to_bytes(self) -> [u8; size_of::<Config>()] {
+        let mut bytes = [0; size_of::<Config>()];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(offset_of!(Config, mark), &self.mark.to_ne_bytes());
+        put(offset_of!(Config, mask), &self.mask.to_ne_bytes());
+        put(offset_of!(Config, use_perf_buffer), &[self.use_perf_buffer.into()]);
+        put(offset_of!(Config, remember_calls), &[self.remember_calls.into()]);
+        put(offset_of!(Config, function_source), &[self.function_source as u8]);
+        put(offset_of!(Config, faults_crash), &[self.faults_crash.into()]);
+        put(offset_of!(Config, wake_mask), &self.wake_mask.to_ne_bytes());
+        put(offset_of!(Config, record_bytes), &self.record_bytes.to_ne_bytes());
         bytes
     }
 }
-
-const _: () = {
-    assert!(size_of::<Event>() == 40);
-    assert!(std::mem::offset_of!(Event, skb) == 8);
-    assert!(std::mem::offset_of!(Event, timestamp) == 16);
-    assert!(std::mem::offset_of!(Event, function) == 24);
-    assert!(std::mem::offset_of!(Event, cpu_and_kind) == 32);
-    assert!(std::mem::offset_of!(Event, thread) == 36);
-    assert!(size_of::<Capture>() == 40);
-    assert!(std::mem::offset_of!(Capture, length) == 8);
-    assert!(std::mem::offset_of!(Capture, captured) == 12);
-    assert!(std::mem::offset_of!(Capture, timestamp) == 16);
-    assert!(std::mem::offset_of!(Capture, function) == 24);
-    assert!(std::mem::offset_of!(Capture, link) == 32);
-    assert!(size_of::<Cpu>() == 64);
-};
 
 fn word(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
@@ -166,12 +244,15 @@ impl Event {
     #[inline]
     pub fn parse(record: &[u8]) -> Option<Event> {
         let bytes: &[u8; EVENT_SIZE] = record.get(..EVENT_SIZE)?.try_into().ok()?;
-        let last = word(bytes, 32).to_ne_bytes();
+        // Both in one load.
+        const LAST: usize = offset_of!(Event, cpu_and_kind);
+        const _: () = assert!(offset_of!(Event, thread) == LAST + 4);
+        let last = word(bytes, LAST).to_ne_bytes();
         Some(Event {
-            packet: word(bytes, 0),
-            skb: word(bytes, 8),
-            timestamp: word(bytes, 16),
-            function: word(bytes, 24),
+            packet: word(bytes, offset_of!(Event, packet)),
+            skb: word(bytes, offset_of!(Event, skb)),
+            timestamp: word(bytes, offset_of!(Event, timestamp)),
+            function: word(bytes, offset_of!(Event, function)),
             cpu_and_kind: u32::from_ne_bytes([last[0], last[1], last[2], last[3]]),
             thread: u32::from_ne_bytes([last[4], last[5], last[6], last[7]]),
         })
@@ -184,13 +265,14 @@ impl Capture {
     pub fn parse(record: &[u8]) -> Option<(Capture, &[u8])> {
         let (head, bytes) = record.split_first_chunk::<CAPTURE_SIZE>()?;
         let capture = Capture {
-            packet: word(head, 0),
-            length: half(head, 8),
-            captured: half(head, 12),
-            timestamp: word(head, 16),
-            function: word(head, 24),
-            link: half(head, 32),
+            packet: word(head, offset_of!(Capture, packet)),
+            length: half(head, offset_of!(Capture, length)),
+            captured: half(head, offset_of!(Capture, captured)),
+            timestamp: word(head, offset_of!(Capture, timestamp)),
+            function: word(head, offset_of!(Capture, function)),
+            link: half(head, offset_of!(Capture, link)),
             padding: 0,
+            bytes: [],
         };
         let bytes = bytes.get(..usize::try_from(capture.captured).ok()?)?;
         (capture.function == CAPTURE).then_some((capture, bytes))
@@ -201,13 +283,14 @@ impl Cpu {
     /// The counters of all CPUs, out of the bytes of the `cpus` variable.
     pub fn parse_all(bytes: &[u8]) -> impl Iterator<Item = Cpu> + '_ {
         bytes.chunks_exact(size_of::<Cpu>()).map(|bytes| Cpu {
-            emitted: word(bytes, 0),
-            buffer_full: word(bytes, 8),
-            packets_full: word(bytes, 16),
-            calls_full: word(bytes, 24),
-            calls_missed: word(bytes, 32),
-            internal: [0; 2],
-            packets: word(bytes, 56),
+            emitted: word(bytes, offset_of!(Cpu, emitted)),
+            buffer_full: word(bytes, offset_of!(Cpu, buffer_full)),
+            packets_full: word(bytes, offset_of!(Cpu, packets_full)),
+            calls_full: word(bytes, offset_of!(Cpu, calls_full)),
+            calls_missed: word(bytes, offset_of!(Cpu, calls_missed)),
+            last_packet: 0,
+            last_check: 0,
+            packets: word(bytes, offset_of!(Cpu, packets)),
         })
     }
 }

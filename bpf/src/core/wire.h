@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the programs and user space share: the records as they lie in the ring or perf buffer, and the counters of a CPU.
- * This is the one definition. src/wire.rs is its twin for Rust; both sides assert the same sizes and offsets, so that
- * a change on one side alone does not build.
+ * This is the one definition. src/wire.rs is its twin for Rust: the build compares every field and value of the two by
+ * name, so that a change on one side alone does not build.
  */
 #ifndef IPFT_WIRE_H
 #define IPFT_WIRE_H
@@ -74,24 +74,5 @@ struct ipft_cpu {
 	__u64 last_check;    /* what tells whether last_packet is still the packet at an address */
 	__u64 packets;	     /* identities given on this CPU */
 };
-
-_Static_assert(sizeof(struct ipft_event) == 40, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_event, skb) == 8, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_event, timestamp) == 16, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_event, function) == 24, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_event, cpu_and_kind) == 32, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_event, thread) == 36, "wire");
-_Static_assert(sizeof(struct ipft_capture) == 40, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_capture, length) == 8, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_capture, captured) == 12, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_capture, timestamp) == 16, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_capture, function) == 24, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_capture, link) == 32, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_capture, bytes) == 40, "wire");
-_Static_assert(sizeof(struct ipft_cpu) == 64, "wire");
-_Static_assert(sizeof(struct ipft_config) == 20, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_config, function_source) == 10, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_config, faults_crash) == 11, "wire");
-_Static_assert(__builtin_offsetof(struct ipft_config, record_bytes) == 16, "wire");
 
 #endif

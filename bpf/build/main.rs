@@ -1,8 +1,10 @@
-//! Compiles the CO-RE programs with clang, so that plain `cargo build` is enough, and collects the headers for
-//! extensions in C.
+//! Compiles the CO-RE programs with clang, so that plain `cargo build` is enough, translates `wire.h` for `wire.rs`, and
+//! collects the headers for extensions in C.
 //!
 //! The headers come from two places: `bpf/bpf_helpers.h` and its companions from libbpf (through `libbpf-sys`, which
 //! names its include folder), `linux/bpf.h` and `linux/ptrace.h` from the system's kernel headers.
+
+mod layout;
 
 use std::env;
 use std::fmt::Write as _;
@@ -64,10 +66,20 @@ impl Compiler {
     }
 
     fn compile(&self, source: &str, object: &Path, defines: &[String]) {
-        let source = format!("src/program/{source}.bpf.c");
-        let mut arguments = vec!["-c".into(), source, "-o".into(), object.display().to_string()];
+        let mut arguments = vec!["-c".into(), source.into(), "-o".into(), object.display().to_string()];
         arguments.extend_from_slice(defines);
         self.run(&arguments);
+    }
+
+    /// Returns the layout of `wire.h`, as Rust.
+    fn layout(&self, out: &Path) -> String {
+        let source = "src/core/layout.c";
+        let object = out.join("layout.o");
+        self.compile(source, &object, &[]);
+        let object = fs::read(object).expect("the compiler has written the object");
+        let defines = self.run(&["-E".into(), "-dM".into(), source.into()]).stdout;
+        let defines = String::from_utf8(defines).expect("wire.h is text");
+        layout::of_types(&object) + &layout::of_defines(&defines)
     }
 
     /// Lists every file that `src/headers.h` includes, except the compiler's own.
@@ -105,10 +117,13 @@ fn main() {
                 format!("-DSESSION={}", u8::from(session)),
                 format!("-DEXTENSION={extension}"),
             ];
-            compiler.compile(source, &out.join(format!("{object}.{suffix}")), &defines);
+            let source = format!("src/program/{source}.bpf.c");
+            compiler.compile(&source, &out.join(format!("{object}.{suffix}")), &defines);
         }
     }
-    compiler.compile("license", &out.join("license.bpf.o"), &[]);
+    compiler.compile("src/program/license.bpf.c", &out.join("license.bpf.o"), &[]);
+
+    fs::write(out.join("wire_layout.rs"), compiler.layout(&out)).expect("OUT_DIR is writable");
 
     let mut list = String::from("&[\n");
     for header in compiler.headers() {

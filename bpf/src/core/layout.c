@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One variable of each type in wire.h, so that the compiler describes the types in BTF. The build script reads that and
+ * compares src/wire.rs with it; nothing loads the object.
+ */
+#include <linux/types.h>
+#include "core/wire.h"
+
+struct ipft_event event;
+struct ipft_capture capture;
+struct ipft_config config;
+struct ipft_cpu cpu;
+enum ipft_link link;
+enum ipft_function_source function_source;
