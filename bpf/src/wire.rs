@@ -74,8 +74,27 @@ same_layout!(
 /// Bytes of an event without payload.
 pub const EVENT_SIZE: usize = size_of::<Event>();
 
-/// Bytes that follow the event of an entry when there is an extension (`IPFT_PAYLOAD`).
+/// Bytes that follow the event of an entry, and its fields, when there is an extension (`IPFT_PAYLOAD`).
 pub const PAYLOAD_SIZE: usize = layout::IPFT_PAYLOAD as usize;
+
+/// In [`Config::fields`]: the length of the packet.
+pub const FIELD_LEN: u32 = 1 << layout::ipft_field::IPFT_FIELD_LEN;
+
+/// In [`Config::fields`]: the mark of the packet.
+pub const FIELD_MARK: u32 = 1 << layout::ipft_field::IPFT_FIELD_MARK;
+
+const _: () = assert!(layout::ipft_field::IPFT_FIELDS == 2, "wire.h has other fields");
+
+/// Bytes of each field in an event.
+pub const FIELD_SIZE: u32 = 4;
+
+/// The most bytes of all fields of an event ([`Config::fields_size`]).
+pub const MAX_FIELDS_SIZE: u32 = half_of(layout::IPFT_FIELDS_MOST);
+
+/// The size that the fields with these bits have together ([`Config::fields_size`]).
+pub const fn fields_size(fields: u32) -> u32 {
+    (fields.count_ones() * FIELD_SIZE).next_multiple_of(8)
+}
 
 /// In the place of [`Event::function`]: the record is a capture.
 pub const CAPTURE: u64 = layout::IPFT_CAPTURE;
@@ -181,6 +200,10 @@ pub struct Config {
     pub wake_mask: u32,
     /// Of each packet are sent so many of its first bytes, at most [`MAX_RECORD_BYTES`]; 0: none are.
     pub record_bytes: u32,
+    /// The built-in fields that follow the event of an entry: [`FIELD_LEN`] and its like.
+    pub fields: u32,
+    /// Bytes of these fields together, a multiple of 8.
+    pub fields_size: u32,
 }
 
 same_layout!(
@@ -193,7 +216,9 @@ same_layout!(
     function_source,
     faults_crash,
     wake_mask,
-    record_bytes
+    record_bytes,
+    fields,
+    fields_size
 );
 
 /// `enum ipft_function_source`.
@@ -223,6 +248,8 @@ impl Config {
         put(offset_of!(Config, faults_crash), &[self.faults_crash.into()]);
         put(offset_of!(Config, wake_mask), &self.wake_mask.to_ne_bytes());
         put(offset_of!(Config, record_bytes), &self.record_bytes.to_ne_bytes());
+        put(offset_of!(Config, fields), &self.fields.to_ne_bytes());
+        put(offset_of!(Config, fields_size), &self.fields_size.to_ne_bytes());
         bytes
     }
 }

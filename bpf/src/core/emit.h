@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Sends the record of an event. May include state.h and the fields.
+ * Sends the record of an event. May include identity.h and the fields.
  */
 #ifndef IPFT_EMIT_H
 #define IPFT_EMIT_H
 
-#include "core/state.h"
+#include "core/identity.h"
+#include "field/field.h"
 
 #if EXTENSION
 /*
@@ -20,46 +21,56 @@ extern int module(void *ctx, void *skb, void *data) __hidden;
 char LICENSE[] SEC("license") = "GPL";
 #endif
 
-/* What is sent for an entry; a return has no payload. */
+/* What is sent for an entry, at its largest; a return is the event alone. */
 struct record {
 	struct ipft_event event;
-	__u8 payload[PAYLOAD];
+	__u8 more[FIELDS_ROOM + PAYLOAD];
 };
 
-/* Lets the extension fill the payload. Whether the event is wanted. `skb` is a number: extensions may calculate with it. */
-static __always_inline int describe(void *ctx, __u64 skb, struct record *record)
+/* Fills what follows the event of an entry. Whether the event is wanted. */
+static __always_inline int describe(void *ctx, struct record *record, __u64 skb, enum pointer pointer, __u64 number,
+				    __u32 fields)
 {
+	if (fields)
+		fill_fields((void *)record->more, fields, skb, pointer);
 #if EXTENSION
-	return !module(ctx, (void *)skb, record->payload);
+	__u64 *payload = (void *)record->more + (fields ? ipft_config.fields_size : 0);
+#pragma unroll
+	for (int i = 0; i < PAYLOAD / 8; i++)
+		payload[i] = 0;
+	/* A number: extensions may calculate with it. */
+	return !module(ctx, (void *)number, payload);
 #else
 	return 1;
 #endif
 }
 
 /* 1 if the event is on its way to user space; 0 if it is not wanted, or lost and counted. */
-static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor, __u64 packet, __u64 skb, __u64 now,
-				__u64 function, __u32 kind)
+static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor, __u64 packet, __u64 skb,
+				enum pointer pointer, __u64 now, __u64 function, __u32 kind)
 {
 	int entry = !(kind & IPFT_RETURN);
-	__u64 size = entry ? sizeof(struct record) : sizeof(struct ipft_event);
+	__u32 fields = entry ? ipft_config.fields : 0;
+	__u64 size = sizeof(struct ipft_event) + (entry ? PAYLOAD : 0);
 
+	if (fields)
+		size += ipft_config.fields_size;
 	if (ipft_config.use_perf_buffer) {
-		struct record record = {
-			.event = {
-				.packet = packet,
-				.skb = skb,
-				.timestamp = now,
-				.function = function,
-				.cpu_and_kind = processor | kind,
-				.thread = bpf_get_current_pid_tgid(),
-			},
-		};
-		if (EXTENSION && entry) {
+		struct record record;
+
+		record.event.packet = packet;
+		record.event.skb = skb;
+		record.event.timestamp = now;
+		record.event.function = function;
+		record.event.cpu_and_kind = processor | kind;
+		record.event.thread = bpf_get_current_pid_tgid();
+		if (entry) {
 			__u64 number = 0;
 
 			/* On the stack a typed pointer stays one. */
-			bpf_probe_read_kernel(&number, sizeof(number), &record.event.skb);
-			if (!describe(ctx, number, &record))
+			if (EXTENSION)
+				bpf_probe_read_kernel(&number, sizeof(number), &record.event.skb);
+			if (!describe(ctx, &record, skb, pointer, number, fields))
 				return 0;
 		}
 		/* PERF_RECORD_LOST tells only of losses that a later event of the CPU follows, so the error is counted: the
@@ -83,10 +94,11 @@ static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor
 	event->function = function;
 	event->cpu_and_kind = processor | kind;
 	event->thread = bpf_get_current_pid_tgid();
-	if (EXTENSION && entry) {
-		__builtin_memset(record->payload, 0, sizeof(record->payload));
+	if (entry) {
 		/* What is read back from memory is a number. */
-		if (!describe(ctx, *(volatile __u64 *)&event->skb, record)) {
+		__u64 number = EXTENSION ? *(volatile __u64 *)&event->skb : 0;
+
+		if (!describe(ctx, record, skb, pointer, number, fields)) {
 			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 			return 0;
 		}

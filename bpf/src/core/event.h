@@ -44,7 +44,7 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 	__u64 now = bpf_ktime_get_ns();
 	__u64 packet = identify_again(cpu, skb, pointer, now, role);
 
-	if (!packet || !emit(ctx, cpu, processor, packet, skb, now, function, 0))
+	if (!packet || !emit(ctx, cpu, processor, packet, skb, pointer, now, function, 0))
 		return 0;
 	return packet;
 }
@@ -54,7 +54,8 @@ static __always_inline void leave(void *ctx, __u64 packet, __u64 function)
 {
 	__u32 processor = bpf_get_smp_processor_id();
 
-	emit(ctx, &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)], processor, packet, 0, bpf_ktime_get_ns(), function, IPFT_RETURN);
+	emit(ctx, &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)], processor, packet, 0, NUMBER, bpf_ktime_get_ns(), function,
+	     IPFT_RETURN);
 }
 
 #endif

@@ -11,4 +11,5 @@ struct ipft_capture capture;
 struct ipft_config config;
 struct ipft_cpu cpu;
 enum ipft_link link;
+enum ipft_field field;
 enum ipft_function_source function_source;

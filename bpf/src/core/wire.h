@@ -40,7 +40,20 @@ struct ipft_capture {
 	__u8 bytes[];	 /* ipft_config.record_bytes; behind `captured` they mean nothing */
 };
 
-#define IPFT_PAYLOAD 64 /* bytes that follow the event of an entry when there is an extension: its `data` */
+/*
+ * The record of an entry is its event, the built-in fields that are chosen (ipft_config.fields_size bytes), and the
+ * payload of an extension if there is one. That of a return is its event.
+ */
+#define IPFT_PAYLOAD 64 /* bytes of an extension's payload: its `data` */
+
+/* The built-in fields: bits of ipft_config.fields. Each is four bytes; they come in the order of their bits. */
+enum ipft_field {
+	IPFT_FIELD_LEN,
+	IPFT_FIELD_MARK,
+	IPFT_FIELDS, /* how many there are */
+};
+
+#define IPFT_FIELDS_MOST 256 /* bytes of all fields together, at most */
 
 /*
  * Configuration, the whole of .rodata.ipft: .rodata is shared with the extension that is linked in. The verifier knows
@@ -55,6 +68,8 @@ struct ipft_config {
 	__u8 faults_crash;    /* in programs that call functions: host/core/src/kernel/release.rs */
 	__u32 wake_mask;      /* 2^n - 1: a CPU wakes the reader every 2^n events */
 	__u32 record_bytes;   /* of each packet are sent so many of its first bytes; 0: none are */
+	__u32 fields;	      /* the chosen fields, a bit of each enum ipft_field */
+	__u32 fields_size;    /* their bytes together, rounded up to a multiple of 8 */
 };
 
 enum ipft_function_source {

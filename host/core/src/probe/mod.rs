@@ -187,6 +187,10 @@ pub struct Request<'a> {
     /// How many of each packet's first bytes are wanted, at most [`ipft_bpf::wire::MAX_RECORD_BYTES`]; 0 for none. Only a
     /// ring buffer takes them.
     pub record_bytes: u32,
+    /// The built-in fields of each entry, by the bits that `ipft_bpf::wire` has for them.
+    pub fields: u32,
+    /// Bytes of these fields ([`ipft_bpf::wire::fields_size`]).
+    pub fields_size: u32,
     /// Where backends that take long say how far they are, and see that they are to stop.
     pub progress: &'a Progress,
     /// Maps of programs that are attached already, by name: those of this request use them too.
@@ -224,12 +228,13 @@ pub fn targets<'a>(functions: &'a [Candidate], first: u32, silent: &'a [Candidat
 }
 
 impl Request<'_> {
-    /// Bytes that follow the event in the record of an entry.
+    /// Bytes that follow the event in the record of an entry: the fields, and the extension's payload.
     pub fn payload_size(&self) -> usize {
-        match self.extension {
+        let extension = match self.extension {
             Some(_) => ipft_bpf::wire::PAYLOAD_SIZE,
             None => 0,
-        }
+        };
+        self.fields_size as usize + extension
     }
 
     /// The programs' configuration.
@@ -247,6 +252,8 @@ impl Request<'_> {
             remember_calls: self.tracer == Tracer::FunctionGraph,
             function_source,
             record_bytes,
+            fields: self.fields,
+            fields_size: self.fields_size,
             faults_crash: faults_crash(self.root),
         }
     }
