@@ -1,4 +1,4 @@
-# What ipft says and how it ends, whatever it is asked. One function is traced where any would do, so that it is quick.
+# Messages and exit codes of ipft for many command lines. One function is traced where any would do, for speed.
 #
 # Leaves NAME.out, .err and .exit of each run.
 
@@ -37,7 +37,8 @@ ipft_ends() {
 	wait_until "$1" sh -c '! pgrep -x ipft >/dev/null'
 }
 
-# soon COMMAND...: what should refuse to run. If it traces instead, it is ended, which is another exit code.
+# soon COMMAND...: a command that should refuse to run. If it traces instead, it is ended, which gives another exit
+# code.
 soon() {
 	"$@" &
 	wait_until 60 sh -c "! kill -0 $! 2>/dev/null" || kill -KILL "$!"
@@ -99,7 +100,7 @@ for signal in INT TERM HUP; do
 	kill "-$signal" "$IPFT_PID"
 	exit_of "wait-$signal" wait "$IPFT_PID"
 done
-# Nobody reads what the first signal makes it print.
+# The output of the first signal has no reader.
 piped twice 'echo $$ >/tmp/sleeper; exec sleep 1000' -m 1 -r "$ONE"
 datagrams 3000
 pkill -INT -x ipft
@@ -163,7 +164,7 @@ grep -E ' (debugfs|tracefs) ' /proc/mounts | cut -d' ' -f2 | sort -r | xargs -n 
 exit_of no-tracefs soon ipft -m 1 -r "$ONE"
 exit_of no-tracefs-doctor ipft doctor
 mount -t tracefs tracefs /sys/kernel/tracing
-# There is no way back from here.
+# This cannot be undone.
 mountpoint -q /sys/kernel/security || mount -t securityfs securityfs /sys/kernel/security
 echo confidentiality >/sys/kernel/security/lockdown
 exit_of lockdown soon ipft -m 1 -r "$ONE"

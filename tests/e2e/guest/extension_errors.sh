@@ -1,4 +1,4 @@
-# What is wrong with extensions, and what ipft says of it. The objects were made on the machine that runs the tests.
+# Faulty extensions, and the messages of ipft. The objects were made on the machine that runs the tests.
 #
 # Leaves NAME.out, .err and .exit of each run; of what was refused also .left (what is attached) and .files (what is
 # left in the folder for temporary files).
@@ -25,7 +25,7 @@ aftermath() {
 	left_behind "/out/$1"
 }
 
-# refused NAME ARGS...: what should refuse to run. If it traces instead, it is killed, which is another exit code.
+# refused NAME ARGS...: a run that should be refused. If it traces instead, it is killed, which gives another exit code.
 refused() {
 	local name=$1
 	shift

@@ -1,6 +1,6 @@
-# Everybody frees NULL: a socket that is made and closed calls kfree_skb(NULL). A probe of kfree_skb reads a mark there,
-# and that has to fault in a way that the kernel handles. What an old kernel looks up then depends on where it has put
-# the program, so there are several traces of each kind.
+# Many callers free NULL: closing a new socket calls kfree_skb(NULL). A probe of kfree_skb reads the mark there, and the
+# kernel must handle that fault. What an old kernel looks up then depends on where the program is in memory, so there
+# are several traces of each kind.
 #
 #   $WORK/taken.o   an extension
 #   ROUNDS          how many traces of each kind

@@ -1,4 +1,4 @@
-# What ipft says when the machine or its settings are in the way, and when nothing was seen. Each run leaves NAME.out, .err
+# Messages when the machine or its settings prevent tracing, and when nothing was seen. Each run leaves NAME.out, .err
 # and .exit.
 
 network_pair

@@ -21,7 +21,7 @@ traffic() {
 	settle
 }
 
-# flood COUNT: datagrams, which nobody answers.
+# flood COUNT: sends datagrams, which are not answered.
 flood() {
 	ip netns exec client udpflood send 10.1.0.2 9000 "$1" 64 "$MARK"
 }

@@ -1,5 +1,5 @@
-# The same ping, traced by root, by who has only the rights that tracing needs (no /proc/kcore), and where the kernel
-# hides its addresses from everybody (kernel.kptr_restrict=2).
+# The same ping, traced by root, by a user with only the capabilities for tracing (no /proc/kcore), and with hidden
+# kernel addresses (kernel.kptr_restrict=2).
 #
 # Leaves root, few and hidden, each .out (JSON lines), .err and .exit.
 

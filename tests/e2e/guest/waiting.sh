@@ -1,5 +1,5 @@
-# Attaching and detaching one kprobe after the other takes long, and ipft says so; a second signal ends it at once. The filter
-# is wide enough for some seconds.
+# Attaching and detaching one kprobe after the other takes long, and is reported; a second signal ends it at once. The
+# filter is wide enough for some seconds.
 #
 # Leaves stopped and twice, each .out, .err and .exit; attached-after, what was attached when the second signal had ended
 # ipft; stopped.seconds and twice.seconds, how long the end took.

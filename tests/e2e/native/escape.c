@@ -1,5 +1,5 @@
-/* A native plugin that behaves as whoever has broken out of a sandbox would: it tries what would be of use to an
- * attacker, in its first call after the trace is attached, and draws a line for each with what came of it. */
+/* A native plugin that acts like an attacker who has escaped a sandbox: in its first call after attaching, it tries
+ * what an attacker could use, and prints a line with the result of each attempt. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -29,7 +29,7 @@ static void tell(const char *what, long result)
     host->write(host->context, line, len);
 }
 
-/* In a child, as it would not come back. */
+/* In a child process, as it would not return. */
 static long execute(void)
 {
     static char *const arguments[] = { "/bin/true", NULL };

@@ -1,22 +1,22 @@
-//! The pages of the book whose commands are tests: what is in their fences.
+//! Reads code blocks of the book's pages, whose commands are tests.
 
-/// A block of a page: what its fence says, and its text.
+/// A code block: its info string and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// The words behind the fence, which commas separate.
+    /// The words of the info string, separated by commas.
     pub tags: Vec<String>,
-    /// What is in it.
+    /// The content.
     pub text: String,
 }
 
 impl Block {
-    /// Whether its fence has this word.
+    /// Returns whether the info string has this word.
     pub fn has(&self, tag: &str) -> bool {
         self.tags.iter().any(|each| each == tag)
     }
 }
 
-/// The blocks of a page. One that is not closed is a fault of the page, and fails the test.
+/// Returns the code blocks of a page. An unclosed block fails the test.
 pub fn blocks(page: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;

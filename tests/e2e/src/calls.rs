@@ -1,4 +1,4 @@
-//! Whether the returns of a `function_graph` belong to their entries, with nothing left over.
+//! Checks that the returns of a `function_graph` trace match their entries, without leftovers.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 
 use crate::jsonl::{Context, Event, Kind, Recording};
 
-/// Goes through the trace of traffic that began after the tracer was ready and had ended before it was stopped, so that
-/// every call has both ends in it. Each return must be that of the innermost open call of its packet and context, with
-/// that call's sk_buff and the time since its entry. Returns the number of calls, each with the depth it was made at.
+/// Checks a trace whose traffic began after the tracer was ready and ended before it was stopped, so that every call is
+/// complete. Each return must match the innermost open call of its packet and context, with that call's sk_buff and the
+/// time since its entry. Returns the number of calls, each with its depth.
 pub fn check(recording: &Recording) -> Result<Vec<(String, usize)>> {
     let mut stacks: BTreeMap<(u64, Context), Vec<&Event>> = BTreeMap::new();
     let mut calls = Vec::new();

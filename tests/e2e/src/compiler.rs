@@ -1,4 +1,4 @@
-//! The compiler of this machine: for objects that are made here, and packed for guests, which have none.
+//! Runs this machine's compiler, and packs it for guests, which have none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use xtask::workspace;
 
-/// The compiler that the build uses too.
+/// The same compiler as in the build.
 fn clang() -> String {
     std::env::var("CLANG").unwrap_or_else(|_| "clang".to_owned())
 }
 
-/// A folder with clang, the libraries that it needs, and what loads them: `ld.so --library-path lib clang` runs on a
-/// system of any kind. It takes some 250 MB of a guest's memory.
+/// Returns a folder with clang, its libraries and their loader: `ld.so --library-path lib clang` runs on any
+/// distribution. It takes some 250 MB of a guest's memory.
 pub fn packed() -> Result<PathBuf> {
     let folder = workspace::target().join("e2e/clang");
     let found = Command::new("sh")
@@ -44,7 +44,7 @@ pub fn packed() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Copies a file, unless that was done before.
+/// Copies a file once.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let known = |path: &Path| fs::metadata(path).and_then(|found| Ok((found.len(), found.modified()?)));
     let source = known(from).with_context(|| format!("look at {}", from.display()))?;
@@ -55,7 +55,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles a source that includes nothing, to `folder/name`.
+/// Compiles a source without includes to `folder/name`.
 pub fn compile(folder: &Path, name: &str, source: &str, flags: &[&str]) -> Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let (path, object) = (folder.join(format!("{name}.c")), folder.join(name));

@@ -1,7 +1,7 @@
-//! The fields of events, in a form that all outputs have in common: text.
+//! The fields of events, as text, which all outputs have in common.
 //!
-//! Two tracers of the same traffic give equal [`Picture`]s, whichever output they write and whether an extension in C or
-//! a script named the fields.
+//! Two tracers of the same traffic give equal [`Picture`]s, independent of the output format and of the kind of
+//! extension.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,11 +9,11 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
-/// The fields of an event, as people would read them.
+/// The fields of an event, as text.
 pub type Fields = BTreeMap<String, String>;
 
-/// For each packet the functions that it entered, with the fields of that event; all sorted, as two tracers may see what
-/// happens on two CPUs in different orders.
+/// For each packet its functions, with the fields of each entry; all sorted, as two tracers may see events of two CPUs
+/// in different orders.
 pub type Picture = Vec<Vec<(String, Fields)>>;
 
 fn sorted(packets: impl IntoIterator<Item = Vec<(String, Fields)>>) -> Picture {
@@ -32,7 +32,7 @@ fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Result<&'a str> {
     value.with_context(|| format!("{object:?} has no text {key}"))
 }
 
-/// A value of JSON lines as the other outputs write it.
+/// Formats a value of JSON lines like the other outputs.
 fn shown(value: &Value) -> Result<String> {
     Ok(match value {
         Value::String(text) => text.clone(),
@@ -47,7 +47,7 @@ fn shown(value: &Value) -> Result<String> {
     })
 }
 
-/// The picture in JSON lines. Returns must have no fields.
+/// Reads the picture from JSON lines. Returns must have no fields.
 pub fn of_jsonl(path: &Path) -> Result<Picture> {
     let mut packets: BTreeMap<String, Vec<(String, Fields)>> = BTreeMap::new();
     for line in read(path)?.lines() {
@@ -71,7 +71,7 @@ pub fn of_jsonl(path: &Path) -> Result<Picture> {
     Ok(sorted(packets.into_values()))
 }
 
-/// The picture in the old JSON, where a field is one more key of the event, and a text.
+/// Reads the picture from the old JSON, where a field is an additional key of the event, with a text.
 pub fn of_json(path: &Path) -> Result<Picture> {
     let mut packets: BTreeMap<String, Vec<(String, Fields)>> = BTreeMap::new();
     for line in read(path)?.lines() {
@@ -100,7 +100,7 @@ pub fn of_json(path: &Path) -> Result<Picture> {
     Ok(sorted(packets.into_values()))
 }
 
-/// The picture in an aggregate of `-t function`. Values with spaces in them cannot be told apart.
+/// Reads the picture from an aggregate of `-t function`. Values with spaces are ambiguous there.
 pub fn of_aggregate(path: &Path) -> Result<Picture> {
     let mut packets: Picture = Vec::new();
     for line in read(path)?.lines().skip(1) {
@@ -127,7 +127,7 @@ pub fn of_aggregate(path: &Path) -> Result<Picture> {
     Ok(sorted(packets))
 }
 
-/// The picture in any output.
+/// Reads the picture from any output.
 pub fn of(output: &str, path: &Path) -> Result<Picture> {
     let picture = match output {
         "jsonl" => of_jsonl(path),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn three_outputs_of_one_event_are_one_picture() {
+    fn three_outputs_of_an_event_give_one_picture() {
         let fields = [("kind", "a|b"), ("len", "84")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let expected: Picture = vec![vec![("ip_rcv".to_owned(), fields.into_iter().collect())]];
         let jsonl = concat!(

@@ -1,4 +1,4 @@
-//! Runs a script in a guest and keeps what it leaves.
+//! Runs a script in a guest and keeps its output files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,27 +11,28 @@ use xtask::kernel::Kernel;
 use xtask::vm::Guest;
 use xtask::workspace;
 
-/// Shell functions for the scripts of the tests.
+/// Shell functions for the tests' scripts.
 const LIBRARY: &str = include_str!("../guest/e2e.sh");
 
-/// What a script left in `/out`. It stays in the target folder, for people to look at after a test has failed.
+/// Files that a script left in `/out`. They stay in the target folder, for inspection after a failure.
 #[derive(Debug)]
 pub struct Left {
     folder: PathBuf,
 }
 
-/// Runs a script in a guest with this kernel, in bash, with `e2e.sh` sourced and `/out` as the working directory; a
-/// command that fails ends it. `name` is the folder's name: no two scripts share one. The script finds `files` in `$WORK`.
+/// Runs a bash script in a guest with this kernel, with `e2e.sh` sourced and `/out` as the working directory; it ends
+/// at the first command that fails. `name` is the folder's name, unique per script. The script finds `files` in
+/// `$WORK`.
 pub fn run(name: &str, kernel: Kernel, files: &[&Path], script: &str) -> Result<Left> {
     run_in(Guest::new(kernel).without_plugins(), name, kernel, files, script)
 }
 
-/// The same in a guest that has the project's plugins.
+/// Runs a script in a guest with the project's plugins.
 pub fn run_with_plugins(name: &str, kernel: Kernel, files: &[&Path], script: &str) -> Result<Left> {
     run_in(Guest::new(kernel), name, kernel, files, script)
 }
 
-/// The same in a guest with more words on the kernel's command line, and without files.
+/// Runs a script in a guest with additional kernel parameters and without files.
 pub fn run_with_kernel_words(name: &str, kernel: Kernel, words: &str, script: &str) -> Result<Left> {
     run_in(
         Guest::new(kernel).without_plugins().append(words),
@@ -65,8 +66,7 @@ fn run_in(guest: Guest, name: &str, kernel: Kernel, files: &[&Path], script: &st
     Ok(Left { folder })
 }
 
-/// What the names of the scripts begin with that take longest, longest first: they begin before others, so that no CPU
-/// waits for them at the end.
+/// Name prefixes of the slowest scripts, slowest first: they start before others, so that no CPU is idle at the end.
 const LONG: [&str; 6] = [
     "journey-",
     "extension-",
@@ -76,7 +76,7 @@ const LONG: [&str; 6] = [
     "privileges-",
 ];
 
-/// Which guests run, and which wait for one to end.
+/// Running guests, and the queue of those that wait.
 struct Places {
     free: usize,
     waiting: Vec<usize>,
@@ -89,15 +89,15 @@ static PLACES: Mutex<Places> = Mutex::new(Places {
 static FREED: Condvar = Condvar::new();
 
 fn places() -> MutexGuard<'static, Places> {
-    // Each change is one assignment, so whatever a thread that panicked was doing, they are in order.
+    // Each change is one assignment, so the state is valid even if another thread panicked.
     PLACES.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A place for a guest to run in. There are as many as CPUs: a guest uses one.
+/// A slot for a running guest. There are as many as CPUs: a guest uses one.
 struct Place;
 
-/// Waits for a place. Tests may run in more threads than there are places: then those that wait for a guest in use by
-/// another test do not keep others from running one.
+/// Waits for a slot. Tests may run in more threads than there are slots: threads that wait for another test's guest
+/// block no other test.
 fn place(name: &str) -> Place {
     static COUNTED: OnceLock<()> = OnceLock::new();
     COUNTED.get_or_init(|| places().free = thread::available_parallelism().map_or(1, usize::from));
@@ -114,7 +114,7 @@ fn place(name: &str) -> Place {
     if let Some(at) = places.waiting.iter().position(|other| *other == rank) {
         places.waiting.swap_remove(at);
     }
-    // Another one may have waited for this one to go first.
+    // Another thread may have waited for this one to go first.
     FREED.notify_all();
     Place
 }
@@ -126,29 +126,29 @@ impl Drop for Place {
     }
 }
 
-/// Whether a test that tries several backends is to try this one: all, or the one that `cargo xtask test --backend` names.
+/// Returns whether a test runs with this backend: with all, or with the one of `cargo xtask test --backend`.
 pub fn tries(backend: &str) -> bool {
     std::env::var(xtask::test::BACKEND).map_or(true, |chosen| chosen == backend)
 }
 
 impl Left {
-    /// The path of a file that the script left.
+    /// Returns the path of an output file.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// Whether the script left such a file.
+    /// Returns whether the script left such a file.
     pub fn has(&self, name: &str) -> bool {
         self.path(name).exists()
     }
 
-    /// The text of a file that the script left. A file that is not there or not UTF-8 fails the test.
+    /// Returns the text of an output file. A file that is missing or not UTF-8 fails the test.
     pub fn text(&self, name: &str) -> String {
         let path = self.path(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
     }
 
-    /// The exit code that the script wrote into `NAME.exit`.
+    /// Returns the exit code from `NAME.exit`.
     pub fn exit(&self, name: &str) -> i32 {
         let text = self.text(&format!("{name}.exit"));
         text.trim()
@@ -162,12 +162,12 @@ impl Left {
 pub struct Shared(OnceLock<Result<Left, String>>);
 
 impl Shared {
-    /// A run that has not begun.
+    /// Creates a run that has not started.
     pub const fn new() -> Shared {
         Shared(OnceLock::new())
     }
 
-    /// What the script left. Where it did not run to its end, every test that wants to see it fails.
+    /// Returns the script's output files, running it if needed. If the script failed, every test that uses it fails.
     pub fn left(&self, run: impl FnOnce() -> Result<Left>) -> &Left {
         let left = self.0.get_or_init(|| run().map_err(|error| format!("{error:#}")));
         left.as_ref().unwrap_or_else(|error| panic!("{error}"))

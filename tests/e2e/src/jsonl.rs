@@ -1,4 +1,4 @@
-//! Reads `-o jsonl` as `docs/jsonl.schema.json` describes it, and knows what holds for every trace.
+//! Reads `-o jsonl` as described by `docs/jsonl.schema.json`, and checks invariants of every trace.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, de};
 pub struct Recording {
     /// The first line.
     pub trace: Trace,
-    /// The events, in the order of the file.
+    /// The events, in file order.
     pub events: Vec<Event>,
     /// The losses.
     pub lost: Vec<Lost>,
@@ -30,20 +30,20 @@ enum Line {
     Summary(Summary),
 }
 
-/// What is known before the first event.
+/// Properties known before the first event.
 #[derive(Debug, Deserialize)]
 pub struct Trace {
     /// The kernel's release.
     pub kernel: String,
     /// `function` or `function_graph`.
     pub tracer: String,
-    /// How the functions were attached.
+    /// The attach mechanism.
     pub backend: String,
-    /// The functions, in the order that `function_index` counts.
+    /// The functions, in the order of `function_index`.
     pub functions: Vec<Function>,
 }
 
-/// Functions that were added later.
+/// Functions added later.
 #[derive(Deserialize)]
 struct Functions {
     first: u32,
@@ -63,13 +63,13 @@ pub struct Function {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// The function was entered.
+    /// Entry into the function.
     Entry,
-    /// It returned.
+    /// Return from it.
     Return,
 }
 
-/// A function was entered with a packet, or returned.
+/// An entry into or return from a function, with a packet.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
     /// The packet's identity.
@@ -80,7 +80,7 @@ pub struct Event {
     pub skb: Option<u64>,
     /// Nanoseconds.
     pub timestamp: u64,
-    /// Where.
+    /// The CPU.
     pub cpu: u32,
     /// The current thread, 0 in an idle task.
     pub thread: u32,
@@ -97,24 +97,24 @@ pub struct Event {
     pub duration: Option<u64>,
 }
 
-/// Within which the calls of a packet nest: a thread, or, where idle tasks (0) are interrupted, a CPU.
+/// The context in which a packet's calls nest: a thread, or a CPU where idle tasks (0) are interrupted.
 pub type Context = (u32, Option<u32>);
 
 impl Event {
-    /// The context that the function was called in.
+    /// Returns the context of the call.
     pub fn context(&self) -> Context {
         (self.thread, (self.thread == 0).then_some(self.cpu))
     }
 }
 
-/// Events that are missing.
+/// Lost events.
 #[derive(Debug, Deserialize)]
 pub struct Lost {
-    /// In which way.
+    /// How they were lost.
     pub kind: String,
-    /// Where, if the kernel counts it per CPU.
+    /// The CPU, if the kernel counts per CPU.
     pub cpu: Option<u32>,
-    /// How many.
+    /// Number of events.
     pub count: u64,
 }
 
@@ -125,11 +125,11 @@ pub struct Summary {
     pub events: u64,
     /// Packets in the trace.
     pub packets: u64,
-    /// Events that are missing.
+    /// Lost events.
     pub lost: u64,
-    /// Functions that were attached.
+    /// Attached functions.
     pub attached: u64,
-    /// Functions that were not.
+    /// Functions that could not be attached.
     pub skipped: Vec<Skipped>,
 }
 
@@ -140,7 +140,7 @@ pub struct Skipped {
     pub name: String,
     /// Its module.
     pub module: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -162,7 +162,7 @@ fn hex_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Err
 }
 
 impl Recording {
-    /// Reads a trace that ended in order.
+    /// Reads a trace that ended normally.
     pub fn read(path: &Path) -> Result<Recording> {
         let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         Recording::parse(&text).with_context(|| format!("in {}", path.display()))
@@ -208,8 +208,8 @@ impl Recording {
         Ok(recording)
     }
 
-    /// What holds for every trace: the summary adds up, functions are those of the table, a packet has one sk_buff, and
-    /// its events in one context come in the order of time. (Those of two CPUs may overtake each other on their way.)
+    /// Checks invariants: the summary adds up, functions are in the table, a packet has one sk_buff, and its events in
+    /// one context are in order of time. (Events of two CPUs may overtake each other.)
     fn check(&self) -> Result<()> {
         let summary = &self.summary;
         ensure!(
@@ -225,7 +225,7 @@ impl Recording {
             summary.lost
         );
         let packets = self.packets();
-        // Packets all of whose events were lost are counted, too.
+        // Packets that lost all of their events are counted as well.
         let explained = match lost {
             0 => summary.packets == packets.len() as u64,
             _ => summary.packets >= packets.len() as u64,
@@ -268,7 +268,7 @@ impl Recording {
         Ok(())
     }
 
-    /// The events of each packet, in their order.
+    /// Returns the events of each packet, in order.
     pub fn packets(&self) -> BTreeMap<u64, Vec<&Event>> {
         let mut packets: BTreeMap<u64, Vec<&Event>> = BTreeMap::new();
         for event in &self.events {
@@ -277,21 +277,21 @@ impl Recording {
         packets
     }
 
-    /// How many events were lost in this way.
+    /// Returns the number of events lost in this way.
     pub fn lost(&self, kind: &str) -> u64 {
         let losses = self.lost.iter().filter(|lost| lost.kind == kind);
         losses.map(|lost| lost.count).sum()
     }
 }
 
-/// How often a packet enters a function.
+/// Counts a packet's entries into a function.
 pub fn entries(packet: &[&Event], function: &str) -> usize {
     let entries = packet.iter().filter(|event| event.kind == Kind::Entry);
     entries.filter(|event| event.function == function).count()
 }
 
-/// Enters functions in this order, perhaps with others between them. Names are `function` or `module:function`. The
-/// error says how far the packet got.
+/// Checks that the packet enters these functions in this order, possibly with others in between. Names are `function`
+/// or `module:function`. The error says how far the packet got.
 pub fn follows(packet: &[&Event], path: &[&str]) -> Result<()> {
     let mut entries = packet.iter().filter(|event| event.kind == Kind::Entry);
     for (at, step) in path.iter().enumerate() {
@@ -319,14 +319,14 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_in_order_is_read() {
+    fn a_valid_trace_is_read() {
         let text = format!("{TRACE}\n{EVENT}\n{SUMMARY}\n");
         let recording = Recording::parse(&text).unwrap();
         assert_eq!(recording.packets()[&1].len(), 1);
     }
 
     #[test]
-    fn what_contradicts_itself_is_refused() {
+    fn contradictions_are_refused() {
         assert!(error(&[TRACE, EVENT]).contains("no summary"));
         assert!(error(&[EVENT, SUMMARY]).contains("before the trace"));
         assert!(error(&[TRACE, SUMMARY]).contains("counts 1 events"));
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_followed_in_its_order_only() {
+    fn a_path_is_only_followed_in_order() {
         let text = format!("{TRACE}\n{EVENT}\n{SUMMARY}\n");
         let recording = Recording::parse(&text).unwrap();
         let packet = &recording.packets()[&1];

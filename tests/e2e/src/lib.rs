@@ -1,9 +1,9 @@
 //! End-to-end tests: `ipft` on real kernels, with real packets.
 //!
-//! A test boots a guest, runs a script of `guest/` in it, and looks at what the script left in `/out`. A boot is dear,
-//! so a script does all that is to be done on its kernel, and the tests of one file share it ([`guest::Shared`]). What
-//! comes back is read by code that shares nothing with `ipft`: the formats are the contract, so they are parsed from
-//! their description. It uses `xtask` to get at guests, and never the `ipft` crate.
+//! A test boots a guest, runs a script of `guest/` in it, and checks the files that it left in `/out`. Booting is slow,
+//! so one script covers a kernel, and the tests of one file share it ([`guest::Shared`]). The output is read by code
+//! that shares nothing with `ipft`: the formats are the contract, so parsers follow their description. This crate uses
+//! `xtask` for guests, and never the `ipft` crate.
 
 pub mod book;
 pub mod calls;
@@ -14,8 +14,8 @@ pub mod jsonl;
 pub mod pcapng;
 pub mod shape;
 
-/// A test of the same name for every kernel. Those of one property stand together, so that tests which run at the same
-/// time ask for different guests.
+/// Defines a test of the same name for every kernel. Those of one property are adjacent, so that parallel tests use
+/// different guests.
 #[macro_export]
 macro_rules! on_every_kernel {
     ($($property:ident),+ $(,)?) => {

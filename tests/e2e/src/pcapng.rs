@@ -1,4 +1,4 @@
-//! Reads the files that `--pcapng` writes, by a parser of the format that is not ours.
+//! Reads the files of `--pcapng`, with an independent parser of the format.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use pcap_parser::pcapng::{Block, OptionCode, PcapNGOption, parse_block_le};
@@ -9,24 +9,24 @@ use pcap_parser::traits::PcapNGPacketBlock as _;
 pub struct Capture {
     /// The section's comment.
     pub command_line: String,
-    /// What it was captured on.
+    /// The capturing system.
     pub os: String,
-    /// What wrote it.
+    /// The writing program.
     pub application: String,
-    /// Packets, in the order of the file.
+    /// Packets, in file order.
     pub packets: Vec<Packet>,
 }
 
 /// A packet.
 #[derive(Debug)]
 pub struct Packet {
-    /// The number of the link type; all interfaces of one have nanoseconds.
+    /// The link type; all interfaces have nanoseconds.
     pub link_type: i32,
     /// Nanoseconds since 1970.
     pub time: u64,
-    /// How long it was.
+    /// Original length.
     pub length: u32,
-    /// The bytes that were captured.
+    /// Captured bytes.
     pub bytes: Vec<u8>,
     /// `epb_packetid`.
     pub identity: u64,
@@ -34,11 +34,11 @@ pub struct Packet {
     pub comments: Vec<String>,
 }
 
-/// `epb_packetid`, which has no name in the parser.
+/// The option `epb_packetid`, which the parser does not name.
 const PACKET_ID: OptionCode = OptionCode(5);
 
 impl Capture {
-    /// Reads a file, which has nothing in it that is not described above.
+    /// Reads a file; anything that is not described above fails.
     pub fn parse(mut file: &[u8]) -> Result<Capture> {
         let mut capture = None;
         let mut interfaces = Vec::new();

@@ -1,5 +1,5 @@
-//! What the three outputs of one trace have in common: which entries and returns each packet had. Not their order:
-//! two tracers may see what happens on two CPUs at once in different orders.
+//! The entries and returns of each packet, which the three outputs of one trace have in common. Not their order: two
+//! tracers may see events of two CPUs in different orders.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct Step {
     pub is_return: bool,
 }
 
-/// The packets of a trace and the steps of each, sorted, so that two traces of the same traffic are equal.
+/// The packets of a trace and their steps, sorted, so that two traces of the same traffic are equal.
 pub type Shape = Vec<Vec<Step>>;
 
 fn step(module: &str, function: &str, is_return: bool) -> Step {
@@ -36,7 +36,7 @@ fn sorted(mut packets: Shape) -> Shape {
     packets
 }
 
-/// The shape of a trace in JSON lines.
+/// Reads the shape of a trace in JSON lines.
 pub fn of_jsonl(recording: &Recording) -> Shape {
     let packets = recording.packets().into_values().map(|events| {
         let steps = events.iter();
@@ -47,7 +47,7 @@ pub fn of_jsonl(recording: &Recording) -> Shape {
     sorted(packets.collect())
 }
 
-/// What an aggregate can show of a shape: it does not name the functions of returns.
+/// Reduces a shape to that of an aggregate, which does not name the functions of returns.
 pub fn without_names_of_returns(mut shape: Shape) -> Shape {
     for step in shape.iter_mut().flatten().filter(|step| step.is_return) {
         step.function.clear();
@@ -63,7 +63,7 @@ struct Object {
     is_return: bool,
 }
 
-/// The shape of a trace in the old JSON.
+/// Reads the shape of a trace in the old JSON.
 pub fn of_json(text: &str) -> Result<Shape> {
     let mut packets: BTreeMap<String, Vec<Step>> = BTreeMap::new();
     for line in text.lines() {
@@ -74,8 +74,7 @@ pub fn of_json(text: &str) -> Result<Shape> {
     Ok(sorted(packets.into_values().collect()))
 }
 
-/// The shape of an aggregate. Its layout is checked on the way: the columns, and the
-/// order of packets and of events.
+/// Reads the shape of an aggregate, and checks its layout: the columns, and the order of packets and of events.
 pub fn of_aggregate(text: &str) -> Result<Shape> {
     let mut lines = text.lines();
     let header = lines.next().context("the aggregate is empty")?;
@@ -91,7 +90,7 @@ pub fn of_aggregate(text: &str) -> Result<Shape> {
             continue;
         }
         let packet = packets.last_mut().context("an event before the first packet")?;
-        // The module's column is as wide as it needs to be, so the columns before it are cut and the rest is split.
+        // The module's column has a variable width, so the columns before it are cut by position and the rest is split.
         let (timestamp, rest) = line.split_at_checked(21).with_context(|| line.to_owned())?;
         let timestamp: u64 = timestamp.trim_end().parse().with_context(|| line.to_owned())?;
         let mut words = rest.split_whitespace();
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shape_of_json_keeps_packets_apart() {
+    fn json_with_several_packets_keeps_them_apart() {
         let line = |packet: u32| {
             format!(
                 "{{\"packet_id\":\"0x{packet:016x}\",\"timestamp\":5,\"processor_id\":0,\"module\":\"vmlinux\",\

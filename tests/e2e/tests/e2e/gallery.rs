@@ -1,6 +1,5 @@
-//! The project's plugins as components, in the host: each passes the check that authors use, and draws in the sandbox
-//! what it draws natively, byte for byte (a `usize` has 32 bits there), and of a recording what it draws of the trace. No
-//! guest is needed.
+//! The project's plugins as components, in the host: each passes the authors' check, and its output in the sandbox is
+//! identical to the native one (a `usize` has 32 bits there), for traces and recordings alike. No guest is needed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,7 +11,7 @@ use xtask::{build, plugins, workspace};
 fn ipft(arguments: &[&Path]) -> Output {
     let cache = workspace::target().join("e2e/cache");
     let mut command = Command::new(build::development().unwrap());
-    // Root's cache is the same whatever this says.
+    // Root's cache does not depend on this.
     command.arg("plugin").args(arguments).env("XDG_CACHE_HOME", cache);
     command.output().unwrap()
 }
@@ -25,7 +24,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Real traces and made-up ones, as `-o jsonl` writes them.
+/// Real and synthetic traces, in the format of `-o jsonl`.
 fn recordings() -> Vec<PathBuf> {
     let folder = workspace::root().join("tests/golden");
     let mut recordings: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -55,7 +54,7 @@ fn draws_the_same<P: Plugin + Describe + Default>(name: &str) {
     }
 }
 
-/// The recordings of `tests/fixtures` are of the traces whose text is in `tests/golden`.
+/// The recordings of `tests/fixtures` have the traces whose text is in `tests/golden`.
 fn draws_recordings_alike(name: &str) {
     let folder = workspace::root().join("tests/fixtures/recording-1.0");
     let mut recordings: Vec<PathBuf> = (std::fs::read_dir(folder).unwrap())
@@ -84,7 +83,7 @@ fn passes_the_check(name: &str) {
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
     assert!(said.contains("All is well."), "{said}");
-    // Nobody's picture changes from run to run, and none asks for the network.
+    // Pictures are deterministic, and no plugin uses the network.
     for word in ["failed", "complained", "something else", "the network"] {
         assert!(!said.contains(word), "{said}");
     }

@@ -1,4 +1,4 @@
-//! What `ipft` answers, on which stream and with which exit code, in a guest that can trace and in one that cannot.
+//! Messages, streams and exit codes of `ipft`, in a guest that can trace and in one that cannot.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ fn left() -> &'static Left {
     })
 }
 
-/// The message of a run that could not do what it was asked: nothing on stdout, and this exit code.
+/// Returns the message of a failed run: nothing on stdout, and this exit code.
 fn refusal(run: &str, code: i32) -> String {
     let message = left().text(&format!("{run}.err"));
     assert_eq!(left().exit(run), code, "{run}: {message}");
@@ -29,7 +29,7 @@ fn refusal(run: &str, code: i32) -> String {
     message
 }
 
-/// Whether the message has all the words.
+/// Checks that the message has all the words.
 fn says(run: &str, message: &str, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "{run} does not say '{word}': {message}");
@@ -37,7 +37,7 @@ fn says(run: &str, message: &str, words: &[&str]) {
 }
 
 #[test]
-fn wrong_usage_is_told_with_the_options_name_and_what_it_takes() {
+fn wrong_usage_names_the_option_and_its_values() {
     for (run, words) in [
         ("mark-zero", &["--mark", "'0'", "1 to 0xffffffff"][..]),
         ("mark-banana", &["--mark", "'banana'", "1 to 0xffffffff"]),
@@ -74,17 +74,17 @@ fn wrong_usage_is_told_with_the_options_name_and_what_it_takes() {
 }
 
 #[test]
-fn wrong_usage_is_wrong_for_a_plain_user_too() {
+fn wrong_usage_is_refused_for_a_plain_user_too() {
     says("nobody-usage", &refusal("nobody-usage", 2), &["--mark"]);
 }
 
 #[test]
-fn a_filter_that_no_function_passes_is_no_trace() {
+fn a_filter_without_a_match_is_refused() {
     says("no-function", &refusal("no-function", 1), &["ipft -l"]);
 }
 
 #[test]
-fn a_plain_user_is_told_about_root_and_capabilities() {
+fn a_plain_user_sees_root_and_capabilities_named() {
     says(
         "nobody-trace",
         &refusal("nobody-trace", 1),
@@ -93,12 +93,12 @@ fn a_plain_user_is_told_about_root_and_capabilities() {
 }
 
 #[test]
-fn a_kernel_without_btf_is_told_by_name() {
+fn a_kernel_without_btf_is_refused_by_name() {
     says("no-btf", &refusal("no-btf", 1), &["BTF", "CONFIG_DEBUG_INFO_BTF"]);
 }
 
 #[test]
-fn a_tracefs_that_is_not_mounted_is_told_with_the_command_that_mounts_it() {
+fn missing_tracefs_is_reported_with_a_mount_command() {
     says(
         "no-tracefs",
         &refusal("no-tracefs", 1),
@@ -107,12 +107,12 @@ fn a_tracefs_that_is_not_mounted_is_told_with_the_command_that_mounts_it() {
 }
 
 #[test]
-fn lockdown_is_told_by_name() {
+fn lockdown_is_reported_by_name() {
     says("lockdown", &refusal("lockdown", 1), &["lockdown"]);
 }
 
 #[test]
-fn doctor_finds_the_backends_that_work_and_says_what_would_fix_the_others() {
+fn doctor_lists_working_backends_and_fixes() {
     let healthy = left().text("root-doctor.out");
     assert_eq!(left().exit("root-doctor"), 0, "{healthy}");
     says(
@@ -148,7 +148,7 @@ fn json_can_be_piped_into_jq() {
     let lines = left().text("jq.out");
     assert_eq!(lines.lines().count(), 3, "{lines}");
     for line in lines.lines() {
-        // The old keys, in the old order, which jq keeps.
+        // The old keys, in the old order, which jq preserves.
         let mut rest = line;
         for key in [
             "packet_id",
@@ -172,7 +172,7 @@ fn json_can_be_piped_into_jq() {
 }
 
 #[test]
-fn a_reader_that_leaves_ends_the_trace_cleanly() {
+fn a_closed_reader_ends_the_trace_cleanly() {
     for output in ["json", "jsonl", "aggregate"] {
         let run = format!("head-{output}");
         let said = left().text(&format!("{run}.err"));
@@ -200,11 +200,11 @@ fn each_of_the_signals_prints_what_was_traced() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     assert_ne!(left().text("twice.alive"), "", "it had ended before the second signal");
-    // 128 and SIGINT, as the shell sees it.
+    // 128 + SIGINT, as a shell reports it.
     assert_eq!(left().exit("twice"), 130);
 }
 
-/// A trace that ended itself, with the message that says why.
+/// Returns the output of a trace that ended itself, with the message that says why.
 fn limited(run: &str, why: &str) -> Recording {
     let said = left().text(&format!("{run}.err"));
     assert_eq!(left().exit(&format!("{run}-wait")), 0, "{run}: {said}");
@@ -221,23 +221,23 @@ fn a_duration_ends_the_trace_with_what_was_seen() {
 }
 
 #[test]
-fn a_flood_does_not_keep_a_duration_from_ending_the_trace() {
+fn a_duration_ends_the_trace_under_a_flood() {
     let said = left().text("flood.err");
     assert_eq!(left().exit("flood"), 0, "{said}");
     assert!(said.lines().any(|line| line == "Stopped after 5s"), "{said}");
-    // It was more than could be read, and the last line is there all the same.
+    // There was more than could be read, and the last line is there nevertheless.
     assert!(said.contains("buffer full"), "{said}");
     let last = left().text("flood.out").lines().last().map(str::to_owned);
     assert!(last.is_some_and(|line| line.starts_with("{\"type\":\"summary\"")));
 }
 
 #[test]
-fn a_trace_ends_after_as_many_events_as_were_wanted() {
+fn an_event_limit_ends_the_trace() {
     assert_eq!(limited("events", "Stopped after 5 events").events.len(), 5);
 }
 
 #[test]
-fn a_trace_ends_after_the_packets_that_were_wanted_and_has_all_of_them() {
+fn a_packet_limit_ends_the_trace_with_all_its_packets() {
     let recording = limited("packets", "Stopped after 3 packets");
     let mut journeys = BTreeMap::<u64, Vec<&str>>::new();
     for event in &recording.events {
@@ -253,11 +253,11 @@ fn a_trace_ends_after_the_packets_that_were_wanted_and_has_all_of_them() {
 }
 
 #[test]
-fn the_probe_server_accepts_when_the_trace_is_ready_and_only_then() {
+fn the_probe_server_accepts_once_the_trace_is_ready() {
     let refused: u32 = left().text("probe.refused").trim().parse().unwrap();
     assert!(refused > 0, "it accepted from the first moment on");
     assert_eq!(left().exit("probe"), 0);
-    // What was sent after the first accepted connection is all there.
+    // Packets after the first accepted connection are all traced.
     let recording = Recording::read(&left().path("probe.out")).unwrap();
     let sent = recording.events.iter().filter(|event| event.function == "ip_send_skb");
     assert_eq!(sent.count(), 3);
@@ -265,7 +265,7 @@ fn the_probe_server_accepts_when_the_trace_is_ready_and_only_then() {
 }
 
 #[test]
-fn the_probe_server_listens_where_it_is_told_and_on_loopback_by_default() {
+fn probe_server_uses_loopback_or_the_given_address() {
     let listening = |run: &str| {
         let lines = left().text(&format!("{run}.listening"));
         let addresses = lines.lines().filter_map(|line| line.split_whitespace().nth(3));
@@ -277,13 +277,13 @@ fn the_probe_server_listens_where_it_is_told_and_on_loopback_by_default() {
 }
 
 #[test]
-fn however_it_ended_nothing_stays_attached() {
+fn nothing_stays_attached_after_any_end() {
     assert_eq!(left().text("all.left"), "");
 }
 
-/// Where this machine can trace, the guest has shown all there is to show.
+/// On a machine that can trace, the guest tests cover the rest.
 #[test]
-fn on_this_machine_a_trace_starts_or_is_refused_with_the_reason_that_doctor_gives() {
+fn a_refused_trace_gives_the_reason_of_doctor() {
     let ipft = build::development().unwrap();
     let doctor = Command::new(&ipft).arg("doctor").stdin(Stdio::null()).output().unwrap();
     let diagnosis = String::from_utf8_lossy(&doctor.stdout);
@@ -304,7 +304,7 @@ fn on_this_machine_a_trace_starts_or_is_refused_with_the_reason_that_doctor_give
         message.starts_with("ipft: ") && message.contains("ipft doctor"),
         "{message}"
     );
-    // It names something that doctor names.
+    // The message names something that doctor names.
     let named = ["root", "tracefs", "BTF", "lockdown", "kprobe", "CONFIG_"];
     let named = named
         .iter()

@@ -1,4 +1,5 @@
-//! What extensions show of each packet: the same, in C, as an object and as scripts, on every kernel, by every backend.
+//! Fields that extensions show of each packet: the same in C, as an object and as scripts, on every kernel, by every
+//! backend.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use ipft_e2e::jsonl::{Kind, Recording};
 use ipft_e2e::{calls, compiler};
 use xtask::kernel::Kernel;
 
-/// On the way of the packets, from output to the socket.
+/// Functions on the packets' way, from output to the socket.
 const FEW: &str = "^(ip_output|ip_local_deliver|tcp_v4_rcv)$";
 
 const OUTPUTS: [&str; 3] = ["jsonl", "json", "aggregate"];
@@ -26,8 +27,8 @@ fn backends(kernel: Kernel) -> &'static [&'static str] {
     }
 }
 
-/// What traces at the same time with each backend: all kinds with all outputs once, and elsewhere, as every tracer
-/// costs seconds, every kind and every output, in other pairs each time.
+/// Tracers that run at the same time per backend: once all kinds with all outputs, and elsewhere, as every tracer costs
+/// seconds, every kind and every output in changing pairs.
 fn plans(kernel: Kernel) -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
     let backends = backends(kernel).iter().enumerate();
     backends
@@ -70,7 +71,7 @@ fn left(kernel: Kernel) -> &'static Left {
     })
 }
 
-/// What a run saw, if it traced, ended in order and lost nothing.
+/// Returns the trace of a run that ended normally and lost nothing.
 fn picture(kernel: Kernel, run: &str, output: &str) -> Picture {
     let left = left(kernel);
     let said = left.text(&format!("{run}.err"));
@@ -79,7 +80,7 @@ fn picture(kernel: Kernel, run: &str, output: &str) -> Picture {
     fields::of(output, &left.path(&format!("{run}.out"))).unwrap_or_else(|error| panic!("{run}: {error:#}"))
 }
 
-/// The fields of all events in one of the functions.
+/// Returns the fields of all events in one of the functions.
 fn at<'p>(picture: &'p Picture, function: &str) -> Vec<&'p Fields> {
     let events = picture.iter().flatten();
     events
@@ -93,8 +94,8 @@ fn number(fields: &Fields, name: &str) -> u64 {
     value.parse().unwrap_or_else(|_| panic!("{name}: {fields:?}"))
 }
 
-/// Whether no two packets are shown as one: none of them passes any of the functions twice. Nobody asked to see how they
-/// are freed.
+/// Returns whether each packet has its own identity: none enters any of the functions twice. The functions that free
+/// packets are not selected.
 fn keeps_packets_apart(picture: &Picture) {
     for packet in picture {
         let functions: BTreeSet<&str> = packet.iter().map(|(function, _)| function.as_str()).collect();
@@ -102,7 +103,7 @@ fn keeps_packets_apart(picture: &Picture) {
     }
 }
 
-/// Whether the segments that the fields promise are what the packet has room for.
+/// Checks that the segments in the fields fit the packet's length.
 fn shows_late_segmentation(picture: &Picture) {
     for function in ["ip_output", "ip_local_deliver", "tcp_v4_rcv"] {
         let events = at(picture, function);
@@ -120,7 +121,7 @@ fn shows_late_segmentation(picture: &Picture) {
             assert_eq!(fields["gso_type"], "TCPV4", "{function}: {fields:?}");
             assert!((500..1500).contains(&size), "{function}: {fields:?}");
             assert!(segments >= 2, "{function}: {fields:?}");
-            // Headers besides: IP and TCP, 40 to 120 bytes.
+            // Plus headers: IP and TCP, 40 to 120 bytes.
             let most = size * segments + 120;
             assert!(len > size * (segments - 1) && len <= most, "{function}: {fields:?}");
         }
@@ -179,15 +180,15 @@ fn the_owner_of_a_socket_is_shown(kernel: Kernel) {
         fields["owner"] == owner && number(fields, "uid") == uid && number(fields, "cgroup") == cgroup
     };
     let count = |owner, uid, cgroup| sent.iter().filter(|fields| is(fields, owner, uid, cgroup)).count();
-    // The data, and what acknowledges it.
+    // The data, and its acknowledgements.
     assert!(
         cgroup > 1 && count("full_socket", 1234, cgroup) >= 3,
         "{cgroup}: {sent:?}"
     );
     assert!(count("full_socket", 0, 1) >= 1, "{sent:?}");
-    // What answers the first packet has no socket yet.
+    // The answer to the first packet has no socket yet.
     assert!(count("small_socket", 0, 0) >= 1, "{sent:?}");
-    // What arrives belongs to nobody until a socket is found for it; for a connection that stands, that is early.
+    // An arriving packet has no owner until its socket is found; for an established connection, that is early.
     let arrived = at(&owners, "tcp_v4_rcv");
     let count = |owner, uid, cgroup| arrived.iter().filter(|fields| is(fields, owner, uid, cgroup)).count();
     assert!(count("no_socket", 0, 0) >= 1, "{arrived:?}");

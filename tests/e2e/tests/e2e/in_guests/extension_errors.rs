@@ -1,4 +1,4 @@
-//! What is wrong with an extension is said, changes nothing, and leaves nothing.
+//! A faulty extension is reported, changes nothing, and leaves nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use ipft_e2e::jsonl::Recording;
 use xtask::kernel::Kernel;
 use xtask::workspace;
 
-/// What the objects' sources begin with. They include nothing, as this machine may have no headers for BPF.
+/// The start of the objects' sources. They include nothing, as this machine may have no headers for BPF.
 const PRELUDE: &str = r#"
 typedef unsigned char __u8;
 typedef unsigned int __u32;
@@ -91,8 +91,8 @@ fn left() -> &'static Left {
     })
 }
 
-/// The message of a run that could not do what it was asked, which has all the words: nothing on stdout, this exit
-/// code, nothing attached and no file left.
+/// Returns the message of a failed run, which has all the words: nothing on stdout, this exit code, nothing attached
+/// and no file left.
 fn refused_with(run: &str, code: i32, words: &[&str]) -> String {
     let message = left().text(&format!("{run}.err"));
     assert_eq!(left().exit(run), code, "{run}: {message}");
@@ -122,14 +122,14 @@ fn nothing_is_left_of(run: &str) {
     assert_eq!(left().text(&format!("{run}.files")), "", "{run}");
 }
 
-/// What a run said that traced and ended in order.
+/// Returns stderr of a run that traced and ended normally.
 fn said(run: &str) -> String {
     let said = left().text(&format!("{run}.err"));
     assert_eq!(left().exit(run), 0, "{run}: {said}");
     said
 }
 
-/// The lines of events in an aggregate.
+/// Returns the lines of events in an aggregate.
 fn events(run: &str) -> Vec<String> {
     let text = left().text(&format!("{run}.out"));
     let lines = text.lines().filter(|line| line.contains("ip_send_skb"));
@@ -137,7 +137,7 @@ fn events(run: &str) -> Vec<String> {
 }
 
 #[test]
-fn without_a_compiler_it_is_said_what_to_install_and_what_needs_none() {
+fn a_missing_compiler_is_reported_with_alternatives() {
     refused("no-clang", &["wrong.c", "clang", "$CC", ".o"]);
     refused("no-compiler", &["wrong.c", "no-such-compiler", "$CC"]);
 }
@@ -155,7 +155,7 @@ fn a_file_name_is_no_command() {
 }
 
 #[test]
-fn variables_that_cannot_be_split_are_named() {
+fn invalid_quoting_in_variables_is_reported() {
     refused("open-quote", &["CFLAGS", "-DA='b"]);
 }
 
@@ -172,14 +172,14 @@ fn a_signal_while_it_compiles_leaves_no_folder() {
 }
 
 #[test]
-fn files_that_are_not_there_are_named() {
+fn missing_files_are_named() {
     refused("no-source", &["nowhere.c"]);
     refused("no-object", &["nowhere.o"]);
     refused("lua-nowhere", &["nowhere.lua"]);
 }
 
 #[test]
-fn what_is_no_object_for_bpf_is_told_apart() {
+fn files_that_are_not_bpf_objects_are_distinguished() {
     refused("text", &["text.o", "no ELF"]);
     refused("empty", &["empty.o", "no ELF"]);
     refused("elf32", &["elf32.o", "32-bit", "-target bpf"]);
@@ -188,19 +188,19 @@ fn what_is_no_object_for_bpf_is_told_apart() {
 }
 
 #[test]
-fn a_module_that_cannot_be_called_is_told_why() {
+fn a_module_that_cannot_be_called_is_explained() {
     refused("no-module", &["no-module.o", "no function `module`"]);
     refused("static", &["static.o", "static"]);
     refused("undefined", &["undefined.o", "not define"]);
 }
 
 #[test]
-fn an_object_without_types_is_told_how_to_get_them() {
+fn an_object_without_types_is_refused_with_a_remedy() {
     refused("no-btf", &["no-btf.o", "compile with -g"]);
 }
 
 #[test]
-fn a_layout_that_cannot_be_is_refused_by_the_members_name() {
+fn an_impossible_layout_is_refused_by_member_name() {
     refused("too-large", &["`last.more`", "72 bytes", "64"]);
     refused("no-enum", &["`kind`", "`kinds`", "no enum"]);
     refused("no-reference", &["`kind`", "`nowhere`"]);
@@ -209,7 +209,7 @@ fn a_layout_that_cannot_be_is_refused_by_the_members_name() {
 }
 
 #[test]
-fn a_rejection_shows_the_verifiers_last_lines_and_all_with_v() {
+fn a_rejection_shows_the_verifiers_log() {
     let short = refused_with("rejected", 1, &["verifier", "invalid", "-v shows them"]);
     let long = refused_with("rejected-verbose", 1, &["verifier", "invalid"]);
     assert!(!long.contains("-v shows them"), "{long}");
@@ -222,7 +222,7 @@ fn a_rejection_shows_the_verifiers_last_lines_and_all_with_v() {
 }
 
 #[test]
-fn wrong_usage_is_told_as_such() {
+fn wrong_usage_has_its_exit_code() {
     refused_with("unknown-kind", 2, &["wrong.txt", "FILE.c", "FILE.o", "FILE.lua"]);
     refused_with("a-folder", 2, &["FILE.o"]);
     refused_with("two", 2, &["--extension", "--script"]);
@@ -234,7 +234,7 @@ fn wrong_usage_is_told_as_such() {
 }
 
 #[test]
-fn a_module_that_returns_anything_but_zero_drops_the_event() {
+fn a_module_that_returns_nonzero_drops_the_event() {
     said("good");
     assert_eq!(events("good").len(), 3);
     // IP, UDP and 64 bytes.
@@ -242,7 +242,7 @@ fn a_module_that_returns_anything_but_zero_drops_the_event() {
     assert!(!said("drops").contains("Lost"));
     assert!(events("drops").is_empty());
     said("drops-jsonl");
-    // The packets were there, so they are counted.
+    // The packets were traced, so they are counted.
     let text = left().text("drops-jsonl.out");
     let summary: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!(text.lines().count(), 2, "{text}");
@@ -254,7 +254,7 @@ fn a_module_that_returns_anything_but_zero_drops_the_event() {
 }
 
 #[test]
-fn a_script_without_a_version_or_of_another_is_refused() {
+fn a_script_without_a_known_version_is_refused() {
     refused("lua-no-version", &["no-version.lua", "api_version = 1"]);
     refused(
         "lua-version-2",
@@ -278,17 +278,17 @@ fn globals_of_a_wrong_type_are_named() {
 }
 
 #[test]
-fn a_script_that_hangs_while_it_is_loaded_is_interrupted() {
+fn a_script_that_hangs_at_load_is_interrupted() {
     refused("lua-hangs", &["hangs.lua", "interrupted"]);
 }
 
-/// How often each of the lines says the text.
+/// Counts the lines that contain the text.
 fn times(text: &str, what: &str) -> usize {
     text.lines().filter(|line| line.contains(what)).count()
 }
 
 #[test]
-fn an_error_at_an_event_is_told_once_and_counted_and_the_trace_goes_on() {
+fn an_error_at_an_event_is_shown_once_and_counted() {
     for (run, words) in [
         ("lua-event", &["event.lua:3:", "at an event", "traceback"][..]),
         ("lua-event-jsonl", &["event.lua:3:", "traceback"]),
@@ -323,7 +323,7 @@ fn only_the_event_with_the_error_lacks_its_fields() {
 }
 
 #[test]
-fn an_error_in_fini_is_told_and_the_output_is_there() {
+fn an_error_in_fini_is_reported_and_output_is_kept() {
     let said = left().text("lua-fini.err");
     has("lua-fini", &said, &["fini()", "fini.lua:3:", "in the end"]);
     assert_eq!(events("lua-fini").len(), 3);
@@ -331,7 +331,7 @@ fn an_error_in_fini_is_told_and_the_output_is_there() {
 }
 
 #[test]
-fn what_a_script_prints_stays_in_order_with_text_and_away_from_json() {
+fn script_prints_go_in_order_and_never_into_json() {
     said("lua-print-aggregate");
     let text = left().text("lua-print-aggregate.out");
     let lines: Vec<&str> = text.lines().collect();
@@ -358,7 +358,7 @@ fn what_a_script_prints_stays_in_order_with_text_and_away_from_json() {
 }
 
 #[test]
-fn a_decoder_that_never_returns_is_interrupted_by_a_signal() {
+fn a_decoder_that_hangs_is_interrupted_by_a_signal() {
     let said = left().text("lua-endless.err");
     assert_eq!(left().exit("lua-endless-wait"), 0, "{said}");
     has(

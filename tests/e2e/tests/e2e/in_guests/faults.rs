@@ -1,5 +1,5 @@
-//! A probe may meet a pointer that points nowhere: functions that free packets are called with NULL. No kernel may crash
-//! of that, whatever the programs are made of.
+//! A probe may get an invalid pointer: functions that free packets are called with NULL. No kernel may crash because of
+//! it, whatever the programs consist of.
 
 use ipft_e2e::compiler;
 use ipft_e2e::guest;
@@ -7,10 +7,10 @@ use ipft_e2e::jsonl::Recording;
 use xtask::kernel::Kernel;
 use xtask::workspace;
 
-/// `kfree_skb` is called with NULL; the others see that packets are traced.
+/// `kfree_skb` is called with NULL; the others prove that packets are traced.
 const FREES: &str = "^(kfree_skb|__kfree_skb|consume_skb|kfree_skbmem|ip_output|ip_rcv|icmp_rcv)$";
 
-/// How many traces of each kind there are.
+/// Number of traces of each kind.
 const ROUNDS: usize = 6;
 
 /// An extension: with one, the programs call a function.
@@ -19,7 +19,7 @@ struct event { unsigned char taken; } __ipft_event_struct __attribute__((section
 int module(void *ctx, void *skb, struct event *data) { data->taken = 1; return 0; }
 ";
 
-/// Linux 5.10 handles the fault only in a program that calls no function of its own.
+/// Linux 5.10 handles the fault only in a program without function calls.
 #[test]
 fn freeing_null_crashes_no_kernel() {
     let flags = ["-target", "bpf", "-O2", "-g"];

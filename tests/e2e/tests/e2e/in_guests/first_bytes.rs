@@ -1,5 +1,5 @@
-//! The first bytes of packets are their own, and complete, although the kernel's memory holds those of packets before
-//! them: in a guest that does not clear what it allocates.
+//! Checks that first bytes of packets are their own and complete, although the kernel's memory contains those of
+//! earlier packets: in a guest that does not clear allocations.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,7 +33,7 @@ fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-/// The IP packet in an Ethernet frame, if it is of this version.
+/// Returns the IP packet in an Ethernet frame, if it is of this version.
 fn ip(packet: &Packet, version: u8) -> Option<&[u8]> {
     let types = [(4, 0x0800), (6, 0x86dd)];
     let wanted = types.contains(&(version, word(&packet.bytes, 12)));
@@ -56,7 +56,7 @@ fn no_packet_is_made_of_uncleared_memory() {
 }
 
 #[test]
-fn a_clone_has_the_bytes_of_what_it_is_a_clone_of() {
+fn a_clone_has_the_bytes_of_its_original() {
     let (recording, file) = trace("clones");
     let packets = recording.packets();
     let entered = |packet: &Packet, function| {
@@ -64,7 +64,7 @@ fn a_clone_has_the_bytes_of_what_it_is_a_clone_of() {
         events.is_some_and(|events| entries(events, function) > 0)
     };
     assert!(file.iter().all(|packet| packet.link_type == 101));
-    // The identification of IPv4, of which the sender gives each datagram its own.
+    // The IPv4 identification, which the sender makes unique per datagram.
     let number = |packet: &Packet| word(&packet.bytes, 4);
     let sent: BTreeSet<u16> = file
         .iter()
@@ -95,7 +95,7 @@ fn a_reassembled_datagram_has_its_own_bytes() {
         }
         fragments += usize::from(fragment);
     }
-    // The request and the answer, each in three parts.
+    // The request and the reply, each in three fragments.
     assert_eq!(whole, 2);
     assert!(fragments >= 6, "{fragments} fragments");
 }

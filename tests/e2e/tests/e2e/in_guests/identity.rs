@@ -1,5 +1,5 @@
-//! A packet has one identity for as long as it lives, and no two packets have the same, although the kernel gives the
-//! next packet the memory of the last.
+//! A packet keeps one identity for its lifetime, and no two packets have the same, although the kernel reuses the
+//! memory of freed packets.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Event, Kind, Recording, entries};
 use xtask::kernel::Kernel;
 
-/// Of the datagram's life: made, received, its data released, its memory given back.
+/// Stages of a datagram: created, received, data released, memory freed.
 const LIFE: &str = "^(ip_send_skb|ip_rcv|udp_rcv|skb_release_data|kfree_skbmem|napi_skb_cache_put)$";
 
 /// For a kernel that attaches one function after the other.
@@ -18,7 +18,7 @@ const STAGES: &str = "^(ip_send_skb|__ip_queue_xmit|ip_output|dev_hard_start_xmi
 /// After one of them nothing is seen of a packet (`net/core/skbuff.c`).
 const FREES: [&str; 2] = ["kfree_skbmem", "napi_skb_cache_put"];
 
-/// Kernels with each kind of backend that is chosen by itself.
+/// Kernels with each kind of backend that is selected by default.
 const KERNELS: [Kernel; 3] = [Kernel::V5_10, Kernel::V6_12, Kernel::V7_2];
 
 fn left(kernel: Kernel) -> &'static Left {
@@ -34,8 +34,8 @@ fn left(kernel: Kernel) -> &'static Left {
     })
 }
 
-/// The trace. The kernel does not run a program that an interrupt has caught running, and counts that; a flood lives
-/// with one such loss now and then. For any other what follows would prove nothing.
+/// Returns the trace. The kernel skips a program that an interrupt caught running, and counts that; a flood may have
+/// one such loss. With any other loss the checks would prove nothing.
 fn recording(kernel: Kernel, name: &str) -> Recording {
     let left = left(kernel);
     assert_eq!(left.exit(name), 0);
@@ -50,7 +50,7 @@ fn recording(kernel: Kernel, name: &str) -> Recording {
     recording
 }
 
-/// Which of the functions a packet did not enter. To enter one twice fails: that is two packets.
+/// Returns the functions that a packet did not enter. Entering one twice fails: that means two packets.
 fn not_entered(packet: u64, events: &[&Event], functions: &[&'static str]) -> Vec<&'static str> {
     let mut missing = Vec::new();
     for function in functions {
@@ -63,8 +63,8 @@ fn not_entered(packet: u64, events: &[&Event], functions: &[&'static str]) -> Ve
     missing
 }
 
-/// All that were sent were received, each with an identity of its own. New kernels put the end of a packet off until
-/// some more have come together, so the trace sees the ends of a few that were sent before it began, and misses a few.
+/// Checks that all sent datagrams were received, each with its own identity. New kernels free packets in batches, so
+/// the trace sees the ends of a few that were sent before it began, and misses a few.
 fn check_datagrams(recording: &Recording, count: usize) -> BTreeSet<Option<u64>> {
     let (mut journeys, mut ended, mut lacking, mut places) = (0, 0, 0, BTreeSet::new());
     for (packet, events) in recording.packets() {
@@ -90,7 +90,7 @@ fn check_datagrams(recording: &Recording, count: usize) -> BTreeSet<Option<u64>>
 }
 
 fn ten_thousand_packets_have_ten_thousand_identities(kernel: Kernel) {
-    // They lived in the same few places.
+    // They used the same few addresses.
     let places = check_datagrams(&recording(kernel, "flood"), 10_000);
     assert!(places.len() < 10_000, "no sk_buff was used twice, so nothing was shown");
 }
@@ -101,8 +101,7 @@ fn first_free(events: &[&Event]) -> Option<usize> {
         .position(|event| event.kind == Kind::Entry && FREES.contains(&event.function.as_str()))
 }
 
-/// What holds for each packet that goes from one end of the pair to the other: one life, of which nothing is seen after
-/// its end, and one journey.
+/// Checks each packet that crosses the pair: one life, without events after its end, and one journey.
 fn check_lives(recording: &Recording) {
     let (mut ended, mut lacking) = (0, 0);
     for (packet, events) in recording.packets() {
@@ -112,7 +111,7 @@ fn check_lives(recording: &Recording) {
             &["ip_send_skb", "__ip_queue_xmit", "tcp_v4_rcv", "udp_rcv"],
         );
         let on_the_way = not_entered(packet, &events, &["ip_output", "ip_rcv"]);
-        // Received, and never sent: its sender's side has another identity.
+        // Received and never sent: on the sender's side it has another identity.
         lacking += u64::from(on_the_way == ["ip_output"]);
         if let Some(free) = first_free(&events) {
             ended += 1;

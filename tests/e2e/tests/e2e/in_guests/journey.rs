@@ -10,7 +10,7 @@ use ipft_e2e::pcapng::Capture;
 use ipft_e2e::{calls, shape};
 use xtask::kernel::Kernel;
 
-/// Functions on the way of IPv4 packets, for what is compared between outputs.
+/// Functions on the way of IPv4 packets, for comparisons between outputs.
 const ON_THE_WAY: &str = "^(ip_(rcv|local|forward|output|finish|send|route_input)|__ip_(local|finish)|icmp_(rcv|echo|\
                           reply|glue)|ping_(rcv|queue|lookup)|nf_(conntrack_(in|tcp|icmp|get)|nat|hook_slow|confirm|\
                           ct_get|checksum|ip_c)|__nf_(conn|ct)|tcp_(v4|rcv|ack|data|queue_rcv|add_backlog|wfree|event|\
@@ -19,8 +19,8 @@ const ON_THE_WAY: &str = "^(ip_(rcv|local|forward|output|finish|send|route_input
                           checksum_help|copy_datagram)|kfree_skb|__kfree|consume_skb|__consume|napi_(consume|skb)|veth|\
                           eth_(type|header)|neigh_(resolve|connected)|validate_xmit|sock_(wfree|rfree|queue|def|efree))";
 
-/// The ones that the known path is made of, for the backends with a probe of its own for each function: attaching one
-/// and detaching it takes an emulated kernel half a second. The others get all functions.
+/// The functions of the known path, for backends with one probe per function: attaching and detaching one takes an
+/// emulated kernel half a second. The others get all functions.
 const KNOWN: &str = "^(ip_rcv|ip_local_deliver(_finish)?|ip_forward|ip_output|ip_finish_output2?|icmp_rcv|icmp_echo|\
                      icmp_reply|ping_rcv|tcp_v4_(rcv|do_rcv)|tcp_rcv_.*|nf_conntrack_in|nf_nat_(inet_fn|manip_pkt)|\
                      nf_hook_slow|__netif_receive_skb_core.*|__dev_queue_xmit|dev_hard_start_xmit|veth_xmit|skb_clone|\
@@ -48,7 +48,8 @@ fn missing(kernel: Kernel) -> &'static [&'static str] {
     }
 }
 
-/// Whether a backend sees functions of modules. Attaching by BTF needs the modules' BTF, which 5.10 does not have.
+/// Returns whether a backend sees functions of modules. Attaching by BTF needs the modules' BTF, which 5.10 does not
+/// have.
 fn sees_modules(kernel: Kernel, run: &str) -> bool {
     kernel != Kernel::V5_10 || !run.starts_with("ftrace")
 }
@@ -65,7 +66,7 @@ fn left(kernel: Kernel) -> &'static Left {
         let backends = BACKENDS.iter().filter(|(name, _)| guest::tries(name));
         let backends: Vec<String> = backends.map(|(name, regex)| format!("'{name}/{regex}'")).collect();
         let backends = backends.join(" ");
-        // The old kernels choose a slow backend.
+        // The old kernels select a slow backend.
         let shared = if missing(kernel).contains(&"kprobe-multi") {
             KNOWN
         } else {
@@ -79,7 +80,7 @@ fn left(kernel: Kernel) -> &'static Left {
     })
 }
 
-/// What is wrong with the runs of a kernel: one line each, so that a failure shows the whole picture.
+/// Returns the failures of a kernel's runs: one line each, so that a failure shows the whole picture.
 #[derive(Default)]
 struct Faults(Vec<String>);
 
@@ -99,7 +100,7 @@ impl Faults {
     }
 }
 
-/// The trace of every backend that works here with every tracer, as far as it can be read.
+/// Returns the traces of every backend that works here with every tracer, as far as they can be read.
 fn recordings(kernel: Kernel, faults: &mut Faults) -> Vec<(String, Recording)> {
     let left = left(kernel);
     let runs = working(kernel).flat_map(|backend| TRACERS.map(|tracer| format!("{backend}-{tracer}")));
@@ -118,14 +119,14 @@ fn the_kernels_memory_tells_the_same_functions_as_the_kernels_lists(kernel: Kern
         line.unwrap_or_else(|| panic!("{said}")).to_owned()
     };
     let tables = if kernel == Kernel::V5_10 {
-        // It does not tell where its symbols are.
+        // It does not show where its symbols are.
         "/proc/kallsyms and the kernel's code (/proc/kcore)"
     } else {
         "the kernel's symbol tables and code (/proc/kcore)"
     };
     assert_eq!(source("list"), tables);
     assert!(source("list-closed").starts_with("available_filter_functions"));
-    // Without its address: the kernel may tell that of the call behind an endbr64.
+    // Without the address: it may be that of the call after an endbr64.
     let functions = |run: &str| -> BTreeSet<(String, String, String)> {
         let text = left.text(&format!("{run}.out"));
         let row = |line: &str| {
@@ -220,7 +221,7 @@ fn returns_belong_to_their_entries_and_calls_nest(kernel: Kernel) {
         let Some(calls) = faults.check(&run, calls::check(&recording)) else {
             continue;
         };
-        // The receiving side runs inside the sender's transmission, so that a ping's calls go deep.
+        // The receiving side runs inside the sender's transmission, so a ping's calls nest deeply.
         let deepest = calls.iter().map(|(_, depth)| *depth).max();
         faults.expect(&run, deepest >= Some(6), || {
             format!("the deepest call is at {deepest:?}")
@@ -229,7 +230,7 @@ fn returns_belong_to_their_entries_and_calls_nest(kernel: Kernel) {
     faults.none();
 }
 
-fn nothing_is_lost_or_skipped_unseen(kernel: Kernel) {
+fn losses_and_skipped_functions_are_counted(kernel: Kernel) {
     let mut faults = Faults::default();
     for (run, recording) in recordings(kernel, &mut faults) {
         let (backend, tracer) = run.split_once("-function").expect("the run's name");
@@ -242,7 +243,7 @@ fn nothing_is_lost_or_skipped_unseen(kernel: Kernel) {
         faults.expect(&run, recording.lost.is_empty(), || {
             format!("lost: {:?}", recording.lost)
         });
-        // Some functions no backend can attach: they take the packet on the stack, say. They are few.
+        // No backend can attach some functions, for example those that take the packet on the stack. They are few.
         let skipped = recording.summary.skipped.iter();
         let skipped: Vec<_> = skipped
             .filter(|skipped| skipped.module == "vmlinux" || sees_modules(kernel, &run))
@@ -269,7 +270,7 @@ fn nothing_stays_attached(kernel: Kernel) {
                 faults.0.push(format!("{run}: it did not trace"));
                 continue;
             }
-            // The proof that the look at what is attached sees anything at all.
+            // Proof that the check of attachments sees any.
             let during = left.text(&format!("{run}.during"));
             for what in ["program ", "map "] {
                 let seen = during.lines().any(|line| line.starts_with(what));
@@ -349,7 +350,7 @@ fn json_lines_keep_to_their_schema(kernel: Kernel) {
     faults.none();
 }
 
-/// What is on an IPv4 packet's first bytes: its whole length, its protocol, and what follows the header.
+/// Parses an IPv4 packet's first bytes: total length, protocol, and the bytes after the header.
 fn ipv4(bytes: &[u8]) -> Option<(u32, u8, &[u8])> {
     let (header, rest) = bytes.split_at_checked(20)?;
     let length = u16::from_be_bytes([header[2], header[3]]);
@@ -377,7 +378,7 @@ fn packets_carry_their_first_bytes_and_their_journey(kernel: Kernel) {
                 faults.0.push(format!("{name} is not in the other output"));
                 continue;
             };
-            // The comments are the same journey: a line for each event, in the same order.
+            // The comments show the same journey: one line per event, in the same order.
             let shown = packet.comments.iter().filter(|line| line.contains('['));
             let shown: Vec<_> = shown
                 .filter_map(|line| line.split("  ").last()?.strip_suffix(" {"))
@@ -390,7 +391,7 @@ fn packets_carry_their_first_bytes_and_their_journey(kernel: Kernel) {
             faults.expect(&name, packet.comments.len() == events.len(), || {
                 format!("{} comments on {} events", packet.comments.len(), events.len())
             });
-            // Headers are complete, although what is sent is seen before they are.
+            // Headers are complete, although sent packets are seen before that.
             let Some((length, protocol, rest)) = ipv4(&packet.bytes) else {
                 faults
                     .0
@@ -401,7 +402,7 @@ fn packets_carry_their_first_bytes_and_their_journey(kernel: Kernel) {
             let whole = packet.link_type == 101 && packet.length == length && captured <= length.min(64);
             faults.expect(&name, whole, || format!("{length}: {packet:?}"));
             received += usize::from(entries(events, "ip_rcv") > 0);
-            // What ping fills its packets with, and the port of the server.
+            // The fill pattern of ping, and the port of the server.
             let pattern: Vec<u8> = (0x10..).take(rest.len().saturating_sub(24)).collect();
             pings += usize::from(protocol == 1 && rest.ends_with(&pattern) && rest.len() == 44);
             tcp +=
@@ -422,7 +423,7 @@ ipft_e2e::on_every_kernel!(
     all_outputs_show_the_same_events,
     backends_that_the_kernel_lacks_are_refused,
     json_lines_keep_to_their_schema,
-    nothing_is_lost_or_skipped_unseen,
+    losses_and_skipped_functions_are_counted,
     nothing_stays_attached,
     packets_carry_their_first_bytes_and_their_journey,
     returns_belong_to_their_entries_and_calls_nest,

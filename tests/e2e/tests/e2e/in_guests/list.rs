@@ -1,4 +1,4 @@
-//! `ipft -l` on a kernel that has all forms of functions.
+//! Tests of `ipft -l` on a kernel that has all forms of functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use xtask::kernel::Kernel;
 
 const HEADER: &str = "                                                            NAME\t             MOD\t              ADDR\tSKB_POSITION\n";
 
-/// What ipftrace2 lists on this kernel.
+/// Number of functions that ipftrace2 lists on this kernel.
 const OLD_TOOL: usize = 1735;
 
 fn left() -> &'static Left {
@@ -23,7 +23,7 @@ struct Row {
     position: u32,
 }
 
-/// The rows of a list; anything that is not in the columns of the old tool fails.
+/// Returns the rows of a list; a row that does not have the old tool's columns fails.
 fn rows(list: &str) -> Vec<Row> {
     let parse = |line: &str| {
         let [name, module, address, position] = line.split('\t').collect::<Vec<_>>()[..] else {
@@ -57,7 +57,7 @@ fn find<'a>(rows: &'a [Row], name: &str) -> &'a Row {
 }
 
 #[test]
-fn more_functions_are_listed_than_by_the_old_tool_each_once() {
+fn more_functions_are_listed_than_by_ipftrace2() {
     let rows = all();
     assert!(rows.len() > OLD_TOOL, "{}", rows.len());
     let distinct: BTreeSet<_> = rows.iter().map(|row| (&row.name, &row.module, row.address)).collect();
@@ -67,7 +67,7 @@ fn more_functions_are_listed_than_by_the_old_tool_each_once() {
 }
 
 #[test]
-fn functions_that_take_only_a_const_pointer_are_listed_at_its_position() {
+fn functions_with_only_a_const_pointer_are_listed() {
     let rows = all();
     // net/core/skbuff.c, net/core/flow_dissector.c
     for (name, position) in [
@@ -81,7 +81,7 @@ fn functions_that_take_only_a_const_pointer_are_listed_at_its_position() {
 }
 
 #[test]
-fn an_sk_buff_that_is_not_filled_is_no_packet() {
+fn an_uninitialized_sk_buff_is_not_listed() {
     let rows = all();
     // net/core/skbuff.c: static void __copy_skb_header(struct sk_buff *new, const struct sk_buff *old)
     assert_eq!(find(&rows, "__copy_skb_header").position, 1);
@@ -91,7 +91,7 @@ fn an_sk_buff_that_is_not_filled_is_no_packet() {
 }
 
 #[test]
-fn functions_that_take_only_a_double_pointer_are_listed() {
+fn functions_with_only_a_double_pointer_are_listed() {
     // net/core/dev.c: static int __netif_receive_skb_core(struct sk_buff **pskb, ...)
     let rows = all();
     let found = rows
@@ -101,7 +101,7 @@ fn functions_that_take_only_a_double_pointer_are_listed() {
 }
 
 #[test]
-fn functions_that_exist_only_under_a_compilers_suffix_are_listed_under_it() {
+fn functions_with_a_compiler_suffix_are_listed() {
     let rows = all();
     let attachable = left().text("attachable");
     let attachable: BTreeSet<&str> = attachable.lines().collect();
@@ -120,7 +120,7 @@ fn functions_that_exist_only_under_a_compilers_suffix_are_listed_under_it() {
 }
 
 #[test]
-fn every_address_is_that_of_the_named_symbol_in_its_module() {
+fn every_address_is_that_of_its_symbol() {
     let symbols = left().text("symbols");
     let mut known: BTreeMap<u64, Vec<(&str, &str)>> = BTreeMap::new();
     for line in symbols.lines() {
@@ -139,7 +139,7 @@ fn every_address_is_that_of_the_named_symbol_in_its_module() {
 }
 
 #[test]
-fn filters_by_function_and_by_module_select_the_rows_that_match() {
+fn filters_select_matching_functions_and_modules() {
     let all = all();
     let expected = |keep: &dyn Fn(&Row) -> bool| all.iter().filter(|row| keep(row)).cloned().collect::<Vec<_>>();
     let router = |row: &Row| row.module == "nf_conntrack" || row.module == "nf_nat";
@@ -158,7 +158,7 @@ fn filters_by_function_and_by_module_select_the_rows_that_match() {
 }
 
 #[test]
-fn a_filter_that_no_function_passes_is_an_error() {
+fn a_filter_without_a_match_is_an_error() {
     assert_eq!(left().exit("none"), 1);
     assert_eq!(left().text("none.out"), "");
     let message = left().text("none.err");
@@ -169,13 +169,13 @@ fn a_filter_that_no_function_passes_is_an_error() {
 }
 
 #[test]
-fn a_reader_that_leaves_after_one_line_ends_the_list_cleanly() {
+fn a_closed_reader_ends_the_list_cleanly() {
     assert_eq!(left().exit("first"), 0);
     assert_eq!(rows(&left().text("first")), all()[..1]);
 }
 
 #[test]
-fn verbose_says_what_is_not_listed_and_why() {
+fn verbose_explains_unlisted_functions() {
     assert_eq!(left().text("verbose.out"), left().text("all.out"));
     let said = left().text("verbose.err");
     let skipped: Vec<&str> = said.lines().filter(|line| line.starts_with("Skipped ")).collect();

@@ -1,5 +1,4 @@
-//! What does not fit into a buffer is counted: seen events and counted losses are the events that were made, on every
-//! CPU.
+//! Losses of full buffers are counted: seen events plus counted losses are the generated events, on every CPU.
 
 use std::collections::BTreeMap;
 
@@ -36,13 +35,13 @@ fn recording(kernel: Kernel, name: &str) -> Recording {
     Recording::read(&left(kernel).path(&format!("{name}.out"))).unwrap()
 }
 
-/// The entries that each CPU made.
+/// Counts the entries on each CPU.
 fn made() -> BTreeMap<u32, u64> {
     let calls = FLOODS.map(|datagrams| datagrams * FUNCTIONS.len() as u64);
     (0..).zip(calls).collect()
 }
 
-/// The sum of seen events and losses per CPU. A loss that is not told per CPU fails.
+/// Returns the sum of seen events and losses per CPU. A loss without a CPU fails.
 fn seen_and_lost(recording: &Recording, kind: Kind) -> BTreeMap<u32, u64> {
     let mut sums = BTreeMap::new();
     for event in recording.events.iter().filter(|event| event.kind == kind) {
@@ -55,7 +54,7 @@ fn seen_and_lost(recording: &Recording, kind: Kind) -> BTreeMap<u32, u64> {
     sums
 }
 
-/// stderr reports the losses of the trace: their sum, and each.
+/// Checks that stderr reports the losses of the trace: their sum, and each.
 fn check_report(report: &str, recording: &Recording) {
     let lost = recording.summary.lost;
     if lost == 0 {
@@ -98,7 +97,7 @@ fn check_small(kernel: Kernel, name: &str) {
     check_report(&left(kernel).text(&format!("{name}.err")), &recording);
 }
 
-/// A call whose entry is lost has no return. So each call is either seen to return, or has lost one of its ends.
+/// A call whose entry is lost has no return. So each call either returns, or has lost one of its ends.
 fn a_call_loses_one_of_its_ends_or_none(kernel: Kernel) {
     let recording = recording(kernel, "small-ring-graph");
     assert!(recording.summary.lost > 0, "nothing was lost, so nothing was shown");

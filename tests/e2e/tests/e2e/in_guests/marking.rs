@@ -1,5 +1,5 @@
-//! The recipes of the book's page on marking do what the page says, on an old kernel and on a new one: `ipft` sees what
-//! they mark. The page's own comment tells the convention.
+//! The recipes of the book's page on marking work as described, on an old kernel and on a new one: `ipft` sees the
+//! packets that they mark. The page's own comment explains the convention.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,11 +12,11 @@ use ipft_e2e::jsonl::{Kind, Recording};
 use xtask::kernel::Kernel;
 use xtask::workspace;
 
-/// Functions that only packets of one family and direction enter, late on the way out and early on the way in.
+/// Functions that only packets of one family and direction enter, late on transmit and early on receive.
 const SENT: [&str; 2] = ["ip_finish_output2", "ip6_finish_output2"];
 const RECEIVED: [&str; 2] = ["ip_local_deliver", "ip6_input"];
 
-/// Of all that is handed to the driver: marks set on egress come after the others.
+/// All packets passed to the driver: marks set on egress come after the other functions.
 const SENT_ANY: &str = "dev_hard_start_xmit";
 
 const KERNELS: [Kernel; 2] = [Kernel::V5_10, Kernel::V6_12];
@@ -32,7 +32,7 @@ fn recipes(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// Writes the recipes into a folder, and compiles what they attach as the page says.
+/// Writes the recipes into a folder, and compiles their objects like the page.
 fn write_recipes(folder: &Path) {
     let page = page();
     if folder.exists() {
@@ -77,7 +77,7 @@ fn left(kernel: Kernel) -> &'static Left {
     })
 }
 
-/// When a recipe was used, in nanoseconds of uptime, and how many IPv4 packets came in then.
+/// The time of a recipe, in nanoseconds of uptime, and the number of IPv4 packets received meanwhile.
 struct Window {
     start: u64,
     end: u64,
@@ -99,7 +99,7 @@ fn window(kernel: Kernel, recipe: usize) -> Window {
     }
 }
 
-/// What a recipe did, against what its fence says. The error says what is wrong.
+/// Compares the result of a recipe with the info string of its block. The error says what is wrong.
 fn check(kernel: Kernel, number: usize, recipe: &Block, traces: &[Recording; 2]) -> Result<(), String> {
     let left = left(kernel);
     let name = format!("{:02}", number + 1);
@@ -148,7 +148,7 @@ fn check(kernel: Kernel, number: usize, recipe: &Block, traces: &[Recording; 2])
 fn every_recipe_marks_what_the_page_says(kernel: Kernel) {
     let traces = ["mark", "bit"].map(|name| {
         let recording = Recording::read(&left(kernel).path(&format!("{name}.out"))).unwrap();
-        // An interrupt now and then: a recipe's ten packets pass more than one function.
+        // Interrupts may cost an event: a recipe's ten packets pass more than one function.
         let lost = recording.summary.lost;
         assert!(
             lost == recording.lost("recursion") && lost * 100 <= recording.summary.events,

@@ -1,4 +1,4 @@
-//! Plugins in real traces: several at once, one that brings kernel code, and ones that fail.
+//! Plugins in real traces: several at once, one with kernel code, and failing ones.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use ipft_e2e::jsonl::{Kind, Recording};
 use xtask::kernel::Kernel;
 use xtask::plugins;
 
-/// A handful of functions on the packets' way.
+/// A few functions on the packets' way.
 const FEW: &str = "^(ip_output|ip_finish_output2|dev_hard_start_xmit|ip_rcv|ip_local_deliver|tcp_v4_rcv|icmp_rcv)$";
 
 fn left() -> &'static Left {
@@ -21,7 +21,7 @@ fn left() -> &'static Left {
     })
 }
 
-/// What a run said on stderr, if it ended with this exit code.
+/// Returns a run's stderr, if it ended with this exit code.
 fn said(run: &str, code: i32) -> String {
     let said = left().text(&format!("{run}.err"));
     assert_eq!(left().exit(run), code, "{run}: {said}");
@@ -43,7 +43,7 @@ fn a_flame_graph_a_table_and_json_are_made_at_once() {
     );
     for function in ["ip_rcv", "ip_output", "tcp_v4_rcv"] {
         assert!(graph.contains(function), "no {function}");
-        // The table stays away from the JSON.
+        // The table is not mixed with the JSON.
         assert!(said.contains(function), "no {function} in {said}");
     }
     let json = left().text("all.out");
@@ -52,7 +52,7 @@ fn a_flame_graph_a_table_and_json_are_made_at_once() {
 }
 
 #[test]
-fn what_a_plugin_brings_runs_in_the_kernel_and_its_fields_are_in_every_output() {
+fn kernel_code_of_a_plugin_adds_fields_to_all_outputs() {
     said("complete", 0);
     let lines: Vec<serde_json::Value> = left()
         .text("complete.out")
@@ -65,7 +65,7 @@ fn what_a_plugin_brings_runs_in_the_kernel_and_its_fields_are_in_every_output() 
     for event in &events {
         let fields = &event["fields"];
         let length = fields["length"].as_u64().unwrap_or_else(|| panic!("{event}"));
-        // Nothing without at least an IP header was sent.
+        // Every packet has at least an IP header.
         assert!(length >= 20, "{event}");
         assert_eq!(fields["twice"], 2 * length, "{event}");
         assert_eq!(fields["word"], format!("is {length}?"), "{event}");
@@ -77,23 +77,23 @@ fn what_a_plugin_brings_runs_in_the_kernel_and_its_fields_are_in_every_output() 
 }
 
 #[test]
-fn a_plugin_takes_the_place_of_the_ordinary_output() {
+fn a_plugin_replaces_the_ordinary_output() {
     said("alone", 0);
     let drawn = left().text("alone.out");
     assert!(drawn.contains("ip_rcv"), "{drawn}");
-    // The ordinary output has a packet's address in front.
+    // The ordinary output starts with a packet's address.
     assert!(!drawn.contains("0xffff"), "{drawn}");
 }
 
 #[test]
-fn a_plugin_that_fails_is_named_and_costs_nobody_else_an_event() {
+fn a_failing_plugin_is_named_and_costs_no_event() {
     for (run, words) in [("trap", "unreachable"), ("loop", "--plugin-timeout")] {
         let said = said(run, 1);
         let told = said.lines().find(|line| line.starts_with("ipft: complete: "));
         assert!(told.is_some(), "{run}: {said}");
         assert!(said.contains(words), "{run}: {said}");
         assert!(!left().has(&format!("{run}.txt")), "{run} left a file");
-        // The other plugin and the JSON have all that happened: a ping and its answer at least.
+        // The other plugin and the JSON have all events: a ping and its reply at least.
         let recording = recording(run);
         let mut entries = BTreeMap::<&str, usize>::new();
         for event in recording.events.iter().filter(|event| event.kind == Kind::Entry) {
@@ -110,7 +110,7 @@ fn a_plugin_that_fails_is_named_and_costs_nobody_else_an_event() {
 }
 
 #[test]
-fn the_cache_belongs_to_root_alone_and_nothing_else_is_left() {
+fn the_cache_is_roots_and_nothing_else_is_left() {
     said("all", 0);
     assert_eq!(left().text("cache"), "700 0\n");
     let files = left().text("files");

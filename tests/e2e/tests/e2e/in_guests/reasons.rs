@@ -1,4 +1,4 @@
-//! What is in the way of a trace is told by its name, before it says that it is ready; and so is a result without events.
+//! Obstacles to a trace are named before it is ready; a result without events is explained.
 
 use ipft_e2e::guest::{self, Left, Shared};
 use xtask::kernel::Kernel;
@@ -8,7 +8,7 @@ fn left() -> &'static Left {
     RUN.left(|| guest::run("reasons", Kernel::V6_12, &[], include_str!("../../../guest/reasons.sh")))
 }
 
-/// A run's stderr, which has all of the words; its exit code is `exit`.
+/// Returns a run's stderr, which has all of the words; its exit code is `exit`.
 #[track_caller]
 fn says(name: &str, exit: i32, words: &[&str]) -> String {
     let said = left().text(&format!("{name}.err"));
@@ -28,7 +28,7 @@ fn missing_capabilities_are_named() {
 }
 
 #[test]
-fn tracefs_of_root_is_told_with_its_mode() {
+fn tracefs_of_root_is_reported_with_its_mode() {
     let said = says("no-tracefs", 1, &["mode is 0700", "CAP_DAC_READ_SEARCH"]);
     assert!(!said.contains("not even root"), "{said}");
 }
@@ -42,7 +42,7 @@ fn four_capabilities_are_enough() {
 }
 
 #[test]
-fn ring_without_room_is_told_with_its_size() {
+fn a_ring_without_memory_is_reported_with_its_size() {
     let said = says("memory", 1, &["ring buffer takes 32 MiB", "--ring-size 4M"]);
     assert!(!said.contains("no backend works"), "{said}");
     says("memory-smaller", 0, &["Trace ready!"]);
@@ -55,12 +55,12 @@ fn limit_of_open_files_is_named() {
 }
 
 #[test]
-fn trace_of_nothing_says_what_to_check() {
+fn an_empty_trace_says_what_to_check() {
     says("unmarked", 0, &["No packet with mark 0xdead", "iptables"]);
 }
 
 #[test]
-fn replay_of_nothing_says_what_was_asked() {
+fn an_empty_replay_names_the_selection() {
     for (name, words) in [
         ("replay-packet", "--packet 0x1"),
         ("replay-function", "no function of the recording matches -r 'nosuch'"),
@@ -72,7 +72,7 @@ fn replay_of_nothing_says_what_was_asked() {
 }
 
 #[test]
-fn probes_that_are_switched_off_are_no_trace() {
+fn disabled_probes_refuse_the_trace() {
     says("ftrace-off", 1, &["ftrace", "sysctl kernel.ftrace_enabled=1"]);
     let doctor = left().text("ftrace-off-doctor.out");
     assert_eq!(left().exit("ftrace-off-doctor"), 1, "{doctor}");

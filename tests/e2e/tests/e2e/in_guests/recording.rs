@@ -1,14 +1,14 @@
-//! Real traces that are recorded: what is drawn of them later is what was drawn at once, and a full disk or a death in
-//! the middle leaves what was recorded until then.
+//! Recordings of real traces: a replay equals the live output, and a full disk or a killed process leaves the part
+//! recorded so far.
 
 use ipft_e2e::guest::{self, Left, Shared};
 use serde_json::Value;
 use xtask::kernel::Kernel;
 
-/// A handful of functions on the packets' way.
+/// A few functions on the packets' way.
 const FEW: &str = "^(ip_output|ip_finish_output2|dev_hard_start_xmit|ip_rcv|ip_local_deliver|tcp_v4_rcv|icmp_rcv)$";
 
-/// Bytes of the recordings at whose size ipft is killed.
+/// Sizes of the recording at which ipft is killed.
 const KILLED: [u64; 5] = [1000, 10_000, 40_000, 90_000, 200_000];
 
 fn left() -> &'static Left {
@@ -19,20 +19,20 @@ fn left() -> &'static Left {
     })
 }
 
-/// What a run said on stderr, if it ended with this exit code.
+/// Returns a run's stderr, if it ended with this exit code.
 fn said(run: &str, code: i32) -> String {
     let said = left().text(&format!("{run}.err"));
     assert_eq!(left().exit(run), code, "{run}: {said}");
     said
 }
 
-/// The lines of a type.
+/// Returns the lines of a type.
 fn of_type<'a>(jsonl: &'a str, wanted: &str) -> Vec<&'a str> {
     let start = format!("{{\"type\":\"{wanted}\"");
     jsonl.lines().filter(|line| line.starts_with(&start)).collect()
 }
 
-/// The events that a summary counts.
+/// Returns the number of events in the summary.
 fn counted(jsonl: &str) -> u64 {
     let summaries = of_type(jsonl, "summary");
     let [summary] = summaries[..] else {
@@ -43,7 +43,7 @@ fn counted(jsonl: &str) -> u64 {
 }
 
 #[test]
-fn a_recording_is_drawn_as_the_trace_was_while_it_happened() {
+fn a_replay_equals_the_live_output() {
     said("live", 0);
     said("again", 0);
     said("again-flame", 0);
@@ -59,7 +59,7 @@ fn a_recording_is_drawn_as_the_trace_was_while_it_happened() {
 }
 
 #[test]
-fn a_recording_that_cannot_be_made_is_told_before_anything_is_attached() {
+fn a_failing_recording_is_refused_before_attaching() {
     let said = said("nowhere", 1);
     assert!(said.contains("cannot record to /no/such/folder/x"), "{said}");
     assert!(!said.contains("Trace ready!"), "{said}");
@@ -67,13 +67,13 @@ fn a_recording_that_cannot_be_made_is_told_before_anything_is_attached() {
 }
 
 #[test]
-fn a_full_disk_is_told_with_the_files_name_and_what_was_recorded_until_then_can_be_drawn() {
+fn a_full_disk_names_the_file_and_keeps_a_valid_part() {
     let message = said("full", 1);
     let told = message.lines().filter(|line| line.contains("No space left on device"));
     let told: Vec<&str> = told.collect();
     assert_eq!(told.len(), 1, "{message}");
     assert!(told[0].starts_with("ipft: /tmp/small/full.ipft: "), "{message}");
-    // The other output has all of it, up to what was sent after that.
+    // The other output has all events, up to those sent later.
     let live = left().text("full.out");
     let events = of_type(&live, "event");
     assert_eq!(counted(&live), events.len() as u64);
@@ -89,7 +89,7 @@ fn a_full_disk_is_told_with_the_files_name_and_what_was_recorded_until_then_can_
 }
 
 #[test]
-fn a_reader_of_stdout_that_does_not_read_costs_a_recording_nothing() {
+fn a_blocked_stdout_costs_a_recording_no_event() {
     let message = said("stuck", 1);
     assert!(
         message.contains("its reader took nothing for 2 s after the signal"),
@@ -104,7 +104,7 @@ fn a_reader_of_stdout_that_does_not_read_costs_a_recording_nothing() {
 }
 
 #[test]
-fn whatever_kills_it_what_was_recorded_can_be_drawn() {
+fn a_killed_trace_leaves_a_readable_recording() {
     for size in KILLED {
         let run = format!("killed-{size}");
         let message = said(&run, 1);
@@ -124,7 +124,7 @@ fn whatever_kills_it_what_was_recorded_can_be_drawn() {
 }
 
 #[test]
-fn a_ring_keeps_the_end_of_a_trace_in_as_many_files_as_it_may() {
+fn a_ring_keeps_the_end_within_its_file_limit() {
     said("ring", 0);
     said("ring-again", 0);
     let parts = left().text("parts");

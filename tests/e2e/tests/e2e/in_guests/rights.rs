@@ -1,4 +1,4 @@
-//! Whoever may trace sees the same, from wherever ipft has to learn where the functions are.
+//! All users who may trace see the same, whichever source ipft has for function addresses.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ fn left() -> &'static Left {
     RUN.left(|| guest::run("rights", Kernel::V6_12, &[], include_str!("../../../guest/rights.sh")))
 }
 
-/// Where ipft learnt where the functions are, and those that the ping went through.
+/// Returns the source of the addresses, and the functions on the ping's path.
 fn seen(name: &str) -> (String, BTreeSet<String>) {
     let said = left().text(&format!("{name}.err"));
     assert_eq!(left().exit(name), 0, "{name}: {said}");
@@ -23,7 +23,7 @@ fn seen(name: &str) -> (String, BTreeSet<String>) {
 }
 
 #[test]
-fn nothing_is_missing_where_the_kernel_shows_neither_its_code_nor_its_addresses() {
+fn hidden_code_and_addresses_lose_no_function() {
     let (said, expected) = seen("root");
     assert!(said.contains("/proc/kcore"), "{said}");
     assert!(expected.len() > 60, "{expected:?}");

@@ -1,5 +1,4 @@
-//! On kernels that attach and detach one function after the other, the user is told what takes so long, and is not made
-//! to wait for it.
+//! On kernels that attach and detach one function after the other, the user sees why it takes long, and can end it.
 
 use ipft_e2e::guest::{self, Left, Shared};
 use xtask::kernel::Kernel;
@@ -14,7 +13,7 @@ fn number(name: &str) -> u64 {
 }
 
 #[test]
-fn slow_attaching_and_detaching_are_told() {
+fn slow_attaching_and_detaching_are_reported() {
     let said = left().text("stopped.err");
     assert_eq!(left().exit("stopped"), 0, "{said}");
     let ready = said.find("Trace ready!").unwrap();
@@ -34,7 +33,7 @@ fn second_signal_ends_detaching_at_once() {
 }
 
 #[test]
-fn signal_while_attaching_ends_it() {
+fn signal_while_attaching_ends_the_program() {
     let said = left().text("early.err");
     assert_eq!(left().exit("early"), 1, "{said}");
     assert!(said.contains("nothing was traced"), "{said}");
