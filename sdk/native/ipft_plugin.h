@@ -3,26 +3,26 @@
 /*
  * Native plugins of ipft: shared libraries that `ipft --plugin ./NAME.so` loads.
  *
- * A native plugin is part of the ipft process. Nothing holds it: it may do whatever the user who runs ipft may do, and a
- * crash in it is a crash of ipft. Where that is not needed, write a WebAssembly plugin, which lives the same life in a
- * sandbox (`wit/plugin-0.1.0.wit`). This header says the same as that contract, in C.
+ * A native plugin is part of the ipft process, without a sandbox: it has the privileges of the user who runs ipft, and
+ * a crash in it crashes ipft. Where that is not needed, write a WebAssembly plugin, which has the same life cycle in a
+ * sandbox (`wit/plugin-0.1.0.wit`). This header is that contract in C.
  *
  * A library exports one symbol, `ipft_plugin_v0`, which returns a table of functions. ipft calls them in this order:
  *
  *     start, learn, ( learn | events | missed )*, finish, destroy
  *
- * What belongs to one such series is an instance. A failure ends an instance early: only `destroy` follows. One library
- * may have several instances, also at the same time. All calls of an instance come from one thread, which is neither
- * the one that loaded the library nor that of another instance. The trace does not wait for a plugin: events come
- * through a queue, and `missed` says what did not fit.
+ * One such series of calls belongs to an instance. A failure ends an instance early: only `destroy` follows. One
+ * library may have several instances, even at the same time. All calls of an instance come from one thread, which is
+ * neither the one that loaded the library nor that of another instance. The trace does not wait for a plugin: events
+ * come through a queue, and `missed` reports those that did not fit.
  *
- * Strings are UTF-8, have a length, and are not ended by a NUL; names come from the kernel and may hold anything, also
- * NULs and what steers a terminal. A pointer whose length or count is 0 may be anything. Whatever ipft passes belongs to
- * ipft and is there until the call returns, unless it says otherwise. The library is never unloaded, so that whatever it
- * passes to ipft may be static.
+ * Strings are UTF-8 with a length, not NUL-terminated; names come from the kernel and may contain anything, even NULs
+ * and terminal escapes. A pointer whose length or count is 0 may have any value. Memory passed by ipft belongs to ipft
+ * and is valid until the call returns, unless stated otherwise. The library is never unloaded, so memory that it passes
+ * to ipft may be static.
  *
- * What is here stays as it is. A later version may append to those structs that begin with their own size, and say more
- * in `more` lists and spare words; a library that was built with this header works with every later ipft of 64 bits.
+ * This interface is stable. A later version may append to structs that begin with their own size, and use `more` lists
+ * and spare words; a library that was built with this header works with every later 64-bit ipft.
  */
 
 #ifndef IPFT_PLUGIN_H
@@ -41,7 +41,7 @@ extern "C" {
 /* The version of this header, 0.1.0: eight bits each for the three numbers. */
 #define IPFT_PLUGIN_VERSION UINT32_C(0x000100)
 
-/* In front of the definition of `ipft_plugin_v0`, where a library is built with hidden symbols. */
+/* Goes before the definition of `ipft_plugin_v0`, for libraries built with hidden symbols. */
 #define IPFT_PLUGIN_EXPORT __attribute__((visibility("default")))
 
 /* Text. 16 bytes. */
@@ -51,26 +51,26 @@ struct ipft_text {
     uint64_t len;
 };
 
-/* A name and a value for it. In `more` lists: names that a plugin does not know are not for it. 32 bytes. */
+/* A name and its value. In `more` lists, plugins ignore names that they do not know. 32 bytes. */
 struct ipft_fact {
     struct ipft_text name;
     struct ipft_text value;
 };
 
-/* One function that is traced. Events name it by its index in the order of `learn`. 40 bytes. */
+/* One traced function. Events refer to it by its index in the order of `learn`. 40 bytes. */
 struct ipft_function {
     /* Symbol name, with the compiler's suffix if it has one. */
     struct ipft_text name;
     /* `vmlinux`, or the module's name. */
     struct ipft_text module;
-    /* Address of the symbol, 0 where the kernel does not tell. */
+    /* Address of the symbol; 0 if the kernel does not expose it. */
     uint64_t address;
 };
 
 /* One member of an enum, or one symbol of the kernel. 24 bytes. */
 struct ipft_member {
     struct ipft_text name;
-    /* A negative one is sign-extended. */
+    /* Negative values are sign-extended. */
     uint64_t value;
 };
 
@@ -78,28 +78,28 @@ struct ipft_member {
 struct ipft_field {
     /* Name as the author wrote it; nested structs are dotted. */
     struct ipft_text name;
-    /* Bytes from the start of the payload. */
+    /* Offset in the payload, in bytes. */
     uint32_t offset;
-    /* Bytes. Of a bit-field: those that it touches, at most 9. */
+    /* Size in bytes. For a bit-field: the bytes that it touches, at most 9. */
     uint32_t size;
-    /* Of a bit-field: its first bit within these bytes, which are read as one little-endian number. */
+    /* For a bit-field: its first bit within these bytes, read as one little-endian number. */
     uint32_t bit_offset;
-    /* Of a bit-field: how many bits, 1 to 64. 0 if the value fills its bytes. */
+    /* For a bit-field: its width in bits, 1 to 64. 0 if the value fills its bytes. */
     uint32_t bit_width;
-    /* What the bytes hold, little-endian: `unsigned`, `signed`, `bool`, `char` (text, ended by a NUL or by the field's
+    /* Type of the bytes, little-endian: `unsigned`, `signed`, `bool`, `char` (text, ended by a NUL or by the field's
      * size), `pointer`, `bytes`. */
     struct ipft_text kind;
-    /* How people want to read it: `plain`, `hex`, `enum`, `enum_flags`, `ipv4`, `ipv6`, `mac`, `be16`, `be32`, `ktime`,
-     * `symbol`. One that a plugin does not know is to be shown as `plain`. */
+    /* Display format: `plain`, `hex`, `enum`, `enum_flags`, `ipv4`, `ipv6`, `mac`, `be16`, `be32`, `ktime`, `symbol`.
+     * Show unknown ones as `plain`. */
     struct ipft_text format;
-    /* Of the formats `enum`, `enum_flags` and `symbol`: the names for values; symbols are sorted by value. */
+    /* For the formats `enum`, `enum_flags` and `symbol`: names of values; symbols are sorted by value. */
     const struct ipft_member *members;
     uint64_t member_count;
 };
 
-/* Everything about a trace that is known before its first event. */
+/* Properties of a trace that are known before its first event. */
 struct ipft_trace {
-    /* Bytes of this struct as ipft knows it, at least those that are here. */
+    /* Size of this struct in the running ipft, at least that of this header. */
     uint32_t struct_size;
     /* Bytes of the part of a payload that the fields are in: its beginning. */
     uint32_t payload_size;
@@ -107,12 +107,12 @@ struct ipft_trace {
     struct ipft_text tracer;
     /* The backend that attached (`kprobe-multi`, ...). */
     struct ipft_text backend;
-    /* The fixed fields, which every payload begins with, unless it is empty. */
+    /* The fixed fields, with which every non-empty payload begins. */
     const struct ipft_field *fields;
     uint64_t field_count;
     /* Nanoseconds to add to an event's timestamp to get nanoseconds since 1970 (UTC). */
     int64_t clock_offset;
-    /* The command line, as it was given. */
+    /* The command line, as given. */
     const struct ipft_text *command_line;
     uint64_t command_line_count;
     /* `uname -r` of the traced kernel. */
@@ -136,29 +136,29 @@ struct ipft_trace {
 /* The function returned. */
 #define IPFT_RETURN UINT32_C(1)
 
-/* One call of, or return from, a kernel function with a traced packet. Within one packet events come in order of time.
- * 64 bytes, the same as in the contract. */
+/* One call of, or return from, a kernel function with a traced packet. Events of one packet are in order of time. 64
+ * bytes, as in the contract. */
 struct ipft_event {
-    /* Identity of the packet, unique for the life of the trace; never 0. It is not the sk_buff's address, which the
-     * kernel reuses as soon as a packet is freed. */
+    /* Identity of the packet, unique within the trace; never 0. It is not the address of the sk_buff, which the kernel
+     * reuses as soon as a packet is freed. */
     uint64_t packet;
-    /* Kernel address of the sk_buff. In a return it is that of the entry, or 0 if the entry was lost. */
+    /* Kernel address of the sk_buff. For a return it is that of the entry, or 0 if the entry was lost. */
     uint64_t skb;
     /* Nanoseconds, CLOCK_MONOTONIC. */
     uint64_t timestamp;
-    /* In a return: the timestamp of its entry, so that `timestamp - entry_timestamp` is the call's duration. 0 in an
-     * entry, and in a return whose entry was lost. */
+    /* For a return: the timestamp of its entry, so that `timestamp - entry_timestamp` is the call's duration. 0 for an
+     * entry, and for a return whose entry was lost. */
     uint64_t entry_timestamp;
     /* Index of the function, in the order of `learn`. */
     uint32_t function;
     /* The CPU that ran the function. */
     uint32_t cpu;
-    /* IPFT_ENTRY or IPFT_RETURN. Others are for later versions: to be ignored. */
+    /* IPFT_ENTRY or IPFT_RETURN. Ignore others: later versions may add kinds. */
     uint32_t kind;
-    /* The kernel's id of the thread that was current, 0 in the idle task. Calls nest properly within one packet and one
-     * thread; for thread 0: within one packet and one CPU. */
+    /* The kernel's id of the current thread, 0 in the idle task. Calls nest properly within one packet and one thread;
+     * for thread 0: within one packet and one CPU. */
     uint32_t thread;
-    /* First byte of the event's payload in that of the call. */
+    /* Offset of the event's payload in that of the call. */
     uint32_t payload_offset;
     /* Length of the payload in bytes; 0 if the event has none. */
     uint32_t payload_len;
@@ -167,39 +167,39 @@ struct ipft_event {
     uint64_t spare;
 };
 
-/* Events that were lost in one way on one CPU. 32 bytes. */
+/* Events lost in one way on one CPU. 32 bytes. */
 struct ipft_loss {
-    /* `buffer-full`, `recursion`, `return-missed`, `map-full`, `undecodable`, or a way of a later version. */
+    /* `buffer-full`, `recursion`, `return-missed`, `map-full`, `undecodable`, or one of a later version. */
     struct ipft_text kind;
-    /* How many events. */
+    /* Number of events. */
     uint64_t count;
-    /* Where, if `has_cpu` is 1. */
+    /* The CPU, if `has_cpu` is 1. */
     uint32_t cpu;
     /* 1 if the kernel counts it per CPU, else 0. */
     uint32_t has_cpu;
 };
 
-/* A function that was wanted and is not traced. 48 bytes. */
+/* A selected function that is not traced. 48 bytes. */
 struct ipft_skipped {
     struct ipft_text name;
     struct ipft_text module;
-    /* Why, in words for the user. */
+    /* The reason, in words for the user. */
     struct ipft_text reason;
 };
 
-/* Everything that is known when the trace has ended. */
+/* Properties that are known when the trace has ended. */
 struct ipft_summary {
-    /* Bytes of this struct as ipft knows it, at least those that are here. */
+    /* Size of this struct in the running ipft, at least that of this header. */
     uint32_t struct_size;
-    /* How many functions were attached. */
+    /* Number of attached functions. */
     uint32_t attached;
-    /* Events that the trace delivered, also those that this plugin missed. */
+    /* Events that the trace delivered, including those that this plugin missed. */
     uint64_t events;
-    /* Packets that were given an identity, also those all of whose events were lost. */
+    /* Packets that were given an identity, including those that lost all of their events. */
     uint64_t packets;
-    /* Events that this plugin did not get because it was slower than the trace. 0 for all but a slow one. */
+    /* Events that this plugin missed because it was slower than the trace. */
     uint64_t missed;
-    /* Events that no sink saw, by way and CPU; empty if none was lost. */
+    /* Events that no sink received, by way and CPU; empty if none was lost. */
     const struct ipft_loss *losses;
     uint64_t loss_count;
     /* The functions that could not be attached. */
@@ -210,43 +210,43 @@ struct ipft_summary {
     uint64_t more_count;
 };
 
-/* How much a message matters. */
+/* Severity of a message. */
 #define IPFT_ERROR UINT32_C(0)
 #define IPFT_WARNING UINT32_C(1)
 #define IPFT_INFO UINT32_C(2)
-/* Shown with `-v` only. */
+/* Shown only with `-v`. */
 #define IPFT_DEBUG UINT32_C(3)
 
-/* What a plugin may ask of ipft. The table and its functions are there from `start` until `destroy` has returned (until
- * the last call has, if there is no `destroy`), for all threads of the plugin. */
+/* Functions of ipft for plugins. The table and its functions are valid from `start` until `destroy` has returned
+ * (without `destroy`: until the last call has), on all threads of the plugin. */
 struct ipft_host {
-    /* Bytes of this struct as ipft knows it, at least those that are here. */
+    /* Size of this struct in the running ipft, at least that of this header. */
     uint64_t struct_size;
-    /* To be passed to the functions. It tells ipft which instance calls. */
+    /* The first argument of the functions; it identifies the instance. */
     void *context;
     /* Appends bytes to the instance's own stream: the file that the user named (`--plugin-out`), else standard output.
-     * The bytes of one call stay together. They are taken over when it returns; there is a buffer, so that short writes
-     * cost little. 0 if all is well. Anything else if the stream takes no more: the plugin should return from its call,
-     * and is ended then, whatever it returns. */
+     * The bytes of one call stay together. They are copied into a buffer, so short writes are cheap. Returns 0 on
+     * success, anything else if the stream is closed: the plugin should then return from its call, and is ended
+     * whatever it returns. */
     int32_t (*write)(void *context, const void *bytes, uint64_t len);
-    /* Says something to the user, on standard error, with the plugin's name in front. `level` is one of the above.
-     * Control characters are escaped. */
+    /* Prints a message to standard error, prefixed with the plugin's name. `level` is one of the above. Control
+     * characters are escaped. */
     void (*log)(void *context, uint32_t level, const char *message, uint64_t len);
 };
 
 /*
- * A plugin. `start`, `events` and `finish` must be there; the other functions may be NULL.
+ * A plugin. `start`, `events` and `finish` are required; the other functions may be NULL.
  *
- * The functions that return `const char *` return NULL if all is well. Else they return what is wrong, in words for the
- * user, as UTF-8 that a NUL ends. The text belongs to the plugin and must stay until the next call of the instance. A
- * function must return: neither a C++ exception nor a longjmp may leave it.
+ * The functions that return `const char *` return NULL on success, else an error message for the user, as
+ * NUL-terminated UTF-8. The text belongs to the plugin and must stay valid until the next call of the instance.
+ * Functions must return normally, not by a C++ exception or longjmp.
  */
 struct ipft_plugin {
-    /* IPFT_PLUGIN_VERSION. An ipft that is older refuses the library. */
+    /* IPFT_PLUGIN_VERSION. An older ipft refuses the library. */
     uint32_t version;
-    /* sizeof(struct ipft_plugin). What a later version appends is taken for NULL. */
+    /* sizeof(struct ipft_plugin). Members that a later version appends are taken as NULL. */
     uint32_t struct_size;
-    /* What the plugin says of itself, as JSON, at most 64 KiB:
+    /* The plugin's description, as JSON, at most 64 KiB:
      *
      *     { "contract": "0.1.0", "name": "flame", "version": "0.3.1", "about": "one line", "license": "MIT",
      *       "options": [ { "name": "by", "type": "choice", "values": ["time", "count"], "default": "time",
@@ -254,31 +254,30 @@ struct ipft_plugin {
      *
      * Types of options: `string`, `integer`, `number`, `bool`, `choice`. Names are letters, digits, `-` and `_`. */
     struct ipft_text description;
-    /* The trace is about to deliver events. `options` are all that the plugin describes: what the user gave, checked,
-     * else the default. What is stored in `*instance`, which is NULL before, is passed to all other functions, also if
-     * this one fails. `host` stays where it is for the whole life of the instance; `trace` and `options` do not. */
+    /* Called before the first event. `options` are all options of the description: the user's value, checked, else the
+     * default. The value stored in `*instance`, which is NULL before, is passed to all other functions, even if this
+     * one fails. `host` stays valid for the lifetime of the instance; `trace` and `options` do not. */
     const char *(*start)(const struct ipft_host *host, const struct ipft_trace *trace, const struct ipft_fact *options,
                          uint64_t option_count, void **instance);
-    /* Functions and names (of tagged values) that are new. They are appended to those of earlier calls; an event never
-     * names one that has not been told, except for one that is out of range in a broken recording. The first call comes
-     * right after `start`. */
+    /* Adds functions and names (of tagged values) to those of earlier calls; an event never refers to one that was not
+     * passed yet, except for one that is out of range in a broken recording. The first call comes right after `start`.
+     * */
     void (*learn)(void *instance, const struct ipft_function *functions, uint64_t function_count,
                   const struct ipft_text *names, uint64_t name_count);
-    /* Events happened: at most 4096 a call. `payload` has the bytes that they refer to. */
+    /* Passes events: at most 4096 per call. `payload` has the bytes that they refer to. */
     const char *(*events)(void *instance, const struct ipft_event *events, uint64_t event_count, const uint8_t *payload,
                           uint64_t payload_len);
-    /* So many events were not passed to this instance since the last call, because it was too slow. Every other sink has
-     * them. */
+    /* Reports events that were not passed to this instance since the last call, because it was too slow. Other sinks
+     * have received them. */
     void (*missed)(void *instance, uint64_t events);
-    /* The trace has ended. */
+    /* Called when the trace has ended. */
     const char *(*finish)(void *instance, const struct ipft_summary *summary);
-    /* The instance is not needed any more. It is called once after `start`, also if that or another call failed; nothing
-     * follows. */
+    /* Frees the instance. Called once after `start`, even if that or another call failed; the last call. */
     void (*destroy)(void *instance);
 };
 
-/* What a library exports. It is called once or more often, by any thread, before anything else; it returns the same
- * table each time. NULL is refused. */
+/* The library's export. It is called at least once, by any thread, before anything else, and returns the same table
+ * each time. NULL is refused. */
 IPFT_PLUGIN_EXPORT const struct ipft_plugin *ipft_plugin_v0(void);
 
 #ifdef __cplusplus

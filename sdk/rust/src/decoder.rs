@@ -1,4 +1,4 @@
-//! Plugins that make named values of an extension's payloads, for every sink to show.
+//! Plugins that decode an extension's payloads into named values, for every sink to show.
 
 use std::collections::HashMap;
 
@@ -6,32 +6,31 @@ use rustc_hash::FxBuildHasher;
 
 use crate::{Error, Options, Trace};
 
-/// Makes named values of payloads. The calls come in this order: [`start`](Decoder::start) once,
-/// [`decode`](Decoder::decode) any number of times, [`finish`](Decoder::finish) once.
+/// Decodes payloads into named values. The order of calls: [`start`](Decoder::start) once, [`decode`](Decoder::decode)
+/// any number of times, [`finish`](Decoder::finish) once.
 pub trait Decoder {
-    /// The trace is about to deliver events. Its `fields` are the built-in ones: what is
-    /// to be decoded is no part of them.
+    /// Called before the first event. The trace's `fields` are the built-in ones, without those to decode.
     fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
         let _ = (trace, options);
         Ok(())
     }
 
-    /// Says what one payload holds. An error costs the payloads that came with this one their fields; it is counted,
-    /// the first is shown, and the trace goes on.
+    /// Decodes one payload. An error loses the fields of all payloads of the same batch; it is counted, the first is
+    /// shown, and the trace goes on.
     fn decode(&mut self, payload: &[u8], values: &mut Values) -> Result<(), Error>;
 
-    /// The trace has ended; nothing follows.
+    /// Called when the trace has ended; the last call.
     fn finish(&mut self) -> Result<(), Error> {
         Ok(())
     }
 }
 
-/// What a field holds.
+/// A field's value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
-    /// A whole number.
+    /// An integer.
     Integer(i64),
-    /// Any other number.
+    /// A floating-point number.
     Float(f64),
     /// Text.
     Text(String),
@@ -61,7 +60,7 @@ impl From<String> for Content {
     }
 }
 
-/// Numbers that always fit.
+/// Conversions that always fit.
 macro_rules! from {
     ($($number:ty),*) => {
         $(impl From<$number> for Content {
@@ -74,7 +73,7 @@ macro_rules! from {
 
 from!(u8, i8, u16, i16, u32, i32, bool);
 
-/// Takes the values of a payload.
+/// Collects the values of a payload.
 #[derive(Debug, Default)]
 pub struct Values {
     names: HashMap<String, u32, FxBuildHasher>,
@@ -84,7 +83,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// The payload has a field of this name that holds this. Fields are shown in the order in which they are pushed.
+    /// Adds a field with this name and value. Fields are shown in this order.
     pub fn push(&mut self, name: &str, content: impl Into<Content>) {
         let index = match self.names.get(name) {
             Some(index) => *index,
@@ -99,16 +98,16 @@ impl Values {
     }
 }
 
-/// What was made of some payloads: the names that are new, and of each value its payload, its name and what it holds.
+/// The result of decoding some payloads: new names, and for each value its payload, name and content.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
-    /// Appended to those of earlier calls.
+    /// Appended to the names of earlier calls.
     pub names: Vec<String>,
     /// In the order of the payloads.
     pub values: Vec<(u32, u32, Content)>,
 }
 
-/// Calls a decoder, and keeps the names that it has told.
+/// Calls a decoder, and keeps the names that it has passed on.
 #[derive(Debug, Default)]
 pub struct DecoderDriver<D> {
     decoder: D,
@@ -116,7 +115,7 @@ pub struct DecoderDriver<D> {
 }
 
 impl<D: Decoder> DecoderDriver<D> {
-    /// Drives `decoder`.
+    /// Creates a driver for `decoder`.
     pub fn new(decoder: D) -> Self {
         DecoderDriver {
             decoder,
@@ -124,12 +123,12 @@ impl<D: Decoder> DecoderDriver<D> {
         }
     }
 
-    /// The trace is about to deliver events.
+    /// Starts the decoder before the first event.
     pub fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
         self.decoder.start(trace, options)
     }
 
-    /// Takes payloads of `size` bytes each, one after the other.
+    /// Decodes payloads of `size` bytes each, stored one after the other.
     pub fn decode(&mut self, payloads: &[u8], size: u32) -> Result<Decoded, Error> {
         let result = (0..)
             .zip(payloads.chunks_exact(size.max(1) as usize))
@@ -139,7 +138,7 @@ impl<D: Decoder> DecoderDriver<D> {
             });
         let values = std::mem::take(&mut self.values.values);
         if let Err(error) = result {
-            // These names are not told, and so they are new when they come again.
+            // These names were not passed on, so they are new when they come again.
             for name in self.values.new_names.drain(..) {
                 self.values.names.remove(&name);
             }
@@ -151,7 +150,7 @@ impl<D: Decoder> DecoderDriver<D> {
         })
     }
 
-    /// The trace has ended.
+    /// Finishes the decoder at the end of the trace.
     pub fn finish(&mut self) -> Result<(), Error> {
         self.decoder.finish()
     }
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_once_and_not_when_the_payloads_are_lost() {
+    fn names_are_passed_once_unless_payloads_are_lost() {
         let mut driver = DecoderDriver::new(Bytes);
         let integer = |payload, name, value| (payload, name, Content::Integer(value));
         let decoded = driver.decode(&[5, 1, 6, 2, 5, 3], 2).unwrap();

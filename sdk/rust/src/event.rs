@@ -1,35 +1,35 @@
-//! Events, and the batches in which they travel.
+//! Events and batches.
 //!
-//! The layout is the contract's (`record event`), so that a batch crosses into the plugin by one copy and is used where
-//! it lies.
+//! The layout is that of the contract (`record event`), so that a batch is copied into the plugin once and used in
+//! place.
 
 use crate::fields::{Fields, Lookup, Value};
 use crate::trace::{Function, Trace};
 
 /// One call of, or return from, a kernel function with a traced packet.
 ///
-/// A [`Batch`] has events in the order in which the trace delivered them, which within one packet is the order of time.
+/// A [`Batch`] has events in the order of delivery, which within one packet is the order of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Event {
-    /// Identity of the packet, unique for the life of the trace; never 0. It is not the sk_buff's address, which the
-    /// kernel reuses as soon as a packet is freed.
+    /// Identity of the packet, unique within the trace; never 0. It is not the address of the sk_buff, which the kernel
+    /// reuses as soon as a packet is freed.
     pub packet: u64,
-    /// Kernel address of the sk_buff. In a return it is that of the entry, or 0 if the entry was lost.
+    /// Kernel address of the sk_buff. For a return it is that of the entry, or 0 if the entry was lost.
     pub skb: u64,
     /// Nanoseconds, CLOCK_MONOTONIC.
     pub timestamp: u64,
-    /// In a return: the timestamp of its entry. 0 in an entry, and in a return whose entry was lost.
+    /// For a return: the timestamp of its entry. 0 for an entry, and for a return whose entry was lost.
     pub entry_timestamp: u64,
     /// Index into [`Trace::functions`].
     pub function: u32,
     /// The CPU that ran the function.
     pub cpu: u32,
-    /// [`Event::ENTRY`], [`Event::RETURN`], or a kind of a later version, which is to be ignored.
+    /// [`Event::ENTRY`], [`Event::RETURN`], or a kind of a later version, which must be ignored.
     pub kind: u32,
-    /// The kernel's id of the thread that was current, 0 in the idle task.
+    /// The kernel's id of the current thread, 0 in the idle task.
     pub thread: u32,
-    /// First byte of the event's payload in [`Batch::payload`].
+    /// Offset of the event's payload in [`Batch::payload`].
     pub payload_offset: u32,
     /// Length of the payload in bytes; 0 if the event has none.
     pub payload_len: u32,
@@ -84,47 +84,47 @@ impl Event {
     }
 }
 
-/// Events that came at once.
+/// Events that are delivered together.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    /// What they belong to.
+    /// Their trace.
     pub trace: &'a Trace,
     /// The events.
     pub events: &'a [Event],
-    /// Payload bytes of all of them; each event names its range.
+    /// Their payload bytes; each event refers to a range.
     pub payload: &'a [u8],
 }
 
 impl<'a> Batch<'a> {
-    /// The function that an event is about.
+    /// Returns the function of an event.
     pub fn function(&self, event: &Event) -> &'a Function {
         self.trace.function(event.function)
     }
 
-    /// The payload of one of this batch's events; empty if it has none.
+    /// Returns the payload of one of this batch's events; empty if it has none.
     pub fn payload_of(&self, event: &Event) -> &'a [u8] {
         range(self.payload, event)
     }
 
-    /// All fields of an event.
+    /// Returns all fields of an event.
     pub fn fields(&self, event: &Event) -> Fields<'a> {
         Fields::new(self.trace, self.payload_of(event))
     }
 
-    /// A field of an event, by its name; `None` if the event has no such field. A [`Lookup`] finds it faster.
+    /// Returns a field of an event by its name; `None` if the event has no such field. A [`Lookup`] is faster.
     pub fn field(&self, event: &Event, name: &str) -> Option<Value<'a>> {
         self.fields(event)
             .find(|field| field.name == name)
             .map(|field| field.value)
     }
 
-    /// A field of an event that was prepared with [`Trace::field`]; `None` if the event has no such field.
+    /// Returns a field of an event by a lookup from [`Trace::field`]; `None` if the event has no such field.
     pub fn get(&self, event: &Event, field: &Lookup) -> Option<Value<'a>> {
         field.find(self.trace, self.payload_of(event))
     }
 }
 
-/// What the event names of all payloads.
+/// Returns the event's range of the payloads.
 pub(crate) fn range<'a>(payload: &'a [u8], event: &Event) -> &'a [u8] {
     let start = event.payload_offset as usize;
     let end = start.checked_add(event.payload_len as usize);

@@ -1,5 +1,6 @@
-//! The named values in an event's payload: the fixed fields in front, and the values that may follow them. What comes from outside the kernel's types,
-//! such as a recording that was tampered with, may be malformed: such values are missing, and nothing panics.
+//! The named values in an event's payload: the fixed fields, and the values that may follow them. Data that does not
+//! come from the kernel, such as a manipulated recording, may be malformed: such values are missing, and nothing
+//! panics.
 
 use std::cell::Cell;
 use std::fmt::{self, Display, Formatter};
@@ -7,25 +8,25 @@ use std::fmt::{self, Display, Formatter};
 use crate::text;
 use crate::trace::{Field, Format, Kind, Trace};
 
-/// What a field holds.
+/// A field's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
-    /// A number, an address, flags; of the formats for network order it is swapped already.
+    /// A number, an address or flags; network byte order is already converted.
     Unsigned(u64),
-    /// A number with a sign, or a time in nanoseconds.
+    /// A signed number, or a time in nanoseconds.
     Signed(i64),
-    /// Yes or no.
+    /// A boolean.
     Bool(bool),
-    /// Any number; it may be infinite or none.
+    /// A floating-point number; may be infinite or NaN.
     Float(f64),
     /// Text that should be UTF-8.
     Text(&'a [u8]),
-    /// An IP or Ethernet address, or bytes without a meaning of their own.
+    /// An IP or Ethernet address, or uninterpreted bytes.
     Bytes(&'a [u8]),
 }
 
 impl<'a> Value<'a> {
-    /// The number, if it is a whole one that is not negative. A bool is 0 or 1.
+    /// Returns the number, if it is a non-negative integer. A bool is 0 or 1.
     pub fn as_u64(self) -> Option<u64> {
         match self {
             Value::Unsigned(value) => Some(value),
@@ -35,7 +36,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The number, if it is a whole one that fits. A bool is 0 or 1.
+    /// Returns the number, if it is an integer that fits. A bool is 0 or 1.
     pub fn as_i64(self) -> Option<i64> {
         match self {
             Value::Signed(value) => Some(value),
@@ -43,7 +44,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The number, if it is one, perhaps rounded.
+    /// Returns the number, if it is one, possibly rounded.
     pub fn as_f64(self) -> Option<f64> {
         match self {
             Value::Unsigned(value) => Some(value as f64),
@@ -53,7 +54,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The bytes of a text, or of an address.
+    /// Returns the bytes of a text or an address.
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         match self {
             Value::Text(bytes) | Value::Bytes(bytes) => Some(bytes),
@@ -63,8 +64,8 @@ impl<'a> Value<'a> {
 }
 
 impl Field {
-    /// The field's value in a payload; `None` if the payload is too short, or the field is of a size that its kind
-    /// cannot have.
+    /// Reads the field's value from a payload; `None` if the payload is too short, or the field's size is invalid for
+    /// its kind.
     pub fn value<'a>(&self, payload: &'a [u8]) -> Option<Value<'a>> {
         let start = self.offset as usize;
         let bytes = payload.get(start..start.checked_add(self.size as usize)?)?;
@@ -84,7 +85,7 @@ impl Field {
         })
     }
 
-    /// The value of a bit-field.
+    /// Reads the value of a bit-field.
     fn bits(&self, bytes: &[u8]) -> Option<Value<'static>> {
         let end = self.bit_offset.checked_add(self.bit_width)?;
         if bytes.len() > 9 || self.bit_width > 64 || self.bit_offset >= 8 || end > 8 * bytes.len() as u32 {
@@ -103,7 +104,7 @@ impl Field {
         })
     }
 
-    /// The bits that a value of this field can have.
+    /// Returns the mask of bits that the field can have.
     pub(crate) fn mask(&self) -> u64 {
         let width = match self.bit_width {
             0 => self.size.saturating_mul(8),
@@ -113,7 +114,7 @@ impl Field {
     }
 }
 
-/// A number of one to eight bytes, from the most significant to the least.
+/// Reads a number of one to eight bytes, given from the most significant to the least.
 fn number(bytes: impl ExactSizeIterator<Item = u8>) -> Option<u64> {
     let fits = (1..=8).contains(&bytes.len());
     fits.then(|| bytes.fold(0, |value, byte| value << 8 | u64::from(byte)))
@@ -125,19 +126,19 @@ fn signed(bytes: &[u8]) -> Option<i64> {
     Some((value << unused) as i64 >> unused)
 }
 
-/// A field of an event, with its name. It shows itself as `ipft` would: `{field}`, and [`Shown::json`].
+/// A field of an event, with its name. Displays like in `ipft`: `{field}`, and [`Shown::json`].
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
-    /// Its name. Show it through [`text`](crate::text), too: it comes from outside.
+    /// Its name. Show it through [`text`](crate::text) as well: it comes from outside.
     pub name: &'a str,
-    /// What it holds.
+    /// Its value.
     pub value: Value<'a>,
-    /// What is known about it; `None` for tagged values, which say themselves what they are.
+    /// Its declaration; `None` for tagged values, which carry their type.
     pub field: Option<&'a Field>,
 }
 
 impl<'a> Shown<'a> {
-    /// The value as JSON of the type that suits it, as in `ipft -o jsonl`.
+    /// Returns the value as JSON of the fitting type, as in `ipft -o jsonl`.
     pub fn json(self) -> impl Display + 'a {
         text::Show(move |f: &mut Formatter<'_>| text::json_value(f, self.field, self.value))
     }
@@ -149,7 +150,7 @@ impl Display for Shown<'_> {
     }
 }
 
-/// The fields of one event, in their order.
+/// The fields of one event, in order.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     trace: &'a Trace,
@@ -158,7 +159,7 @@ pub struct Fields<'a> {
     next: usize,
 }
 
-/// The part of a payload that the trace's fields are in, and what follows; neither, if the payload is not one of this
+/// Splits a payload into the part of the trace's fields and the rest; both are empty if the payload is not one of this
 /// trace.
 #[inline]
 fn split<'a>(trace: &Trace, payload: &'a [u8]) -> (&'a [u8], &'a [u8]) {
@@ -169,7 +170,7 @@ fn split<'a>(trace: &Trace, payload: &'a [u8]) -> (&'a [u8], &'a [u8]) {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields in a payload of this trace.
+    /// Returns the fields in a payload of this trace.
     pub fn new(trace: &'a Trace, payload: &'a [u8]) -> Self {
         let (prefix, tail) = split(trace, payload);
         Fields {
@@ -206,7 +207,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Takes one tagged value off the front. Bytes that are not what they should be end the list.
+/// Removes one tagged value from the front. Malformed bytes end the list.
 #[inline]
 fn tagged<'a>(payload: &mut &'a [u8]) -> Option<(u32, Value<'a>)> {
     let (&[a, b, c, d, kind], rest) = std::mem::take(payload).split_first_chunk()?;
@@ -230,15 +231,15 @@ fn tagged<'a>(payload: &mut &'a [u8]) -> Option<(u32, Value<'a>)> {
     Some((u32::from_le_bytes([a, b, c, d]), value))
 }
 
-/// Access to a field that was prepared with [`Trace::field`].
+/// A prepared access to a field, from [`Trace::field`].
 #[derive(Clone, Debug)]
 pub struct Lookup {
     name: String,
-    /// Where it is among the trace's fields. If it is there, it is not looked for among the names.
+    /// Index in the trace's fields. If set, names are not searched.
     field: Option<usize>,
-    /// Where it is among the trace's names.
+    /// Index in the trace's names.
     index: Cell<Option<usize>>,
-    /// How many names were looked at, since there may be new ones.
+    /// Number of names already searched, since new ones may come.
     seen: Cell<usize>,
 }
 
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_no_payload_can_have_has_no_value() {
+    fn a_field_with_an_invalid_size_has_no_value() {
         let payload = [0xff; 32];
         for (size, kind, format, expected) in [
             (9, Kind::Unsigned, Format::Plain, None),
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lookup_finds_a_name_that_comes_later() {
+    fn a_lookup_finds_names_that_come_later() {
         let mut trace = Trace {
             tail: true,
             ..Trace::default()

@@ -33,22 +33,22 @@
 //! plugin! { Calls, about: "Counts the calls of each function" }
 //! ```
 //!
-//! The crate of a plugin is a `cdylib`; `cargo build --release --target wasm32-wasip2` makes a component of it that
-//! `ipft --plugin FILE.wasm` runs. Nothing but cargo is needed. Its name, version and licence are those of the crate.
+//! The crate of a plugin is a `cdylib`; `cargo build --release --target wasm32-wasip2` builds a component that `ipft
+//! --plugin FILE.wasm` runs. Only cargo is needed. The plugin's name, version and licence are those of the crate.
 //!
-//! What the kernel calls a function, and what a field holds, comes from outside and may hold anything: show it through
-//! [`text`]. A plugin lives as long as the trace, which may be hours; keep what you count and not what you saw, or let
-//! [`Journeys`] keep a bounded part of it and a [`Tree`] what is common to packets.
+//! Names of functions and contents of fields come from outside and may contain anything: show them through [`text`]. A
+//! plugin runs as long as the trace, possibly for hours; keep aggregates instead of events, or use [`Journeys`] for a
+//! bounded number of them and a [`Tree`] for common call paths.
 //!
-//! A plugin may also bring the kernel side of an extension, and a [`Decoder`] that makes fields of its payloads; see
+//! A plugin may also contain the kernel side of an extension, and a [`Decoder`] for its payloads; see
 //! [`plugin!`](crate::plugin).
 //!
-//! `cargo build --release` without a target makes a shared library of the same source, a native plugin, which no
-//! sandbox holds. A program that links several plugins enables the feature `embedded`, as each would
+//! `cargo build --release` without a target builds a shared library from the same source: a native plugin, which runs
+//! without a sandbox. A program that links several plugins enables the feature `embedded`, as each would otherwise
 //! export the same symbol.
 //!
-//! With the feature `testing` a plugin runs natively on traces that are built in and on recordings, for tests that are
-//! ordinary ones. The crate uses wit-bindgen on WebAssembly only, and nothing of ipft itself.
+//! With the feature `testing`, ordinary tests run a plugin natively on built-in traces and on recordings. The crate
+//! uses wit-bindgen on WebAssembly only, and no code of ipft itself.
 
 mod decoder;
 mod description;
@@ -88,34 +88,35 @@ pub use output::Output;
 pub use trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
 pub use tree::Tree;
 
-/// The version of the contract (`wit/`) that this crate speaks.
+/// The version of the contract (`wit/`) that this crate implements.
 pub const CONTRACT: &str = "0.1.0";
 
-/// Draws a trace. The calls come in this order: [`start`](Plugin::start) once; then [`learn`](Plugin::learn),
+/// Draws a trace. The order of calls: [`start`](Plugin::start) once; then [`learn`](Plugin::learn),
 /// [`events`](Plugin::events) and [`missed`](Plugin::missed), any number of times; [`finish`](Plugin::finish) once.
 ///
-/// An error ends the plugin, not the trace; its text is shown to the user. So does a panic, with less to read.
+/// An error ends the plugin, not the trace; its text is shown to the user. So does a panic, with a less helpful
+/// message.
 pub trait Plugin {
-    /// The trace is about to deliver events. Functions are not known yet; wrong options are best refused here.
+    /// Called before the first event. Functions are not known yet; refuse invalid options here.
     fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
         let _ = (trace, options);
         Ok(())
     }
 
-    /// `trace.functions` and `trace.names` have grown. The first call comes right after `start`.
+    /// Called when `trace.functions` and `trace.names` have grown. The first call comes right after `start`.
     fn learn(&mut self, trace: &Trace) {
         let _ = trace;
     }
 
-    /// Events happened. What is written to `out` is passed on when the call returns, at the latest.
+    /// Called with events. Bytes written to `out` are passed on when the call returns, at the latest.
     fn events(&mut self, batch: &Batch, out: &mut Output) -> Result<(), Error>;
 
-    /// So many events were not passed to this plugin, because it was slower than the trace.
+    /// Called with the number of events that this plugin missed because it was slower than the trace.
     fn missed(&mut self, events: u64) {
         let _ = events;
     }
 
-    /// The trace has ended; nothing follows.
+    /// Called when the trace has ended; the last call.
     fn finish(&mut self, trace: &Trace, summary: &Summary, out: &mut Output) -> Result<(), Error>;
 }
 

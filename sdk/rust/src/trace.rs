@@ -1,25 +1,25 @@
-//! What is known about a trace besides its events: before them, while it learns new functions, and after them.
+//! Properties of a trace besides its events: before them, with new functions, and after them.
 
 use std::sync::LazyLock;
 
 use crate::fields::Lookup;
 
-/// Everything about a trace that is known so far.
+/// Properties of a trace that are known so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
     /// `function` (entries only) or `function_graph` (entries and returns).
     pub tracer: String,
     /// The backend that attached (`kprobe-multi`, ...).
     pub backend: String,
-    /// The fixed fields, which every payload begins with, unless it is empty.
+    /// The fixed fields, with which every non-empty payload begins.
     pub fields: Vec<Field>,
-    /// Bytes of the part of a payload that the fixed fields are in.
+    /// Size of the fixed fields in a payload, in bytes.
     pub payload_size: u32,
-    /// Whether values of a script or a decoder, each with its name, may follow them.
+    /// Whether named values of a script or a decoder may follow them.
     pub tail: bool,
     /// Nanoseconds to add to an event's timestamp to get nanoseconds since 1970 (UTC).
     pub clock_offset: i64,
-    /// The command line, as it was given.
+    /// The command line, as given.
     pub command_line: Vec<String>,
     /// `uname -r` of the traced kernel.
     pub kernel_release: String,
@@ -27,21 +27,21 @@ pub struct Trace {
     pub mark: u32,
     /// The bits of the mark that count.
     pub mask: u32,
-    /// What a later version says besides.
+    /// Properties that later versions add.
     pub more: Vec<(String, String)>,
-    /// The functions that events name by their index. It grows.
+    /// The functions, in the order of the events' indices. The list grows.
     pub functions: Vec<Function>,
-    /// The names of tagged values. It grows.
+    /// The names of tagged values. The list grows.
     pub names: Vec<String>,
 }
 
 impl Trace {
-    /// Whether returns are traced, so that calls have a duration and a depth.
+    /// Returns whether returns are traced, so that calls have a duration and a depth.
     pub fn has_returns(&self) -> bool {
         self.tracer == "function_graph"
     }
 
-    /// The function with this index; one named `?` if there is none, as in broken recordings.
+    /// Returns the function with this index; one named `?` if there is none, as in broken recordings.
     pub fn function(&self, index: u32) -> &Function {
         static UNKNOWN: LazyLock<Function> = LazyLock::new(|| Function {
             name: "?".to_owned(),
@@ -51,21 +51,21 @@ impl Trace {
         self.functions.get(index as usize).unwrap_or(&UNKNOWN)
     }
 
-    /// Prepares access to a field by its name, so that no event costs a comparison of names. It is of use for this
-    /// trace only. There need not be such a field: then no event has it.
+    /// Prepares access to a field by its name, so that events need no comparison of names. The result is for this trace
+    /// only. An unknown field is allowed: no event has it.
     pub fn field(&self, name: &str) -> Lookup {
         Lookup::new(self, name)
     }
 }
 
-/// One function that is traced.
+/// One traced function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Function {
-    /// Symbol name, with the compiler's suffix if it has one. It comes from the kernel and may hold anything.
+    /// Symbol name, with the compiler's suffix if it has one. It comes from the kernel and may contain anything.
     pub name: String,
     /// `vmlinux`, or the module's name.
     pub module: String,
-    /// Address of the symbol, 0 where the kernel does not tell.
+    /// Address of the symbol; 0 if the kernel does not expose it.
     pub address: u64,
 }
 
@@ -74,23 +74,23 @@ pub struct Function {
 pub struct Field {
     /// Name as the author wrote it; nested structs are dotted.
     pub name: String,
-    /// Bytes from the start of the payload.
+    /// Offset in the payload, in bytes.
     pub offset: u32,
-    /// Bytes. Of a bit-field: those that it touches, at most 9.
+    /// Size in bytes. For a bit-field: the bytes that it touches, at most 9.
     pub size: u32,
-    /// Of a bit-field: its first bit within these bytes, which are read as one little-endian number.
+    /// For a bit-field: its first bit within these bytes, read as one little-endian number.
     pub bit_offset: u32,
-    /// Of a bit-field: how many bits, 1 to 64. 0 if the value fills its bytes.
+    /// For a bit-field: its width in bits, 1 to 64. 0 if the value fills its bytes.
     pub bit_width: u32,
-    /// What the bytes hold.
+    /// Type of the bytes.
     pub kind: Kind,
-    /// How people want to read it.
+    /// Display format.
     pub format: Format,
-    /// Of the formats `Enum`, `Flags` and `Symbol`: the names for values; symbols are sorted by value.
+    /// For the formats `Enum`, `Flags` and `Symbol`: names of values; symbols are sorted by value.
     pub members: Vec<Member>,
 }
 
-/// What a field's bytes hold, little-endian.
+/// Type of a field's bytes, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Unsigned integer of up to 8 bytes.
@@ -103,12 +103,12 @@ pub enum Kind {
     Char,
     /// A kernel address.
     Pointer,
-    /// Bytes without a meaning of their own.
+    /// Uninterpreted bytes.
     Bytes,
 }
 
 impl Kind {
-    /// The kind that the contract calls so; one that it does not know is bytes.
+    /// Parses the contract's name of a kind; an unknown one is bytes.
     pub fn named(name: &str) -> Self {
         match name {
             "unsigned" => Kind::Unsigned,
@@ -124,11 +124,11 @@ impl Kind {
 /// How a field is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// As its kind suggests.
+    /// The default of its kind.
     Plain,
-    /// Hexadecimal with `0x` in front.
+    /// Hexadecimal with the prefix `0x`.
     Hex,
-    /// The name of the member that has the value.
+    /// The name of the member with this value.
     Enum,
     /// The names of the members whose bits are set.
     Flags,
@@ -144,12 +144,12 @@ pub enum Format {
     Be32,
     /// Nanoseconds, shown in seconds.
     Ktime,
-    /// An address in the kernel, shown as the symbol that contains it.
+    /// A kernel address, shown as the symbol that contains it.
     Symbol,
 }
 
 impl Format {
-    /// The format that the contract calls so; one that it does not know is plain.
+    /// Parses the contract's name of a format; an unknown one is plain.
     pub fn named(name: &str) -> Self {
         match name {
             "hex" => Format::Hex,
@@ -172,53 +172,53 @@ impl Format {
 pub struct Member {
     /// Its name in the source.
     pub name: String,
-    /// Its value; a negative one sign-extended.
+    /// Its value; negative ones are sign-extended.
     pub value: u64,
 }
 
-/// Events that were lost in one way on one CPU.
+/// Events lost in one way on one CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// `buffer-full`, `recursion`, `return-missed`, `map-full`, `undecodable`, or a way of a later version.
+    /// `buffer-full`, `recursion`, `return-missed`, `map-full`, `undecodable`, or one of a later version.
     pub kind: String,
-    /// Where, if the kernel counts it per CPU.
+    /// The CPU, if the kernel counts per CPU.
     pub cpu: Option<u32>,
-    /// How many events.
+    /// Number of events.
     pub count: u64,
 }
 
-/// A function that was wanted and is not traced.
+/// A selected function that is not traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// Symbol name.
     pub name: String,
     /// `vmlinux`, or the module's name.
     pub module: String,
-    /// Why, in words for the user.
+    /// The reason, in words for the user.
     pub reason: String,
 }
 
-/// Everything that is known when the trace has ended.
+/// Properties that are known when the trace has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Events that the trace delivered, also those that this plugin missed.
+    /// Events that the trace delivered, including those that this plugin missed.
     pub events: u64,
-    /// Packets that were given an identity, also those all of whose events were lost.
+    /// Packets that were given an identity, including those that lost all of their events.
     pub packets: u64,
-    /// Events that no sink saw, by way and CPU; empty if none was lost.
+    /// Events that no sink received, by way and CPU; empty if none was lost.
     pub losses: Vec<Loss>,
-    /// Events that this plugin did not get because it was slower than the trace.
+    /// Events that this plugin missed because it was slower than the trace.
     pub missed: u64,
-    /// How many functions were attached.
+    /// Number of attached functions.
     pub attached: u32,
-    /// The functions that could not be.
+    /// Functions that could not be attached.
     pub skipped: Vec<Skipped>,
-    /// What a later version says besides.
+    /// Properties that later versions add.
     pub more: Vec<(String, String)>,
 }
 
 impl Summary {
-    /// Events lost in all ways and on all CPUs.
+    /// Returns the number of events lost in all ways and on all CPUs.
     pub fn lost(&self) -> u64 {
         self.losses.iter().fold(0, |sum, loss| sum.saturating_add(loss.count))
     }

@@ -1,11 +1,10 @@
 //! The plugin as a component: the interfaces of the contract on one side, a [`Driver`] or [`DecoderDriver`] on the other.
 //!
-//! Each interface that a plugin may export has bindings of its own. A component is of no world by itself: the linker
-//! joins the worlds of all that are exported.
+//! Each interface that a plugin may export has its own bindings. A component does not belong to one world: the linker
+//! merges the worlds of all exports.
 //!
-//! The bindings are generated from `wit/`. Events are not converted: the generated code is told to use [`Event`], and
-//! takes the list over as it lies in memory, which is right because the record is integers only and [`Event`] asserts
-//! its layout.
+//! The bindings are generated from `wit/`. Events are not converted: the generated code uses [`Event`] and takes the
+//! list over as it is in memory, which is sound because the record has only integers and [`Event`] asserts its layout.
 //!
 //! [`Event`]: crate::Event
 
@@ -54,16 +53,16 @@ pub mod program {
 use bindings::exports::ipft::plugin::sink;
 use bindings::ipft::plugin::{host, types};
 
-/// Where [`plugin!`](crate::plugin) keeps its one driver.
+/// The storage of a plugin's only driver, for [`plugin!`](crate::plugin).
 pub trait Component {
     /// The plugin.
     type Plugin: Plugin;
 
-    /// Runs this with the driver.
+    /// Calls a function with the driver.
     fn with<R>(run: impl FnOnce(&mut Driver<Self::Plugin>) -> R) -> R;
 }
 
-/// A driver whose plugin writes to, and speaks through, the host.
+/// Creates a driver whose plugin writes and logs through the host.
 pub fn driver<P: Plugin + Default>() -> Driver<P> {
     Driver::new(P::default(), Output::new(host::write))
 }
@@ -97,12 +96,12 @@ impl<C: Component> sink::Guest for C {
     }
 }
 
-/// Where [`plugin!`](crate::plugin) keeps its one driver of a decoder.
+/// The storage of a decoder's only driver, for [`plugin!`](crate::plugin).
 pub trait DecoderComponent {
     /// The decoder.
     type Decoder: Decoder;
 
-    /// Runs this with the driver.
+    /// Calls a function with the driver.
     fn with<R>(run: impl FnOnce(&mut DecoderDriver<Self::Decoder>) -> R) -> R;
 }
 
@@ -136,7 +135,7 @@ impl<C: DecoderComponent> decoder::exports::ipft::plugin::decoder::Guest for C {
     }
 }
 
-/// What [`plugin!`](crate::plugin) brings into the kernel.
+/// The kernel side of a plugin, for [`plugin!`](crate::plugin).
 pub trait ProgramComponent {
     /// A BPF object.
     fn object() -> Vec<u8>;
@@ -148,10 +147,10 @@ impl<C: ProgramComponent> program::exports::ipft::plugin::program::Guest for C {
     }
 }
 
-/// Lets this instance speak through the host.
+/// Directs this instance's messages to the host.
 fn speak() {
     set_logger(|level, message| host::log(of_level(level), message));
-    // The trap that follows says only where.
+    // The trap that follows only has a location.
     std::panic::set_hook(Box::new(|panic| host::log(host::Level::Error, &panic.to_string())));
 }
 

@@ -160,7 +160,7 @@ bool exports_ipft_plugin_sink_events(exports_ipft_plugin_sink_list_event_t *even
 	return true;
 }
 
-// `finish` is told the sum.
+// `finish` gets the sum.
 void exports_ipft_plugin_sink_missed(uint64_t events)
 {
 }

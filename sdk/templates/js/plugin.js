@@ -52,7 +52,7 @@ export const rawSink = {
     }
   },
 
-  // `finish` is told the sum.
+  // `finish` gets the sum.
   missed(events) {},
 
   finish(summary) {

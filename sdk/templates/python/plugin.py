@@ -56,7 +56,7 @@ class RawSink(exports.RawSink):
         entered.update(function for function, kind in EVENT.iter_unpack(events) if kind == ENTRY)
 
     def missed(self, events):
-        # `finish` is told the sum.
+        # `finish` gets the sum.
         pass
 
     def finish(self, summary):

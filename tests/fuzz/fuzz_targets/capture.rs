@@ -1,8 +1,8 @@
-//! Packets of any bytes on the way from the ring buffer to a packet capture: records become events and captures, and
-//! these a pcapng file, which must be whole and of one link type, and a recording, which must read back.
+//! Fuzzes the way of packets from the ring buffer to a packet capture: records become events and captures, and these a
+//! pcapng file, which must be complete and of one link type, and a recording, which must be readable.
 //!
-//! The input is a list of operations, so that nearly every one of them is a record that is almost right. Run with
-//! `cargo xtask fuzz capture`.
+//! The input is a list of operations, so that most of them are almost valid records. Run with `cargo xtask fuzz
+//! capture`.
 
 #![no_main]
 
@@ -19,10 +19,10 @@ use libfuzzer_sys::fuzz_target;
 /// Functions of the trace, and the address of the first.
 const FUNCTIONS: u32 = 8;
 const ADDRESS: u64 = 0xffff_ffff_8100_0000;
-/// In place of a function's word: the record is a capture (`bpf/src/core/wire.h`).
+/// Marks a capture, in the place of a function (`bpf/src/core/wire.h`).
 const CAPTURE: u64 = u64::MAX;
 
-/// Memory that two handles write to, as the sink wants it.
+/// Memory with two handles, as the sink requires.
 #[derive(Clone, Default)]
 struct Shared(Rc<RefCell<Vec<u8>>>);
 
@@ -37,7 +37,7 @@ impl Write for Shared {
     }
 }
 
-/// What is left of the input.
+/// The rest of the input.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
@@ -51,7 +51,7 @@ impl Rest<'_> {
         self.bytes(1).first().copied().unwrap_or_default()
     }
 
-    /// A number that is small, or near an end of what 32 bits hold.
+    /// Returns a number that is small, or near a limit of 32 bits.
     fn number(&mut self) -> u32 {
         match self.byte() {
             small @ ..0xf0 => small.into(),
@@ -61,7 +61,7 @@ impl Rest<'_> {
     }
 }
 
-/// The record of one operation, as a program in the kernel would have written it.
+/// Builds the record of one operation like a program in the kernel.
 fn record(rest: &mut Rest<'_>, by_address: bool) -> Vec<u8> {
     let word = |function: u32| match by_address {
         true => ADDRESS + 16 * u64::from(function),
@@ -79,7 +79,7 @@ fn record(rest: &mut Rest<'_>, by_address: bool) -> Vec<u8> {
         record.extend(rest.number().to_ne_bytes());
     } else {
         let length = rest.number();
-        // Mostly as many as follow, so that what is in the packet is looked at.
+        // Usually the real length, so that the packet's content is examined.
         let bytes = rest.byte().into();
         let bytes = rest.bytes(bytes).to_vec();
         let captured = match operation & 0x70 {
@@ -156,7 +156,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(counted(std::mem::take(recording.get_mut())), (events, captures));
 });
 
-/// Walks through the blocks of a pcapng file.
+/// Visits the blocks of a pcapng file.
 fn check(file: &[u8]) {
     let word = |at: usize| u32::from_le_bytes(*file[at..].first_chunk().expect("four bytes"));
     let (mut at, mut links) = (0, Vec::new());
@@ -184,7 +184,7 @@ fn check(file: &[u8]) {
     assert!(links.len() <= 1, "link types {links:?}");
 }
 
-/// Events and captures in a recording.
+/// Counts events and captures in a recording.
 fn counted(file: Vec<u8>) -> (usize, usize) {
     let mut reader = Reader::open(Input::Stream(Box::new(Cursor::new(file)))).expect("what was written can be read");
     let mut batch = Batch::default();

@@ -1,4 +1,4 @@
-//! Traces made by hand, small enough to be read, for the tests of the sinks.
+//! Hand-made traces, small enough to read, for the tests of the sinks.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub struct Canned {
     pub summary: Summary,
 }
 
-/// All of them.
+/// Returns all of them.
 pub fn all() -> Vec<Canned> {
     vec![
         empty(),
@@ -130,7 +130,7 @@ fn lossy() -> Canned {
     script.at(2_000_000_500).leave(1, 0);
     script.at(2_000_000_600).leave(1, 3);
     script.at(2_000_000_700).leave(1, 1);
-    // So is this one's, and nothing is around it.
+    // So is this one's, and no call encloses it.
     script.at(2_000_000_800).enter(1, 3);
     script.at(2_000_000_900).enter(1, 1);
     script.at(2_000_001_000).leave(1, 1);
@@ -169,7 +169,7 @@ fn lossy() -> Canned {
     script.can("lossy")
 }
 
-/// Names that try to break a line, a terminal or a JSON string; function indices and payloads that cannot be.
+/// Names that attack lines, terminals or JSON strings; function indices and payloads out of range.
 fn hostile() -> Canned {
     let mut script = Script::new(
         Tracer::FunctionGraph,
@@ -197,7 +197,7 @@ fn hostile() -> Canned {
         .payload(payload(b"a\"\xff\\"))
         .enter(u64::MAX, 1);
     script.at(3_000_000_300).payload(payload(b"a\0bc")).leave(u64::MAX, 1);
-    // A function that the table does not have, and a payload that is too short.
+    // An unknown function, and a payload that is too short.
     script
         .at(3_000_000_400)
         .payload(vec![1, 2, 3])
@@ -206,7 +206,7 @@ fn hostile() -> Canned {
     script.can("hostile")
 }
 
-/// Every type and format of a field, with values of the common and of the odd kind.
+/// Every type and format of a field, with common and unusual values.
 fn fields() -> Canned {
     let member = |name: &str, value: u64| EnumMember {
         name: name.to_owned(),
@@ -296,7 +296,7 @@ fn fields() -> Canned {
     script.can("fields")
 }
 
-/// Payloads that list their own fields: other ones in each event, names that come late, and bytes that are no list.
+/// Payloads with their own field lists: different in each event, names that come late, and malformed lists.
 fn tagged() -> Canned {
     let payload = |values: &[(u32, Value<'_>)]| {
         let mut bytes = Vec::new();
@@ -331,7 +331,7 @@ fn tagged() -> Canned {
         (0, Value::Float(-1.5e300)),
     ];
     script.at(5_000_000_400).payload(payload(&floats)).enter(2, 1);
-    // Cut in the middle of the second value, and a type that there is not.
+    // Cut in the middle of the second value, and an unknown type.
     let cut = payload(&common);
     script
         .at(5_000_000_500)
@@ -342,7 +342,7 @@ fn tagged() -> Canned {
     script.can("tagged")
 }
 
-/// The built-in fields `len` and `mark`, in front of those of an extension.
+/// The built-in fields `len` and `mark`, followed by those of an extension.
 fn built_in() -> Canned {
     let mut script = Script::new(
         Tracer::FunctionGraph,
@@ -364,7 +364,7 @@ fn built_in() -> Canned {
     script.at(6_000_000_100).payload(payload(1500, 0)).enter(1, 1);
     script.at(6_000_000_200).payload(Vec::new()).leave(1, 1);
     script.at(6_000_000_300).leave(1, 0);
-    // What is cut has no fields, nor has what is too long.
+    // Truncated and oversized payloads have no fields.
     script
         .at(6_000_000_400)
         .payload(payload(1, 1)[..8].to_vec())
@@ -376,7 +376,7 @@ fn built_in() -> Canned {
     script.can("built-in")
 }
 
-/// The same built-in fields, in front of what a script makes of each event.
+/// The same built-in fields, followed by a script's values.
 fn built_in_tagged() -> Canned {
     let mut script = Script::new(
         Tracer::FunctionGraph,
@@ -399,7 +399,7 @@ fn built_in_tagged() -> Canned {
     script.at(6_000_000_100).payload(payload(1500, &[])).enter(1, 1);
     script.at(6_000_000_200).payload(Vec::new()).leave(1, 1);
     script.at(6_000_000_300).leave(1, 0);
-    // The values end where they are cut; without all of its fixed part, nothing is shown.
+    // Values end at the cut; with an incomplete fixed part, no field is shown.
     let cut = payload(3, &both);
     script
         .at(6_000_000_400)
@@ -450,7 +450,7 @@ pub fn with_other_kinds(canned: &Canned) -> Canned {
     }
 }
 
-/// Numbers of some bits, of every type and format that has them, and across bytes.
+/// Bit-fields of every type and format, also across byte boundaries.
 fn bits() -> Canned {
     let members = |last: u64| {
         [("FIRST", 1), ("SECOND", 2), ("LAST", last)]
@@ -511,12 +511,12 @@ pub fn field(name: &str, offset: u32, size: u32, kind: FieldType, format: FieldF
     }
 }
 
-/// Writes a trace event by event. Time, CPU, thread and payload stay as they were set last.
+/// Writes a trace event by event. Time, CPU, thread and payload keep their last value.
 pub struct Script {
     pub trace: Trace,
     pub summary: Summary,
     batches: Vec<Batch>,
-    /// Of tagged fields; what is added later is in later batches only.
+    /// Names of tagged fields; those added later are only in later batches.
     names: Vec<String>,
     timestamp: u64,
     cpu: u32,
@@ -529,7 +529,7 @@ impl Script {
         let function = |(index, (name, module)): (usize, &(&str, &str))| Function {
             name: (*name).to_owned(),
             module: (*module).to_owned(),
-            // The kernel does not tell every address.
+            // The kernel does not expose every address.
             address: [0xffff_ffff_8100_0000 + 0x40 * index as u64, 0][usize::from(index == 3)],
         };
         Script {
@@ -612,7 +612,7 @@ impl Script {
         batch.payload.extend_from_slice(&self.payload);
     }
 
-    /// The trace as the sinks get it: returns know their entries.
+    /// Returns the trace as sinks get it: returns know their entries.
     pub fn can(mut self, name: &'static str) -> Canned {
         let mut calls = OpenCalls::default();
         let mut packets = std::collections::BTreeSet::new();
@@ -631,7 +631,7 @@ impl Script {
     }
 }
 
-/// What a sink writes about the trace.
+/// Returns a sink's output for the trace.
 pub fn draw<S: Sink>(canned: &Canned, sink: impl FnOnce(Shared) -> S) -> String {
     let output = Shared::default();
     let mut sink = sink(output.clone());
@@ -659,7 +659,7 @@ pub fn golden(name: &str, actual: &str) {
     assert_eq!(expected, actual, "{name}");
 }
 
-/// A writer whose content can be read by the one who gave it away.
+/// A writer whose content stays readable through a clone.
 #[derive(Clone, Default)]
 pub struct Shared(Arc<Mutex<Vec<u8>>>);
 

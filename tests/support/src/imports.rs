@@ -1,12 +1,12 @@
-//! The modules of the host's crates, and what each may import: the table that `docs/src/architecture.md` describes, and a
+//! The modules of the host's crates and their allowed imports: the table described in `docs/src/architecture.md`, and a
 //! check of the sources against it.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module, and the modules that it may import, as `crate/module`; a longer path stands for a part of a module. What is
-/// imported stands above: so the arrows go one way.
+/// A module and its allowed imports, as `crate/module`; a longer path is a part of a module. Imports are listed above
+/// their users, so there are no cycles.
 const TABLE: &[(&str, &[&str])] = &[
     // The path of an event.
     ("core/seeded", &[]),
@@ -74,7 +74,7 @@ const TABLE: &[(&str, &[&str])] = &[
 /// The names of the crates in the sources.
 const CRATES: [(&str, &str); 3] = [("core", "ipft_core"), ("plugin", "ipft_plugin_host"), ("cli", "ipft")];
 
-/// Fails if a source of this crate (`core`, `plugin` or `cli`) imports what the table does not list.
+/// Fails if a source of this crate (`core`, `plugin` or `cli`) has an import that the table does not list.
 pub fn check(name: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../host")
@@ -111,7 +111,8 @@ pub fn check(name: &str) {
 /// Modules of tests, which may import everything.
 const TESTS: [&str; 3] = ["tests", "testing", "test_support"];
 
-/// What the table allows a module: itself, and what it lists for it and what it is part of.
+/// Returns the imports that the table allows a module: itself, those listed for it and for the modules that it is part
+/// of.
 fn allowed(module: &[&str]) -> Option<Vec<String>> {
     let path = module.join("/");
     let entry = TABLE
@@ -121,13 +122,13 @@ fn allowed(module: &[&str]) -> Option<Vec<String>> {
     Some(entry.1.iter().chain([&entry.0]).map(ToString::to_string).collect())
 }
 
-/// Whether the path is that module or in it.
+/// Returns whether the path is that module or in it.
 fn is_in(path: &str, module: &str) -> bool {
     path.strip_prefix(module)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// All paths that begin with a crate of the host or with `super`, as `crate/module/part`.
+/// Returns all paths that begin with a crate of the host or with `super`, as `crate/module/part`.
 fn imports(source: &str, module: &[&str]) -> Vec<String> {
     const UP: &str = "super::";
     let code = without_tests_and_comments(source);
@@ -156,7 +157,7 @@ fn imports(source: &str, module: &[&str]) -> Vec<String> {
     imports
 }
 
-/// The paths that a path of a source stands for: `a::b`, or `{a, b::{c, d}}`.
+/// Expands a path of a source: `a::b`, or `{a, b::{c, d}}`.
 fn expand(path: &str, base: &str, into: &mut Vec<String>) {
     if let Some(group) = path.strip_prefix('{') {
         let mut depth = 0;
@@ -185,14 +186,14 @@ fn expand(path: &str, base: &str, into: &mut Vec<String>) {
         .unwrap_or(path.len());
     let (name, rest) = path.split_at(end);
     match rest.strip_prefix("::") {
-        // Four parts say enough.
+        // Four parts are enough.
         Some(rest) if base.matches('/').count() < 2 => expand(rest, &format!("{base}/{name}"), into),
         _ if name == "self" => into.push(base.to_owned()),
         _ => into.push(format!("{base}/{name}")),
     }
 }
 
-/// The lines that are no comments, up to the tests that end a file.
+/// Returns the lines that are not comments, up to the tests that end a file.
 fn without_tests_and_comments(source: &str) -> String {
     let mut code = String::new();
     let mut lines = source.lines().peekable();

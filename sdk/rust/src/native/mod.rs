@@ -1,7 +1,7 @@
 //! The plugin as a shared library: the C interface of `sdk/native/ipft_plugin.h` on one side, a [`Driver`] on the other.
 //!
-//! The header is the definition; a test compares every size and offset here with it. No panic leaves a function that the
-//! host calls: it ends the plugin with an error, as it does on WebAssembly.
+//! The header is the definition; a test compares every size and offset here with it. Panics do not leave a function
+//! that the host calls: they end the plugin with an error, as on WebAssembly.
 
 mod records;
 
@@ -32,7 +32,7 @@ struct HostTable {
 /// An error, or null.
 type Answer = *const c_char;
 
-/// `struct ipft_plugin`: what a library exports.
+/// `struct ipft_plugin`: the library's export.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Table {
@@ -48,11 +48,11 @@ pub struct Table {
     destroy: unsafe extern "C" fn(*mut c_void),
 }
 
-// SAFETY: it holds functions, and a pointer to text that is static and that nothing changes.
+// SAFETY: it contains functions, and a pointer to static immutable text.
 unsafe impl Sync for Table {}
 
 impl Table {
-    /// The table of a plugin that says this of itself.
+    /// Returns the table of a plugin with this description.
     pub const fn new<P: Plugin + Default + 'static>(description: &'static [u8]) -> Self {
         Table {
             version: VERSION,
@@ -71,33 +71,33 @@ impl Table {
     }
 }
 
-/// What the host calls an instance.
+/// An instance for the host.
 struct Instance<P> {
     driver: Driver<P>,
-    /// The stream takes no more, so that the next answer is an error.
+    /// Whether the stream is closed, so that the next call returns an error.
     ended: Rc<Cell<bool>>,
-    /// Why it ends, from a call that cannot say so.
+    /// The error of a call that cannot return one.
     failure: Option<String>,
     /// The last error, which the host reads until the next call.
     answer: CString,
 }
 
 impl<P: Plugin> Instance<P> {
-    /// Makes a call of the plugin, and of what came of it an answer.
+    /// Calls the plugin, and converts the result for the host.
     fn answer(&mut self, call: impl FnOnce(&mut Driver<P>) -> Result<(), crate::Error>) -> Answer {
         let result = match self.failure.take() {
             Some(failure) => Err(failure),
             None => guarded(|| call(&mut self.driver).map_err(|error| error.to_string())).flatten(),
         };
         match result {
-            // The host knows why.
+            // The host knows the reason.
             Ok(()) if self.ended.get() => self.say("the stream takes no more"),
             Ok(()) => ptr::null(),
             Err(error) => self.say(&error),
         }
     }
 
-    /// Makes a call of the plugin that has no answer.
+    /// Calls the plugin for a function without a result.
     fn tell(&mut self, call: impl FnOnce(&mut Driver<P>)) {
         if self.failure.is_none() {
             self.failure = guarded(|| call(&mut self.driver)).err();
@@ -110,9 +110,9 @@ impl<P: Plugin> Instance<P> {
     }
 }
 
-/// What a panic says, as it must not leave the library. The panic hook has told where it was.
+/// Returns the message of a panic, which must not leave the library. The panic hook has printed its location.
 fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    // After a panic nothing is called but what drops the plugin.
+    // After a panic, the only further call drops the plugin.
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let message = panic.downcast_ref::<&str>().copied();
         let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -120,9 +120,9 @@ fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// The header asks of the host what each of these functions relies on: that pointers and counts are those of lists that
-/// stay until the call returns, and that the instance is one that `start` made, which one thread uses at a time. What is
-/// kept is copied. `host`, which is kept itself, stays until `destroy` returns.
+/// These functions rely on the header's guarantees: pointers and counts are those of lists that are valid until the
+/// call returns, and the instance was created by `start` and is used by one thread at a time. Data that is kept is
+/// copied. `host`, which is kept itself, is valid until `destroy` returns.
 unsafe extern "C" fn start<P: Plugin + Default + 'static>(
     host: *const HostTable,
     trace: *const TraceRecord,
@@ -135,8 +135,8 @@ unsafe extern "C" fn start<P: Plugin + Default + 'static>(
     let ended = Rc::new(Cell::new(false));
     let full = Rc::clone(&ended);
     let output = Output::new(move |bytes| {
-        // SAFETY: the header defines the function so, and lets it be called now, since the driver, which this is part of,
-        // is dropped in `destroy`.
+        // SAFETY: the header defines the function so, and permits this call, since the driver that contains it is
+        // dropped in `destroy`.
         let result = unsafe { (host.write)(host.context, bytes.as_ptr().cast(), bytes.len() as u64) };
         if result != 0 {
             full.set(true);
@@ -156,7 +156,7 @@ unsafe extern "C" fn start<P: Plugin + Default + 'static>(
     let made = guarded(|| Driver::new(P::default(), output));
     let driver = match made {
         Ok(driver) => driver,
-        // There is nothing to destroy, and nobody to keep the text: it is leaked, once.
+        // Without an instance the text has no owner: it is leaked, once.
         Err(error) => return CString::new(error.replace('\0', "\\0")).unwrap_or_default().into_raw(),
     };
     let made = Box::into_raw(Box::new(Instance {
@@ -165,7 +165,7 @@ unsafe extern "C" fn start<P: Plugin + Default + 'static>(
         failure: None,
         answer: CString::default(),
     }));
-    // SAFETY: see above; this is where the host wants it, and it was allocated right here.
+    // SAFETY: see above; the host provides this location, and the value was allocated right here.
     let made = unsafe {
         *instance = made.cast();
         &mut *made
@@ -237,23 +237,23 @@ unsafe extern "C" fn finish<P: Plugin + 'static>(instance: *mut c_void, summary:
 
 unsafe extern "C" fn destroy<P: Plugin + 'static>(instance: *mut c_void) {
     if !instance.is_null() {
-        // SAFETY: see `start`, which made it of a box; this is the last call.
+        // SAFETY: see `start`, which created it from a box; this is the last call.
         let instance = unsafe { Box::from_raw(instance.cast::<Instance<P>>()) };
-        // An error has nowhere to go; the panic hook has told it.
+        // An error cannot be returned; the panic hook has printed it.
         let _ = guarded(|| drop(instance));
     }
     // The old one refers to the host's table.
     set_logger(|_, _| {});
 }
 
-/// What `start` failed to make; the host calls nothing then.
+/// The result of a failed `start`; the host makes no further calls.
 const NOT_STARTED: Answer = c"it was not started".as_ptr();
 
 /// # Safety
 ///
-/// It is what `start` of the same plugin made, or null, and nothing else uses it.
+/// `instance` was created by `start` of the same plugin, or is null, and has no other user.
 unsafe fn of_instance<'a, P: Plugin>(instance: *mut c_void) -> Option<&'a mut Instance<P>> {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { instance.cast::<Instance<P>>().as_mut() }
 }
 
@@ -281,7 +281,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// One assertion per struct and per field, in C. `fields[..]` names what the header calls a pointer and its count.
+    /// One assertion per struct and per field, in C. `fields[..]` is the header's notation for a pointer and its count.
     macro_rules! assertions {
         ($text:ident, $($record:ident is $name:literal { $($field:ident $(. $inner:ident)* = $c:literal),* $(,)? })*) => {
             $({
@@ -296,7 +296,7 @@ mod tests {
                     writeln!($text, "_Static_assert(offsetof(struct {}, {}) == {offset}, \"offset of {place}\");", $name, $c).unwrap();
                     writeln!($text, "_Static_assert(sizeof(((struct {} *)0)->{}) == {size}, \"size of {place}\");", $name, $c).unwrap();
                 })*
-                // Neither is there padding, nor is a field left out here.
+                // There is no padding, and no field is left out here.
                 assert_eq!(total, size, "{}", $name);
             })*
         };
@@ -321,7 +321,7 @@ mod tests {
         compiler.wait_with_output().unwrap()
     }
 
-    /// A plugin that panics in the call that its one option names, and writes in all others.
+    /// A plugin that panics in the call named by its only option, and writes in all others.
     #[derive(Default)]
     struct Fragile {
         at: String,
@@ -368,7 +368,7 @@ mod tests {
         }
     }
 
-    /// What a host sees: what was written and said, and whether the stream is full.
+    /// The host's view: output and messages, and whether the stream is full.
     #[derive(Default)]
     struct Seen {
         written: Vec<u8>,
@@ -377,7 +377,7 @@ mod tests {
     }
 
     unsafe extern "C" fn append(context: *mut c_void, bytes: *const c_void, len: u64) -> i32 {
-        // SAFETY: the context is that of `host`, and the bytes are a plugin's, which keeps to the header.
+        // SAFETY: the context is that of `host`, and the bytes come from a plugin that follows the header.
         let (seen, bytes) = unsafe { (&mut *context.cast::<Seen>(), slice(bytes.cast::<u8>(), len)) };
         seen.written.extend_from_slice(bytes);
         if seen.full { -1 } else { 0 }
@@ -403,7 +403,7 @@ mod tests {
         }
     }
 
-    /// All calls of one instance, up to the first that fails, as a host makes them; the error is the last thing seen.
+    /// Makes all calls of one instance like a host, up to the first that fails; the error is the last entry.
     fn live(at: &'static str, full: bool) -> (Seen, Option<String>) {
         let table = Table::new::<Fragile>(b"{}");
         let mut seen = Seen {
@@ -447,10 +447,10 @@ mod tests {
         };
         let mut instance = ptr::null_mut();
         let error = |answer: Answer| {
-            // SAFETY: an answer is null, or text that a NUL ends.
+            // SAFETY: the result is null or NUL-terminated text.
             (!answer.is_null()).then(|| unsafe { std::ffi::CStr::from_ptr(answer) }.to_str().unwrap().to_owned())
         };
-        // SAFETY: everything is as the header asks for, and stays until `destroy` has returned.
+        // SAFETY: all arguments are as the header requires, and valid until `destroy` has returned.
         let error = unsafe {
             let mut failed = error((table.start)(&host, &trace, &option, 1, &mut instance));
             if failed.is_none() {
@@ -468,26 +468,26 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_any_call_becomes_an_error_and_never_leaves_the_library() {
+    fn a_panic_in_any_call_becomes_an_error() {
         for at in ["start", "learn", "missed", "events", "finish"] {
             let (_, error) = live(at, false);
             let error = error.unwrap_or_else(|| panic!("{at}"));
             assert!(error.starts_with("it panicked: ") && error.contains("a\\0b"), "{error}");
         }
-        // Nobody is left who could be told, but nothing else happens either.
+        // The error has no receiver, but there is no further effect.
         let (seen, error) = live("destroy", false);
         assert_eq!((&seen.written[..], error), (&b"payloadfinish"[..], None));
     }
 
     #[test]
-    fn a_plugin_writes_and_speaks_through_the_hosts_table() {
+    fn a_plugin_writes_and_logs_through_the_host() {
         let (seen, error) = live("", false);
         assert_eq!((&seen.written[..], error), (&b"payloadfinish"[..], None));
         assert_eq!(seen.said, [(1, "function".to_owned())]);
     }
 
     #[test]
-    fn a_stream_that_takes_no_more_ends_the_plugin() {
+    fn a_closed_stream_ends_the_plugin() {
         let (seen, error) = live("", true);
         assert_eq!(
             (&seen.written[..], error.as_deref()),
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn every_struct_lies_in_memory_as_the_header_says() {
+    fn every_struct_has_the_layout_of_the_header() {
         let mut text = String::from("#include <stddef.h>\n#include \"ipft_plugin.h\"\n");
         assertions! { text,
             Text is "ipft_text" { data = "data", len = "len" }

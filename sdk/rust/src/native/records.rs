@@ -1,4 +1,4 @@
-//! The records of `sdk/native/ipft_plugin.h`, laid out as it has them, and what the SDK makes of each: a copy that the
+//! The records of `sdk/native/ipft_plugin.h` in their C layout, and their conversion into SDK types: copies that the
 //! plugin may keep.
 
 use crate::trace::{Field, Format, Kind, Loss, Member, Skipped, Summary, Trace};
@@ -11,7 +11,7 @@ pub(super) struct Text {
     pub(super) len: u64,
 }
 
-/// A pointer and a count, as the structs have them side by side.
+/// A pointer and a count, in the order of the structs.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct List<T> {
@@ -112,12 +112,12 @@ pub(super) struct SummaryRecord {
 
 /// # Safety
 ///
-/// There are so many items, or none; they stay as they are while they are borrowed.
+/// `data` has `len` valid items, or is null; they do not change while they are borrowed.
 pub(super) unsafe fn slice<'a, T>(data: *const T, len: u64) -> &'a [T] {
     if data.is_null() || len == 0 {
         return &[];
     }
-    // SAFETY: the caller's. Plugins have 64 bits, so that no length is cut.
+    // SAFETY: guaranteed by the caller. Plugins have 64 bits, so that no length is cut.
     unsafe { std::slice::from_raw_parts(data, len as usize) }
 }
 
@@ -125,7 +125,7 @@ pub(super) unsafe fn slice<'a, T>(data: *const T, len: u64) -> &'a [T] {
 ///
 /// As for [`slice`].
 pub(super) unsafe fn text(text: Text) -> String {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     String::from_utf8_lossy(unsafe { slice(text.data, text.len) }).into_owned()
 }
 

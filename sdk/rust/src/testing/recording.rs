@@ -1,8 +1,7 @@
-//! Reads what `ipft -o jsonl` wrote (`docs/jsonl.schema.json`) back into what a plugin is given.
+//! Reads the output of `ipft -o jsonl` (`docs/jsonl.schema.json`) into a plugin's input.
 //!
-//! Two things are not in a recording: bytes of text that were no UTF-8 have become U+FFFD, which is read as one byte that
-//! is none either, and an infinite number of a script has become text. The rest comes back as it was; where it cannot,
-//! reading fails and says in which line.
+//! Two things are not in a recording: invalid UTF-8 has become U+FFFD, which is read as one invalid byte, and a
+//! script's infinite numbers have become text. Everything else is restored; otherwise reading fails and names the line.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,13 +19,13 @@ use super::{Chunk, Recording};
 use crate::event::Event;
 use crate::trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
 
-/// Bytes that a line may have; the first one lists all functions.
+/// Maximum bytes of a line; the first one lists all functions.
 const MAX_LINE: u64 = 64 << 20;
 
-/// Bytes that a payload may have. The kernel side fills far fewer.
+/// Maximum bytes of a payload. The kernel side fills far fewer.
 const MAX_PAYLOAD: u32 = 4096;
 
-/// How many events, or bytes of payload, are one chunk.
+/// Events, or bytes of payload, per chunk.
 const CHUNK: usize = 1024;
 const CHUNK_BYTES: usize = 16 << 20;
 
@@ -35,16 +34,16 @@ const CHUNK_BYTES: usize = 16 << 20;
 pub enum RecordingError {
     /// The file cannot be read.
     Io(std::io::Error),
-    /// A line is not what it should be.
+    /// A line is malformed.
     Line {
         /// Counted from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// It ends before the summary: the trace did not end in order, or the file was cut.
+    /// The summary is missing: the trace was interrupted, or the file was cut.
     Cut {
-        /// How many lines there are.
+        /// Number of lines.
         lines: u64,
     },
 }
@@ -78,7 +77,7 @@ impl From<std::io::Error> for RecordingError {
 }
 
 impl Recording {
-    /// Reads a file that `ipft -o jsonl` wrote. All of it is kept, at less than its size.
+    /// Reads a file written by `ipft -o jsonl`. All of it is kept, at less than its size.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, RecordingError> {
         let path = path.as_ref();
         let mut recording = Recording::from_jsonl(BufReader::new(File::open(path)?))?;
@@ -89,7 +88,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Reads what `ipft -o jsonl` wrote.
+    /// Reads the output of `ipft -o jsonl`.
     pub fn from_jsonl(mut reader: impl BufRead) -> Result<Self, RecordingError> {
         let mut state = Reading::default();
         let mut bytes = Vec::new();
@@ -217,7 +216,7 @@ struct SkippedLine {
     reason: String,
 }
 
-/// Names and values in their order. A script may give two values the same name, which a map would not keep.
+/// Names and values in order. A script may give two values the same name, which a map would merge.
 struct Fields(Vec<(String, Json)>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -244,7 +243,7 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// What was read so far.
+/// State of reading.
 #[derive(Default)]
 struct Reading {
     recording: Recording,
@@ -349,13 +348,13 @@ impl Reading {
         let kind = match line.kind.as_str() {
             "entry" => Event::ENTRY,
             "return" => Event::RETURN,
-            // Of a later version.
+            // A line of a later version.
             _ => return Ok(()),
         };
         let offset = self.chunk.payload.len();
         if let Some(Fields(mut values)) = line.fields {
             let trace = &self.recording.trace;
-            // What follows the fixed fields is the tail.
+            // The values after the fixed fields.
             let fixed = trace.fields.len();
             let behind = match trace.tail && values.len() > fixed {
                 true => values.split_off(fixed),
@@ -397,7 +396,7 @@ impl Reading {
         }
     }
 
-    /// The values that may follow the trace's fields.
+    /// Appends the values that may follow the trace's fields.
     fn tagged(&mut self, values: Vec<(String, Json)>) -> Result<(), String> {
         for (name, value) in values {
             let next = self.names.len() as u32;
@@ -431,7 +430,7 @@ impl Reading {
         Ok(())
     }
 
-    /// The part of a payload that has the trace's fields.
+    /// Builds the part of a payload with the trace's fields.
     fn fixed(&mut self, values: Vec<(String, Json)>) -> Result<(), String> {
         let trace = &self.recording.trace;
         let start = self.chunk.payload.len();
@@ -472,7 +471,7 @@ fn field(line: FieldLine) -> Result<Field, String> {
     })
 }
 
-/// What the JSON stands for, in the order of memory; a number has eight bytes.
+/// Returns the bytes of a JSON value in memory order; a number has eight bytes.
 fn bytes_of(field: &Field, value: &Json, symbols: &mut Symbols) -> Option<Vec<u8>> {
     let named = |name: &str| field.members.iter().find(|member| member.name == name);
     let number = match (field.format, field.kind, value) {
@@ -503,7 +502,7 @@ fn bytes_of(field: &Field, value: &Json, symbols: &mut Symbols) -> Option<Vec<u8
     Some(number.to_le_bytes().to_vec())
 }
 
-/// Text, with what may not have been UTF-8 as a byte that is none.
+/// Returns text, with replacement characters as invalid bytes.
 fn text_bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     for (index, part) in text.split('\u{fffd}').enumerate() {
@@ -530,7 +529,7 @@ fn put(field: &Field, bytes: &[u8], payload: &mut [u8]) -> Option<()> {
     let start = field.offset as usize;
     let place = payload.get_mut(start..start.checked_add(field.size as usize)?)?;
     if field.bit_width == 0 {
-        // Of a number the upper bytes are dropped.
+        // Drops the upper bytes of a number.
         let length = bytes.len().min(place.len());
         place[..length].copy_from_slice(&bytes[..length]);
         return Some(());
@@ -546,7 +545,7 @@ fn put(field: &Field, bytes: &[u8], payload: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// `0x` and up to 16 digits.
+/// Parses `0x` and up to 16 digits.
 fn identity(text: &str) -> Result<u64, String> {
     hexadecimal(text).ok_or_else(|| format!("`{text}` is no identity or address"))
 }
@@ -564,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
+    fn errors_name_their_line() {
         assert_eq!(read(&[TRACE, EVENT, SUMMARY]).unwrap().trace.clock_offset, -999_999_995);
         for (lines, expected) in [
             (&[][..], "it ends after 0 lines"),
@@ -603,7 +602,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_that_is_cut_or_changed_anywhere_is_refused_or_read_and_does_no_harm() {
+    fn a_damaged_recording_is_read_or_refused_safely() {
         let whole = [TRACE, EVENT, SUMMARY].join("\n");
         for length in 0..whole.len() {
             assert!(Recording::from_jsonl(&whole.as_bytes()[..length]).is_err());

@@ -1,10 +1,10 @@
-//! Traces that are built in: what a plugin meets sooner or later, and what it hopefully never meets.
+//! Built-in traces: the usual cases and the pathological ones.
 
 use super::{Chunk, Recording};
 use crate::event::Event;
 use crate::trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Trace};
 
-/// All of them, each under its name:
+/// All traces, by name:
 ///
 /// - `empty`: no event;
 /// - `one-event`: a single entry;
@@ -45,7 +45,7 @@ struct Script {
     time: u64,
     thread: u32,
     cpu: u32,
-    /// The open calls: packet, function, when.
+    /// Open calls: packet, function, time.
     open: Vec<(u64, u32, u64)>,
 }
 
@@ -119,7 +119,7 @@ impl Script {
         self.event(packet, function, Event::ENTRY)
     }
 
-    /// Returns from the newest open call of the function, which is forgotten; without one, the entry was lost.
+    /// Returns from the newest open call of the function and closes it; without one, the entry was lost.
     fn leave(&mut self, packet: u64, function: u32) -> &mut Event {
         let found = self
             .open
@@ -134,7 +134,7 @@ impl Script {
         event
     }
 
-    /// Gives the last event a payload.
+    /// Sets the last event's payload.
     fn payload(&mut self, bytes: &[u8]) {
         if let Some(event) = self.chunk.events.last_mut() {
             event.payload_offset = self.chunk.payload.len() as u32;
@@ -258,7 +258,7 @@ fn many() -> Recording {
             script.end_chunk();
         }
     }
-    // Exactly as many as promised.
+    // Exactly the documented number.
     let surplus = events - 100_000;
     let last = script.chunk.events.len().saturating_sub(surplus);
     script.chunk.events.truncate(last);
@@ -374,7 +374,7 @@ fn tagged() -> Recording {
     script.enter(2, 1);
     script.payload(&[float(2, 0.1), integer(0, i64::MIN), float(0, f64::NAN), text(2, b"")].concat());
     script.leave(2, 1);
-    // A list that breaks off.
+    // A truncated list.
     script.payload(&integer(0, 1)[..7]);
     script.done()
 }
@@ -397,7 +397,7 @@ fn built_in() -> Recording {
     script.payload(&fixed(1500));
     script.leave(1, 1);
     script.leave(1, 0);
-    // The fixed part is not whole, and then the values break off.
+    // The fixed part is incomplete, and then the values are truncated.
     script.enter(2, 0);
     script.payload(&fixed(9)[..7]);
     script.enter(2, 1);
@@ -423,7 +423,7 @@ fn losses() -> Recording {
     script.enter(1, 0);
     script.enter(1, 1);
     script.end_chunk();
-    // The return of `ip_rcv_core` is among what was missed.
+    // The return of `ip_rcv_core` is among the missed events.
     script.chunk.missed = 17;
     script.wait(1_000).leave(1, 0);
     let loss = |kind: &str, cpu, count| Loss {
@@ -460,11 +460,11 @@ fn unpaired() -> Recording {
     script.enter(1, 3);
     script.enter(1, 1);
     script.leave(1, 1);
-    // The entry of the call within is lost: its return is taken for that of the call around it.
+    // The entry of the inner call is lost: its return is taken for that of the outer call.
     script.enter(2, 1);
     script.leave(2, 1);
     script.leave(2, 1);
-    // A return that names an entry which is not there.
+    // A return that refers to a missing entry.
     script.leave(3, 2).entry_timestamp = 75_681_000_000;
     script.done()
 }
@@ -514,13 +514,13 @@ fn hostile() -> Recording {
     for function in [2, 1, 0] {
         script.leave(u64::MAX, function);
     }
-    // A function that there is not, a payload that there is not, and a kind that is not known.
+    // An unknown function, a payload out of range, and an unknown kind.
     script.enter(1, 7);
     script.leave(1, u32::MAX);
     let event = script.enter(1, 0);
     (event.payload_offset, event.payload_len) = (u32::MAX, u32::MAX);
     script.event(1, 0, 2);
-    // The ends of time.
+    // Extreme timestamps.
     script.time = u64::MAX - 1000;
     script.leave(1, 0);
     script.event(0, 0, Event::ENTRY).timestamp = 0;
@@ -532,7 +532,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_trace_is_what_its_name_says() {
+    fn every_trace_has_the_property_of_its_name() {
         let traces = traces();
         let of = |name: &str| traces.iter().find(|trace| trace.name == name).expect("there is one");
         let events = |name: &str| of(name).chunks.iter().map(|chunk| chunk.events.len()).sum::<usize>();
@@ -548,7 +548,7 @@ mod tests {
             .filter(|event| event.is_entry())
             .count();
         assert_eq!(deepest, 512);
-        // Where nothing is hostile, every event names a function that is known by then.
+        // In traces that are not hostile, every event refers to a known function.
         for trace in traces.iter().filter(|trace| trace.name != "hostile") {
             let mut known = 0;
             for chunk in &trace.chunks {

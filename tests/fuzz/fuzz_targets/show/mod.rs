@@ -1,4 +1,4 @@
-//! Shows a layout as a trace would: every sink must take it, and an event of any bytes.
+//! Shows a layout like a trace: every sink must accept it, and an event with any bytes.
 
 use ipft_core::event::*;
 use ipft_core::extension::layout::{LayoutError, MAX_EVENT};
@@ -48,7 +48,7 @@ pub fn show(layout: Result<Schema, LayoutError>) {
     draw(Box::new(Jsonl::new(std::io::sink())));
 }
 
-/// No error may be long, or steer a terminal.
+/// Errors must be short and free of terminal control characters.
 pub fn message(error: &dyn std::error::Error) {
     let text = error.to_string();
     assert!(text.len() < 8192, "{} bytes", text.len());

@@ -1,7 +1,7 @@
-//! Everything that a plugin can be, in one: `program`, `decoder` and `sink`, written against `wit/` alone.
+//! All parts of a plugin in one: `program`, `decoder` and `sink`, written against `wit/` alone.
 //!
-//! The decoder calls the fields `length`, `twice` and `word`. The sink writes a line for each event with fields, and
-//! how many events there were. The option `suffix` ends `word`; `fails` makes the sink fail at its first events.
+//! The decoder's fields are `length`, `twice` and `word`. The sink writes a line for each event with fields, and the
+//! number of events. The option `suffix` is appended to `word`; `fails` makes the sink fail at its first events.
 
 #![cfg(target_family = "wasm")]
 #![expect(unsafe_code, missing_docs, reason = "generated code and a link section")]
