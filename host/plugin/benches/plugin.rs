@@ -1,17 +1,17 @@
-//! What it costs to pass events on to a plugin in WebAssembly, and to load one.
+//! Measures the cost of passing events to a WebAssembly plugin, and of loading one.
 //!
 //! ```text
 //! cargo build --profile plugin --target wasm32-wasip2 -p counting -p flame
 //! cargo bench --bench plugin -- TARGET/wasm32-wasip2/plugin
 //! ```
 //!
-//! The same events go through a sink as a trace delivers them, in batches of some size, at a pace that the plugin keeps
-//! up with. Two prices are told for an event: what the trace's thread pays to hand it over, and what the plugin's thread
-//! pays to take it, pass it on, and run the plugin. Both are time on a processor, so that what others do on a busy
-//! machine counts little. The counting plugin also runs natively, from the same source.
+//! The same events go through a sink as in a trace, in batches of some size, at a pace that the plugin keeps up with.
+//! Two costs are reported per event: that of the trace's thread to hand it over, and that of the plugin's thread to
+//! take it, pass it on, and run the plugin. Both are CPU time, so that other processes on a busy machine matter little.
+//! The counting plugin also runs natively, from the same source.
 //!
-//! For the files that are named besides, or `flame.wasm` in the folder: how long it takes to compile them, and to load
-//! them when they are compiled. That is time on a clock.
+//! For the other files given, or `flame.wasm` in the folder: the time to compile them, and to load them once compiled.
+//! That is wall-clock time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,14 +26,14 @@ use ipft_plugin_host::host::wasm::{Cache, Component, Engine};
 use ipft_plugin_host::package::{Grants, inspect};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Events of one run, and how often it is repeated: the best counts.
+/// Events per run, and number of repetitions: the best counts.
 const EVENTS: usize = 1 << 21;
 const RUNS: usize = 7;
 
 /// How far the trace may be ahead of the plugin.
 const AHEAD: u64 = 1 << 14;
 
-/// Packets that are under way at once, and events of each.
+/// Packets in flight at once, and events per packet.
 const PACKETS: u64 = 4096;
 const EVENTS_OF_PACKET: u64 = 32;
 
@@ -66,7 +66,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The best of both of some runs.
+/// Returns the best of each cost over several runs.
 fn best(mut run: impl FnMut() -> Result<(f64, f64)>) -> Result<(f64, f64)> {
     let mut best = (f64::INFINITY, f64::INFINITY);
     for _ in 0..RUNS {
@@ -76,18 +76,18 @@ fn best(mut run: impl FnMut() -> Result<(f64, f64)>) -> Result<(f64, f64)> {
     Ok(best)
 }
 
-/// Nanoseconds that an event costs the trace's thread and the plugin's.
+/// Returns nanoseconds per event of the trace's thread and the plugin's.
 fn run(component: &Component, what: &str, size: usize) -> Result<(f64, f64)> {
     let batches = batches(size);
     let batches: Vec<&Batch> = batches.iter().cycle().take(EVENTS / size).collect();
-    // What start and end cost is in neither.
+    // Neither includes start and end.
     let nothing = pass_on(component, what, &[])?;
     let all = pass_on(component, what, &batches)?;
     Ok((handing(component, what, &batches)?, (all - nothing) / EVENTS as f64))
 }
 
-/// Nanoseconds that an event costs the trace's thread: some batches are handed over, then the plugin is waited for,
-/// which no trace does and which is not counted.
+/// Measures nanoseconds per event of the trace's thread: some batches are handed over, then the benchmark waits for the
+/// plugin, which a trace does not do and which is not counted.
 fn handing(component: &Component, what: &str, batches: &[&Batch]) -> Result<f64> {
     let mut sink = sink(component, what)?;
     let usage = sink.usage();
@@ -120,7 +120,7 @@ fn sink(component: &Component, what: &str) -> Result<ipft_plugin_host::host::Plu
     )?)
 }
 
-/// Nanoseconds of the plugin's thread for all of this.
+/// Returns the CPU time of the plugin's thread in nanoseconds.
 fn pass_on(component: &Component, what: &str, batches: &[&Batch]) -> Result<f64> {
     let mut sink = sink(component, what)?;
     let usage = sink.usage();
@@ -141,7 +141,7 @@ fn pass_on(component: &Component, what: &str, batches: &[&Batch]) -> Result<f64>
     Ok(took)
 }
 
-/// Nanoseconds an event of the same code, natively, in batches as the plugin gets them.
+/// Measures nanoseconds per event of the same code, natively, in batches as the plugin gets them.
 fn natively() -> f64 {
     let batches = batches(4096);
     let events: Vec<Vec<ipft_plugin::Event>> = batches
@@ -174,7 +174,7 @@ fn of(event: &Event) -> ipft_plugin::Event {
     }
 }
 
-/// How long a file takes to load, compiled and not.
+/// Measures the loading time of a file, compiled and not.
 fn loads(engine: &Engine, file: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let cache = Cache::new(folder.path().join("ipft"));
@@ -195,7 +195,7 @@ fn loads(engine: &Engine, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Loads a file, and how many milliseconds that took, from its bytes to a component that can be started.
+/// Loads a file; returns the milliseconds from its bytes to a component that can be started.
 fn load(engine: &Engine, file: &Path, cache: Option<&Cache>) -> Result<(Component, f64)> {
     let bytes = inspect::read(file).with_context(|| format!("read {}", file.display()))?;
     let start = Instant::now();
@@ -205,7 +205,7 @@ fn load(engine: &Engine, file: &Path, cache: Option<&Cache>) -> Result<(Componen
     Ok((component, start.elapsed().as_secs_f64() * 1e3))
 }
 
-/// Nanoseconds of a clock.
+/// Reads a clock in nanoseconds.
 fn time(clock: ClockId) -> f64 {
     let time = clock_gettime(clock);
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
@@ -231,10 +231,10 @@ fn trace() -> Trace {
     }
 }
 
-/// Events of packets that come and go, in batches of this size.
+/// Generates events of short-lived packets, in batches of this size.
 fn batches(size: usize) -> Vec<Batch> {
     let events = (0..PACKETS * EVENTS_OF_PACKET).map(|number| Event {
-        // Some packets are under way at once, and their events alternate.
+        // Some packets are in flight at once, and their events alternate.
         packet: 1 + number / (16 * EVENTS_OF_PACKET) * 16 + number % 16,
         skb: 0xffff_8da1_f50b_7f00,
         timestamp: 1_000_000 + 100 * number,

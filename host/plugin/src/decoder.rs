@@ -1,36 +1,36 @@
-//! A plugin as a decoder: what it makes of payloads becomes tagged values, once it has been checked.
+//! Decoder plugins: their checked results become tagged values.
 //!
-//! [`crate::host::wasm`] runs the plugin. Here is what the trace needs around it: which events have a payload, which names
-//! there are, and what becomes of events that the plugin could not decode.
+//! [`crate::host::wasm`] runs the plugin. This module has the trace's side: which events have a payload, the names so
+//! far, and the events that the plugin could not decode.
 
 use crate::host::wasm::{Content, Decoded, Decoder, Failure, PluginError};
 use ipft_core::event::{Batch, MAX_TAGGED, Trace, Value};
 use ipft_core::extension::decode::{DATA, Decode, Report, Tell, parts};
 
-/// Different names that fields may have in one trace. A plugin that makes names of data would fill the memory.
+/// Limit of distinct field names in one trace. A plugin that makes names from data would fill the memory.
 pub const MAX_NAMES: usize = 4096;
 
-/// Bytes of a name.
+/// Maximum bytes of a name.
 pub const MAX_NAME: usize = 256;
 
-/// Payloads that are passed on in one call: what comes back needs memory, too.
+/// Payloads per call: the result needs memory as well.
 const MAX_CALL: usize = 4096;
 
 /// A plugin that decodes the payloads of a trace.
 #[derive(Debug)]
 pub struct WasmDecoder {
     plugin: Plugin,
-    /// Names that the plugin told.
+    /// Names that the plugin has defined.
     names: usize,
     /// Events that have no fields because of a failure.
     failed: u64,
-    /// Bytes of the built-in fields, which stay in front.
+    /// Size of the built-in fields, which stay in front.
     builtin: usize,
-    /// The events of the batch at hand that are decoded, their built-in fields, and what is decoded, one after the other.
+    /// Decoded events of the current batch, their built-in fields, and the decoded values, stored one after the other.
     entries: Vec<usize>,
     fronts: Vec<u8>,
     data: Vec<u8>,
-    /// The payloads that the batch gets.
+    /// The new payloads of the batch.
     payload: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Plugin {
     }
 }
 
-/// What a plugin returned that makes no sense.
+/// An invalid result of the plugin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum Nonsense {
     #[error("it made more than {MAX_NAMES} names, or one of more than {MAX_NAME} bytes")]
@@ -60,7 +60,7 @@ enum Nonsense {
 }
 
 impl WasmDecoder {
-    /// Takes a plugin that has just been made. Its first failure at an event is told to `tell`.
+    /// Creates a decoder from a new plugin. Its first failure at an event is reported through `tell`.
     pub fn new(decoder: Decoder, tell: Tell) -> Self {
         WasmDecoder {
             plugin: Plugin {
@@ -79,7 +79,7 @@ impl WasmDecoder {
         }
     }
 
-    /// Decodes some payloads of the batch. Their events have none by now.
+    /// Decodes some payloads of the batch, whose events have none so far.
     fn decode_some(&mut self, batch: &mut Batch, entries: std::ops::Range<usize>) {
         let payloads = &self.data[entries.start * DATA..entries.end * DATA];
         let decoded = self.plugin.decode(payloads).and_then(|decoded| {
@@ -90,7 +90,7 @@ impl WasmDecoder {
             }
             nonsense.is_none().then_some(decoded)
         });
-        // Without values, the built-in fields are left.
+        // Without values, the built-in fields remain.
         let decoded = decoded.unwrap_or_else(|| {
             self.failed += entries.len() as u64;
             Decoded::default()
@@ -110,7 +110,7 @@ impl WasmDecoder {
                     Content::Float(number) => Value::Float(*number),
                     Content::Text(text) => Value::Text(text.as_bytes()),
                 };
-                // More than an event may have is not kept either.
+                // Values beyond an event's limit are not kept either.
                 if self.payload.len() - start <= MAX_TAGGED {
                     content.push(&mut self.payload, value.name);
                 }
@@ -121,13 +121,13 @@ impl WasmDecoder {
                 self.plugin
                     .tell(&format!("it made more than {MAX_TAGGED} bytes of one payload"));
             }
-            // A batch of events with as much as they may have is far from 4 GiB.
+            // A batch whose events are all at their limit is far below 4 GiB.
             batch.events[event].payload_offset = first as u32;
             batch.events[event].payload_len = (self.payload.len() - first) as u32;
         }
     }
 
-    /// Whether what came back can be used: there is nothing that a plugin could not return.
+    /// Checks a result: a plugin may return anything.
     fn check(&self, decoded: &Decoded, payloads: usize) -> Result<(), Nonsense> {
         let names = self.names + decoded.names.len();
         if names > MAX_NAMES || decoded.names.iter().any(|name| name.len() > MAX_NAME) {
@@ -159,7 +159,7 @@ impl Plugin {
         }
     }
 
-    /// Tells the first failure.
+    /// Reports the first failure.
     fn tell(&mut self, failure: &str) {
         if !std::mem::replace(&mut self.told, true) {
             (self.tell)(&format!(

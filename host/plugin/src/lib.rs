@@ -1,7 +1,7 @@
-//! Plugins of ipft: what a package says of itself ([`package`]), and what runs its code (`host`).
+//! Plugins of ipft: packages and their descriptions ([`package`]), and running their code (`host`).
 //!
-//! With the feature `run` off, plugins are read and checked, and nothing of them can be run: neither wasmtime nor
-//! libloading are compiled then.
+//! With the feature `run` off, plugins can be read and checked but not run: wasmtime and libloading are then not
+//! compiled.
 
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 

@@ -1,7 +1,6 @@
-//! Why a plugin could not go on, in words that name the plugin, the cause and what to do.
+//! Plugin errors: they name the plugin, the cause and the remedy.
 //!
-//! Much of it was written by the plugin: function names, messages. All of that is bounded, and nothing of it can steer a
-//! terminal.
+//! Parts of them come from the plugin: function names, messages. Those are bounded and escaped for the terminal.
 
 use std::fmt::{self, Write as _};
 use std::num::NonZeroUsize;
@@ -11,43 +10,43 @@ use std::time::Duration;
 use crate::package::inspect::{InspectError, Refusal};
 use ipft_core::text::steers;
 
-/// Lines of a backtrace that are shown, and made.
+/// Maximum lines of a backtrace.
 pub(super) const MAX_FRAMES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
-/// Characters of a module's and of a function's name in a backtrace.
+/// Maximum characters of a module's and of a function's name in a backtrace.
 const MAX_MODULE: usize = 60;
 const MAX_FUNCTION: usize = 300;
 
-/// Characters of a line that a plugin may have written.
+/// Maximum characters of a line from a plugin.
 const MAX_LINE: usize = 400;
 
-/// Lines of a message that a plugin may have written.
+/// Maximum lines of a message from a plugin.
 const MAX_LINES: usize = 20;
 
-/// What compiling would have needed more of.
+/// The resource that compiling ran out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Limit {
     /// Memory.
     #[error("{} MiB of memory", .0 >> 20)]
     Memory(u64),
-    /// Time of processors.
+    /// CPU time.
     #[error("{} seconds", .0.as_secs())]
     Time(Duration),
 }
 
-/// What happened to which plugin.
+/// The error of a plugin.
 #[derive(Debug, thiserror::Error)]
 #[error("the plugin {plugin} {}{failure}", before(*during))]
 pub struct PluginError {
-    /// Its name, or the name of its file if it has none yet.
+    /// The plugin's name, or the name of its file if it has none yet.
     pub plugin: String,
-    /// What it was doing.
+    /// The current call.
     pub during: During,
-    /// What went wrong.
+    /// The cause.
     pub failure: Failure,
 }
 
-/// Which call a plugin was in.
+/// The call during which the error occurred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum During {
     /// None yet.
@@ -63,41 +62,41 @@ fn before(during: During) -> String {
     }
 }
 
-/// What went wrong.
+/// The cause of an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The file is no component.
+    /// The file is not a component.
     #[error("cannot be used: {0}")]
     Inspect(#[from] InspectError),
-    /// The component is no plugin.
+    /// The component is not a plugin.
     #[error("cannot be used: {0}")]
     Refused(#[from] Refusal),
-    /// It cannot be compiled.
+    /// Compiling it failed.
     #[error("cannot be compiled: {0}; it is damaged, or uses what this ipft does not know")]
     Compile(Text),
     /// Compiling it takes more than a plugin is granted.
     #[error("cannot be compiled within {0}, and no plugin gets more; it is too large, or made to be")]
     CompileLimit(Limit),
-    /// The process that compiles plugins does not run.
+    /// The compiler process did not start.
     #[error("cannot be compiled: the process that does that cannot be run: {0}")]
     Compiler(std::io::Error),
-    /// The process that compiled it ended without a result.
+    /// The compiler process ended without a result.
     #[error(
         "cannot be compiled: the process that does that ended: {0}; if nobody has ended it, the file is damaged, or the machine has too little memory"
     )]
     CompilerEnded(Text),
-    /// Something that it imports is not there, or is of another type.
+    /// An import is missing, or has another type.
     #[error("does not fit this ipft: {0}")]
     Link(Text),
-    /// A folder that it was granted cannot be opened.
+    /// A granted folder cannot be opened.
     #[error("cannot be given the folder {}: {source}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: std::io::Error,
     },
-    /// There is no room for its thread.
+    /// Its thread could not be created.
     #[error("cannot be started: {0}")]
     Thread(std::io::Error),
     /// It crashed.
@@ -105,72 +104,72 @@ pub enum Failure {
     Trap {
         /// The kind of crash.
         message: Text,
-        /// Where it was.
+        /// The backtrace.
         backtrace: Frames,
     },
     /// It took too long.
     #[error("did not return within {limit:?}; if it needs longer, allow it with --plugin-timeout{backtrace}")]
     TimeOut {
-        /// How long it may take.
+        /// The time limit.
         limit: Duration,
-        /// Where it was.
+        /// The backtrace.
         backtrace: Frames,
     },
-    /// It took too long, and nothing can end it, as it is native code.
+    /// It took too long and cannot be interrupted, as it is native code.
     #[error(
         "did not return within {limit:?}, and is left to itself, as native code cannot be ended; if it needs longer, \
          allow it with --plugin-timeout"
     )]
     Late {
-        /// How long it may take.
+        /// The time limit.
         limit: Duration,
     },
-    /// It wanted more memory than it may have.
+    /// It exceeded its memory limit.
     #[error("needs more than the {} MiB of memory that it may have; allow it more with --plugin-memory{backtrace}", limit >> 20)]
     Memory {
-        /// Bytes that it may have.
+        /// The limit in bytes.
         limit: usize,
-        /// Where it was.
+        /// The backtrace.
         backtrace: Frames,
     },
-    /// Its calls went too deep.
+    /// Stack overflow.
     #[error("used up its stack, as functions do that call themselves without end{backtrace}")]
     Stack {
-        /// Where it was.
+        /// The backtrace.
         backtrace: Frames,
     },
-    /// It wrote more than it may.
+    /// It exceeded its output limit.
     #[error("wrote more than the {limit} bytes that it may; allow it more with --plugin-out-max")]
     Output {
-        /// Bytes that it may write.
+        /// The limit in bytes.
         limit: u64,
     },
     /// Its stream cannot be written.
     #[error("cannot write its output: {0}")]
     Write(std::io::Error),
-    /// Whoever read its stream has gone.
+    /// The reader of its stream has closed it.
     #[error("has nobody left who reads its output")]
     Closed,
     /// It returned an error.
     #[error("failed: {0}")]
     Returned(Text),
-    /// It ended itself.
+    /// It called exit.
     #[error("called exit({0}), which a plugin may not")]
     Exit(i32),
-    /// It did what the contract does not allow.
+    /// It violated the contract.
     #[error("broke the rules of the contract: {0}")]
     Contract(Text),
-    /// It was told to end because nobody needs it any more.
+    /// It was stopped because its sink was dropped.
     #[error("was stopped")]
     Stopped,
 }
 
-/// Text that a plugin may have written: bounded, and without what steers a terminal. It may have several lines.
+/// Text that a plugin may have written: bounded, and without terminal control characters. May have several lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(String);
 
 impl Text {
-    /// Takes what was written.
+    /// Bounds and escapes the text.
     pub fn new(text: &str) -> Self {
         let mut lines = text.trim_end().lines();
         let mut kept = String::new();
@@ -186,14 +185,14 @@ impl Text {
         Text(kept)
     }
 
-    /// As one line.
+    /// Formats it as one line.
     pub fn line(text: &str) -> Self {
         let mut kept = String::new();
         push_line(&mut kept, text.trim_end());
         Text(kept)
     }
 
-    /// What is left of it.
+    /// Returns the remaining text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -209,7 +208,7 @@ fn push_line(out: &mut String, line: &str) {
     push_cut(out, line, MAX_LINE);
 }
 
-/// Appends so many characters at most, whatever the length of the text.
+/// Appends at most this many characters, in time independent of the text's length.
 fn push_cut(out: &mut String, text: &str, limit: usize) {
     for (index, character) in text.chars().enumerate() {
         if index == limit {
@@ -224,14 +223,14 @@ fn push_cut(out: &mut String, text: &str, limit: usize) {
     }
 }
 
-/// Where a plugin was, innermost function first; one line each. Empty if nothing is known.
+/// Backtrace of a plugin, innermost function first; one line each. Empty if nothing is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frames(Vec<String>);
 
 impl Frames {
-    /// The functions of a plugin that were running.
+    /// Returns the plugin's functions that were running.
     ///
-    /// The names are the plugin's, and shown as they are in its file: a demangler may make gigabytes of a few hundred
+    /// Names are the plugin's own, shown as they are in its file: a demangler may produce gigabytes from a few hundred
     /// bytes, as a mangled name refers back to parts of itself.
     pub(super) fn new(backtrace: &wasmtime::WasmBacktrace) -> Self {
         let frames = backtrace.frames().iter().take(MAX_FRAMES.get()).enumerate();
@@ -251,13 +250,13 @@ impl Frames {
         )
     }
 
-    /// The lines.
+    /// Returns the lines.
     pub fn frames(&self) -> &[String] {
         &self.0
     }
 }
 
-/// One frame: its place in the file, its module, and its function's name or number.
+/// Formats a frame: its offset in the file, its module, and its function's name or number.
 fn line(index: usize, offset: Option<usize>, module: &str, function: Option<&str>, number: u32) -> String {
     let mut line = format!("{index}: ");
     if let Some(offset) = offset {
@@ -290,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_plugin_wrote_is_bounded_and_steers_nothing() {
+    fn text_of_a_plugin_is_bounded_and_escaped() {
         let text = Text::new(&format!("\x1b[2Jred\u{202e}\n{}\n", "x".repeat(100_000)));
         assert!(text.as_str().starts_with("\\u{1b}[2Jred\\u{202e}\n  xxx"));
         assert!(text.as_str().len() < 1000);
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_a_backtrace_are_cut_and_steer_nothing() {
+    fn names_in_a_backtrace_are_cut_and_escaped() {
         let long = "\x1b\u{202e}".repeat(1_000_000);
         let shown = line(3, Some(0x20), &long, Some(&long), 7);
         assert!(shown.starts_with("3: 0x20 - \\u{1b}\\u{202e}"), "{shown}");

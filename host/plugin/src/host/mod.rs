@@ -1,6 +1,5 @@
-//! What runs plugins, in WebAssembly and native, and what both have in common: a queue between the trace and the
-//! plugin's thread, the thread, the stream that takes the plugin's bytes. It may import `package`, and `event`, `sink` and `text` of
-//! `ipft_core`.
+//! Runs plugins, WebAssembly and native, with their common parts: the queue between the trace and the plugin's thread,
+//! the thread, the stream of the plugin's output. May import `package`, and `event`, `sink` and `text` of `ipft_core`.
 
 pub mod error;
 pub mod native;

@@ -1,42 +1,41 @@
-//! What lies between the trace and a plugin's own thread: events that the plugin has not taken yet.
+//! The queue between the trace and a plugin's own thread: events that the plugin has not taken yet.
 //!
-//! The trace adds a batch under one lock and never waits for the plugin. What does not fit is counted instead, and so is
-//! everything after it until the plugin takes what there is: it is told what it missed where it missed it.
+//! The trace adds a batch under one lock and never waits for the plugin. Events that do not fit are counted, as are all
+//! later ones until the plugin takes the queue: missed events are reported at their place in the trace.
 
 use ipft_core::event::{Batch, Event, Function, Summary};
 
-/// Events that wait for a plugin at most.
+/// Maximum events in the queue.
 const MAX_EVENTS: usize = 1 << 20;
 
-/// Bytes of their payload.
+/// Maximum bytes of their payload.
 const MAX_PAYLOAD: usize = 64 << 20;
 
-/// Events that one call passes on at most, and bytes of their payload: more gain nothing, and the plugin needs memory
-/// for them.
+/// Maximum events per call, and bytes of their payload: more has no benefit, and costs the plugin memory.
 const MAX_CALL: usize = 4096;
 const MAX_CALL_PAYLOAD: usize = 4 << 20;
 
-/// What waits.
+/// The content of the queue.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    /// Functions that were appended to the table.
+    /// New functions of the table.
     pub(super) functions: Vec<Function>,
-    /// Events with their payloads, and the names that are new with them.
+    /// Events with their payloads and new names.
     pub(super) batch: Batch,
-    /// Events that happened after these and did not fit.
+    /// Events after these that did not fit.
     pub(super) missed: u64,
-    /// The end of the trace, if it has come.
+    /// The end of the trace, if it was reached.
     pub(super) end: Option<Summary>,
 }
 
 impl Pending {
-    /// Adds what fits; how many events did not.
+    /// Adds the events that fit; returns the number of those that did not.
     pub(super) fn add(&mut self, batch: &Batch, names_known: usize) -> u64 {
         let new = batch.names.get(names_known..).unwrap_or_default();
         self.batch.names.extend_from_slice(new);
         let fits = self.fitting(batch);
         let base = self.batch.payload.len();
-        // Everything that fits is below `MAX_PAYLOAD`.
+        // The accepted total is below `MAX_PAYLOAD`.
         let shift = base as u32;
         if fits == batch.events.len() {
             self.batch.payload.extend_from_slice(&batch.payload);
@@ -62,7 +61,7 @@ impl Pending {
         missed
     }
 
-    /// How many of a batch's events, from its first, fit.
+    /// Returns how many of a batch's events fit, from the first on.
     fn fitting(&self, batch: &Batch) -> usize {
         if self.missed > 0 {
             return 0;
@@ -82,12 +81,12 @@ impl Pending {
         batch.events.iter().take(room).take_while(fits).count()
     }
 
-    /// Whether there is anything to take.
+    /// Returns whether the queue is not empty.
     pub(super) fn is_empty(&self) -> bool {
         self.functions.is_empty() && self.batch.events.is_empty() && self.missed == 0 && self.end.is_none()
     }
 
-    /// Forgets everything, and keeps the memory.
+    /// Clears the queue, keeping its memory.
     pub(super) fn clear(&mut self) {
         self.functions.clear();
         self.batch.clear();
@@ -97,7 +96,7 @@ impl Pending {
     }
 }
 
-/// An event whose payload has moved; a range that is not in the payload is none.
+/// Returns an event whose payload has moved; a range outside the payload becomes an empty one.
 #[inline]
 fn moved(event: &Event, payload: usize, shift: u32) -> Event {
     let end = u64::from(event.payload_offset) + u64::from(event.payload_len);
@@ -113,18 +112,18 @@ fn moved(event: &Event, payload: usize, shift: u32) -> Event {
     }
 }
 
-/// How many of the events, which are not none, one call passes on.
+/// Returns how many of the events, at least one, go into one call.
 pub(super) fn call_size(events: &[Event]) -> usize {
     let mut payload = 0;
     let fits = |event: &&Event| {
         payload += event.payload_len as usize;
         payload <= MAX_CALL_PAYLOAD
     };
-    // One whose payload is too large for a call is a call of its own.
+    // An event whose payload exceeds a call's limit gets its own call.
     events.iter().take(MAX_CALL).take_while(fits).count().max(1)
 }
 
-/// Makes some events a batch of their own: they refer to what is returned of the payload.
+/// Moves some events into their own batch: they refer to the returned payload.
 pub(super) fn cut<'a>(events: &mut [Event], payload: &'a [u8]) -> &'a [u8] {
     let (mut start, mut end) = (u32::MAX, 0);
     for event in &*events {
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_keeps_its_payload_however_batches_are_joined_and_cut() {
+    fn joining_and_cutting_batches_keeps_payloads() {
         let mut pending = Pending::default();
         let mut expected = Vec::new();
         for (count, payload) in [(3, 8), (2, 0), (5, 3), (1, 64)] {
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_is_not_there_is_none() {
+    fn a_payload_out_of_range_is_empty() {
         let mut pending = Pending::default();
         let mut wrong = batch(3, 4);
         wrong.events[0].payload_offset = u32::MAX;
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_and_all_after_it_until_there_is_room() {
+    fn after_an_overflow_events_are_missed_until_a_take() {
         let mut pending = Pending::default();
         let many = batch(1 << 18, 0);
         for _ in 0..4 {
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_once_also_with_events_that_are_missed() {
+    fn names_are_passed_once_even_with_missed_events() {
         let mut pending = Pending {
             missed: 1,
             ..Pending::default()

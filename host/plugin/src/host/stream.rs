@@ -1,4 +1,4 @@
-//! What a plugin of any kind may ask of its host: a stream that takes its bytes, and a log that takes its messages.
+//! Output of plugins of any kind: a stream for bytes, and a log for messages.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,51 +8,51 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::error::{Failure, Text};
 
-/// How much a message matters.
+/// Severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
 pub enum Level {
-    /// The plugin cannot do what it is for.
+    /// An error.
     #[component(name = "error")]
     Error,
-    /// Something is not as it should be.
+    /// A warning.
     #[component(name = "warning")]
     Warning,
-    /// Worth knowing.
+    /// Information.
     #[component(name = "info")]
     Info,
-    /// For whoever writes the plugin: shown with `-v` only.
+    /// For the plugin's author: shown only with `-v`.
     #[component(name = "debug")]
     Debug,
 }
 
-/// What is called with a plugin's messages.
+/// A callback for a plugin's messages.
 pub type Log = Arc<dyn Fn(Level, &str) + Send + Sync>;
 
-/// Messages of one plugin that are passed on; a plugin that says more says nothing.
+/// Limit of messages per plugin; later ones are dropped.
 const MAX_MESSAGES: u32 = 1000;
 
-/// Bytes that are gathered before the stream's writer gets them.
+/// Buffered bytes before the stream's writer gets them.
 const BUFFER: usize = 64 << 10;
 
-/// A thing that several ways lead to.
+/// A shared value.
 pub(super) type Shared<T> = Arc<Mutex<T>>;
 
 /// The plugin's stream.
 pub(super) struct Output {
     writer: Box<dyn Write + Send>,
     buffer: Vec<u8>,
-    /// Bytes that may still be written.
+    /// Remaining bytes of the limit.
     left: u64,
     limit: u64,
-    /// It takes nothing any more.
+    /// Whether it is closed.
     ended: bool,
-    /// Why, until somebody asks.
+    /// The reason, until it is fetched.
     failure: Option<Failure>,
 }
 
-/// The stream takes no more; why, it says to the one who asks for its failure.
+/// The stream is closed; `failure` has the reason.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the stream takes no more")]
 pub(super) struct Ended;
@@ -64,7 +64,7 @@ pub(super) struct Messages {
 }
 
 impl Output {
-    /// `limit`: bytes that may be written.
+    /// `limit`: maximum bytes of output.
     pub(super) fn new(writer: Box<dyn Write + Send>, limit: u64) -> Self {
         Output {
             writer,
@@ -76,7 +76,7 @@ impl Output {
         }
     }
 
-    /// Takes bytes over; the time that the writer took. After a failure, which is kept, the plugin must end.
+    /// Appends bytes; returns the time that the writer took. After a failure, which is stored, the plugin must end.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Duration, Ended> {
         if self.ended {
             return Err(Ended);
@@ -96,16 +96,16 @@ impl Output {
         }
     }
 
-    /// Whether these bytes do not go to the writer yet, so that nobody waits for it.
+    /// Returns whether these bytes only go to the buffer, so that the call does not wait.
     pub(super) fn has_room(&self, bytes: &[u8]) -> bool {
         self.buffer.len() + bytes.len() <= BUFFER
     }
 
-    /// Hands what was taken over to the writer. Fails if it fails, or if the stream has ended and nobody has asked why.
+    /// Flushes to the writer. Fails if the writer fails, or if the stream was closed and the reason was not fetched.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         let flushed = match self.buffer.is_empty() {
             true => Ok(()),
-            // Also after the end: what came before the limit is the plugin's output all the same.
+            // Also after the end: output before the limit is still written.
             false => self.write_buffer().and_then(|()| self.writer.flush()),
         };
         if flushed.is_err() {
@@ -117,7 +117,7 @@ impl Output {
         }
     }
 
-    /// Why no more can be written, if so; once.
+    /// Returns the reason why the stream was closed, if it was; once.
     pub(super) fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }
@@ -171,7 +171,7 @@ fn failure(error: io::Error) -> Failure {
     }
 }
 
-/// A lock that a panic elsewhere cannot take away: what it guards is whole after each call.
+/// Locks a mutex, ignoring poisoning: its content is valid after each call.
 pub(super) fn locked<T: ?Sized>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -180,8 +180,8 @@ pub(super) fn locked<T: ?Sized>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    /// Takes so many calls, and fails then.
-    /// A writer whose content can be read by the one who gave it away.
+    /// Accepts this many calls, then fails.
+    /// A writer whose content stays readable through a clone.
     #[derive(Clone, Debug, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_once_and_nothing_is_written_after_it() {
+    fn a_failure_is_reported_once_and_ends_the_output() {
         let kept = Kept::default();
         let mut output = Output::new(Box::new(Failing(1, kept.clone())), u64::MAX);
         let piece = vec![b'x'; BUFFER];
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_the_limit_is_not_written_and_what_came_before_is() {
+    fn output_is_written_up_to_the_limit() {
         let kept = Kept::default();
         let mut output = Output::new(Box::new(kept.clone()), 10);
         output.write(b"0123456").unwrap();

@@ -1,8 +1,8 @@
-//! The sink that passes a trace on to a plugin, and the thread that the plugin runs on, for plugins of every kind.
+//! The sink that passes a trace on to a plugin, and the plugin's thread, for plugins of every kind.
 //!
-//! The trace's thread adds batches to what is [pending](super::queue) and goes on; a slow plugin costs it nothing. The
-//! plugin's thread takes everything that is pending at once and passes it on in calls of a good size. What is called
-//! there is [`Draw`], so that this room knows nothing of what a plugin is made of.
+//! The trace's thread adds batches to the [queue](super::queue) and continues; a slow plugin does not delay it. The
+//! plugin's thread takes the whole queue at once and passes it on in calls of a good size. It calls [`Draw`], so that
+//! this module does not depend on the kind of plugin.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,19 +14,19 @@ use super::queue::{Pending, call_size, cut};
 use ipft_core::event::{Batch, Event, Function, Summary, Trace};
 use ipft_core::sink::{Sink, SinkError};
 
-/// Events that are worth a call, and how long they are waited for.
+/// Minimum events per call, and the longest wait for them.
 const GOOD_CALL: usize = 1024;
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// How long the start of a trace waits for the plugin's, so that what it says of wrong options is seen at once. The
-/// events that happen meanwhile are in the kernel's buffer.
+/// How long the start of a trace waits for the plugin's, so that errors about options appear at once. Events of that
+/// time are in the kernel's buffer.
 const START: Duration = Duration::from_millis(100);
 
-/// Bytes of stack of a plugin's thread: what the plugin may use itself, and what the host needs besides.
+/// Stack size of a plugin's thread: the plugin's own stack, and the host's.
 const STACK: usize = 4 << 20;
 
-/// A plugin that draws, on its own thread. The calls are those of the contract's `sink`, in the same order; after a
-/// failure none follows.
+/// A sink plugin, on its own thread. The calls are those of the contract's `sink`, in the same order; after a failure
+/// no call follows.
 pub(super) trait Draw {
     /// As in the contract.
     fn start(&mut self, trace: &Trace) -> Result<(), PluginError>;
@@ -36,32 +36,32 @@ pub(super) trait Draw {
     fn events(&mut self, events: &[Event], payload: &[u8]) -> Result<(), PluginError>;
     /// As in the contract.
     fn missed(&mut self, events: u64) -> Result<(), PluginError>;
-    /// As in the contract. `missed`: what this plugin did not get.
+    /// As in the contract. `missed`: events that this plugin missed.
     fn finish(&mut self, summary: &Summary, missed: u64) -> Result<(), PluginError>;
-    /// Nothing comes for a moment, or ever: what was written goes to whoever reads it. `during`: the last call.
+    /// Called when no events come for a moment: flushes the output. `during`: the last call.
     fn flush(&mut self, during: &'static str) -> Result<(), PluginError>;
-    /// Bytes of memory that are the plugin's own; 0 if nobody knows.
+    /// Returns the bytes of memory of the plugin; 0 if unknown.
     fn memory(&self) -> usize;
 }
 
-/// Makes what draws, on the thread on which it is used.
+/// Creates the plugin, on the thread that uses it.
 pub(super) type Make = Box<dyn FnOnce() -> Result<Box<dyn Draw>, PluginError> + Send>;
 
-/// What makes a sink of a plugin.
+/// The parts of a plugin's sink.
 pub(super) struct Setup {
-    /// Its name.
+    /// Name of the plugin.
     pub(super) plugin: Arc<str>,
-    /// Makes what draws.
+    /// Creates the plugin.
     pub(super) make: Make,
-    /// How long the plugin may draw when the trace has ended, before it misses what is left.
+    /// Time limit of the plugin after the trace has ended; later events count as missed.
     pub(super) rest: Duration,
-    /// Is set when the sink is given up before its end, so that what draws can end its call.
+    /// Set when the sink is dropped before its end, so that the plugin can end its call.
     pub(super) stop: Arc<AtomicBool>,
-    /// What tells whether a call comes back, if nothing ends one that does not.
+    /// Progress of calls, for plugins that cannot be interrupted.
     pub(super) pulse: Option<Pulse>,
 }
 
-/// Whether a plugin that nothing can interrupt still does something.
+/// Signs of life of a plugin that cannot be interrupted.
 #[derive(Clone, Debug)]
 pub(super) struct Pulse {
     limit: Duration,
@@ -70,16 +70,16 @@ pub(super) struct Pulse {
 
 #[derive(Debug, Default)]
 struct Beat {
-    /// Calls that have begun, and waits that have ended.
+    /// Number of started calls and finished waits.
     count: AtomicU64,
-    /// The call waits for whoever reads the stream, which is not the plugin's fault.
+    /// Whether the call waits for the reader of the stream, which the plugin is not charged for.
     waits: AtomicBool,
-    /// The last call that has begun.
+    /// The last started call.
     call: Mutex<&'static str>,
 }
 
 impl Pulse {
-    /// `limit`: how long one call may take.
+    /// `limit`: time limit of one call.
     pub(super) fn new(limit: Duration) -> Self {
         Pulse {
             limit,
@@ -87,13 +87,13 @@ impl Pulse {
         }
     }
 
-    /// A call of this name begins.
+    /// Starts a call with this name.
     pub(super) fn call(&self, name: &'static str) {
         *self.beat.call.lock().unwrap_or_else(PoisonError::into_inner) = name;
         self.beat.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Does what may take as long as it likes.
+    /// Runs an operation without a time limit.
     pub(super) fn wait<T>(&self, run: impl FnOnce() -> T) -> T {
         self.beat.waits.store(true, Ordering::Relaxed);
         let result = run();
@@ -120,15 +120,15 @@ impl Pulse {
     }
 }
 
-/// A sink whose plugin has a thread of its own.
+/// A sink whose plugin has its own thread.
 pub struct PluginSink {
     plugin: Arc<str>,
-    /// What the thread gets when it starts.
+    /// Data for the thread's start.
     idle: Option<Idle>,
     pulse: Option<Pulse>,
     channel: Arc<Channel>,
     thread: Option<JoinHandle<()>>,
-    /// Names of tagged values that were added to what is pending.
+    /// Names of tagged values already added to the queue.
     names: usize,
 }
 
@@ -137,51 +137,51 @@ struct Idle {
     rest: Duration,
 }
 
-/// What is known of a running plugin from outside, also when its sink is out of reach.
+/// The state of a running plugin for other threads, even when its sink is out of reach.
 #[derive(Clone, Debug)]
 pub struct Usage(Arc<Channel>);
 
 impl Usage {
-    /// How many events it missed up to now because it was too slow.
+    /// Returns how many events it has missed because it was too slow.
     pub fn missed(&self) -> u64 {
         self.0.missed.load(Ordering::Relaxed)
     }
 
-    /// How many were passed on to it up to now.
+    /// Returns how many events were passed on to it.
     pub fn delivered(&self) -> u64 {
         self.0.delivered.load(Ordering::Relaxed)
     }
 
-    /// Bytes of memory that it has; they are never given back.
+    /// Returns its bytes of memory, which are never released.
     pub fn memory(&self) -> usize {
         self.0.memory.load(Ordering::Relaxed)
     }
 }
 
-/// What the two threads share.
+/// State shared by the two threads.
 #[derive(Debug, Default)]
 struct Channel {
     queue: Mutex<Queue>,
-    /// There is something to do for the plugin's thread.
+    /// Signals work for the plugin's thread.
     work: Condvar,
-    /// The plugin has started, or failed, or ended.
+    /// Signals that the plugin has started, failed or ended.
     told: Condvar,
     missed: AtomicU64,
     delivered: AtomicU64,
     memory: AtomicUsize,
-    /// The trace has ended; what is pending is the rest.
+    /// The trace has ended; the queue has the rest.
     ended: AtomicBool,
-    /// Nobody needs the plugin any more.
+    /// The sink was dropped.
     stop: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     pending: Pending,
-    /// The plugin's thread sleeps until there are so many events; 0 while it does not sleep.
+    /// The number of events that the plugin's thread sleeps for; 0 while it does not sleep.
     wanted: usize,
     started: bool,
-    /// The plugin takes nothing any more.
+    /// The plugin accepts no more events.
     over: bool,
     failure: Option<PluginError>,
 }
@@ -204,7 +204,7 @@ impl PluginSink {
         }
     }
 
-    /// Where it can be asked what it misses and uses.
+    /// Returns its state for other threads.
     pub fn usage(&self) -> Usage {
         Usage(self.channel.clone())
     }
@@ -217,8 +217,8 @@ impl PluginSink {
         })
     }
 
-    /// Waits for the thread. One whose call does not come back, and that nothing can interrupt, is left behind: it ends
-    /// with the program.
+    /// Waits for the thread. One whose call does not return and cannot be interrupted is left behind: it ends with the
+    /// program.
     fn join(&mut self) -> Result<(), SinkError> {
         let Some(thread) = self.thread.take() else {
             return Ok(());
@@ -257,7 +257,7 @@ impl Sink for PluginSink {
     fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
         let mut queue = self.channel.lock();
         if !queue.over {
-            // Told before the events that are pending, which name none of them.
+            // Before the queued events, which do not refer to them.
             queue.pending.functions.extend_from_slice(new);
         }
         queue.failure()
@@ -290,14 +290,14 @@ impl Sink for PluginSink {
 }
 
 impl Drop for PluginSink {
-    /// A sink that is given up before its end: the plugin is interrupted.
+    /// Interrupts the plugin if the sink is dropped before its end.
     fn drop(&mut self) {
         if self.thread.is_some() {
             self.channel.stop.store(true, Ordering::Relaxed);
-            // Under the lock: the thread looks at the flag, and then sleeps, without letting go of it in between.
+            // Under the lock: the thread checks the flag and goes to sleep without releasing it in between.
             drop(self.channel.lock());
             self.channel.work.notify_one();
-            // Nobody is left who could be told.
+            // The error has no receiver.
             let _ = self.join();
         }
     }
@@ -312,7 +312,7 @@ impl std::fmt::Debug for PluginSink {
     }
 }
 
-/// What a sink says for a plugin. A reader that has gone is the end of the output, as for every sink.
+/// Converts a plugin's error for a sink. A closed reader is the end of the output, as for every sink.
 fn told(error: PluginError) -> SinkError {
     match error.failure {
         Failure::Closed => SinkError::Closed,
@@ -321,7 +321,7 @@ fn told(error: PluginError) -> SinkError {
 }
 
 impl Channel {
-    /// A lock that a panic elsewhere cannot take away: what it guards is whole after each change.
+    /// Locks the state, ignoring poisoning: it is valid after each change.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -330,12 +330,12 @@ impl Channel {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// The plugin's thread.
+    /// Runs the plugin's thread.
     fn run(&self, idle: Idle, trace: &Trace) {
         let result = self.draw(idle, trace);
         let mut queue = self.lock();
         queue.over = true;
-        // What nobody takes needs no memory.
+        // Free the memory of events that are not taken.
         queue.pending = Pending::default();
         queue.failure = result.err();
         drop(queue);
@@ -393,7 +393,7 @@ impl Channel {
         }
     }
 
-    /// Waits until there is something to do, gathers for a moment, and takes everything.
+    /// Waits for work, collects events for a moment, and takes the queue.
     fn take(&self, work: &mut Pending) {
         work.clear();
         let mut queue = self.lock();
@@ -419,7 +419,7 @@ impl Channel {
         std::mem::swap(&mut queue.pending, work);
     }
 
-    /// Waits until the plugin takes nothing any more, or has shown no sign of life for too long.
+    /// Waits until the plugin accepts no more events, or shows no sign of life for too long.
     fn wait_for_end(&self, pulse: &Pulse, plugin: &str) -> Result<(), PluginError> {
         let mut queue = self.lock();
         loop {
@@ -440,12 +440,12 @@ impl Channel {
 }
 
 impl Queue {
-    /// Whether the plugin's thread sleeps and should not.
+    /// Returns whether the plugin's thread sleeps and should wake up.
     fn is_wanted(&self) -> bool {
         self.wanted > 0 && self.pending.batch.events.len() >= self.wanted
     }
 
-    /// What went wrong, once.
+    /// Returns the failure, once.
     fn failure(&mut self) -> Result<(), SinkError> {
         self.failure.take().map_or(Ok(()), |error| Err(told(error)))
     }

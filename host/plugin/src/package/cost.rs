@@ -1,18 +1,18 @@
-//! What compiling and starting a component will cost at least, from its structure: a kilobyte of it can ask for more
-//! instances than there is memory, so that this is known before anything is compiled. Imports nothing of the crate.
+//! Lower bounds of the cost of compiling and starting a component, from its structure: a kilobyte of it can require
+//! more instances than there is memory, so this is checked before compiling. Imports nothing of the crate.
 //!
-//! The bounds are far above what the tools make of programs; an interpreter of 20 MiB reaches a tenth of each. What is
-//! within them and costs too much all the same meets the limits of the process that compiles it.
+//! The limits are far above the output of compilers; an interpreter of 20 MiB reaches a tenth of each. A component
+//! within them that still costs too much hits the limits of the compiler process.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Encoding, FunctionBody,
     Instance, Payload,
 };
 
-/// Instances, of components and modules, that one start of the component makes.
+/// Instances, of components and modules, per start of the component.
 const MAX_INSTANCES: u64 = 1000;
 
-/// Definitions that are gone through for one start: aliases, functions that are lifted or lowered, arguments, exports.
+/// Definitions processed per start: aliases, lifted and lowered functions, arguments, exports.
 const MAX_STEPS: u64 = 200_000;
 
 /// Functions, types and bytes of code of all modules.
@@ -20,25 +20,24 @@ const MAX_FUNCTIONS: u64 = 200_000;
 const MAX_TYPES: u64 = 200_000;
 const MAX_CODE: u64 = 40 << 20;
 
-/// Bytes of code of one function, and its local variables: parts of the compiler take a time that is the product of the
-/// two.
+/// Bytes of code of one function, and its local variables: parts of the compiler take time proportional to their
+/// product.
 const MAX_FUNCTION: u64 = 2 << 20;
 const MAX_LOCALS: u64 = 20_000;
 const MAX_FLOW: u64 = 1 << 30;
 
-/// Bytes that the engine keeps for a function, a global variable or the like of an instance; what takes most of them
-/// takes as much.
+/// Bytes that the engine keeps per function, global variable and so on of an instance: the size of the largest.
 const ENTRY: u64 = 32;
 
-/// What a component has too much of.
+/// The exceeded limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooMuch {
-    /// More than so many of something.
+    /// More than the accepted number of something.
     #[error("it has more than {limit} {what}, which is more than ipft compiles")]
     Count {
-        /// Of what, in the plural.
+        /// The counted things, in the plural.
         what: &'static str,
-        /// What is accepted.
+        /// The limit.
         limit: u64,
     },
     /// Components that are passed on as values cannot be counted.
@@ -48,7 +47,7 @@ pub enum TooMuch {
     Passed,
 }
 
-/// What one instance needs.
+/// Cost of one instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Weight {
     instances: u64,
@@ -69,7 +68,7 @@ impl Weight {
     }
 }
 
-/// A module or component that is being read, and what is known of those in it, by index.
+/// A module or component being read, with the costs of those in it, by index.
 #[derive(Debug, Default)]
 struct Open {
     is_module: bool,
@@ -78,14 +77,14 @@ struct Open {
     components: Vec<Weight>,
 }
 
-/// Adds up a component, payload by payload.
+/// Sums the cost of a component, payload by payload.
 #[derive(Debug, Default)]
 pub(super) struct Cost {
     open: Vec<Open>,
     functions: u64,
     types: u64,
     code: u64,
-    /// What the outermost one needs.
+    /// Cost of the outermost one.
     whole: Weight,
 }
 
@@ -95,7 +94,7 @@ impl Cost {
         self.whole.bytes
     }
 
-    /// Takes what the parser has found. What does not fit together is left to the validator.
+    /// Adds a payload of the parser. Inconsistencies are left to the validator.
     pub(super) fn read(&mut self, payload: &Payload<'_>) -> Result<(), CostError> {
         match payload {
             Payload::Version { encoding, .. } => self.open.push(Open {
@@ -171,7 +170,7 @@ impl Cost {
         self.grow(|open| open.own.step(count))
     }
 
-    /// Adds to what is being read, which is too much at some time.
+    /// Adds to the current component, checking the limits.
     fn grow(&mut self, add: impl FnOnce(&mut Open)) -> Result<(), TooMuch> {
         let Some(open) = self.open.last_mut() else {
             return Ok(());
@@ -192,7 +191,7 @@ impl Cost {
         }
         at_most(locals, "local variables in one function", MAX_LOCALS)?;
         if locals.saturating_mul(length) > MAX_FLOW {
-            // The number that is easier to reduce.
+            // Name the number that is easier to reduce.
             return Err(CostError::TooMuch(TooMuch::Count {
                 what: "local variables in a function of that size",
                 limit: MAX_FLOW / length.max(1),
@@ -255,7 +254,7 @@ impl Cost {
     }
 }
 
-/// Why it goes no further.
+/// The reason why counting stops.
 #[derive(Debug)]
 pub(super) enum CostError {
     TooMuch(TooMuch),
@@ -286,7 +285,7 @@ fn sum(all: &mut u64, count: u32, what: &'static str, limit: u64) -> Result<(), 
     at_most(*all, what, limit)
 }
 
-/// Whether it can be told what an instance of it costs: a component that comes from elsewhere can be any.
+/// Returns whether an instance's cost is known: that of an imported component is not.
 fn known(kind: ComponentExternalKind) -> Result<(), TooMuch> {
     match kind {
         ComponentExternalKind::Component | ComponentExternalKind::Module => Err(TooMuch::Passed),

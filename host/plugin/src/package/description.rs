@@ -1,44 +1,44 @@
-//! What a plugin says of itself, in a custom section of its file: JSON, so that it can be read without running anything.
+//! A plugin's description, in a custom section of its file: JSON, so that reading it runs no code.
 //!
 //! ```json
 //! { "contract": "0.1.0", "name": "flame", "version": "0.3.1", "about": "one line", "license": "MIT",
 //!   "options": [ { "name": "by", "type": "choice", "values": ["time", "count"], "default": "time", "help": "..." } ] }
 //! ```
 //!
-//! The options that the user gives are checked against it before the plugin starts.
+//! Options of the user are checked against it before the plugin starts.
 
 use serde::{Deserialize, Serialize};
 
 use ipft_core::text::visible;
 
-/// The name of the custom section, of the component or of a core module in it. Native plugins have a symbol instead.
+/// Name of the custom section, of the component or of a core module in it. Native plugins have a symbol instead.
 pub const SECTION: &str = "ipft-plugin";
 
-/// Bytes that a description may have at most.
+/// Maximum bytes of a description.
 pub const MAX_DESCRIPTION: usize = 64 << 10;
 
-/// Bytes of a name, and of a line.
+/// Maximum bytes of a name, and of a line.
 const MAX_NAME: usize = 64;
 const MAX_LINE: usize = 200;
 
 /// The values of all options of a plugin, in the order of its description.
 pub type OptionValues = Vec<(String, String)>;
 
-/// Why a description is none.
+/// The reason why a description is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum DescriptionError {
-    /// It is far too long.
+    /// It is too long.
     #[error("its description has {0} bytes; {MAX_DESCRIPTION} are the most")]
     TooLong(usize),
-    /// It is no JSON, or not of the right shape.
+    /// It is not JSON, or not of the right shape.
     #[error("its description cannot be read: {0}")]
     Json(#[from] serde_json::Error),
-    /// A value that makes no sense.
+    /// A value is invalid.
     #[error("its description is wrong: {0}")]
     Wrong(String),
 }
 
-/// Why an option cannot be given to a plugin.
+/// The reason why an option is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// The plugin has no such option.
@@ -46,7 +46,7 @@ pub enum OptionError {
     Unknown {
         /// As the user wrote it.
         name: String,
-        /// Which it has, in words.
+        /// The plugin's options, in words.
         known: String,
     },
     /// The value is not of the option's type.
@@ -56,66 +56,66 @@ pub enum OptionError {
         name: String,
         /// As the user wrote it.
         value: String,
-        /// What would be right.
+        /// The accepted values.
         wanted: String,
     },
 }
 
-/// What a plugin says of itself.
+/// A plugin's description.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
     /// The version of `wit/` that it was written for.
     pub contract: String,
-    /// A short name: letters, digits, `-` and `_`.
+    /// Short name: letters, digits, `-` and `_`.
     pub name: String,
-    /// Its own version.
+    /// Version of the plugin.
     pub version: String,
-    /// What it does, in one line.
+    /// Purpose, in one line.
     pub about: String,
-    /// Its licence, as SPDX has it.
+    /// Licence, as an SPDX expression.
     pub license: String,
-    /// What the user may set.
+    /// Options.
     #[serde(default)]
     pub options: Vec<OptionSpec>,
 }
 
-/// One thing that the user may set.
+/// An option of a plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptionSpec {
     /// Letters, digits, `-` and `_`.
     pub name: String,
-    /// What values it takes.
+    /// Type of its values.
     #[serde(rename = "type")]
     pub kind: OptionType,
-    /// Of a choice: the values.
+    /// The values of a choice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
-    /// What it is when the user says nothing.
+    /// The default.
     pub default: String,
-    /// What it does, in one line.
+    /// Purpose, in one line.
     pub help: String,
 }
 
-/// What values an option takes.
+/// Types of option values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptionType {
     /// Any text.
     String,
-    /// A whole number of 64 bits with a sign.
+    /// A signed 64-bit integer.
     Integer,
     /// Any finite number.
     Number,
     /// `true` or `false`.
     Bool,
-    /// One of some words.
+    /// One of several words.
     Choice,
 }
 
 impl Description {
-    /// Reads and checks the content of the section.
+    /// Parses and checks the content of the section.
     pub fn read(json: &[u8]) -> Result<Self, DescriptionError> {
         if json.len() > MAX_DESCRIPTION {
             return Err(DescriptionError::TooLong(json.len()));
@@ -154,8 +154,8 @@ impl Description {
         Ok(())
     }
 
-    /// The values of all options: what the user gave, checked, and the defaults. Of several values for one option, the
-    /// last one counts.
+    /// Returns the values of all options: the user's, checked, and defaults. Of several values for one option, the last
+    /// one counts.
     pub fn values(&self, given: &[(String, String)]) -> Result<OptionValues, OptionError> {
         let mut values: OptionValues = self
             .options
@@ -207,7 +207,7 @@ impl OptionSpec {
     }
 }
 
-/// Whether it is a name, of a plugin or an option; the error says what one is.
+/// Checks a name of a plugin or an option; the error describes valid names.
 pub(super) fn name(text: &str) -> Result<(), String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(good) {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn options_have_their_defaults_and_take_what_is_given() {
+    fn options_have_defaults_and_take_given_values() {
         let flame = Description::read(FLAME.as_bytes()).unwrap();
         let values = flame
             .values(&given(&[("width", "10"), ("by", "count"), ("width", "-3")]))
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_option_is_told_with_what_would_be_right() {
+    fn a_wrong_option_is_refused_with_accepted_values() {
         let flame = Description::read(FLAME.as_bytes()).unwrap();
         let error = |pair| flame.values(&given(&[pair])).unwrap_err().to_string();
         assert_eq!(error(("x", "1")), "it has no option 'x'; it has by, width, from");
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_that_make_no_sense_are_refused() {
+    fn invalid_descriptions_are_refused() {
         let with = |from: &str, to: &str| {
             assert!(FLAME.contains(from));
             Description::read(FLAME.replace(from, to).as_bytes())

@@ -1,42 +1,42 @@
-//! What the user lets a plugin do. By default: compute, and write to its own stream.
+//! Grants of the user to a plugin. By default it may compute, and write to its own stream.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything that the user said about one plugin.
+/// Grants and options of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Options and their values (`--plugin-opt`).
     pub options: Vec<(String, String)>,
     /// The file that its stream goes to (`--plugin-out`).
     pub out: Option<PathBuf>,
-    /// Folders that it sees (`--plugin-dir`).
+    /// Visible folders (`--plugin-dir`).
     pub dirs: Vec<DirGrant>,
-    /// Environment variables that it sees (`--plugin-env`).
+    /// Visible environment variables (`--plugin-env`).
     pub env: Vec<String>,
-    /// How much of everything.
+    /// Resource limits.
     pub limits: Limits,
 }
 
-/// A folder that a plugin sees.
+/// A granted folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirGrant {
-    /// Where it is.
+    /// Path on the machine.
     pub host: PathBuf,
-    /// What the plugin calls it.
+    /// Path for the plugin.
     pub guest: String,
-    /// Whether it may only read.
+    /// Whether it is read-only.
     pub read_only: bool,
 }
 
-/// How much of everything a plugin may use.
+/// Resource limits of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of memory (`--plugin-memory`).
     pub memory: usize,
-    /// How long one call may take (`--plugin-timeout`).
+    /// Time limit of one call (`--plugin-timeout`).
     pub timeout: Duration,
-    /// Bytes that it may write (`--plugin-out-max`).
+    /// Maximum bytes of output (`--plugin-out-max`).
     pub output: u64,
 }
 

@@ -1,8 +1,8 @@
-//! A look at a plugin's file: what it exports, what it imports, what it says of itself.
+//! Inspects a plugin's file: its exports, imports and description.
 //!
-//! Nothing of it runs, and nothing of it is compiled: only the structure of the component is read and validated, not
-//! its code. So it costs little, however large the file is, and `ipft plugin inspect` is safe on any file. What is
-//! found here decides whether a component is compiled at all; the engine validates the code when it does that.
+//! It runs and compiles no code: only the structure of the component is read and validated. So it is cheap for large
+//! files, and `ipft plugin inspect` is safe on any file. The result decides whether a component is compiled at all; the
+//! engine validates the code when it compiles it.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -19,37 +19,36 @@ use super::cost::{Cost, CostError, TooMuch};
 use super::{Description, DescriptionError, SECTION};
 use ipft_core::text::visible;
 
-/// Bytes that a component may have at most. The largest useful ones bring an interpreter with them and have 20 MiB.
+/// Maximum bytes of a component. The largest useful ones contain an interpreter and have 20 MiB.
 pub const MAX_COMPONENT: usize = 64 << 20;
 
-/// Components and modules may be in each other this deep. What the tools make has a depth of three.
+/// Maximum nesting of components and modules. Tools produce a depth of three.
 const MAX_DEPTH: usize = 32;
 
-/// Imports and exports that are looked at.
+/// Maximum imports and exports that are read.
 const MAX_NAMES: usize = 1000;
 
-/// Bytes of a name, or of what a tool says of itself, that are kept.
+/// Maximum bytes of a name, or of a tool's description, that are kept.
 const MAX_NAME: usize = 200;
 
-/// The package of the contract, and the version of it that this ipft speaks. Later ones keep loading what is built for
-/// this one.
+/// The package of the contract, and its version in this ipft. Later versions continue to load plugins of this one.
 const PACKAGE: &str = "ipft:plugin/";
 const MAJOR: u64 = 0;
 const MINOR: u64 = 1;
 
-/// What `host` offers in this version.
+/// The functions of `host` in this version.
 const HOST_FUNCTIONS: [&str; 2] = ["write", "log"];
 
-/// Why a file is no component.
+/// The reason why a file is not a component.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
-    /// It has too many bytes.
+    /// It is too large.
     #[error("it has more than {} MiB, which is the most that a plugin may have", MAX_COMPONENT >> 20)]
     TooLarge,
-    /// It is something else.
+    /// It is another kind of file.
     #[error("it is no WebAssembly: a plugin is a WebAssembly component, a file that begins with \"\\0asm\"")]
     NotWasm,
-    /// It is a module without a component around it.
+    /// It is a core module without a component around it.
     #[error(
         "it is a core module, not a component: build it for wasm32-wasip2, or make a component of it with \
          `wasm-tools component new`"
@@ -58,32 +57,32 @@ pub enum InspectError {
     /// Compiling or starting it would take more than a plugin may.
     #[error("{0}")]
     TooMuch(#[from] TooMuch),
-    /// It is damaged.
+    /// It is malformed.
     #[error("it is damaged: {message} (at byte {offset})")]
     Malformed {
-        /// What the parser says, in one line.
+        /// The parser's message, in one line.
         message: String,
-        /// Where.
+        /// The offset.
         offset: usize,
     },
 }
 
-/// Why a component is no plugin that this ipft can run.
+/// The reason why this ipft cannot run a component as a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The custom section is missing.
     #[error("it does not describe itself: it has no custom section `{SECTION}`; `ipft plugin pack` adds one")]
     NoDescription,
-    /// The custom section is wrong.
+    /// The custom section is invalid.
     #[error("{0}")]
     Description(String),
-    /// It speaks a later version of the contract.
+    /// It needs a later version of the contract.
     #[error(
         "it wants version {version} of the plugin contract, and this ipft has {MAJOR}.{MINOR}: use an ipft that has \
          it, or a version of the plugin that was built for {MAJOR}.{MINOR}"
     )]
     Newer {
-        /// Which.
+        /// That version.
         version: String,
     },
     /// It exports nothing that ipft calls.
@@ -92,69 +91,68 @@ pub enum Refusal {
          nothing in it is for ipft"
     )]
     NoRole,
-    /// It exports both ways to draw.
+    /// It exports both sink interfaces.
     #[error("it exports both sink and raw-sink; a plugin has one of the two")]
     TwoSinks,
-    /// It imports what there is not.
+    /// It imports something unknown.
     #[error("it imports {what}, which ipft does not offer: {remedy}")]
     Missing {
         /// The interface, or a function of it.
         what: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
 }
 
-/// What is in a component.
+/// The content of a component.
 #[derive(Debug)]
 pub struct Inspection {
-    /// Bytes of the file.
+    /// File size in bytes.
     pub size: usize,
-    /// What it says of itself; `None` if it says nothing.
+    /// Its description, if it has one.
     pub description: Option<Result<Description, DescriptionError>>,
-    /// What it offers.
+    /// Its exports.
     pub exports: Vec<Interface>,
-    /// What it needs.
+    /// Its imports.
     pub imports: Vec<Interface>,
     /// Bytes of each core module in it.
     pub modules: Vec<usize>,
     /// Bytes of memory that its instances need from the start, without their memories and tables.
     pub held: u64,
-    /// Languages and tools that it was made with, as they say: what they did, name, version. Text that anybody may
-    /// have written.
+    /// Languages and tools that produced it, as declared: role, name, version. Untrusted text.
     pub producers: Vec<(String, String, String)>,
 }
 
-/// Something that a component imports or exports by name.
+/// A named import or export of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// `package:name/interface@version`, or whatever else the name is.
+    /// `package:name/interface@version`, or any other name.
     pub name: String,
     /// The functions in it, if it is an interface.
     pub functions: Vec<String>,
 }
 
-/// What ipft uses a component for.
+/// A plugin's role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exports {
-    /// It draws.
+    /// A sink.
     pub sink: bool,
-    /// It draws, from bytes.
+    /// A sink that takes bytes.
     pub raw_sink: bool,
-    /// It makes fields of payloads.
+    /// A decoder.
     pub decoder: bool,
-    /// It brings kernel code.
+    /// A program for the kernel.
     pub program: bool,
 }
 
-/// What a component may ask for, as its imports show.
+/// A capability that a component may request, according to its imports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// Files.
     Files,
-    /// Variables of the environment, and arguments.
+    /// Environment variables and arguments.
     Environment,
-    /// Sockets, and the addresses of names.
+    /// Sockets and name lookups.
     Network,
     /// The time.
     Clocks,
@@ -163,14 +161,14 @@ pub enum Need {
 }
 
 impl Exports {
-    /// Whether it takes events, and does not only make them richer.
+    /// Returns whether it takes events, rather than only adding to them.
     pub fn draws(self) -> bool {
         self.sink || self.raw_sink
     }
 }
 
 impl Need {
-    /// What it asks for, and what it gets.
+    /// Returns the request, and the answer to it.
     pub fn description(self) -> &'static str {
         match self {
             Need::Files => "files: it sees none but those under --plugin-dir",
@@ -182,17 +180,17 @@ impl Need {
     }
 }
 
-/// Reads a file that may be a plugin, and not much more than a plugin may have.
+/// Reads a file that may be a plugin, up to slightly more than the maximum size.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // One byte more than is accepted, so that the check sees that it is too much.
+    // One byte more than is accepted, so that the check detects it.
     File::open(path)?
         .take(MAX_COMPONENT as u64 + 1)
         .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Looks at a component.
+/// Inspects a component.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
     if bytes.len() > MAX_COMPONENT {
         return Err(InspectError::TooLarge);
@@ -231,23 +229,23 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
 
 struct Reader<'a> {
     validator: Validator,
-    /// How many modules and components are open.
+    /// Number of open modules and components.
     depth: usize,
-    /// Of each of them: whether it is a module, and the byte at which it starts.
+    /// For each of them: whether it is a module, and its start offset.
     starts: Vec<(bool, usize)>,
-    /// What the component itself imports and exports.
+    /// Imports and exports of the component itself.
     names: [Vec<&'a str>; 2],
-    /// The description, and how deep in the file it is: the component's own counts most.
+    /// The description, and its depth in the file: the outermost one counts.
     section: Option<(usize, &'a [u8])>,
     cost: Cost,
-    /// The producers that were found, which modules mostly share.
+    /// The producers found, which modules mostly share.
     producers: HashSet<(&'a str, &'a str, &'a str)>,
     inspection: Inspection,
 }
 
 impl<'a> Reader<'a> {
     fn payload(&mut self, payload: Payload<'a>) -> Result<(), InspectError> {
-        // First: the validator builds what it finds.
+        // First: the validator tracks the structure.
         self.cost.read(&payload)?;
         match &payload {
             Payload::Version { encoding, range, .. } => {
@@ -289,7 +287,7 @@ impl<'a> Reader<'a> {
             }
             _ => {}
         }
-        // The code is validated when it is compiled.
+        // Code is validated when it is compiled.
         if let ValidPayload::End(types) = self.validator.payload(&payload)? {
             let types = types.as_ref();
             let functions = |entity: Option<ComponentEntityType>| match entity {
@@ -329,7 +327,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// What cannot be read of it is left out: nothing depends on it.
+    /// Unreadable parts are left out: nothing depends on them.
     fn producers(&mut self, producers: ProducersSectionReader<'a>) {
         for field in producers.into_iter().flatten() {
             for value in field.values.into_iter().flatten() {
@@ -347,7 +345,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Inspection {
-    /// What ipft would use it for.
+    /// Returns its roles.
     pub fn roles(&self) -> Exports {
         let has = |role: &str| {
             let found = |interface: &Interface| matches!(contract(&interface.name), Some((name, version)) if name == role && speaks(&version));
@@ -361,7 +359,7 @@ impl Inspection {
         }
     }
 
-    /// The versions of the contract that it was built against: one, unless it was put together of parts.
+    /// Returns the versions of the contract that it was built against: one, unless it was composed of parts.
     pub fn contract_versions(&self) -> Vec<String> {
         let mut versions: Vec<String> = self
             .imports
@@ -375,7 +373,8 @@ impl Inspection {
         versions
     }
 
-    /// What it may ask for, according to its imports. Many components import what they never call.
+    /// Returns the capabilities that it may request, according to its imports. Many components import functions that
+    /// they never call.
     pub fn needs(&self) -> Vec<Need> {
         let need = |interface: &Interface| {
             let name = interface.name.strip_prefix("wasi:")?;
@@ -396,7 +395,7 @@ impl Inspection {
         needs
     }
 
-    /// Whether this ipft can run it; its description if so.
+    /// Checks whether this ipft can run it; returns its description.
     pub fn check(&self) -> Result<&Description, Refusal> {
         self.check_versions()?;
         let roles = self.roles();
@@ -470,7 +469,7 @@ fn missing(import: &Interface, remedy: &'static str) -> Refusal {
     }
 }
 
-/// The version of an interface.
+/// Returns the version of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
     numbers: [u64; 2],
@@ -483,7 +482,7 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// The interface of the contract that has this name, and in which version.
+/// Returns the contract's interface of this name, with its version.
 fn contract(name: &str) -> Option<(&str, Version)> {
     let rest = name.strip_prefix(PACKAGE)?;
     let (name, version) = rest.split_once('@').unwrap_or((rest, ""));
@@ -494,12 +493,12 @@ fn contract(name: &str) -> Option<(&str, Version)> {
     Some((name, Version { numbers, text }))
 }
 
-/// Whether this ipft has the version: below 1.0 a minor one may change everything.
+/// Returns whether this ipft supports the version: below 1.0 a minor one may change everything.
 fn speaks(version: &Version) -> bool {
     version.numbers == [MAJOR, MINOR]
 }
 
-/// As much of a text as is kept, without what steers a terminal.
+/// Cuts and escapes a text.
 fn kept(text: &str) -> String {
     let mut end = text.len().min(MAX_NAME);
     while !text.is_char_boundary(end) {

@@ -1,4 +1,4 @@
-//! The languages that there is a template for.
+//! Languages with a plugin template.
 
 /// What a plugin is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

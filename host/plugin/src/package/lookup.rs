@@ -1,7 +1,7 @@
-//! Where plugins are found: by path, or by name among those that are installed.
+//! Finds plugins: by path, or by name among the installed ones.
 //!
-//! A word with a slash or an extension is a path. Any other is a name, and never a file of the working directory: who
-//! traces as root in somebody else's folder must not run what lies there.
+//! A word with a slash or an extension is a path. Any other is a name, and never a file of the working directory: root
+//! may trace in another user's folder, whose files must not be run.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,38 +10,38 @@ use std::path::{Path, PathBuf};
 use super::trusted::{Trust, Untrusted};
 use ipft_core::text::visible;
 
-/// What sandboxed plugins are called.
+/// Extension of sandboxed plugins.
 const EXTENSION: &str = "wasm";
 
-/// For all users.
+/// The folder for all users.
 const SYSTEM: &str = "/usr/share/ipft/plugins";
 
-/// The folders with installed plugins, the first one first.
+/// The folders with installed plugins, in order of precedence.
 #[derive(Clone, Debug)]
 pub struct Folders {
     paths: Vec<PathBuf>,
     trust: Trust,
 }
 
-/// The file that a word means.
+/// The file found for a word.
 #[derive(Debug)]
 pub struct Found {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// Files of that name that were passed over, and why.
+    /// Files of that name that were skipped, and the reasons.
     pub skipped: Vec<Untrusted>,
 }
 
-/// What is installed.
+/// The installed plugins.
 #[derive(Debug, Default)]
 pub struct List {
     /// Sorted by name.
     pub plugins: Vec<Installed>,
-    /// Files that are not used, and why.
+    /// Files that are not used, and the reasons.
     pub skipped: Vec<Untrusted>,
 }
 
-/// Why a plugin is not found.
+/// The reason why a plugin is not found.
 #[derive(Debug, thiserror::Error)]
 #[error("no plugin '{name}' is installed: there is no {name}.wasm in {}; a file is named by its path, with its extension{}", folders.join(" or "), told(skipped))]
 pub struct NotFound {
@@ -57,16 +57,17 @@ fn told(skipped: &[Untrusted]) -> String {
 /// A file in one of the folders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
-    /// What `--plugin` finds it by.
+    /// The name for `--plugin`.
     pub name: String,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// The file that `--plugin` finds instead, in an earlier folder.
+    /// The file in an earlier folder that `--plugin` finds instead.
     pub hidden_by: Option<PathBuf>,
 }
 
 impl Folders {
-    /// Those of the environment: `$XDG_DATA_HOME/ipft/plugins` (`~/.local/share`) and `/usr/share/ipft/plugins`.
+    /// Returns the folders from the environment: `$XDG_DATA_HOME/ipft/plugins` (`~/.local/share`) and
+    /// `/usr/share/ipft/plugins`.
     pub fn of_environment() -> Self {
         let absolute = |name: &str| {
             let path = PathBuf::from(std::env::var_os(name)?);
@@ -77,18 +78,18 @@ impl Folders {
         Folders::new(own.into_iter().chain([PathBuf::from(SYSTEM)]).collect())
     }
 
-    /// These.
+    /// Uses these folders.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         let trust = Trust::of_process();
         Folders { paths, trust }
     }
 
-    /// The folders.
+    /// Returns the folders.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// The file that a word on the command line means. A path is not looked at.
+    /// Returns the file for a word on the command line. A path is not checked.
     pub fn find(&self, word: &Path) -> Result<Found, NotFound> {
         if word.components().count() != 1 || word.extension().is_some() || word.file_name() != Some(word.as_os_str()) {
             return Ok(Found {
@@ -114,7 +115,7 @@ impl Folders {
         })
     }
 
-    /// All that is installed. A folder that is not there has nothing.
+    /// Lists the installed plugins. A missing folder counts as empty.
     pub fn installed(&self) -> io::Result<List> {
         let mut list = List::default();
         for folder in &self.paths {
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_up_and_a_path_is_taken_as_it_is() {
+    fn a_name_is_looked_up_and_a_path_is_used_directly() {
         let (root, folders) = folders();
         let find = |word: &str| folders.find(Path::new(word)).map(|found| found.path);
         let top = root.path().canonicalize().unwrap();
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_installed_is_told_with_the_folders_and_native_code_is_never_found() {
+    fn a_missing_plugin_is_reported_with_the_folders() {
         let (_root, folders) = folders();
         for name in ["nothing", "native"] {
             let error = folders.find(Path::new(name)).unwrap_err().to_string();
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_tells_which_of_two_is_used() {
+    fn a_list_shows_which_of_two_is_used() {
         let (root, folders) = folders();
         let list = folders.installed().unwrap().plugins;
         let names: Vec<_> = list
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn root_takes_the_next_folders_plugin_and_says_why_where_others_can_write() {
+    fn root_skips_folders_that_others_can_write() {
         use std::os::unix::fs::PermissionsExt;
         let (root, folders) = folders();
         let own = root.path().join("own");

@@ -1,8 +1,8 @@
-//! What a plugin says of itself, and what the user lets it do: everything about a plugin that needs none of its code to
-//! run.
+//! Packages of plugins: their description and the user's grants; everything about a plugin that needs none of its code
+//! to run.
 //!
-//! A plugin is a file that somebody else built, so that all of it is checked here before `sink` runs it. This room may
-//! import nothing of the crate.
+//! A plugin is a file of a third party, so all of it is checked here before `host` runs it.
+//! Imports nothing of the crate.
 
 mod cost;
 mod description;

@@ -1,8 +1,8 @@
-//! Writes the folder that a new plugin begins with: a small, complete one, which builds as it is.
+//! Creates the folder of a new plugin: small, complete and buildable.
 //!
-//! The templates are in `sdk/templates`, and part of the binary. In them, `{{name}}` stands for the plugin's name. What
-//! they build on and no registry has yet is part of the binary too: the contract, and the SDK for Rust.
-//! Imports `output` and `text`.
+//! The templates are in `sdk/templates`, and embedded in the binary. In them, `{{name}}` stands for the plugin's name.
+//! Dependencies that are in no registry yet are embedded as well: the contract, and the SDK for Rust. Imports `output`
+//! and `text`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,10 +14,10 @@ use super::language::Language;
 use ipft_core::output::{self, Entry};
 use ipft_core::text::visible;
 
-/// What stands for the plugin's name.
+/// Placeholder for the plugin's name.
 const NAME: &str = "{{name}}";
 
-/// Where a template has the contract, if its language's tools read it.
+/// Path of the contract in a template, if its language's tools read it.
 const CONTRACT: (&str, &[u8]) = (
     "wit/plugin-0.1.0.wit",
     include_bytes!("../../../../wit/plugin-0.1.0.wit"),
@@ -48,7 +48,7 @@ const PYTHON: Template = template!("python":
     ".gitignore", "README.md", "plugin.json", "plugin.py", "requirements.txt",
 );
 
-/// Where the template for Rust has the SDK.
+/// Path of the SDK in the template for Rust.
 const SDK_FOLDER: &str = "ipft-plugin";
 
 /// The SDK's sources; its manifest is written by [`sdk_manifest`].
@@ -78,34 +78,34 @@ const SDK: Template = sdk!(
     "wasm",
 );
 
-/// Why there is no new plugin. Nothing was changed.
+/// The reason why no plugin was created. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum NewError {
-    /// A plugin cannot be called so.
+    /// The name is invalid.
     #[error("a plugin cannot be called '{name}': {reason}", name = visible(name))]
     Name {
-        /// What it was to be called.
+        /// The name.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// There is something.
+    /// The folder is not empty, or not a folder.
     #[error("{} exists, and is not an empty folder: give a folder that is new or empty", path.display())]
     NotEmpty {
-        /// The folder, or what there is in its place.
+        /// The path.
         path: PathBuf,
     },
-    /// The system does not let it be written.
+    /// The system refuses writing.
     #[error("cannot write {}: {error}", path.display())]
     Write {
-        /// What was to be written.
+        /// The path.
         path: PathBuf,
-        /// Why it cannot be.
+        /// The reason.
         error: io::Error,
     },
 }
 
-/// Writes a plugin of this name into a folder that is empty or does not exist.
+/// Creates a plugin of this name in a folder that is empty or does not exist.
 pub fn write(dir: &Path, language: Language, name: &str) -> Result<(), NewError> {
     check_name(name)?;
     if !free(dir)? {
@@ -139,8 +139,7 @@ fn template(language: Language) -> Template {
     }
 }
 
-/// The manifest of the SDK, without what only means something inside this project: what it has of the workspace is
-/// filled in.
+/// Returns the SDK's manifest without references to this workspace: inherited values are filled in.
 fn sdk_manifest() -> String {
     let mut manifest = String::new();
     let mut kept = true;
@@ -168,8 +167,7 @@ fn sdk_manifest() -> String {
     manifest
 }
 
-/// As a description has it, and so that it does not look like an option where it is part of a command, and is a name that
-/// cargo takes.
+/// Checks a name: valid in a description, not starting like an option, and accepted by cargo.
 fn check_name(name: &str) -> Result<(), NewError> {
     let reason = match description::name(name) {
         Err(_) => "a name has up to 64 letters, digits, - and _",
@@ -183,7 +181,7 @@ fn check_name(name: &str) -> Result<(), NewError> {
     })
 }
 
-/// Whether there is nothing, or an empty folder.
+/// Returns whether the path does not exist or is an empty folder.
 fn free(dir: &Path) -> Result<bool, NewError> {
     match fs::read_dir(dir) {
         Ok(mut entries) => Ok(entries.next().is_none()),
@@ -193,7 +191,7 @@ fn free(dir: &Path) -> Result<bool, NewError> {
     }
 }
 
-/// The content of a file, with the plugin's name in it.
+/// Returns the content of a file, with the plugin's name filled in.
 fn named(content: &[u8], name: &str) -> Vec<u8> {
     match str::from_utf8(content) {
         Ok(text) => text.replace(NAME, name).into_bytes(),
@@ -206,16 +204,16 @@ fn cannot(path: &Path) -> impl FnOnce(io::Error) -> NewError {
     |error| NewError::Write { path, error }
 }
 
-/// What was written so far, in a folder that is held by its descriptor: whoever can rename it, or put a link in its place,
-/// does not choose where the files go. All is taken away again unless it is kept.
+/// Files written so far, in a folder that is held by its descriptor: a user who can rename it, or replace it by a link,
+/// cannot redirect the files. Everything is removed again unless it is kept.
 struct Written {
-    /// Where it is, for messages.
+    /// Its path, for messages.
     dir: PathBuf,
     /// Any name in the folder.
     inside: Entry,
-    /// The folder and those that it is in, as far as they were missing.
+    /// The folder and its parents, if they were created.
     parents: Vec<PathBuf>,
-    /// Folders and files in it, a folder before what is in it.
+    /// Folders and files in it, a folder before its content.
     made: Vec<(Entry, Kind)>,
 }
 
@@ -226,7 +224,7 @@ enum Kind {
 }
 
 impl Written {
-    /// Makes the folder, and those that it is in, where they are missing.
+    /// Creates the folder, and its missing parents.
     fn new(dir: &Path) -> Result<Self, NewError> {
         let mut parents = Vec::new();
         let result = make_parents(dir, &mut parents).and_then(|()| Entry::find_name(&dir.join("x")));
@@ -244,7 +242,7 @@ impl Written {
         }
     }
 
-    /// Makes a file of this path in the folder, and the folders that it is in.
+    /// Creates a file of this path in the folder, and its parent folders.
     fn file(&mut self, path: &Path, content: &[u8]) -> Result<(), NewError> {
         let whole = self.dir.join(path);
         self.make(path, content).map_err(cannot(&whole))
@@ -283,14 +281,14 @@ impl Written {
 impl Drop for Written {
     fn drop(&mut self) {
         for (entry, kind) in self.made.iter().rev() {
-            // One that cannot be taken away any more is no worse than the error that is being told.
+            // A failure to remove one is less important than the error being reported.
             let _ = entry.remove(*kind == Kind::Folder);
         }
         remove_folders(&self.parents);
     }
 }
 
-/// Makes a folder, and those that it is in, where they are missing. `made` gets them.
+/// Creates a folder and its missing parents, which are added to `made`.
 fn make_parents(path: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
@@ -330,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_plugin_has_its_name_wherever_it_belongs() {
+    fn a_new_plugin_has_its_name_in_every_file() {
         for language in ALL {
             let folder = tempfile::tempdir().unwrap();
             let dir = folder.path().join("made/on/the-way");
@@ -402,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_is_used_and_any_other_is_left_alone() {
+    fn only_an_empty_or_new_folder_is_used() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), Language::C, "entries").unwrap();
         let before = below(folder.path());
@@ -420,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_be_none_are_refused() {
+    fn invalid_names_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         for name in [
             "",
@@ -442,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_before_an_error_is_taken_away() {
+    fn files_written_before_an_error_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().join("kept");
         fs::create_dir(&kept).unwrap();

@@ -1,8 +1,7 @@
-//! Puts a description into a component that was built without one: what `ipft plugin pack` does for plugins that are not
-//! written with the Rust SDK, which does it when it compiles.
+//! Adds a description to a component: `ipft plugin pack`, for plugins that are not written with the Rust SDK, which
+//! adds it at compile time.
 //!
-//! A custom section can be added to a component, and taken out, without a look at any other: the sections are copied as
-//! they are.
+//! A custom section can be added or removed independently: the other sections are copied unchanged.
 
 use wasm_encoder::{ComponentSection, CustomSection};
 use wasmparser::{BinaryReader, BinaryReaderError};
@@ -13,16 +12,16 @@ use super::{Description, DescriptionError, SECTION};
 /// Bytes of the header of a component: `\0asm`, version, layer.
 const HEADER: usize = 8;
 
-/// The section whose meaning is up to whoever knows its name.
+/// Section id of custom sections.
 const CUSTOM: u8 = 0;
 
-/// Why a component cannot be given a description.
+/// The reason why a component gets no description.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
-    /// The file is no component.
+    /// The file is not a component.
     #[error(transparent)]
     Component(#[from] InspectError),
-    /// The description is none.
+    /// The description is invalid.
     #[error(transparent)]
     Description(#[from] DescriptionError),
 }
@@ -33,7 +32,7 @@ impl From<BinaryReaderError> for PackError {
     }
 }
 
-/// The component with the description in place of what it may have had.
+/// Returns the component with this description, replacing an existing one.
 pub fn pack(component: &[u8], description: &[u8]) -> Result<Vec<u8>, PackError> {
     let description = Description::read(description)?;
     inspect(component)?;
@@ -74,7 +73,7 @@ mod tests {
         }
     }
 
-    /// A component with a custom section of its own, and a component inside that has a description.
+    /// A component with its own custom section, and a nested component that has a description.
     fn component() -> Vec<u8> {
         let mut inner = Component::new();
         inner.section(&custom(SECTION, b"not ours"));
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_is_added_and_the_rest_stays_as_it_is() {
+    fn a_description_is_added_without_other_changes() {
         let packed = pack(&component(), FIRST.as_bytes()).unwrap();
         assert!(packed.starts_with(&component()));
         assert_eq!(described(&packed), Description::read(FIRST.as_bytes()).unwrap());
@@ -112,7 +111,7 @@ mod tests {
         assert!(error(b"\x7fELF").contains("no WebAssembly"));
         let whole = component();
         for length in HEADER + 1..whole.len() {
-            // Cut between two sections it is a component still, only a smaller one.
+            // Cut between two sections it is still a component, only a smaller one.
             if let Err(error) = pack(&whole[..length], FIRST.as_bytes()) {
                 assert!(matches!(error, PackError::Component(_)), "{error}");
             }

@@ -1,73 +1,73 @@
-//! Whether a file can be believed because of who can change it.
+//! Checks whether a file is trusted, by who can change it.
 //!
-//! What root runs must be root's: a plugin that is looked up by name comes from wherever the environment says, which may
-//! be the folder of the user who called sudo(8). Imports nothing of the crate.
+//! Root must only run root's files: a plugin that is looked up by name comes from a folder set by the environment,
+//! possibly one of the user who called sudo(8). Imports nothing of the crate.
 
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Write permission of a group, and of everybody.
+/// Write permission of the group and of others.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// What lies in such a folder, as /tmp is one, can be moved or removed by its owner only.
+/// Entries of a sticky folder such as /tmp can only be moved or removed by their owner.
 const STICKY: u32 = 0o1000;
 
-/// Whose files are believed.
+/// The users whose files are trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trust {
-    /// The one whose files must be; `None` if anybody's are good.
+    /// The required owner; `None` accepts any.
     owner: Option<u32>,
 }
 
-/// Why a file is not believed.
+/// The reason why a file is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Untrusted {
-    /// It, or a folder that it is in, is somebody else's.
+    /// It, or a parent folder, belongs to another user.
     #[error("{} is not used, as {} belongs to the user with number {user}, and root looks up plugins only where nobody but root can write; to load the file all the same, give its path", file.display(), of.display())]
     Owner {
         /// The file.
         file: PathBuf,
-        /// It, or what it is in.
+        /// The file or the folder.
         of: PathBuf,
-        /// Whose.
+        /// The owner.
         user: u32,
     },
-    /// It, or a folder that it is in, can be changed by others.
+    /// It, or a parent folder, is writable by others.
     #[error("{} is not used, as others than root can write to {}; 'chmod go-w {}' ends that; to load the file all the same, give its path", file.display(), of.display(), of.display())]
     Writable {
         /// The file.
         file: PathBuf,
-        /// It, or what it is in.
+        /// The file or the folder.
         of: PathBuf,
     },
-    /// Nobody knows.
+    /// Its permissions cannot be read.
     #[error("{} is not used, as {} cannot be looked at: {source}", file.display(), of.display())]
     Unknown {
         /// The file.
         file: PathBuf,
-        /// It, or what it is in.
+        /// The file or the folder.
         of: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
 }
 
 impl Trust {
-    /// Root believes root only; everybody else may run what they like.
+    /// Root trusts only root; other users may run any file.
     pub fn of_process() -> Self {
         let owner = rustix::process::geteuid().is_root().then_some(0);
         Trust { owner }
     }
 
-    /// The file's true path, if nobody else can change it, what it is in, or what leads there. While that is so, nobody
-    /// can exchange it before it is opened, either.
+    /// Returns the file's true path, if no other user can change it, its parents, or the links to it. Then no other
+    /// user can replace it before it is opened, either.
     pub fn check(self, file: &Path) -> Result<PathBuf, Untrusted> {
         let Some(owner) = self.owner else {
             return Ok(file.to_owned());
         };
-        // As it is spelt, which is through links, and where that leads to.
+        // The path as given, with its links, and its target.
         check_ancestors(file, file, owner)?;
         let real = file.canonicalize().map_err(unknown(file, file))?;
         check_ancestors(file, &real, owner)?;
@@ -103,7 +103,7 @@ fn check_ancestors(file: &Path, path: &Path, owner: u32) -> Result<(), Untrusted
     Ok(())
 }
 
-/// Whether others can change what it holds. A link has no permissions of its own.
+/// Returns whether others can write to it. A link has no permissions of its own.
 fn is_open(found: &Metadata, holds_the_next: bool) -> bool {
     let mode = found.mode();
     !found.is_symlink() && mode & OTHERS_WRITE != 0 && !(holds_the_next && mode & STICKY != 0)
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// As this test's user sees it: what the folders above the temporary one allow is not ours to say.
+    /// As seen by this test's user: permissions above the temporary folder are not under its control.
     fn trust() -> Trust {
         Trust { owner: Some(0) }
     }
@@ -134,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_root_alone_is_believed() {
+    fn a_file_of_root_alone_is_trusted() {
         let Some((_top, file)) = files() else { return };
         assert_eq!(trust().check(&file).unwrap(), file.canonicalize().unwrap());
     }
 
     #[test]
-    fn what_others_can_write_is_not_believed() {
+    fn a_file_that_others_can_write_is_not_trusted() {
         let Some((_top, file)) = files() else { return };
         let folder = file.parent().unwrap().to_owned();
         for (path, mode, good) in [
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_user_is_not_believed() {
+    fn a_file_of_another_user_is_not_trusted() {
         let Some((top, file)) = files() else { return };
         for path in [&file, file.parent().unwrap(), top.path()] {
             chown(path, Some(12345), None).unwrap();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_another_user_and_one_to_what_is_theirs_are_not_believed() {
+    fn foreign_links_and_targets_are_not_trusted() {
         let Some((top, file)) = files() else { return };
         let theirs = top.path().join("theirs");
         create_dir(&theirs).unwrap();

@@ -1,4 +1,4 @@
-//! What a plugin makes of payloads, and what becomes of events when it makes nonsense of them.
+//! Tests of decoder plugins: their fields, and events after invalid results.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use ipft_plugin_host::decoder::{MAX_NAMES, WasmDecoder};
 use ipft_plugin_host::package::Grants;
 use support::hostile::*;
 
-/// The decoder that does this, and what it tells.
+/// Returns a decoder with this behaviour, and its messages.
 fn decoder(grants: &Grants, at: &str, what: &str) -> (WasmDecoder, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = told.clone();
@@ -36,7 +36,7 @@ fn trace() -> Trace {
     }
 }
 
-/// Entries whose payloads begin with these bytes, each with its return; an entry of `None` has no payload.
+/// Returns entries whose payloads begin with these bytes, each with its return; an entry of `None` has no payload.
 fn batch(first: &[Option<u8>]) -> Batch {
     let mut batch = Batch::default();
     let event = Event {
@@ -87,14 +87,14 @@ fn pair(name: &str, value: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_entry_gets_the_fields_of_its_payload_and_returns_get_none() {
+fn entries_get_the_fields_of_their_payloads() {
     let (mut decoder, told) = decoder(&grants(), "", "");
     decoder.start(&trace()).expect("it starts");
     let mut first = batch(&[Some(7), None, Some(9)]);
     decoder.decode(&mut first);
     let (seven, zero, nine) = (pair("first", "7"), pair("first", "0"), pair("first", "9"));
     assert_eq!(values(&first), [seven, vec![], zero, vec![], nine, vec![]]);
-    // The plugin tells the name again, as a new one.
+    // The plugin defines the name again, as a new one.
     let mut second = batch(&[Some(1)]);
     second.names.clone_from(&first.names);
     decoder.decode(&mut second);
@@ -136,7 +136,7 @@ fn built_in_fields_stay_in_front_of_a_plugins() {
     }
 }
 
-/// Payloads of eight bytes of built-in fields, and behind them those of a kernel side that begin with these.
+/// Payloads of eight bytes of built-in fields, followed by those of a kernel side that begin with these.
 fn batch_with_front(first: &[u8]) -> Vec<Vec<u8>> {
     let payload = |first: &u8| {
         let mut payload = vec![first + 100; 8];
@@ -171,7 +171,7 @@ fn more_events_than_a_call_takes_are_all_decoded() {
 }
 
 #[test]
-fn whatever_a_decoder_does_events_are_shown_without_fields_and_counted() {
+fn failed_events_are_counted_and_have_no_fields() {
     for (what, expected) in [
         ("names", format!("more than {MAX_NAMES} names")),
         ("unknown-name", "under a name that it never told".to_owned()),
@@ -184,7 +184,7 @@ fn whatever_a_decoder_does_events_are_shown_without_fields_and_counted() {
         ("exit", "exit".to_owned()),
     ] {
         let mut grants = if what == "loop" { impatient() } else { grants() };
-        // A million names are no small thing to make.
+        // A million names take long.
         grants.limits.memory <<= if what == "names" { 2 } else { 0 };
         let (mut decoder, told) = decoder(&grants, "decode", what);
         decoder.start(&trace()).expect("it starts");
@@ -210,7 +210,7 @@ fn whatever_a_decoder_does_events_are_shown_without_fields_and_counted() {
 }
 
 #[test]
-fn an_error_costs_these_payloads_their_fields_and_the_decoder_is_asked_again() {
+fn an_error_loses_only_the_fields_of_its_call() {
     let (mut decoder, told) = decoder(&grants(), "decode", "error");
     decoder.start(&trace()).expect("it starts");
     for _ in 0..3 {
@@ -225,7 +225,7 @@ fn an_error_costs_these_payloads_their_fields_and_the_decoder_is_asked_again() {
 }
 
 #[test]
-fn one_payload_with_too_much_costs_no_other_its_fields() {
+fn an_oversized_payload_loses_only_its_own_fields() {
     for what in ["long-text", "much"] {
         let (mut decoder, told) = decoder(&grants(), "decode", what);
         decoder.start(&trace()).expect("it starts");
@@ -236,7 +236,7 @@ fn one_payload_with_too_much_costs_no_other_its_fields() {
 }
 
 #[test]
-fn a_start_or_an_end_that_fails_is_told() {
+fn a_failing_start_or_finish_is_reported() {
     for what in ["loop", "trap", "error", "allocate"] {
         let (mut decoder, _) = decoder(&impatient(), "start", what);
         let error = decoder.start(&trace()).expect_err("it fails");

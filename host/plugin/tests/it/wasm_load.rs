@@ -1,4 +1,4 @@
-//! What is loaded and what is refused, with a message that says what to do; and compiled code that is kept.
+//! Tests of loading: refused files with remedies, and cached code.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -7,7 +7,7 @@ use ipft_plugin_host::host::wasm::{Cache, Component, Failure};
 use ipft_plugin_host::package::inspect::{InspectError, MAX_COMPONENT, Need, Refusal, inspect};
 use support::hostile::*;
 
-/// The hostile plugin with some of its bytes exchanged for as many others, wherever they are.
+/// Returns the hostile plugin with all occurrences of some bytes replaced by as many others.
 fn changed(from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut bytes = HOSTILE.clone();
@@ -26,7 +26,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// Why it is not loaded, in words.
+/// Returns the error of loading it.
 fn refused(bytes: &[u8]) -> (Failure, String) {
     let error = Component::load(&ENGINE, "file.wasm", bytes, None, || (), &mut |_| ()).expect_err("it is refused");
     let text = error.to_string();
@@ -76,7 +76,7 @@ fn a_plugin_is_described_without_being_run() {
 }
 
 #[test]
-fn what_is_no_component_is_told_from_what_is() {
+fn files_that_are_not_components_are_recognized() {
     for (bytes, expected) in [
         (&b""[..], "it is no WebAssembly"),
         (b"\x7fELF...........", "it is no WebAssembly"),
@@ -96,7 +96,7 @@ fn what_is_no_component_is_told_from_what_is() {
 }
 
 #[test]
-fn a_newer_contract_is_refused_with_the_ipft_that_it_wants() {
+fn a_newer_contract_is_refused_with_its_version() {
     for version in ["0.2.0", "1.0.0", "2.4.1"] {
         let (failure, text) = refused(&changed("@0.1.0", &format!("@{version}")));
         assert!(matches!(failure, Failure::Refused(Refusal::Newer { .. })), "{text}");
@@ -110,7 +110,7 @@ fn a_newer_contract_is_refused_with_the_ipft_that_it_wants() {
 }
 
 #[test]
-fn a_patch_of_the_contract_that_uses_nothing_new_loads() {
+fn a_compatible_patch_of_the_contract_loads() {
     let later = load(&changed("@0.1.0", "@0.1.9"));
     assert!(later.exports().sink);
     let sink = later.sink(
@@ -138,8 +138,8 @@ fn a_patch_of_the_contract_that_uses_nothing_new_loads() {
 }
 
 #[test]
-fn a_host_function_that_there_is_not_is_named() {
-    // In the type of the import, and where it is used.
+fn an_unknown_host_function_is_named() {
+    // In the type of the import, and at its use.
     let (failure, text) = refused(&changed("\x05write", "\x05wrote"));
     assert!(matches!(failure, Failure::Refused(Refusal::Missing { .. })), "{text}");
     assert!(
@@ -149,7 +149,7 @@ fn a_host_function_that_there_is_not_is_named() {
 }
 
 #[test]
-fn an_interface_that_there_is_not_is_named() {
+fn an_unknown_interface_is_named() {
     for (from, to, expected) in [
         ("wasi:cli/", "wasi:xyz/", "it imports wasi:xyz/"),
         ("wasi:cli/", "abcd:cli/", "it imports abcd:cli/"),
@@ -168,7 +168,7 @@ fn a_component_of_another_world_is_refused() {
 }
 
 #[test]
-fn a_plugin_that_does_not_describe_itself_is_refused() {
+fn a_plugin_without_a_description_is_refused() {
     let (failure, text) = refused(&changed("ipft-plugin", "ipft-plugim"));
     assert!(matches!(failure, Failure::Refused(Refusal::NoDescription)), "{text}");
     assert!(text.contains("ipft plugin pack"), "{text}");
@@ -184,7 +184,7 @@ fn a_cut_file_is_refused_wherever_it_is_cut() {
         let Ok(inspection) = inspect(&HOSTILE[..end]) else {
             continue;
         };
-        // Between two sections the rest is a component, too: without the last names of functions, or the last role.
+        // Between two sections the rest is a component as well: without the last names of functions, or the last role.
         let says_less =
             length - end < length / 10 && (inspection.exports.iter()).all(|export| whole.exports.contains(export));
         assert!(
@@ -212,7 +212,7 @@ fn flipped_bits_do_no_harm() {
             bytes[position] ^= 1 << (state % 8);
         }
         match inspect(&bytes) {
-            // Some that are whole are compiled: the code in them is validated only then.
+            // Some valid ones are compiled: their code is only validated then.
             Ok(inspection) if inspection.check().is_ok() && compiled < 5 => {
                 compiled += 1;
                 let _ = Component::load(&ENGINE, "flipped", &bytes, None, || (), &mut |_| ());
@@ -238,7 +238,7 @@ fn a_plugin_brings_its_object() {
     }
 }
 
-/// What is said while a plugin is loaded through a cache, and whether it was compiled.
+/// Returns messages while a plugin is loaded through a cache, and whether it was compiled.
 fn through(cache: &Cache) -> Vec<String> {
     let mut told = Vec::new();
     let loaded = Component::load(&ENGINE, "hostile", &HOSTILE, Some(cache), || (), &mut |message| {
@@ -255,7 +255,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     entries.map(|entry| entry.expect("an entry").path()).collect()
 }
 
-/// A folder for a cache, below one that others cannot change.
+/// Returns a folder for a cache, below one that others cannot change.
 fn folder() -> (tempfile::TempDir, std::path::PathBuf) {
     let above = tempfile::tempdir().expect("a folder can be made");
     let folder = above.path().join("above").join("ipft");
@@ -263,7 +263,7 @@ fn folder() -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 #[test]
-fn compiled_code_is_kept_for_nobody_else_and_used_again() {
+fn compiled_code_is_private_and_used_again() {
     let (_above, folder) = folder();
     let cache = Cache::new(folder.clone());
     assert_eq!(through(&cache), [""; 0]);
@@ -284,7 +284,7 @@ fn compiled_code_is_kept_for_nobody_else_and_used_again() {
 }
 
 #[test]
-fn damaged_code_is_not_run_and_made_anew() {
+fn damaged_code_is_compiled_again() {
     let (_above, folder) = folder();
     let cache = Cache::new(folder.clone());
     assert_eq!(through(&cache), [""; 0]);
@@ -328,7 +328,7 @@ fn a_folder_that_others_can_change_is_not_used() {
 }
 
 #[test]
-fn a_link_is_no_compiled_code() {
+fn a_link_in_the_cache_is_not_used() {
     let (above, folder) = folder();
     let cache = Cache::new(folder.clone());
     assert_eq!(through(&cache), [""; 0]);
@@ -345,7 +345,7 @@ fn a_link_is_no_compiled_code() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_costs_time_only() {
+fn an_unusable_cache_only_costs_time() {
     let cache = Cache::new("/proc/nowhere/ipft".into());
     assert!(!through(&cache).is_empty());
 }

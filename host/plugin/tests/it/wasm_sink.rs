@@ -1,5 +1,4 @@
-//! What a plugin gets, and what becomes of one that does what no plugin should: it is named, nothing is read, and
-//! everybody else goes on.
+//! Tests of sink plugins: their input, and misbehaving ones, which are named, contained, and do not affect others.
 
 #[allow(dead_code, reason = "the plugin draws, and not as a golden file shows")]
 use std::io::Write;
@@ -14,7 +13,7 @@ use ipft_plugin_host::package::{DirGrant, Grants};
 use support::canned::Shared;
 use support::hostile::*;
 
-/// What came of a trace.
+/// The result of a trace.
 struct Outcome {
     output: Vec<u8>,
     messages: Vec<(Level, String)>,
@@ -34,7 +33,7 @@ impl Outcome {
     }
 }
 
-/// A writer whose content can be read, whatever it is.
+/// A writer whose content can be read.
 #[derive(Clone, Default)]
 struct Bytes(Arc<Mutex<Vec<u8>>>);
 
@@ -49,7 +48,7 @@ impl Write for Bytes {
     }
 }
 
-/// Passes a trace on; ends at the first failure.
+/// Passes a trace on; stops at the first failure.
 fn trace(component: &Component, grants: &Grants, plan: (&str, &str), trace: &Trace, batches: &[Batch]) -> Outcome {
     let output = Bytes::default();
     let messages = Messages::default();
@@ -106,7 +105,7 @@ fn failure(grants: &Grants, at: &str, what: &str) -> (PluginError, String) {
     (error, text)
 }
 
-/// The bytes that the contract names.
+/// Returns the bytes of the contract's layout.
 fn bytes(events: &[Event]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for event in events {
@@ -132,7 +131,7 @@ fn contains(all: &[u8], part: &[u8]) -> bool {
     all.windows(part.len()).any(|window| window == part)
 }
 
-/// Events of any numbers, with payloads one after the other.
+/// Returns events with arbitrary numbers, and payloads one after the other.
 fn random_batch(seed: u64, count: usize) -> Batch {
     let mut state = seed;
     let mut next = move || {
@@ -267,7 +266,7 @@ fn everything_about_a_trace_arrives() {
 }
 
 #[test]
-fn an_endless_loop_is_ended_in_every_call_and_the_message_says_where() {
+fn an_endless_loop_is_ended_in_every_call() {
     for call in ["start", "learn", "events", "finish"] {
         let (error, text) = failure(&impatient(), call, "loop");
         assert!(matches!(error.failure, Failure::TimeOut { .. }), "{text}");
@@ -277,7 +276,7 @@ fn an_endless_loop_is_ended_in_every_call_and_the_message_says_where() {
 }
 
 #[test]
-fn a_crash_is_told_in_every_call_with_the_functions_that_were_running() {
+fn a_crash_in_any_call_is_reported_with_a_backtrace() {
     for call in ["start", "learn", "events", "finish"] {
         for what in ["trap", "panic"] {
             let (error, text) = failure(&grants(), call, what);
@@ -301,7 +300,7 @@ fn a_crash_is_told_in_every_call_with_the_functions_that_were_running() {
 }
 
 #[test]
-fn too_much_memory_ends_the_plugin_and_says_how_much_it_may_have() {
+fn too_much_memory_ends_the_plugin_with_the_limit() {
     for call in ["start", "events", "finish"] {
         let (error, text) = failure(&grants(), call, "allocate");
         assert!(
@@ -313,7 +312,7 @@ fn too_much_memory_ends_the_plugin_and_says_how_much_it_may_have() {
 }
 
 #[test]
-fn too_much_output_ends_the_plugin_and_what_it_may_write_is_written() {
+fn output_is_written_up_to_the_limit_and_then_ends() {
     for what in ["write", "print"] {
         let outcome = run(&grants(), "events", what);
         assert!(outcome.output.len() <= 1 << 20, "{}", outcome.output.len());
@@ -332,14 +331,14 @@ fn too_much_output_ends_the_plugin_and_what_it_may_write_is_written() {
 }
 
 #[test]
-fn calls_that_go_too_deep_are_told_as_that() {
+fn a_stack_overflow_is_reported_as_such() {
     let (error, text) = failure(&grants(), "events", "recurse");
     assert!(matches!(error.failure, Failure::Stack { .. }), "{text}");
     assert!(text.contains("recurse"), "{text}");
 }
 
 #[test]
-fn an_error_that_a_plugin_returns_is_shown_short_and_harmless() {
+fn an_error_of_a_plugin_is_shortened_and_escaped() {
     let (error, text) = failure(&grants(), "start", "error");
     assert!(matches!(error.failure, Failure::Returned(_)), "{text}");
     assert!(text.contains("\\u{1b}[2J\\u{202e}bad\n  worse\\u{7}"), "{text}");
@@ -354,7 +353,7 @@ fn a_plugin_cannot_exit() {
 }
 
 #[test]
-fn waiting_is_over_when_the_time_is() {
+fn waiting_ends_at_the_time_limit() {
     let (error, text) = failure(&impatient(), "events", "sleep");
     assert!(matches!(error.failure, Failure::TimeOut { .. }), "{text}");
     assert!(run(&grants(), "events", "short-sleep").error.is_none());
@@ -413,7 +412,7 @@ fn a_plugin_sees_what_is_granted_and_no_more() {
     assert!(text.starts_with(&expected), "{text}");
 }
 
-/// A folder with a file in it, and what grants it as /data.
+/// Creates a folder with a file in it, and grants it as /data.
 fn granted(mut grants: Grants) -> (tempfile::TempDir, Grants) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     std::fs::write(folder.path().join("in"), "given").expect("it can be written");
@@ -451,10 +450,10 @@ fn a_file_whose_opening_waits_ends_the_call_in_time() {
         .write(true)
         .open(path)
         .expect("it opens");
-    /// fcntl(2); the crate `libc` has it for other systems only.
+    /// fcntl(2); the crate `libc` defines it for other systems only.
     const F_SETSIG: i32 = 10;
-    // Whoever opens it now waits until the lease is given back (fcntl_locking(2)); 45 s by default. The signal that asks
-    // for that is one that nobody minds.
+    // Opening it now blocks until the lease is released (fcntl_locking(2)); 45 s by default. The signal that requests
+    // that is ignored.
     // SAFETY: both calls take a number, and change nothing but the file of this test.
     let leased = unsafe {
         libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) == 0
@@ -470,7 +469,7 @@ fn a_file_whose_opening_waits_ends_the_call_in_time() {
 }
 
 #[test]
-fn what_is_written_to_a_granted_folder_is_limited() {
+fn writes_to_a_granted_folder_are_limited() {
     for what in ["fill", "stretch", "many-files"] {
         let (folder, grants) = granted(grants());
         let (error, text) = failure(&grants, "events", what);
@@ -498,7 +497,7 @@ fn a_plugin_that_opens_too_many_files_is_ended() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_granted_is_named() {
+fn a_missing_granted_folder_is_named() {
     let mut grants = grants();
     grants.dirs.push(DirGrant {
         host: "/nonexistent/folder".into(),
@@ -513,7 +512,7 @@ fn a_folder_that_cannot_be_granted_is_named() {
 }
 
 #[test]
-fn a_log_is_bounded_and_harmless() {
+fn a_log_is_bounded_and_escaped() {
     let messages = run(&grants(), "start", "log").messages;
     assert_eq!(messages.len(), 1001);
     assert_eq!(messages[0], (Level::Info, "message 0".to_owned()));
@@ -532,14 +531,14 @@ fn a_log_is_bounded_and_harmless() {
 }
 
 #[test]
-fn standard_output_is_the_stream_and_standard_error_the_log() {
+fn stdout_is_the_stream_and_stderr_the_log() {
     let outcome = run(&grants(), "start", "stdio");
     assert!(outcome.text().starts_with("to standard output\n"), "{}", outcome.text());
     assert_eq!(outcome.messages, [(Level::Info, "to standard \\u{1b}error".to_owned())]);
 }
 
 #[test]
-fn whatever_a_plugin_does_the_other_sinks_get_everything() {
+fn other_sinks_get_everything_beside_a_bad_plugin() {
     let (of, batches) = sample();
     let summary = Summary::default();
     let alone = Shared::default();
@@ -583,7 +582,7 @@ fn whatever_a_plugin_does_the_other_sinks_get_everything() {
     }
 }
 
-/// A plugin that is kept in `start` until the other end of the channel is dropped.
+/// A plugin that is blocked in `start` until the other end of the channel is dropped.
 fn held(release: Receiver<()>) -> (ipft_plugin_host::host::PluginSink, Bytes) {
     let output = Bytes::default();
     let release = Mutex::new(release);
@@ -597,7 +596,7 @@ fn held(release: Receiver<()>) -> (ipft_plugin_host::host::PluginSink, Bytes) {
 }
 
 #[test]
-fn what_a_slow_plugin_misses_is_counted_and_told_and_the_trace_does_not_wait() {
+fn a_slow_plugin_misses_events_without_delaying() {
     let (release, wait) = channel();
     let (mut sink, output) = held(wait);
     let (of, _) = sample();
@@ -624,7 +623,7 @@ fn what_a_slow_plugin_misses_is_counted_and_told_and_the_trace_does_not_wait() {
 }
 
 #[test]
-fn a_sink_that_is_given_up_interrupts_its_plugin() {
+fn a_dropped_sink_interrupts_its_plugin() {
     let mut grants = grants();
     grants.limits.timeout = Duration::from_secs(3600);
     let messages = Messages::default();
@@ -653,7 +652,7 @@ impl Write for Failing {
 }
 
 #[test]
-fn a_stream_that_fails_is_told_and_one_whose_reader_has_gone_is_closed() {
+fn stream_failures_and_closed_readers_are_reported() {
     let (of, batches) = sample();
     let draw = |at: &str, what: &str, kind| {
         let sink = COMPONENT.sink(

@@ -1,6 +1,6 @@
-//! `sdk/native/ipft_plugin.h` in Rust: the structs as they lie in memory, and what they are made from.
+//! `sdk/native/ipft_plugin.h` in Rust: the C structs, and their construction.
 //!
-//! The header is the definition, and says what everything means; a test compares every size and offset with it. A record
+//! The header is the definition and documents all of them; a test compares every size and offset with it. A record
 //! borrows what it points to, so that none of them outlives the call that it is made for.
 
 #![allow(dead_code, reason = "what is written here is read by plugins")]
@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use ipft_core::event::{Event, Field, FieldFormat, Function, Loss, SkippedFunction, Summary};
 
-/// `IPFT_PLUGIN_VERSION`: what is known here.
+/// `IPFT_PLUGIN_VERSION` of this ipft.
 pub(super) const VERSION: u32 = 0x00_01_00;
 
 /// The symbol that a library exports.
@@ -38,7 +38,7 @@ impl<'a> From<&'a str> for Text<'a> {
     }
 }
 
-/// A pointer and a count, as the structs have them side by side.
+/// A pointer and a count, in the order of the structs.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct List<'a, T> {
@@ -113,7 +113,7 @@ pub(super) struct FieldRecord<'a> {
 }
 
 impl<'a> FieldRecord<'a> {
-    /// `members`: what [`members`] makes of the field.
+    /// `members`: the result of [`members`] for the field.
     pub(super) fn new(field: &'a Field, members: &'a [MemberRecord<'a>]) -> Self {
         FieldRecord {
             name: field.name.as_str().into(),
@@ -128,7 +128,7 @@ impl<'a> FieldRecord<'a> {
     }
 }
 
-/// The names that a field has for its values.
+/// Returns a field's names of values.
 pub(super) fn members(field: &Field) -> Vec<MemberRecord<'_>> {
     let members = match &field.format {
         FieldFormat::Enum(members) | FieldFormat::Flags(members) => &members[..],
@@ -161,7 +161,7 @@ pub(super) struct TraceRecord<'a> {
 }
 
 impl<'a> TraceRecord<'a> {
-    /// `fields` and `command_line`: the trace's, as records.
+    /// `fields` and `command_line`: those of the trace, as records.
     pub(super) fn new(
         trace: &'a ipft_core::event::Trace,
         fields: &'a [FieldRecord<'a>],
@@ -237,7 +237,7 @@ pub(super) struct SummaryRecord<'a> {
 }
 
 impl<'a> SummaryRecord<'a> {
-    /// `losses` and `skipped`: the summary's, as records. `missed`: what this plugin did not get.
+    /// `losses` and `skipped`: those of the summary, as records. `missed`: events that this plugin missed.
     pub(super) fn new(
         summary: &'a Summary,
         losses: &'a [LossRecord<'a>],
@@ -266,7 +266,7 @@ pub(super) struct HostTable {
     pub(super) log: unsafe extern "C" fn(*mut c_void, u32, *const c_char, u64),
 }
 
-/// What begins `struct ipft_plugin` in every version.
+/// The start of `struct ipft_plugin` in every version.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct Head {
@@ -318,7 +318,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// One assertion per struct and per field, in C. `fields[..]` names what the header calls a pointer and its count.
+    /// One assertion per struct and per field, in C. `fields[..]` is the header's notation for a pointer and its count.
     macro_rules! assertions {
         ($text:ident, $($record:ident is $name:literal { $($field:ident $(. $inner:ident)* = $c:literal),* $(,)? })*) => {
             $({
@@ -333,7 +333,7 @@ mod tests {
                     writeln!($text, "_Static_assert(offsetof(struct {}, {}) == {offset}, \"offset of {place}\");", $name, $c).unwrap();
                     writeln!($text, "_Static_assert(sizeof(((struct {} *)0)->{}) == {size}, \"size of {place}\");", $name, $c).unwrap();
                 })*
-                // Neither is there padding, nor is a field left out here.
+                // There is no padding, and no field is left out here.
                 assert_eq!(total, size, "{}", $name);
             })*
         };
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn every_struct_lies_in_memory_as_the_header_says() {
+    fn every_struct_has_the_layout_of_the_header() {
         let mut text = String::from("#include <stddef.h>\n#include \"ipft_plugin.h\"\n");
         assertions! { text,
             Text is "ipft_text" { data = "data", len = "len" }

@@ -1,8 +1,8 @@
-//! What a file says of itself in its headers: whether the dynamic linker of this machine can load it.
+//! Checks a file's ELF headers: whether the dynamic linker of this machine can load it.
 //!
-//! The dynamic linker would refuse most of what is refused here, too, but each C library in its own words, some of which
-//! name the wrong thing. A file that is shorter than its headers say it does not refuse: it maps the pages that are not
-//! there, and the first access to one of them ends the program.
+//! The dynamic linker would refuse most of these files as well, but with messages that differ per C library, some of
+//! which are misleading. It does not refuse truncated files: it maps the missing pages, and the first access to one of
+//! them ends the program.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -14,19 +14,19 @@ use super::error::Problem;
 const HEADER: usize = 64;
 const SEGMENT: usize = 56;
 
-/// What code for this machine has in `e_machine`.
+/// `e_machine` of this machine.
 const MACHINE: elf::Machine = if cfg!(target_arch = "aarch64") {
     elf::EM_AARCH64
 } else {
     elf::EM_X86_64
 };
 
-/// Whether the file that begins like this is native code, and no component.
+/// Returns whether the start of a file is that of native code, not of a component.
 pub fn is_elf(start: &[u8]) -> bool {
     start.starts_with(&elf::ELFMAG)
 }
 
-/// Refuses what is no shared library for this machine, or only a part of one.
+/// Refuses files that are not a shared library for this machine, or truncated ones.
 pub(super) fn check(file: &mut (impl Read + Seek)) -> Result<(), Problem> {
     let size = file.seek(SeekFrom::End(0)).map_err(Problem::Read)?;
     let header = bytes(file, 0, HEADER as u64)?;
@@ -63,7 +63,7 @@ pub(super) fn check(file: &mut (impl Read + Seek)) -> Result<(), Problem> {
     Ok(())
 }
 
-/// So many bytes from there, or as many as there are.
+/// Reads up to this many bytes from the offset.
 fn bytes(file: &mut (impl Read + Seek), offset: u64, count: u64) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let read = |file: &mut dyn Read, bytes: &mut Vec<u8>| -> io::Result<usize> { file.take(count).read_to_end(bytes) };
@@ -72,7 +72,7 @@ fn bytes(file: &mut (impl Read + Seek), offset: u64, count: u64) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// The number at this place of a header.
+/// Returns the number at this offset of a header.
 fn word(header: &[u8], at: usize) -> u64 {
     let bytes = header.get(at..).and_then(<[u8]>::first_chunk);
     bytes.map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    /// A library with one segment, which is the whole file.
+    /// A library with one segment that spans the file.
     fn library() -> Vec<u8> {
         let mut bytes = vec![0; 200];
         bytes[..4].copy_from_slice(&elf::ELFMAG);
@@ -122,12 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_library_is_refused_wherever_it_ends_and_whatever_its_headers_say() {
+    fn a_truncated_library_is_refused() {
         let good = library();
         for length in 4..good.len() {
             assert!(told(&good[..length]).contains("only a part"), "{length}");
         }
-        // Where the program headers are, how many there are, where the segment is.
+        // Program header offset, number of program headers, segment offset.
         for (at, len) in [(32, 8), (57, 1), (HEADER + 8, 8), (HEADER + 32, 8)] {
             let mut bytes = library();
             bytes[at..at + len].fill(0xff);

@@ -1,7 +1,7 @@
-//! Why a file is no native plugin that can be used, in words that say what to do.
+//! Errors for files that cannot be used as a native plugin, with remedies.
 //!
-//! Most of it is the dynamic linker's to say, in words that differ from one C library to the next and name a symbol or a
-//! library without saying what that means. The known ones are told apart here.
+//! Most of them come from the dynamic linker, in words that differ per C library and name a symbol or a library without
+//! explanation. The known ones are distinguished here.
 
 use std::path::PathBuf;
 
@@ -10,20 +10,20 @@ use crate::host::error::Text;
 use crate::package::DescriptionError;
 use ipft_core::text::visible;
 
-/// Which file cannot be used, and why.
+/// The file and the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the native plugin {} cannot be loaded: {problem}", visible(&path.display().to_string()))]
 pub struct NativeError {
-    /// The file, as it was named.
+    /// The file, as named by the user.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The reason.
     pub problem: Problem,
 }
 
-/// What is wrong with a native plugin.
+/// The reason why a native plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// Nothing can be loaded.
+    /// A statically linked ipft cannot load libraries.
     #[error(
         "this ipft is linked statically, and such a program can load no libraries; use an ipft that was built without \
          crt-static, or the plugin as WebAssembly"
@@ -32,82 +32,82 @@ pub enum Problem {
     /// The file cannot be read.
     #[error("{0}")]
     Read(std::io::Error),
-    /// It is something else.
+    /// It is another kind of file.
     #[error("it is no shared library: {0}")]
     NoLibrary(&'static str),
-    /// It ends before it should.
+    /// It is truncated.
     #[error("it is only a part of a shared library: it is shorter than its headers say")]
     Incomplete,
-    /// It is a library that runs elsewhere.
+    /// It is a library for another system.
     #[error("it was built for another kind of machine than {}", std::env::consts::ARCH)]
     Machine,
-    /// It uses what nothing provides.
+    /// It has an undefined symbol.
     #[error("it uses `{}`, which neither it nor any library that it names has; link it with the library that does (cc ... -lNAME){hint}", symbol.as_str())]
     Symbol {
-        /// What it uses.
+        /// The symbol.
         symbol: Text,
-        /// What is likely, as more to say.
+        /// The likely cause.
         hint: &'static str,
     },
     /// It was built on a newer system.
     #[error("it needs {} of {}, which is older here; build it on this system, or on one that is no newer", version.as_str(), library.as_str())]
     TooNew {
-        /// What it needs.
+        /// The required version.
         version: Text,
         /// The library that should have it.
         library: Text,
     },
-    /// It names a library that is not there.
+    /// It needs a missing library.
     #[error("it needs the library {}, which is not installed{hint}", library.as_str())]
     Library {
-        /// What it names.
+        /// The library.
         library: Text,
-        /// What is likely, as more to say.
+        /// The likely cause.
         hint: &'static str,
     },
-    /// The dynamic linker says something else.
+    /// Another message of the dynamic linker.
     #[error("{}", .0.as_str())]
     Other(Text),
-    /// It is a library for something else.
+    /// It is a library, but not a plugin.
     #[error(
         "it does not export `{}`, so that it is no plugin for ipft (see ipft_plugin.h); if it defines it, give it the \
          visibility \"default\"",
         abi::SYMBOL
     )]
     NoEntry,
-    /// It has no table.
+    /// It returns no table.
     #[error("its `{}` returned NULL, or what cannot be a pointer to a table", abi::SYMBOL)]
     NoTable,
     /// It needs a later ipft.
     #[error("it was built for version {} of ipft_plugin.h, and this ipft knows {}; it needs a newer ipft", numbers(*.0), numbers(abi::VERSION))]
     Newer(u32),
-    /// What it returns is not what the header defines.
+    /// Its table does not match the header.
     #[error("its table says version {} and {size} bytes, which no version of ipft_plugin.h has", numbers(*version))]
     Table {
-        /// What the table says.
+        /// The table's value.
         version: u32,
-        /// What the table says.
+        /// The table's value.
         size: u32,
     },
-    /// A function that must be there is not.
+    /// A required function is missing.
     #[error("its table has no function `{0}`")]
     NoFunction(&'static str),
-    /// What it says of itself cannot be used.
+    /// Its description is invalid.
     #[error("{0}")]
     Description(#[from] DescriptionError),
 }
 
-/// A version word as people read it.
+/// Formats a version word.
 fn numbers(word: u32) -> String {
     format!("{}.{}.{}", word >> 16, word >> 8 & 0xff, word & 0xff)
 }
 
-/// What a plugin that was linked with the other C library says.
+/// Returns the explanation for a plugin that was linked with the other C library.
 const MUSL: &str = "; it was built with musl, and this ipft with glibc: build it with glibc, or as WebAssembly";
 const GLIBC: &str = "; it was built with glibc, and this ipft with musl: build it with musl, or as WebAssembly";
 
 impl Problem {
-    /// What the dynamic linker said.
+    /// Classifies a message of the dynamic linker.
     pub(super) fn of_linker(message: &str) -> Self {
         Problem::undefined(message)
             .or_else(|| Problem::too_new(message))
@@ -121,7 +121,7 @@ impl Problem {
             Some((_, rest)) => rest.split([',', ' ']).next()?,
             None => message.strip_suffix(": symbol not found")?.rsplit(": ").next()?,
         };
-        // glibc's headers make these of ordinary functions; musl has none of them.
+        // glibc's headers turn ordinary functions into these; musl has none of them.
         let of_glibc = symbol.starts_with("__") && symbol.ends_with("_chk") || symbol.starts_with("__isoc99_");
         Some(Problem::Symbol {
             symbol: Text::line(symbol),
@@ -144,7 +144,7 @@ impl Problem {
     }
 
     /// glibc: `NAME: cannot open shared object file: ...`. musl: `Error loading shared library NAME: ... (needed by
-    /// FILE)`. The plugin's own file was read before, so that it is not what is missing.
+    /// FILE)`. The plugin's own file was read before, so it is not the missing one.
     fn missing(message: &str) -> Option<Self> {
         let library = match message.split_once(": cannot open shared object file") {
             Some((library, _)) => library,
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_c_library_says_of_an_unresolved_symbol_names_the_symbol() {
+    fn an_unresolved_symbol_is_named_for_each_c_library() {
         for message in [
             "./x.so: undefined symbol: nowhere",
             "/a b/x.so: undefined symbol: nowhere, version X_1.0",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_missing_or_too_old_is_named_with_what_to_do() {
+    fn a_missing_or_old_library_is_named_with_a_remedy() {
         let text = told("/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.99' not found (required by ./x.so)");
         assert!(text.starts_with("it needs GLIBC_2.99 of /lib/x86_64-linux-gnu/libc.so.6, which is older"));
         for message in [
@@ -212,13 +212,13 @@ mod tests {
 
     #[test]
     #[cfg(target_env = "gnu")]
-    fn a_plugin_of_musl_is_told_as_such() {
+    fn a_plugin_of_musl_is_recognized() {
         let text = told("libc.musl-x86_64.so.1: cannot open shared object file: No such file or directory");
         assert!(text.contains("built with musl, and this ipft with glibc"), "{text}");
     }
 
     #[test]
-    fn what_nobody_knows_is_shown_without_what_steers_a_terminal() {
+    fn an_unknown_message_is_shown_escaped() {
         assert_eq!(told("odd\x1b[2J\n"), "odd\\u{1b}[2J");
     }
 }

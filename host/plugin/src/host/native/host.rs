@@ -1,4 +1,4 @@
-//! What a native plugin finds when it calls us: its stream and its log, as a table of C functions.
+//! The functions that a native plugin may call: its stream and its log, as a table of C functions.
 
 use std::ffi::{c_char, c_void};
 use std::io::Write;
@@ -11,13 +11,13 @@ use crate::host::error::Failure;
 use crate::host::stream::{Log, Messages, Output, locked};
 use crate::host::worker::Pulse;
 
-/// What one instance of a plugin is given: the table, and what its functions work on.
+/// The table of one instance, and the state of its functions.
 pub(super) struct Host {
     table: Rc<HostTable>,
     state: Rc<State>,
 }
 
-/// A plugin may call from threads of its own, so that everything here is locked.
+/// A plugin may call from its own threads, so everything here is locked.
 struct State {
     output: Mutex<Output>,
     log: Mutex<Messages>,
@@ -30,7 +30,7 @@ const _: () = {
 };
 
 impl Host {
-    /// `limit`: bytes that may be written.
+    /// `limit`: maximum bytes of output.
     pub(super) fn new(output: Box<dyn Write + Send>, limit: u64, log: Log, pulse: Pulse) -> Self {
         let state = Rc::new(State {
             output: Mutex::new(Output::new(output, limit)),
@@ -46,17 +46,17 @@ impl Host {
         Host { table, state }
     }
 
-    /// The table, which stays there as long as this.
+    /// Returns the table, which stays valid as long as `self`.
     pub(super) fn table(&self) -> *const HostTable {
         Rc::as_ptr(&self.table)
     }
 
-    /// Why the stream took no more, if so; once.
+    /// Returns the reason why the stream was closed, if it was; once.
     pub(super) fn take_failure(&self) -> Option<Failure> {
         locked(&self.state.output).take_failure()
     }
 
-    /// Hands what was written to the stream's writer.
+    /// Passes buffered output on to the stream's writer.
     pub(super) fn flush(&self) -> Result<(), Failure> {
         let mut output = locked(&self.state.output);
         self.state.pulse.wait(|| output.flush())
@@ -64,7 +64,7 @@ impl Host {
 }
 
 impl State {
-    /// `false` if the stream takes no more.
+    /// Returns `false` if the stream is closed.
     fn append(&self, bytes: &[u8]) -> bool {
         let mut output = locked(&self.output);
         if output.has_room(bytes) {
@@ -78,7 +78,7 @@ impl State {
             0 => Level::Error,
             1 => Level::Warning,
             2 => Level::Info,
-            // Also one of a later version, about which nothing else is known.
+            // Also for a level of a later version, which is unknown here.
             _ => Level::Debug,
         };
         locked(&self.log).say(level, &String::from_utf8_lossy(message));
@@ -87,10 +87,10 @@ impl State {
 
 /// `write` of the table.
 unsafe extern "C" fn append(context: *mut c_void, bytes: *const c_void, len: u64) -> i32 {
-    // SAFETY: the header asks of the caller to pass the table's context, while the instance lives: `Host` keeps what it
-    // points to, which is only ever shared, and `Sync`.
+    // SAFETY: the header requires the caller to pass the table's context while the instance lives: `Host` owns the
+    // target, which is only shared, and `Sync`.
     let state = unsafe { &*context.cast::<State>() };
-    // SAFETY: the header asks of the caller that there are `len` bytes.
+    // SAFETY: the header requires `len` valid bytes.
     let bytes = unsafe { slice(bytes.cast(), len) };
     if state.append(bytes) { 0 } else { -1 }
 }
@@ -104,7 +104,7 @@ unsafe extern "C" fn say(context: *mut c_void, level: u32, message: *const c_cha
     state.say(level, message);
 }
 
-/// What a pointer and a length of the interface mean: the pointer of nothing may be anything.
+/// Returns the bytes of a pointer and a length of the interface; the pointer is ignored for length 0.
 ///
 /// # Safety
 ///
@@ -113,6 +113,6 @@ pub(super) unsafe fn slice<'a>(data: *const u8, len: u64) -> &'a [u8] {
     if data.is_null() || len == 0 {
         return &[];
     }
-    // SAFETY: the caller's. Plugins have 64 bits, so that no length is cut.
+    // SAFETY: guaranteed by the caller. Plugins have 64 bits, so that no length is cut.
     unsafe { std::slice::from_raw_parts(data, len as usize) }
 }

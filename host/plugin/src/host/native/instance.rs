@@ -1,4 +1,4 @@
-//! One running instance of a native plugin, on the thread that is its own.
+//! One running instance of a native plugin, on its own thread.
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
@@ -14,7 +14,7 @@ use crate::host::worker::{Draw, Pulse};
 use crate::package::OptionValues;
 use ipft_core::event::{Event, Function, Summary, Trace};
 
-/// Bytes of an error that are looked at.
+/// Maximum bytes read of an error.
 const MAX_ERROR: usize = 64 << 10;
 
 /// The functions of a library's table.
@@ -28,13 +28,13 @@ pub(super) struct Functions {
     pub(super) destroy: Option<Destroy>,
 }
 
-/// A plugin that was or will be started. It is used where it was made, as the header promises.
+/// An instance before or after its start. It is used on the thread that created it, as the header promises.
 pub(super) struct Instance {
     plugin: Arc<str>,
     functions: Functions,
     options: OptionValues,
     pulse: Pulse,
-    /// What the plugin calls its own.
+    /// The plugin's own pointer.
     own: *mut c_void,
     started: bool,
     /// Last, as the plugin may call it until it is destroyed.
@@ -54,19 +54,19 @@ impl Instance {
         }
     }
 
-    /// What came of a call. That the stream failed counts more than what the plugin made of it.
+    /// Converts the result of a call. A failure of the stream takes precedence over the plugin's error.
     fn answer(&self, call: &'static str, answer: Answer) -> Result<(), PluginError> {
         let failure = match self.host.take_failure() {
             Some(failure) => failure,
             None if answer.is_null() => return Ok(()),
             None => {
-                // SAFETY: the header asks for text that a NUL ends and that stays until the next call of the instance.
+                // SAFETY: the header requires NUL-terminated text that stays valid until the next call of the instance.
                 let text = unsafe { CStr::from_ptr(answer) }.to_bytes();
                 let text = String::from_utf8_lossy(&text[..text.len().min(MAX_ERROR)]);
                 Failure::Returned(error::Text::new(&text))
             }
         };
-        // What it wrote before is its output all the same; the failure above is the one to tell.
+        // Its earlier output is still written; the failure above is the one to report.
         let _ = self.host.flush();
         Err(self.failed(call, failure))
     }
@@ -80,10 +80,10 @@ impl Instance {
     }
 }
 
-// SAFETY of the calls below: the user named the library as a plugin, so that its functions are taken to be what the
-// header defines; a test compares the records' layout with it. What is passed is borrowed for longer than the call takes,
-// and each count is that of its list. `own` is what `start` stored. `&mut self` says that no two calls overlap, and that
-// the instance, which is not `Send`, stays on its thread.
+// SAFETY of the calls below: the user named the library as a plugin, so its functions are assumed to follow the header;
+// a test compares the records' layout with it. Arguments are borrowed for longer than the call takes, and each count is
+// that of its list. `own` is the value stored by `start`. `&mut self` ensures that no two calls overlap, and that the
+// instance, which is not `Send`, stays on its thread.
 impl Draw for Instance {
     fn start(&mut self, trace: &Trace) -> Result<(), PluginError> {
         let lists: Vec<_> = trace.schema.fields.iter().map(members).collect();
@@ -168,7 +168,7 @@ impl Draw for Instance {
         self.host.flush().map_err(|failure| self.failed(during, failure))
     }
 
-    /// What is the plugin's own is part of ours.
+    /// The plugin's own state is part of this value.
     fn memory(&self) -> usize {
         0
     }
@@ -178,7 +178,7 @@ impl Drop for Instance {
     fn drop(&mut self) {
         if let (true, Some(destroy)) = (self.started, self.functions.destroy) {
             self.pulse.call("destroy");
-            // SAFETY: as for the calls above; it is the last one, and `host` is still there.
+            // SAFETY: as for the calls above; it is the last one, and `host` still exists.
             unsafe { destroy(self.own) };
         }
     }

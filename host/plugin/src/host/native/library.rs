@@ -1,4 +1,4 @@
-//! A native plugin's file, loaded, and what can be made of it.
+//! A loaded native plugin, and the values created from it.
 
 use std::fs::File;
 use std::io::Write;
@@ -18,8 +18,8 @@ use crate::host::stream::Log;
 use crate::host::worker::{Draw, Pulse, Setup};
 use crate::package::{Description, Grants, OptionValues};
 
-/// A plugin that can be started, any number of times. Its file stays loaded until the program ends, since nobody can
-/// tell whether the plugin has threads, or handlers that the C library calls.
+/// A plugin that can be started any number of times. Its file stays loaded until the program ends, since the plugin may
+/// have threads, or handlers that the C library calls.
 #[derive(Clone, Debug)]
 pub struct Library {
     description: Description,
@@ -27,7 +27,7 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads a file. Code of the plugin runs here already. The path is that of a file, and is searched for nowhere.
+    /// Loads a file, which runs code of the plugin. The path is that of a file; it is not searched for.
     pub fn load(path: &Path) -> Result<Self, NativeError> {
         load(path).map_err(|problem| NativeError {
             path: path.to_owned(),
@@ -35,14 +35,14 @@ impl Library {
         })
     }
 
-    /// What it says of itself.
+    /// Returns its description.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// A sink that passes a trace on to it. `output` is its stream. Of what the user grants, only the limits of output
-    /// and time mean anything: everything else it can do anyway. A call that takes longer than it may is not ended, but
-    /// when the trace has ended, it is not waited for.
+    /// Creates a sink that passes a trace on to it. `output` is its stream. Of the grants, only the limits of output
+    /// and time apply: native code can do anything else anyway. A call beyond its time limit is not interrupted, but
+    /// when the trace has ended, ipft does not wait for it.
     pub fn sink(&self, grants: &Grants, options: OptionValues, output: Box<dyn Write + Send>, log: Log) -> PluginSink {
         let limits = grants.limits;
         let plugin: Arc<str> = self.description.name.as_str().into();
@@ -56,7 +56,7 @@ impl Library {
             plugin,
             make: Box::new(make),
             rest: limits.timeout,
-            // Nothing can end its calls.
+            // Its calls cannot be interrupted.
             stop: Arc::new(AtomicBool::new(false)),
             pulse: Some(pulse),
         })
@@ -67,11 +67,11 @@ fn load(path: &Path) -> Result<Library, Problem> {
     if cfg!(target_feature = "crt-static") {
         return Err(Problem::Static);
     }
-    // A name without a slash would be looked for among the libraries of the system (dlopen(3)).
+    // A name without a slash would be searched for in the system's libraries (dlopen(3)).
     let path = std::path::absolute(path).map_err(Problem::Read)?;
     elf::check(&mut File::open(&path).map_err(Problem::Read)?)?;
     let table = table(open(&path)?)?;
-    // SAFETY: the header asks for a description that has these bytes and stays as it is.
+    // SAFETY: the header requires a description of this length that does not change.
     let description = Description::read(unsafe { slice(table.description.data, table.description.len) })?;
     Ok(Library {
         description,
@@ -86,12 +86,12 @@ fn load(path: &Path) -> Result<Library, Problem> {
     })
 }
 
-/// Loads the file, for ever, and finds its one symbol.
+/// Loads the file permanently, and finds its symbol.
 fn open(path: &Path) -> Result<Entry, Problem> {
-    // All symbols are resolved now: one that is missing would otherwise end the program at the first call that needs it.
-    // They are for the library alone, so that those of two plugins do not mix.
+    // All symbols are resolved now: a missing one would otherwise end the program at its first use. They are local to
+    // the library, so that those of two plugins do not mix.
     let flags = unix::RTLD_NOW | unix::RTLD_LOCAL;
-    // SAFETY: this runs code of the library, and the user, who named it, asked for that. It is never unloaded.
+    // SAFETY: this runs code of the library, which the user named for that purpose. It is never unloaded.
     let library =
         unsafe { unix::Library::open(Some(path), flags) }.map_err(|error| Problem::of_linker(&said(&error)))?;
     // SAFETY: the header defines the symbol of this name as a function of this type.
@@ -102,7 +102,7 @@ fn open(path: &Path) -> Result<Entry, Problem> {
     entry.map_err(|_| Problem::NoEntry)
 }
 
-/// The dynamic linker's own words.
+/// Returns the dynamic linker's message.
 fn said(error: &libloading::Error) -> String {
     match error {
         libloading::Error::DlOpen { source } => source.to_string(),
@@ -110,16 +110,16 @@ fn said(error: &libloading::Error) -> String {
     }
 }
 
-/// Asks for the table, and copies as much of it as is known here.
+/// Requests the table, and copies the members that are known here.
 fn table(entry: Entry) -> Result<Plugin, Problem> {
-    // SAFETY: the header defines the function so, and lets any thread call it.
+    // SAFETY: the header defines the function so, and any thread may call it.
     let table = unsafe { entry() };
     if table.is_null() || !table.is_aligned() {
         return Err(Problem::NoTable);
     }
     // SAFETY: a table begins with these two words in every version, and is never changed.
     let Head { version, struct_size } = unsafe { table.cast::<Head>().read() };
-    // What comes first in later versions of the interface is the same, but a plugin that says so may need the rest.
+    // Later versions of the interface only append, but a plugin that declares one may need the rest.
     if version > VERSION {
         return Err(Problem::Newer(version));
     }

@@ -1,13 +1,13 @@
-//! Native plugins: shared libraries that somebody else built, called as they are.
+//! Native plugins: shared libraries of third parties, called directly.
 //!
 //! ```text
 //! file -> Library -> PluginSink (a thread of its own) -> the plugin's stream
 //! ```
 //!
-//! The interface is `sdk/native/ipft_plugin.h`. Nothing holds a native plugin: what it does, this process does, and when
-//! it crashes, this process does. It is run because the user named its file. What can be checked is: the file before it
-//! is loaded, the table that it returns, and that its calls come back. This room may import `event` and `plugin`, and
-//! what sinks of plugins share.
+//! The interface is `sdk/native/ipft_plugin.h`. A native plugin runs without a sandbox, in this process; a crash in it
+//! ends this process. It is run because the user named its file. The checks are: the file before it is loaded, the
+//! table that it returns, and that its calls return. May import `event` and `package`, and the common parts of plugin
+//! sinks.
 
 mod abi;
 mod elf;

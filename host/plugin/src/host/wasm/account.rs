@@ -1,8 +1,8 @@
-//! What a plugin makes the host hold, in bytes: memories, tables, and what its instances need themselves. All of it is
-//! the plugin's memory, whatever the engine calls it. Imports nothing of the crate.
+//! Accounts for a plugin's memory on the host, in bytes: memories, tables, and the engine's data for its instances. All
+//! of it counts as the plugin's. Imports nothing of the crate.
 
-/// Bytes of an element of a table. The engine keeps pointers to functions there; what takes more it does not have
-/// (`wasmtime` is built without garbage collection and without continuations).
+/// Bytes per table element: function pointers. The engine has no larger elements, as `wasmtime` is built without
+/// garbage collection and without continuations.
 const ELEMENT: usize = size_of::<usize>();
 
 /// The account of one plugin.
@@ -10,12 +10,12 @@ const ELEMENT: usize = size_of::<usize>();
 pub(super) struct Account {
     limit: usize,
     used: usize,
-    /// Whether the current call was refused something.
+    /// Whether the current call exceeded the limit.
     refused: bool,
 }
 
 impl Account {
-    /// `limit`: bytes that may be held; `used`: those that are held from the start.
+    /// `limit`: maximum bytes; `used`: bytes in use from the start.
     pub(super) fn new(limit: usize, used: usize) -> Self {
         Account {
             limit,
@@ -24,22 +24,22 @@ impl Account {
         }
     }
 
-    /// A call begins.
+    /// Starts a call.
     pub(super) fn begin(&mut self) {
         self.refused = false;
     }
 
-    /// A memory wants to grow, from so many bytes to so many.
+    /// Checks the growth of a memory, in bytes.
     pub(super) fn grow_memory(&mut self, current: usize, desired: usize) -> bool {
         self.take(desired.saturating_sub(current))
     }
 
-    /// A table wants to grow, from so many elements to so many.
+    /// Checks the growth of a table, in elements.
     pub(super) fn grow_table(&mut self, current: usize, desired: usize) -> bool {
         self.take(desired.saturating_sub(current).saturating_mul(ELEMENT))
     }
 
-    /// Nothing that was taken is ever given back: neither memories nor tables shrink.
+    /// Memory is never released: neither memories nor tables shrink.
     fn take(&mut self, bytes: usize) -> bool {
         let used = self.used.saturating_add(bytes);
         if used > self.limit {
@@ -50,12 +50,12 @@ impl Account {
         true
     }
 
-    /// Whether the current call wanted more than there is.
+    /// Returns whether the current call exceeded the limit.
     pub(super) fn was_refused(&self) -> bool {
         self.refused
     }
 
-    /// Bytes that are held.
+    /// Returns the bytes in use.
     pub(super) fn used(&self) -> usize {
         self.used
     }

@@ -1,9 +1,9 @@
-//! Compiled plugins, kept from run to run: compiling takes a hundred times longer than loading.
+//! Cache of compiled plugins: compiling takes a hundred times longer than loading.
 //!
-//! What is kept is native code, which runs as whoever traces, mostly root. So a folder is only used if nobody else can
-//! change anything in it or above it, and each file holds a hash of its content, which is compared before the content is
-//! believed. A file's name is a hash of the plugin, of ipft's version, and of all that decides what the code looks like,
-//! the processor's abilities too: nothing in here is ever out of date. A folder that cannot be used costs time, no more.
+//! The cached files are native code, which runs as the tracing user, usually root. So a folder is only used if no other
+//! user can write to it or above it, and each file has a hash of its content, which is verified before use. A file's
+//! name is a hash of the plugin, of ipft's version, and of everything that affects the code, such as the processor's
+//! features: entries are never stale. An unusable folder only costs time.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
@@ -17,20 +17,20 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Where root's is, whatever `$HOME` says.
+/// Root's folder, independent of `$HOME`.
 const SYSTEM: &str = "/var/cache/ipft";
 
-/// Bytes that the folder holds at most; what was not used for longest makes room.
+/// Maximum bytes of the folder; the least recently used files are removed.
 const MAX_FOLDER: u64 = 512 << 20;
 
-/// Bytes of a file that are believed to be compiled code.
+/// Maximum bytes of a compiled file.
 const MAX_FILE: u64 = 512 << 20;
 
-/// What our files end with, and what a file begins with that is being written.
+/// Suffix of the cache's files, and prefix of those being written.
 const SUFFIX: &str = ".compiled";
 const UNFINISHED: &str = ".unfinished-";
 
-/// A file that has been unfinished for so long is left over.
+/// Age at which an unfinished file is removed.
 const STALE: Duration = Duration::from_secs(3600);
 
 /// Bytes of a hash.
@@ -44,7 +44,7 @@ pub struct Cache {
     limit: u64,
 }
 
-/// Why nothing can be kept.
+/// The reason why the cache is disabled.
 #[derive(Debug, thiserror::Error)]
 enum CacheError {
     #[error("{}: {source}", path.display())]
@@ -62,7 +62,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
 }
 
 impl Cache {
-    /// The one of the user who runs this; `None` if there is no place for it.
+    /// Returns the cache of the current user; `None` if there is no place for it.
     pub fn of_user() -> Option<Self> {
         let user = rustix::process::geteuid().as_raw();
         if user == 0 {
@@ -76,7 +76,7 @@ impl Cache {
         Some(Cache::new(folder.join("ipft")))
     }
 
-    /// One in this folder, which is made when something is to be kept.
+    /// Returns a cache in this folder, which is created when needed.
     pub fn new(folder: PathBuf) -> Self {
         Cache {
             folder,
@@ -85,7 +85,7 @@ impl Cache {
         }
     }
 
-    /// The compiled plugin, if it is there and can be believed. What is wrong with the cache is told.
+    /// Loads a compiled plugin, if it exists and is valid. Problems with the cache are reported.
     pub(super) fn load(&self, engine: &Engine, plugin: &[u8], tell: &mut dyn FnMut(&str)) -> Option<Component> {
         match self.read(engine, &name(engine, plugin)) {
             Ok(component) => component,
@@ -96,7 +96,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a compiled plugin. What goes wrong is told, and leaves nothing behind.
+    /// Stores a compiled plugin. Problems are reported, and leave nothing behind.
     pub(super) fn store(&self, engine: &Engine, plugin: &[u8], code: &[u8], tell: &mut dyn FnMut(&str)) {
         if let Err(error) = self.write(&name(engine, plugin), code) {
             tell(&error.to_string());
@@ -134,12 +134,12 @@ impl Cache {
         if blake3::hash(code) != *hash {
             return Err(damaged);
         }
-        // SAFETY: these are bytes that `write` got from the compiler and nobody changed: only root and the
-        // user who runs this can, as `open` and the check above have found, and both can change the program, too. A disk
-        // that did is found out by the hash. The name holds what the engine's code depends on, and the engine compares
-        // that once more.
+        // SAFETY: these bytes are those that `write` got from the compiler: only root and the current user can change
+        // them, as `open` and the check above have verified, and both can change the program as well. The hash detects
+        // disk errors. The name contains everything that the engine's code depends on, and the engine compares that
+        // again.
         let component = unsafe { Component::deserialize(engine, code) }.map_err(|_| damaged)?;
-        // It was used; that this cannot be noted is no harm.
+        // Marks it as used; a failure does no harm.
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: UTIME_NOW,
@@ -177,12 +177,12 @@ impl Cache {
         self.make_room(&path, name)
     }
 
-    /// Opens the folder, if nobody but root and the user can change it or anything above it. Its true path.
+    /// Opens the folder, if only root and the user can change it and its parents. Returns its true path.
     fn open(&self) -> Result<(PathBuf, File), CacheError> {
         let path = self.folder.canonicalize().map_err(at(&self.folder))?;
         for (above, folder) in path.ancestors().enumerate() {
             let found = folder.symlink_metadata().map_err(at(folder))?;
-            // What lies in a sticky folder, as /tmp is one, can be moved or removed by its owner only.
+            // Entries of a sticky folder such as /tmp can only be moved or removed by their owner.
             let sticky = above > 0 && found.mode() & 0o1000 != 0;
             if !found.is_dir() || !self.owns(&found) || (found.mode() & 0o022 != 0 && !sticky) {
                 return Err(CacheError::Untrusted {
@@ -199,7 +199,7 @@ impl Cache {
         found.uid() == 0 || found.uid() == self.user
     }
 
-    /// Removes what was not used for longest until the rest is small enough, and what was left over.
+    /// Removes the least recently used files until the rest is small enough, and left-over files.
     fn make_room(&self, folder: &Path, new: &str) -> Result<(), CacheError> {
         let mut files = Vec::new();
         for entry in folder.read_dir().map_err(at(folder))?.flatten() {
@@ -220,7 +220,7 @@ impl Cache {
             if sum <= self.limit {
                 break;
             }
-            // Somebody else may have removed it.
+            // Another process may have removed it.
             let _ = std::fs::remove_file(path);
             sum -= size;
         }
@@ -236,7 +236,7 @@ fn ends_with(name: &OsStr, end: &str) -> bool {
     name.as_encoded_bytes().ends_with(end.as_bytes())
 }
 
-/// The file that a plugin's code is in.
+/// Returns the file of a plugin's code.
 fn name(engine: &Engine, plugin: &[u8]) -> String {
     let mut hasher = Blake3(blake3::Hasher::new());
     blake3::hash(plugin).as_bytes().hash(&mut hasher);
@@ -245,7 +245,7 @@ fn name(engine: &Engine, plugin: &[u8]) -> String {
     format!("{}{SUFFIX}", hasher.0.finalize().to_hex())
 }
 
-/// A hash that has more bits than the standard library's.
+/// Computes a hash with more bits than the standard library's.
 struct Blake3(blake3::Hasher);
 
 impl Hasher for Blake3 {
@@ -253,7 +253,7 @@ impl Hasher for Blake3 {
         self.0.update(bytes);
     }
 
-    /// Nobody asks.
+    /// Never called: the whole hash is used.
     fn finish(&self) -> u64 {
         0
     }
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_used_for_longest_makes_room_and_what_is_not_ours_stays() {
+    fn least_recently_used_files_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, size: usize, age: u64| {
             let path = folder.path().join(name);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn roots_cache_is_roots_whatever_home_says() {
+    fn roots_cache_does_not_depend_on_home() {
         let cache = Cache::of_user().unwrap();
         if rustix::process::geteuid().is_root() {
             assert_eq!(cache.folder, Path::new("/var/cache/ipft"));
@@ -317,12 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_somebody_else_is_not_used() {
+    fn a_folder_of_another_user_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let mut cache = Cache::new(folder.path().to_owned());
         cache.open().unwrap();
         let owner = folder.path().metadata().unwrap().uid();
-        // As another user would see it: root's folders are good, ours is not. If ours are root's, there is no other.
+        // As another user would see it: root's folders are accepted, this user's are not. If root owns them, there is
+        // no other case.
         cache.user = owner + 1;
         assert_eq!(cache.open().is_ok(), owner == 0);
     }

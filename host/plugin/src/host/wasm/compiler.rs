@@ -1,6 +1,6 @@
-//! Compiles plugins in a process of its own, as nothing bounds what the compiler needs from inside: that process may use
-//! so much memory and so much time, ends with the first signal, and ends with ipft. It is this very program, called with
-//! a word that nobody types ([`COMPILE`]).
+//! Compiles plugins in a separate process, as the compiler has no limits of its own: that process has limits of memory
+//! and time, ends with the first signal, and ends with ipft. It is this program, called with a hidden command
+//! ([`COMPILE`]).
 //!
 //! ```text
 //! component -> stdin -> [ipft --compile-plugin BYTES SECONDS] -> stdout: a byte, then native code or why there is none
@@ -23,52 +23,52 @@ use super::engine;
 use crate::host::error::{Failure, Limit, Text};
 use crate::package::inspect::MAX_COMPONENT;
 
-/// The word that makes this program a compiler.
+/// The hidden command that runs the compiler.
 pub const COMPILE: &str = "--compile-plugin";
 
-/// How long a compilation takes before the user is told.
+/// Duration of a compilation after which the user is informed.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// How soon a signal is noticed.
+/// Interval of checking for a signal.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// What compiling may take at most. The largest plugins, of 20 MiB, take a third of it.
+/// Maximum resources of compiling. The largest plugins, of 20 MiB, take a third.
 const MEMORY: u64 = 3 << 30;
 const TIME: Duration = Duration::from_secs(300);
 
-/// What it is granted where there is little memory.
+/// Minimum memory limit on small machines.
 const LEAST_MEMORY: u64 = 256 << 20;
 
-/// How long it may take by the clock, as a multiple of its time: the machine may have other things to do.
+/// Wall-clock limit, as a multiple of the CPU time: the machine may be busy.
 const PATIENCE: u32 = 4;
 
-/// Threads that compile, and the address space that the memory allocator sets aside for each without using it.
+/// Compiler threads, and the address space that the allocator reserves for each without using it.
 const MAX_THREADS: usize = 8;
 const ARENA: u64 = 256 << 20;
 
 /// Address space for the program itself and its libraries.
 const PROGRAM: u64 = 2 << 30;
 
-/// Bytes of compiled code that are taken from the child, and of what it says when it ends badly.
+/// Maximum bytes of compiled code read from the child, and of its error output.
 const MAX_CODE: u64 = 512 << 20;
 const MAX_WORDS: u64 = 4096;
 
-/// First bytes of what the child writes.
+/// First byte of the child's output.
 const COMPILED: u8 = 0;
 const REFUSED: u8 = 1;
 
-/// How plugins are compiled in a process of its own.
+/// Starts the compiler process.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     program: PathBuf,
     memory: u64,
     time: Duration,
-    /// Readable when the user has had enough.
+    /// Readable when the user wants to stop.
     stop: Option<Arc<OwnedFd>>,
 }
 
 impl Compiler {
-    /// In this program, started once more. A readable `stop` ends it.
+    /// Uses this program, started once more. A readable `stop` ends it.
     pub fn this_program(stop: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         Ok(Compiler {
             program: "/proc/self/exe".into(),
@@ -78,7 +78,7 @@ impl Compiler {
         })
     }
 
-    /// In this `ipft`, with less than is usual: for tests.
+    /// Uses this `ipft` with lower limits, for tests.
     pub fn new(program: PathBuf, memory: u64, time: Duration, stop: Option<OwnedFd>) -> Self {
         Compiler {
             program,
@@ -88,7 +88,7 @@ impl Compiler {
         }
     }
 
-    /// The native code of a component. `on_slow` is called if it takes longer than half a second.
+    /// Compiles a component to native code. `on_slow` is called if it takes longer than half a second.
     pub(super) fn compile(&self, component: &[u8], on_slow: impl FnOnce()) -> Result<Vec<u8>, Failure> {
         let mut child = Running(self.start().map_err(Failure::Compiler)?);
         let (Some(mut input), Some(output), Some(words)) =
@@ -97,14 +97,14 @@ impl Compiler {
             return Err(Failure::Compiler(io::ErrorKind::BrokenPipe.into()));
         };
         std::thread::scope(|scope| {
-            // It ends, whatever happens, as the child does: then the pipes close.
+            // The thread always ends, as the child does: then the pipes close.
             let (done, ended) = channel();
             scope.spawn(move || {
                 let mut code = Vec::new();
                 let read = output.take(MAX_CODE).read_to_end(&mut code);
                 let _ = done.send(read.map(|_| code));
             });
-            // If it fails the child has ended, and its end says why.
+            // A failure means that the child has ended; its exit status has the reason.
             scope.spawn(move || drop(input.write_all(component)));
             let words = scope.spawn(move || read_some(words));
             let code = self.wait(&ended, on_slow);
@@ -138,12 +138,12 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C is for ipft, which ends it.
+            // Ctrl-C goes to ipft, which ends it.
             .process_group(0)
             .spawn()
     }
 
-    /// What the child has written, once it has closed its output.
+    /// Reads the child's output until it is closed.
     fn wait<T>(&self, ended: &std::sync::mpsc::Receiver<T>, on_slow: impl FnOnce()) -> Result<T, Failure> {
         let start = Instant::now();
         let mut on_slow = Some(on_slow);
@@ -183,7 +183,7 @@ impl Compiler {
         }
     }
 
-    /// Why it ended without an answer.
+    /// Explains an end without a result.
     fn ended(&self, status: ExitStatus, words: &str) -> Failure {
         if status.signal() == Some(libc::SIGXCPU) {
             return Failure::CompileLimit(Limit::Time(self.time));
@@ -196,7 +196,7 @@ impl Compiler {
     }
 }
 
-/// The allocator's last words, and those of the system.
+/// Returns whether the messages report a failed allocation.
 fn lacked_memory(words: &str) -> bool {
     [
         "memory allocation of",
@@ -208,7 +208,7 @@ fn lacked_memory(words: &str) -> bool {
     .any(|known| words.contains(known))
 }
 
-/// The beginning of a text; the rest is read, so that its writer need not wait.
+/// Reads the start of a text; the rest is drained, so that its writer need not wait.
 fn read_some(mut from: impl Read) -> String {
     let mut bytes = Vec::new();
     let _ = from.by_ref().take(MAX_WORDS).read_to_end(&mut bytes);
@@ -233,7 +233,7 @@ impl Drop for Running {
     }
 }
 
-/// As much as is usual, but no more than most of what the machine has left.
+/// Returns the usual limits, but at most most of the available memory.
 fn memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = text
@@ -244,14 +244,13 @@ fn memory() -> u64 {
     (available / 4 * 3).clamp(LEAST_MEMORY, MEMORY)
 }
 
-/// The child: compiles what comes on stdin within limits that it sets itself first. `arguments` are those after
-/// [`COMPILE`].
+/// Runs the child: compiles its stdin within limits that it sets first. `arguments` are those after [`COMPILE`].
 pub fn compile_for_parent(arguments: &[OsString]) -> io::Result<()> {
     let number = |index: usize| arguments.get(index).and_then(|word| word.to_str()?.parse::<u64>().ok());
     let (Some(memory), Some(seconds)) = (number(0), number(1)) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    // Before anything is read: the parent is there as long as it has not written everything.
+    // Before reading: the parent exists as long as it has not written everything.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     restrict(memory, seconds)?;
     let mut component = Vec::new();
@@ -289,10 +288,10 @@ fn restrict(memory: u64, seconds: u64) -> io::Result<()> {
     };
     lower(Resource::Core, 0)?;
     lower(Resource::Cpu, seconds)?;
-    // What is written to, and, in case that something else is mapped, all of it.
+    // Data segments, and all of the address space in case that something else is mapped.
     lower(Resource::Data, memory)?;
     lower(Resource::As, memory + PROGRAM + MAX_THREADS as u64 * ARENA)?;
-    // If memory runs out all the same, the kernel takes this process first (proc_pid_oom_score_adj(5)).
+    // If memory runs out nevertheless, the kernel kills this process first (proc_pid_oom_score_adj(5)).
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
 }
@@ -302,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_explained_by_what_was_too_little() {
+    fn an_end_is_explained_by_the_exceeded_limit() {
         let compiler = Compiler::new("x".into(), 5 << 20, Duration::from_secs(7), None);
         let signal = |number| ExitStatus::from_raw(number);
         for (status, words, expected) in [

@@ -1,4 +1,4 @@
-//! A plugin's component, compiled, and everything that can be made of it.
+//! A compiled plugin, and the values created from it.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::host::worker::{Draw, Setup};
 use crate::package::inspect::{self, Exports, Inspection};
 use crate::package::{Description, Grants, OptionValues};
 
-/// A plugin that can be started, any number of times.
+/// A plugin that can be started any number of times.
 #[derive(Clone)]
 pub struct Component {
     plugin: Arc<str>,
@@ -28,11 +28,11 @@ pub struct Component {
     exports: Exports,
     interfaces: Interfaces,
     component: InstancePre<State>,
-    /// Bytes that an instance needs before it has any memory.
+    /// Bytes that an instance needs besides its memories.
     held: usize,
 }
 
-/// The full names of the interfaces that it exports.
+/// Full names of the exported interfaces.
 #[derive(Clone, Debug, Default)]
 struct Interfaces {
     sink: String,
@@ -57,7 +57,7 @@ impl Interfaces {
     }
 }
 
-/// How a plugin draws.
+/// The plugin's sink interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     /// With records, through this interface.
@@ -67,9 +67,9 @@ pub(super) enum Style {
 }
 
 impl Component {
-    /// Looks at the bytes of a file, and compiles them, unless the cache has them compiled. `name` is what messages call
-    /// it until its own name is known. `on_slow` is called if compiling elsewhere takes longer than half a second; what
-    /// the cache could not do is told to `tell`.
+    /// Inspects a file, and compiles it unless the cache has it compiled. `name` is used in messages until its own name
+    /// is known. `on_slow` is called if compiling in the other process takes longer than half a second; problems with
+    /// the cache are reported through `tell`.
     pub fn load(
         engine: &Engine,
         name: &str,
@@ -105,7 +105,7 @@ impl Component {
                 if let Some(cache) = cache {
                     cache.store(&engine.engine, bytes, &code, tell);
                 }
-                // SAFETY: `compile` has made this code just now, with this program and for such an engine.
+                // SAFETY: `compile` has just created this code, with this program and for such an engine.
                 let loaded = unsafe { wasmtime::component::Component::deserialize(&engine.engine, code) };
                 loaded.map_err(|error| Failure::Compile(Text::line(&format!("{error:#}"))))?
             }
@@ -124,17 +124,17 @@ impl Component {
         })
     }
 
-    /// What it says of itself.
+    /// Returns its description.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// What it can be used for.
+    /// Returns its roles.
     pub fn exports(&self) -> Exports {
         self.exports
     }
 
-    /// A sink that passes a trace on to it, if it draws. `output` is its stream.
+    /// Creates a sink that passes a trace on to it, if it is one. `output` is its stream.
     pub fn sink(
         &self,
         grants: &Grants,
@@ -162,14 +162,14 @@ impl Component {
         }))
     }
 
-    /// What makes fields of payloads, if it does. Whatever it writes goes nowhere.
+    /// Creates a decoder, if it is one. Its output is discarded.
     pub fn decoder(&self, grants: &Grants, options: OptionValues, log: Log) -> Result<Decoder, PluginError> {
         let state = self.state(grants, Box::new(std::io::sink()), log, Arc::default())?;
         let running = Running::new(self.plugin.clone(), &self.component, state)?;
         Decoder::new(self.plugin.clone(), running, &self.interfaces.decoder, options)
     }
 
-    /// The BPF object that it brings, if it does. Nothing of it has been checked.
+    /// Returns its BPF object, unchecked, if it has one.
     pub fn object(&self, grants: &Grants, options: &[OptionValue], log: Log) -> Result<Vec<u8>, PluginError> {
         let state = self.state(grants, Box::new(std::io::sink()), log, Arc::default())?;
         let mut running = Running::new(self.plugin.clone(), &self.component, state)?;
@@ -202,7 +202,7 @@ impl std::fmt::Debug for Component {
     }
 }
 
-/// Native code, made on as many processors as there are; where the engine says.
+/// Compiles to native code, on all processors, in this process or another.
 fn compile(engine: &Engine, bytes: &[u8], on_slow: impl FnOnce()) -> Result<Vec<u8>, Failure> {
     match &engine.compiler {
         Some(compiler) => compiler.compile(bytes, on_slow),

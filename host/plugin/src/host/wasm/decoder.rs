@@ -1,4 +1,4 @@
-//! A plugin that makes fields of payloads. It runs on the trace's own thread, as every sink needs what it makes.
+//! Decoder plugins. They run on the trace's own thread, as every sink needs their fields.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::host::error::PluginError;
 use crate::package::OptionValues;
 use ipft_core::event::Trace;
 
-/// A plugin that makes fields.
+/// A decoder plugin.
 pub struct Decoder {
     plugin: Arc<str>,
     running: Running,
@@ -44,29 +44,29 @@ impl Decoder {
         })
     }
 
-    /// The plugin's name.
+    /// Returns the plugin's name.
     pub fn plugin(&self) -> &str {
         &self.plugin
     }
 
-    /// The trace is about to deliver events.
+    /// Starts the decoder before the first event.
     pub fn start(&mut self, trace: &Trace) -> Result<(), PluginError> {
-        // SAFETY: `new` has compared the function's type with these parameters and this answer; lifetimes are no part
+        // SAFETY: `new` has compared the function's type with these parameters and this result; lifetimes are not part
         // of it.
         let start = unsafe { TypedFunc::<StartParameters<'_>, Answer>::new_unchecked(self.start) };
         self.running
             .ask("start", &start, (TraceRecord::from(trace), &self.options[..]))
     }
 
-    /// Decodes payloads of `size` bytes each. After a failure that is no [`super::Failure::Returned`], the plugin takes
-    /// nothing any more. Nothing of what it returns has been checked.
+    /// Decodes payloads of `size` bytes each. After a failure other than [`super::Failure::Returned`], no call may
+    /// follow. The result is unchecked.
     pub fn decode(&mut self, payloads: &[u8], size: u32) -> Result<Decoded, PluginError> {
         // SAFETY: as in `start`.
         let decode = unsafe { TypedFunc::<DecodeParameters<'_>, Answer<Decoded>>::new_unchecked(self.decode) };
         self.running.ask("decode", &decode, (payloads, size))
     }
 
-    /// The trace has ended.
+    /// Finishes the decoder at the end of the trace.
     pub fn finish(&mut self) -> Result<(), PluginError> {
         self.running.ask("finish", &self.finish, ())
     }

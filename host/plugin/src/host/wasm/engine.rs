@@ -1,5 +1,5 @@
-//! The engine that all plugins share: how their code is compiled, what they may import, and the clock that ends those
-//! that do not come back.
+//! The engine that all plugins share: compiling their code, their imports, and the clock that ends calls that do not
+//! return.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::state::State;
 use crate::host::Level;
 use crate::host::error::MAX_FRAMES;
 
-/// Bytes of stack that a plugin's functions may use. Interpreters need more than the engine's default of half of it.
+/// Maximum stack of a plugin's functions, in bytes. Interpreters need more than half of it, the engine's default.
 const STACK: usize = 1 << 20;
 
 /// Compiles and runs plugins.
@@ -28,7 +28,7 @@ const STACK: usize = 1 << 20;
 pub struct Engine {
     pub(super) engine: wasmtime::Engine,
     pub(super) linker: Arc<Linker<State>>,
-    /// Where components are compiled; `None` for here.
+    /// The compiler process; `None` compiles here.
     pub(super) compiler: Option<Compiler>,
 }
 
@@ -38,7 +38,7 @@ pub struct Engine {
 pub struct EngineError(String);
 
 impl Engine {
-    /// Starts the engine, and its clock, which ends with it.
+    /// Starts the engine and its clock, which ends with it.
     pub fn new() -> Result<Self, EngineError> {
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
         let engine = bare().map_err(failed)?;
@@ -61,7 +61,7 @@ impl Engine {
         })
     }
 
-    /// The same, which compiles elsewhere.
+    /// Starts an engine that compiles in another process.
     pub fn compiling_in(self, compiler: Compiler) -> Self {
         Engine {
             compiler: Some(compiler),
@@ -70,14 +70,14 @@ impl Engine {
     }
 }
 
-/// What compiles, and nothing else. All of them compile alike, whichever process they are in.
+/// Creates a compile-only engine. All of them compile alike, in whichever process.
 pub(super) fn bare() -> wasmtime::Result<wasmtime::Engine> {
     let mut config = Config::new();
     config
         .concurrency_support(false)
         .epoch_interruption(true)
         .max_wasm_stack(STACK)
-        // Each frame holds a copy of its function's name.
+        // Each frame has a copy of its function's name.
         .wasm_backtrace_max_frames(Some(MAX_FRAMES))
         .wasm_backtrace_details(WasmBacktraceDetails::Disable);
     wasmtime::Engine::new(&config)
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Everything that a plugin may import. What it finds there depends on its [`State`].
+/// Defines everything that a plugin may import. The result of calls depends on its [`State`].
 fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
@@ -113,8 +113,8 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     Ok(linker)
 }
 
-/// WASI's own clock lets a plugin wait as long as it likes, and while it waits no tick can end it. Here a wait is over
-/// when the call's time is.
+/// WASI's own clock lets a plugin wait for any time, during which no tick can end it. Here a wait ends with the call's
+/// time limit.
 struct Waits;
 
 struct WaitsOf<'a>(&'a mut State);

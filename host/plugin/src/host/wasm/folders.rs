@@ -1,10 +1,9 @@
-//! The folders that a plugin was granted: WASI's own files, each call of which ends when the plugin's time does, and
-//! with a limit of what is written.
+//! Granted folders: WASI's own files, with calls that end at the plugin's time limit, and with a limit of written
+//! bytes.
 //!
-//! The system may take as long as it likes to open a file or to read it, and nothing of the engine sees that. So what
-//! WASI does on another thread is waited for only until the call's time is over; the thread may be left behind, and
-//! ends with the program. What is neither a file nor a folder cannot be opened at all: a pipe would wait for its other
-//! end, and a device is no file of a granted folder.
+//! The system may block in opening or reading a file, which the engine does not see. So WASI's work on another thread
+//! is waited for only until the call's time limit; the thread may be left behind, and ends with the program. Only files
+//! and folders can be opened: a pipe would wait for its other end, and a device is not a file of a granted folder.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,17 +25,17 @@ use wasmtime_wasi::runtime::in_tokio;
 use super::pace::{Interrupted, Pace};
 use super::state::State;
 
-/// Bytes that a new name counts as: a file without content takes room, too.
+/// Bytes that a new name counts as: an empty file takes space as well.
 const NAME: u64 = 4096;
 
-/// Lists of folders that a plugin may have open at once: WASI reads each of them whole.
+/// Limit of open folder lists: WASI reads each of them whole.
 const MAX_LISTS: usize = 16;
 
-/// Bytes that may still be written.
+/// Remaining bytes of the write limit.
 #[derive(Clone, Debug)]
 pub(super) struct Allowance(Arc<AtomicU64>);
 
-/// It has been used up.
+/// The limit was reached.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("more was written to folders than may be")]
 pub(super) struct UsedUp;
@@ -46,7 +45,7 @@ impl Allowance {
         Allowance(Arc::new(AtomicU64::new(bytes)))
     }
 
-    /// Bytes are about to be written.
+    /// Counts bytes before they are written.
     fn take(&self, bytes: u64) -> Result<(), UsedUp> {
         let left = self.0.load(Ordering::Relaxed).checked_sub(bytes).ok_or(UsedUp)?;
         // Only the plugin's thread writes.
@@ -55,7 +54,7 @@ impl Allowance {
     }
 }
 
-/// What the linker hands to each call.
+/// The view for each call of the linker.
 pub(super) struct Folders;
 
 impl HasData for Folders {
@@ -66,7 +65,7 @@ impl HasData for Folders {
 pub(super) struct FoldersOf<'a>(pub(super) &'a mut State);
 
 impl FoldersOf<'_> {
-    /// Does what may take long; as long as the plugin has time.
+    /// Runs an operation that may block, within the plugin's time limit.
     fn wait<T>(&mut self, run: impl AsyncFnOnce(&mut WasiFilesystemCtxView<'_>) -> FsResult<T>) -> FsResult<T> {
         let pace = self.0.pace();
         let mut view = self.0.filesystem();
@@ -75,7 +74,7 @@ impl FoldersOf<'_> {
             .flatten()
     }
 
-    /// Bytes are about to be written.
+    /// Counts bytes before they are written.
     fn take(&self, bytes: u64) -> FsResult<()> {
         self.0.allowance().take(bytes).map_err(FsError::trap)
     }
@@ -207,8 +206,8 @@ impl types::HostDescriptor for FoldersOf<'_> {
         }
         self.wait(async |view| {
             let (same, path_flags) = (Resource::new_borrow(fd.rep()), path_flags.into());
-            // What is not there yet may become a file. Another process may exchange it between the two calls: then
-            // opening waits, and time ends it.
+            // A missing name may become a file. Another process may exchange it between the two calls: then opening
+            // blocks, and the time limit ends it.
             if let Ok(found) = Wasi::stat_at(view, same, path_flags, path.clone()).await {
                 refuse_special(found.type_)?;
             }
@@ -304,19 +303,19 @@ impl types::HostDirectoryEntryStream for FoldersOf<'_> {
 fn refuse_special(kind: waiting::DescriptorType) -> FsResult<()> {
     use waiting::DescriptorType::*;
     match kind {
-        // A link that is not to be followed fails by itself.
+        // Opening a link without following it fails by itself.
         RegularFile | Directory | SymbolicLink => Ok(()),
         _ => Err(waiting::ErrorCode::NotPermitted.into()),
     }
 }
 
-/// A file that is read: no wait is longer than the plugin's time.
+/// A file for reading: waits end at the plugin's time limit.
 struct Timed {
     stream: DynInputStream,
     pace: Arc<Pace>,
 }
 
-/// A file that is written: as above, and no more than may be.
+/// A file for writing: as above, within the write limit.
 struct Limited {
     stream: DynOutputStream,
     pace: Arc<Pace>,
@@ -330,7 +329,7 @@ fn interrupted(why: Interrupted) -> StreamError {
 #[async_trait]
 impl Pollable for Timed {
     async fn ready(&mut self) {
-        // What asks next is told that the time is over.
+        // The next check finds that the time is over.
         let _ = self.pace.within(self.stream.ready()).await;
     }
 }

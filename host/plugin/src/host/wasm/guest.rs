@@ -1,4 +1,4 @@
-//! The functions of a plugin that draws, in one instance of it.
+//! The functions of a sink plugin, in one instance of it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::host::worker::Draw;
 use crate::package::OptionValues;
 use ipft_core::event::{Event, Function, Summary, Trace};
 
-/// The functions of a plugin that draws.
+/// The functions of a sink plugin.
 pub(super) struct Guest {
     running: Running,
     options: OptionValues,
@@ -32,8 +32,7 @@ type RawParameters<'a> = (&'a [u8], &'a [u8]);
 type FinishParameters<'a> = (SummaryRecord<'a>,);
 
 impl Guest {
-    /// Starts an instance, finds the functions, and compares their types with ours: after that they can be called without
-    /// looking again.
+    /// Starts an instance, finds the functions, and compares their types: later calls need no further checks.
     pub(super) fn new(
         plugin: Arc<str>,
         component: &InstancePre<State>,
@@ -73,8 +72,8 @@ impl Guest {
 
 impl Draw for Guest {
     fn start(&mut self, trace: &Trace) -> Result<(), PluginError> {
-        // SAFETY: `new` has compared the function's type with these parameters and this answer; lifetimes are no part
-        // of it. So it is in the functions below.
+        // SAFETY: `new` has compared the function's type with these parameters and this result; lifetimes are not part
+        // of it. The same holds for the functions below.
         let start = unsafe { TypedFunc::<StartParameters<'_>, Answer>::new_unchecked(self.start) };
         self.running
             .ask("start", &start, (TraceRecord::from(trace), &self.options[..]))

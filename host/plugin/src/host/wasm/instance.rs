@@ -1,4 +1,4 @@
-//! One running instance of a plugin: its memory, and calls into it that end in time and say why they failed.
+//! One running instance of a plugin: its memory, and calls that end in time and report the cause of failures.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::pace::Interrupted;
 use super::state::{MAX_RESOURCES, State};
 use crate::host::error::{During, Failure, Frames, PluginError, Text};
 
-/// Bytes that one call may make the host allocate: what a plugin returns, or passes to a host function.
+/// Bytes that one call may make the host allocate: results of a plugin, or arguments of host functions.
 const HOST_BYTES: usize = 64 << 20;
 
-/// An instance, with everything that is its own.
+/// An instance with its state.
 pub(super) struct Running {
     plugin: Arc<str>,
     store: Store<State>,
@@ -22,7 +22,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts an instance. Code of the plugin may run here already.
+    /// Starts an instance, which may run code of the plugin.
     pub(super) fn new(plugin: Arc<str>, component: &InstancePre<State>, state: State) -> Result<Self, PluginError> {
         let mut store = Store::new(component.engine(), state);
         store.limiter(|state| state);
@@ -40,7 +40,7 @@ impl Running {
         }
     }
 
-    /// Finds a function of an exported interface, and compares its type with ours.
+    /// Finds a function of an exported interface, and compares its type.
     pub(super) fn function<P, R>(&mut self, interface: &str, name: &'static str) -> Result<TypedFunc<P, R>, PluginError>
     where
         P: ComponentNamedList + Lower,
@@ -81,7 +81,7 @@ impl Running {
             .map_err(|error| explain(self.plugin.clone(), name, &mut self.store, error))
     }
 
-    /// As [`Running::call`], of a function that may fail in its own words.
+    /// Like [`Running::call`], for a function that returns its own errors.
     pub(super) fn ask<P, T>(
         &mut self,
         name: &'static str,
@@ -100,7 +100,7 @@ impl Running {
         })
     }
 
-    /// Hands what the plugin wrote to whoever reads it.
+    /// Flushes the plugin's output.
     pub(super) fn flush(&mut self, name: &'static str) -> Result<(), PluginError> {
         self.store.data().flush().map_err(|failure| PluginError {
             plugin: self.plugin.to_string(),
@@ -109,13 +109,13 @@ impl Running {
         })
     }
 
-    /// Bytes of memory that the plugin has.
+    /// Returns the bytes of memory that the plugin has.
     pub(super) fn memory(&self) -> usize {
         self.store.data().memory()
     }
 }
 
-/// Why a call failed: what the host noted while it went on counts more than how it ended.
+/// Returns the cause of a failed call: conditions noted during the call take precedence over the trap.
 fn explain(plugin: Arc<str>, call: &'static str, store: &mut Store<State>, error: wasmtime::Error) -> PluginError {
     let backtrace = error
         .downcast_ref::<WasmBacktrace>()
@@ -156,7 +156,7 @@ fn explain(plugin: Arc<str>, call: &'static str, store: &mut Store<State>, error
     } else {
         Failure::Contract(Text::line(&format!("{}", error.root_cause())))
     };
-    // What it wrote before is its output all the same; the failure above is the one to tell.
+    // Its earlier output is still written; the failure above is the one to report.
     let _ = store.data().flush();
     PluginError {
         plugin: plugin.to_string(),

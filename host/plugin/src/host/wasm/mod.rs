@@ -1,4 +1,4 @@
-//! Plugins in WebAssembly: components that somebody else built, run where they can do no harm.
+//! WebAssembly plugins: components of third parties, run in a sandbox.
 //!
 //! ```text
 //! file -> Component -> PluginSink (a thread of its own) -> the plugin's stream
@@ -6,10 +6,9 @@
 //!                   -> object                         -> a BPF object
 //! ```
 //!
-//! The contract is in `wit/`. A plugin gets memory, time and output up to a limit each, and beyond what the contract
-//! offers nothing but what the user grants. Whatever it does, the trace and the other sinks go on: each [`Failure`] says
-//! what a plugin did and what can be done about it. This room may import `event` and `plugin`, and what sinks of
-//! plugins share.
+//! The contract is in `wit/`. A plugin gets limited memory, time and output, the functions of the contract, and
+//! otherwise only what the user grants. A plugin cannot disturb the trace or other sinks: each [`Failure`] names the
+//! cause and the remedy. May import `event` and `package`, and the common parts of plugin sinks.
 
 mod account;
 mod cache;

@@ -1,4 +1,4 @@
-//! When a plugin's call must be over, for whatever waits on its behalf. Imports nothing of the crate.
+//! The time limit of a plugin's call, for everything that waits on its behalf. Imports nothing of the crate.
 
 use std::future::Future;
 use std::pin::pin;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often whoever waits looks up.
+/// Interval of checking the limit.
 pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// Why a plugin must end.
@@ -18,12 +18,12 @@ pub(super) enum Interrupted {
     Stopped,
 }
 
-/// The time of one plugin.
+/// The clock of one plugin.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// When the current call must be over.
+    /// Deadline of the current call.
     deadline: Mutex<Instant>,
-    /// Ends whatever runs.
+    /// Stops the plugin.
     stop: Arc<AtomicBool>,
 }
 
@@ -35,22 +35,22 @@ impl Pace {
         }
     }
 
-    /// A call begins, and may take so long.
+    /// Starts a call with a time limit.
     pub(super) fn begin(&self, limit: Duration) {
         *self.lock() = Instant::now() + limit;
     }
 
-    /// Time passed that is not the plugin's.
+    /// Adds time that the plugin is not charged for.
     pub(super) fn add(&self, time: Duration) {
         *self.lock() += time;
     }
 
-    /// The time that is left to the current call.
+    /// Returns the remaining time of the current call.
     pub(super) fn left(&self) -> Duration {
         self.lock().saturating_duration_since(Instant::now())
     }
 
-    /// Whether the call may go on.
+    /// Returns whether the call may continue.
     pub(super) fn check(&self) -> Result<(), Interrupted> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Interrupted::Stopped);
@@ -61,8 +61,7 @@ impl Pace {
         }
     }
 
-    /// What the future gives, if it does so while the call may go on. It is dropped otherwise, and whatever thread does
-    /// its work is left behind.
+    /// Waits for a future while the call may continue. Otherwise drops it and leaves its thread behind.
     pub(super) async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, Interrupted> {
         let mut future = pin!(future);
         loop {
@@ -88,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_comes_is_waited_for_until_the_time_is_over_or_somebody_stops_it() {
+    fn waiting_ends_at_the_time_limit_or_by_a_stop() {
         let stop = Arc::new(AtomicBool::new(false));
         let pace = Pace::new(stop.clone());
         pace.begin(Duration::from_millis(50));
@@ -100,7 +99,7 @@ mod tests {
         stop.store(true, Ordering::Relaxed);
         let waited = in_tokio(async { pace.within(pending::<()>()).await });
         assert_eq!(waited, Err(Interrupted::Stopped));
-        // What is there is given, however late.
+        // A ready value is returned, however late.
         assert_eq!(in_tokio(async { pace.within(ready(5)).await }), Ok(5));
     }
 }

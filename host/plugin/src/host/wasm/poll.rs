@@ -1,4 +1,4 @@
-//! WASI's `poll`, which waits until something is ready: no longer than the plugin's call may take, whatever it waits for.
+//! WASI's `poll`, which waits for readiness, limited by the time of the plugin's call.
 
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::WasiView;
@@ -9,14 +9,14 @@ use wasmtime_wasi::runtime::in_tokio;
 
 use super::state::State;
 
-/// What the linker hands to each call.
+/// The view for each call of the linker.
 pub(super) struct Polls;
 
 impl HasData for Polls {
     type Data<'a> = PollsOf<'a>;
 }
 
-/// What one plugin waits for.
+/// The wait of one plugin.
 pub(super) struct PollsOf<'a>(pub(super) &'a mut State);
 
 impl poll::Host for PollsOf<'_> {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_never_ready_is_waited_for_until_the_time_is_over() {
+    fn polling_ends_at_the_time_limit() {
         let mut grants = Grants::default();
         grants.limits.timeout = Duration::from_millis(100);
         let log = Arc::new(|_, _: &str| ());

@@ -1,5 +1,4 @@
-//! What one instance of a plugin holds on the host's side: its stream, its log, its limits, and a WASI in which there is
-//! nothing but what the user granted.
+//! The host's state of one plugin instance: its stream, its log, its limits, and a WASI with only the user's grants.
 
 use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
@@ -20,16 +19,16 @@ use crate::host::error::Failure;
 use crate::host::stream::{Log, Messages, Output, Shared, locked};
 use crate::package::{Grants, Limits};
 
-/// Instances and the like of one plugin, each of which the engine needs a little for that nobody counts.
+/// Limit of instances and similar objects of one plugin, each of which costs the engine some uncounted memory.
 const MAX_INSTANCES: usize = 1000;
 const MAX_TABLES: usize = 1000;
 const MAX_MEMORIES: usize = 100;
 
-/// Files, streams and waits that WASI may keep for one instance. A stream holds up to 64 KiB, and a file a descriptor of
-/// those that ipft may have.
+/// Limit of files, streams and waits that WASI may hold for one instance. A stream holds up to 64 KiB, a file one of
+/// ipft's descriptors.
 pub(super) const MAX_RESOURCES: usize = 500;
 
-/// Seed of all randomness that plugins see: none of it is random.
+/// Seed of all random numbers for plugins: none of them is random.
 const RANDOM: u8 = 0x5a;
 
 /// The data of a store.
@@ -39,16 +38,16 @@ pub(super) struct State {
     limits: Limits,
     account: Account,
     pace: Arc<Pace>,
-    /// What may still be written to folders.
+    /// Remaining bytes of the write limit for folders.
     allowance: Allowance,
-    /// Lists of folders that are open.
+    /// Open folder lists.
     lists: usize,
     wasi: WasiCtx,
     table: ResourceTable,
 }
 
 impl State {
-    /// A state in which there is nothing but what is granted. `held`: bytes that the instances themselves need.
+    /// Creates a state with only these grants. `held`: bytes that the instances themselves need.
     pub(super) fn new(
         grants: &Grants,
         held: usize,
@@ -81,18 +80,18 @@ impl State {
         })
     }
 
-    /// A call begins.
+    /// Starts a call.
     pub(super) fn begin(&mut self) {
         self.account.begin();
         self.pace.begin(self.limits.timeout);
     }
 
-    /// Hands what was written to the writer.
+    /// Flushes the output to the writer.
     pub(super) fn flush(&self) -> Result<(), Failure> {
         locked(&self.output).flush()
     }
 
-    /// Why the stream ended the plugin, if it did.
+    /// Returns the reason why the stream ended the plugin, if it did.
     pub(super) fn take_output_failure(&self) -> Option<Failure> {
         locked(&self.output).take_failure()
     }
@@ -101,12 +100,12 @@ impl State {
         self.limits
     }
 
-    /// Whether the current call wanted more memory than it may have.
+    /// Returns whether the current call exceeded the memory limit.
     pub(super) fn was_refused(&self) -> bool {
         self.account.was_refused()
     }
 
-    /// Bytes that are held for the plugin.
+    /// Returns the bytes held for the plugin.
     pub(super) fn memory(&self) -> usize {
         self.account.used()
     }
@@ -127,43 +126,43 @@ impl State {
         locked(&self.log).say(level, message);
     }
 
-    /// Time that the plugin's reader took is not the plugin's.
+    /// The plugin is not charged for the time of its reader.
     fn waited(&mut self, time: Duration) {
         self.pace.add(time);
     }
 
-    /// What the engine does at each tick.
+    /// Called at each tick of the engine.
     pub(super) fn tick(store: &StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
         store.data().pace.check()?;
         Ok(UpdateDeadline::Continue(1))
     }
 
-    /// The time that is left to the current call.
+    /// Returns the remaining time of the current call.
     pub(super) fn left(&self) -> Duration {
         self.pace.left()
     }
 
-    /// What tells when the current call must be over.
+    /// Returns the clock of the current call.
     pub(super) fn pace(&self) -> Arc<Pace> {
         self.pace.clone()
     }
 
-    /// What may still be written to folders.
+    /// Returns the remaining write limit for folders.
     pub(super) fn allowance(&self) -> Allowance {
         self.allowance.clone()
     }
 
-    /// Lists of folders that are open.
+    /// Returns the number of open folder lists.
     pub(super) fn lists(&self) -> usize {
         self.lists
     }
 
-    /// One more.
+    /// Counts one more.
     pub(super) fn add_list(&mut self) {
         self.lists += 1;
     }
 
-    /// One less.
+    /// Counts one less.
     pub(super) fn remove_list(&mut self) {
         self.lists = self.lists.saturating_sub(1);
     }
@@ -200,8 +199,8 @@ impl WasiView for State {
     }
 }
 
-/// A WASI without arguments, input, sockets, names, time and chance. Output goes to the plugin's stream, error output to
-/// its log.
+/// Creates a WASI without arguments, input, sockets, names, time and randomness. Output goes to the plugin's stream,
+/// error output to its log.
 fn wasi(grants: &Grants, output: &Shared<Output>, log: &Shared<Messages>) -> Result<WasiCtx, Failure> {
     let mut wasi = WasiCtx::builder();
     wasi.stdout(OutputStream(output.clone()))
@@ -216,7 +215,7 @@ fn wasi(grants: &Grants, output: &Shared<Output>, log: &Shared<Messages>) -> Res
         .insecure_random_seed(u128::from_ne_bytes([RANDOM; 16]))
         .max_random_size(1 << 20);
     for name in &grants.env {
-        // What is not UTF-8 cannot cross, and what is not set is not set.
+        // Values that are not UTF-8 cannot be passed, and unset ones stay unset.
         if let Ok(value) = std::env::var(name) {
             wasi.env(name, value);
         }
@@ -236,7 +235,7 @@ fn wasi(grants: &Grants, output: &Shared<Output>, log: &Shared<Messages>) -> Res
     Ok(wasi.build())
 }
 
-/// A clock that stands still: a plugin draws events, which bring their own time.
+/// A clock that stands still: a plugin draws events, which have their own time.
 struct Frozen;
 
 impl HostWallClock for Frozen {

@@ -1,6 +1,6 @@
-//! What WASI calls standard output and standard error: the plugin's stream, and its log.
+//! WASI's standard output and standard error: the plugin's stream and its log.
 //!
-//! A plugin should use `host.write` and `host.log`, which are much faster. This is for what it links: `println!`, and the
+//! A plugin should use `host.write` and `host.log`, which are much faster. This is for linked code: `println!`, and the
 //! message of a panic.
 
 use bytes::Bytes;
@@ -12,10 +12,10 @@ use wasmtime_wasi::p2::{OutputStream as WasiStream, Pollable, StreamError, Strea
 use crate::host::Level;
 use crate::host::stream::{Messages, Output, Shared, locked};
 
-/// Bytes that a plugin may pass at once.
+/// Maximum bytes per call.
 const PERMIT: usize = 64 << 10;
 
-/// Bytes of a line that are kept for its end to come.
+/// Maximum bytes of an unfinished line.
 const MAX_LINE: usize = 4096;
 
 /// Standard output.
@@ -54,7 +54,7 @@ impl IsTerminal for LogStream {
 }
 
 impl StdoutStream for OutputStream {
-    /// WASI 0.2 takes the other one.
+    /// WASI 0.2 uses the other one.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(sink())
     }
@@ -65,7 +65,7 @@ impl StdoutStream for OutputStream {
 }
 
 impl StdoutStream for LogStream {
-    /// WASI 0.2 takes the other one.
+    /// WASI 0.2 uses the other one.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(sink())
     }
@@ -87,7 +87,7 @@ impl Pollable for LogStream {
 
 impl WasiStream for OutputStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        // The time that it takes counts as the plugin's here.
+        // Here the plugin is charged for the time.
         locked(&self.0)
             .write(&bytes)
             .map(drop)

@@ -1,7 +1,7 @@
 //! The records of the contract (`wit/plugin-0.1.0.wit`) as Rust types that wasmtime can pass on.
 //!
-//! They borrow from the vocabulary in `event`: what crosses is copied once, into the plugin's memory. The engine compares
-//! each of them with the plugin's own types before the first call.
+//! They borrow from the types of `event`: data is copied once, into the plugin's memory. The engine compares each of
+//! them with the plugin's own types before the first call.
 
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LowerContext};
 use wasmtime::component::{ComponentType, Lift, Lower};
@@ -11,7 +11,7 @@ use ipft_core::event::{Event, Field, FieldFormat, Function, Schema, Summary, Tra
 /// An option and its value.
 pub(super) type OptionValue = (String, String);
 
-/// What a call into a plugin comes back with.
+/// The result of a call into a plugin.
 pub(super) type Answer<T = ()> = (Result<T, String>,);
 
 /// `record function`.
@@ -155,7 +155,7 @@ pub(super) struct SummaryRecord<'a> {
 }
 
 impl<'a> SummaryRecord<'a> {
-    /// `missed`: what this plugin did not get.
+    /// `missed`: events that this plugin missed.
     pub(super) fn new(summary: &'a Summary, missed: u64) -> Self {
         SummaryRecord {
             events: summary.events,
@@ -185,7 +185,7 @@ impl<'a> SummaryRecord<'a> {
     }
 }
 
-/// `record event`, as wasmtime would pass it on: field by field. It says what [`EventRecord`] has to look like.
+/// `record event`, as wasmtime would pass it on field by field. It defines the layout of [`EventRecord`].
 #[derive(ComponentType, Lower)]
 #[component(record)]
 pub(super) struct DerivedEvent {
@@ -223,18 +223,18 @@ impl From<&Event> for DerivedEvent {
     }
 }
 
-/// `record event`, a list of which is passed on by one copy.
+/// `record event`, whose lists are passed on by one copy.
 #[repr(transparent)]
 pub(super) struct EventRecord(Event);
 
-/// Events as what can be passed on.
+/// Converts events for passing on.
 pub(super) fn records(events: &[Event]) -> &[EventRecord] {
-    // SAFETY: `EventRecord` is `repr(transparent)` over `Event`, so that a slice of one is a slice of the other; length
-    // and lifetime stay.
+    // SAFETY: `EventRecord` is `repr(transparent)` over `Event`, so a slice of one is a slice of the other; length and
+    // lifetime stay the same.
     unsafe { std::slice::from_raw_parts(events.as_ptr().cast(), events.len()) }
 }
 
-/// The bytes of events: those that `event` names, little-endian, without padding.
+/// Returns the bytes of events: those of `event`, little-endian, without padding.
 pub(super) fn bytes(events: &[Event]) -> &[u8] {
     const {
         assert!(
@@ -250,7 +250,7 @@ pub(super) fn bytes(events: &[Event]) -> &[u8] {
 const _: () = assert!(<DerivedEvent as ComponentType>::SIZE32 == size_of::<Event>());
 const _: () = assert!(<DerivedEvent as ComponentType>::ALIGN32 as usize == align_of::<Event>());
 
-// SAFETY: everything is that of the derived implementation for a record with the same fields.
+// SAFETY: everything is as in the derived implementation for a record with the same fields.
 unsafe impl ComponentType for EventRecord {
     type Lower = <DerivedEvent as ComponentType>::Lower;
 
@@ -264,8 +264,8 @@ unsafe impl ComponentType for EventRecord {
 
 // SAFETY: one event is lowered by the derived implementation. A list is stored as the bytes of its events, which are
 // those that the derived implementation would store one by one: the record's fields have the offsets of the canonical
-// ABI (each is aligned to its size, in the order of the record; asserted where `Event` is), and both sides are
-// little-endian. A test compares the two.
+// ABI (each is aligned to its size, in the order of the record; asserted at `Event`), and both sides are little-endian.
+// A test compares the two.
 unsafe impl Lower for EventRecord {
     fn linear_lower_to_flat<T>(
         &self,
@@ -291,7 +291,7 @@ unsafe impl Lower for EventRecord {
         offset: usize,
         items: &[Self],
     ) -> wasmtime::Result<()> {
-        // SAFETY: as in `records`, the other way round.
+        // SAFETY: as in `records`, in the other direction.
         let events: &[Event] = unsafe { std::slice::from_raw_parts(items.as_ptr().cast(), items.len()) };
         let bytes = bytes(events);
         cx.as_slice_mut()[offset..][..bytes.len()].copy_from_slice(bytes);
@@ -303,10 +303,10 @@ unsafe impl Lower for EventRecord {
 #[derive(Clone, Debug, PartialEq, ComponentType, Lift)]
 #[component(variant)]
 pub enum Content {
-    /// A whole number.
+    /// An integer.
     #[component(name = "integer")]
     Integer(i64),
-    /// Any other number.
+    /// A floating-point number.
     #[component(name = "float")]
     Float(f64),
     /// Text.
@@ -318,19 +318,19 @@ pub enum Content {
 #[derive(Clone, Debug, PartialEq, ComponentType, Lift)]
 #[component(record)]
 pub struct DecodedValue {
-    /// Which payload of the call, counted from 0. Anything may stand here, as in the rest: a plugin wrote it.
+    /// Index of the payload in the call. Unchecked, like the rest: a plugin wrote it.
     pub payload: u32,
     /// Index of the field's name.
     pub name: u32,
-    /// What it holds.
+    /// The value.
     pub content: Content,
 }
 
-/// `record decoded`: what was made of some payloads.
+/// `record decoded`: the result for some payloads.
 #[derive(Clone, Debug, Default, PartialEq, ComponentType, Lift)]
 #[component(record)]
 pub struct Decoded {
-    /// Names that are new.
+    /// New names.
     pub names: Vec<String>,
     /// The fields.
     pub values: Vec<DecodedValue>,

@@ -9,7 +9,7 @@ use wasmtime::{Engine, Store};
 use super::*;
 use ipft_core::event::EventKind;
 
-/// A module that returns the memory of the events it is given.
+/// A module that returns the memory of the events that it gets.
 fn module() -> Module {
     let mut module = Module::new();
     let mut types = TypeSection::new();
@@ -57,7 +57,7 @@ fn module() -> Module {
         echo.instruction(&instruction);
     }
     code.function(&echo);
-    // What is asked for lies behind what was given before, and begins at a multiple of 8.
+    // An allocation lies after the previous ones, and is aligned to 8.
     let mut realloc = Function::new([]);
     for instruction in [
         Instruction::GlobalGet(0),
@@ -123,7 +123,7 @@ fn start(engine: &Engine, component: &Component) -> (Store<()>, Instance) {
     (store, instance.expect("it imports nothing"))
 }
 
-/// What is in a plugin's memory when it is called with these.
+/// Returns a plugin's memory after a call with these events.
 fn memory<T>(engine: &Engine, component: &Component, events: &[T]) -> Vec<u8>
 where
     T: Lower,
@@ -138,7 +138,7 @@ where
 }
 
 #[test]
-fn events_are_stored_in_one_copy_as_they_are_field_by_field() {
+fn one_copy_of_events_equals_storing_each_field() {
     let engine = Engine::default();
     let component = Component::new(&engine, component()).expect("it is valid");
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
