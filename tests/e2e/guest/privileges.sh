@@ -21,12 +21,12 @@ chown 1000 /tmp/other
 chown nobody /tmp/user
 chmod 755 /tmp/given
 
-# trace NAME ARGS...: the attacker's attempts come before the packets.
+# trace NAME ARGS...: the attacker's attempts come before the packets, and go to the folder $DRAWN, or to this one.
 trace() {
 	local name=$1
 	shift
 	rm -f /tmp/planted
-	start_ipft "$name" -m "$MARK" -r "$FEW" -v --plugin "$WORK/escape.so" --plugin-out "$name.txt" "$@"
+	start_ipft "$name" -m "$MARK" -r "$FEW" -v --plugin "$WORK/escape.so" --plugin-out "${DRAWN:-$PWD}/$name.txt" "$@"
 	cat /proc/"$IPFT_PID"/task/*/status >"$name.status"
 	ip netns exec client ping -n -q -c 3 -i 0.02 -W 10 10.1.0.2 >/dev/null
 	settle
@@ -39,10 +39,11 @@ trace plain -o jsonl
 undisturbed ring trace ring -o jsonl --record /tmp/ring/trace.ipft --record-max-size 64K --record-files 2
 trace other --pcapng /tmp/other/out.pcapng --record /tmp/other/trace.ipft
 trace kept -o jsonl --keep-privileges
-trace user -o jsonl --user nobody --pcapng /tmp/user/out.pcapng \
+DRAWN=/tmp/user trace user -o jsonl --user nobody --pcapng /tmp/user/out.pcapng \
 	--record /tmp/user/trace.ipft --record-max-size 64K --record-files 2
 trace given -o jsonl --user 4242 --pcapng /tmp/given/out.pcapng
-stat -c '%n %u %g %a' /tmp/user/* /tmp/given/* user.txt given.txt >owners
+stat -c '%n %u %g %a' /tmp/user/* /tmp/given/* given.txt >owners
+cp /tmp/user/user.txt .
 exit_of unknown ipft -m 1 --user nemo
 exit_of plain-user setpriv --reuid 65534 --regid 65534 --clear-groups ipft -m 1 --user nobody
 start_ipft killed -m "$MARK" -r "$FEW" --user nobody -o jsonl

@@ -159,7 +159,7 @@ fn files_of_a_trace_belong_to_its_user(kernel: Kernel) {
     for file in [
         "/tmp/user/out.pcapng 65534 65534 600",
         "/tmp/user/trace.000000.ipft 65534 65534 600",
-        "user.txt 65534 65534 600",
+        "/tmp/user/user.txt 65534 65534 600",
         "/tmp/given/out.pcapng 4242 65534 600",
         "given.txt 4242 65534 600",
     ] {
