@@ -80,27 +80,62 @@ fn functions_of_one_module_alone_can_be_traced_with_ftrace() {
     }
 }
 
-#[test]
-fn a_module_that_is_loaded_during_a_trace_is_traced() {
-    for kernel in KERNELS {
-        let said = left(kernel).text("late.err");
-        assert!(
-            said.contains("functions of module nf_nat, loaded during the trace"),
-            "{said}"
-        );
-        let late = recording(kernel, "late");
-        assert!(
-            late.events.iter().any(|event| event.module == "nf_nat"),
-            "{}: {said}",
-            kernel.series()
-        );
-        assert_eq!(left(kernel).text("late.left"), "", "{}", kernel.series());
-        // What was recorded beside it draws the same lines.
-        let (live, replayed) = (left(kernel).text("late.out"), left(kernel).text("replayed.out"));
-        assert!(
-            live == replayed,
-            "{}: the replay differs from the trace",
-            kernel.series()
-        );
-    }
+/// NAT's functions, and some on the way of every packet.
+const FEW: &str = "^(nf_nat_|ip_output$|ip_rcv$)";
+
+fn modules(kernel: Kernel) -> &'static Left {
+    static RUNS: [Shared; 5] = [const { Shared::new() }; 5];
+    let run = Kernel::ALL.iter().position(|each| *each == kernel);
+    RUNS[run.expect("one of the kernels")].left(|| {
+        let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/modules.sh"));
+        guest::run(&format!("modules-{}", kernel.series()), kernel, &[], &script)
+    })
 }
+
+/// A trace of [`modules`], and what was said.
+fn of_modules(kernel: Kernel, name: &str) -> (Recording, String) {
+    let left = modules(kernel);
+    let said = left.text(&format!("{name}.err"));
+    assert_eq!(left.exit(name), 0, "{said}");
+    let recording = Recording::read(&left.path(&format!("{name}.out")));
+    (recording.unwrap_or_else(|error| panic!("{error:#}\n{said}")), said)
+}
+
+fn module_loaded_during_a_trace_is_traced(kernel: Kernel) {
+    let (late, said) = of_modules(kernel, "late");
+    assert!(
+        said.contains("functions of module nf_nat, loaded during the trace"),
+        "{said}"
+    );
+    assert!(late.events.iter().any(|event| event.module == "nf_nat"), "{said}");
+    let left = modules(kernel);
+    assert_eq!(left.text("late.left"), "");
+    // What was recorded beside it draws the same lines.
+    assert!(
+        left.text("late.out") == left.text("replayed.out"),
+        "the replay differs from the trace"
+    );
+}
+
+/// As docs/src/backends.md says: kprobes let a module go, and it is traced again when it is back.
+fn traced_module_is_kept_except_by_kprobes(kernel: Kernel) {
+    let (removed, said) = of_modules(kernel, "removed");
+    let kprobes = matches!(kernel, Kernel::V5_10 | Kernel::V6_1);
+    assert_eq!(removed.trace.backend == "kprobe", kprobes, "{}", removed.trace.backend);
+    let left = |name: &str| modules(kernel).text(name).trim().to_owned();
+    assert_eq!(left("removed.stayed"), if kprobes { "no" } else { "yes" });
+    assert_eq!(left("removed.rmmod") == "0", kprobes);
+    assert_eq!(
+        said.contains("functions of module dummy, loaded during the trace"),
+        kprobes,
+        "{said}"
+    );
+    let seen = removed.events.iter().any(|event| event.function == "dummy_xmit");
+    assert!(seen, "the module's function was not seen\n{said}");
+    assert_eq!(left("removed.freed"), "0");
+}
+
+ipft_e2e::on_every_kernel!(
+    module_loaded_during_a_trace_is_traced,
+    traced_module_is_kept_except_by_kprobes
+);
