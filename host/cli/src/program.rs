@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_told_once() {
+    fn every_cause_is_printed_once() {
         let source = std::io::Error::other("the disk is gone");
         let result: Result<(), _> = Err(Unreadable { source });
         let error = result.context("no trace").unwrap_err();

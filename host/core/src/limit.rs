@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn captures_that_come_alone_are_those_of_packets_of_the_trace() {
+    fn lone_captures_belong_to_packets_of_the_trace() {
         let captures = |limit: &mut Limit, packets: &[(u64, u64)]| {
             let mut batch = batch(packets);
             batch.events.clear();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn of_packets_the_first_pass_whole_and_the_others_not_at_all() {
+    fn the_first_packets_pass_whole_and_no_others() {
         let mut limit = Limit::new(None, Some(StopAfter::Packets(2)), 0);
         let (events, captures) = admitted(&mut limit, &[(5, 10), (5, 11), (3, 12), (4, 13), (5, 14)], None);
         assert_eq!(events, [(5, 10), (5, 11), (3, 12), (5, 14)]);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_complete_when_none_of_them_was_seen_for_a_second() {
+    fn packets_are_complete_after_a_quiet_second() {
         let mut limit = Limit::new(None, Some(StopAfter::Packets(2)), 0);
         admitted(&mut limit, &[(1, 10)], Some(5 * QUIET));
         assert_eq!(limit.is_complete(), None, "the second is still to come");
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_lags_behind_does_not_take_packets_for_complete() {
+    fn a_lagging_reader_does_not_complete_packets() {
         let mut limit = Limit::new(None, Some(StopAfter::Packets(1)), 0);
         admitted(&mut limit, &[(1, 10)], None);
         // However late it is by now: what is read is of long ago.

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_keys_have_equal_hashes_and_texts_of_other_lengths_others() {
+    fn equal_keys_have_equal_hashes_and_lengths_count() {
         assert_eq!(
             Seeded::default().hash_one((1_u64, 2_u32)),
             Seeded::default().hash_one((1_u64, 2_u32))

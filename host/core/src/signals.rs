@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_second_signal_ends_the_process_as_that_signal_does() {
+    fn a_later_second_signal_ends_the_process() {
         if std::env::var_os(CHILD).is_some() {
             let signals = Signals::install().unwrap();
             println!("listening");
@@ -240,8 +240,7 @@ mod tests {
             }
         }
         for signal in [SIGINT, SIGTERM] {
-            let (mut child, mut lines) =
-                child("signals::tests::a_later_second_signal_ends_the_process_as_that_signal_does");
+            let (mut child, mut lines) = child("signals::tests::a_later_second_signal_ends_the_process");
             send(&child, signal);
             assert!(lines.any(|line| line == "busy"), "signal {signal}");
             let status = loop {

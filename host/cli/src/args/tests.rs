@@ -147,7 +147,7 @@ fn short_options_may_carry_their_value_and_be_joined() {
 }
 
 #[test]
-fn the_last_of_several_wins_and_long_options_may_be_abbreviated() {
+fn the_last_option_wins_and_names_may_be_abbreviated() {
     let options = options(&["-m", "1", "-m", "0x10", "--verb", "--perf-page", "16"]);
     assert_eq!(options.mark, 16);
     assert!(options.verbose);
@@ -205,7 +205,7 @@ fn any_explicit_perf_option_asks_for_the_perf_buffer() {
 }
 
 #[test]
-fn the_probe_server_listens_on_loopback_unless_told_otherwise() {
+fn the_probe_server_listens_on_loopback_by_default() {
     let server = options(&["-m", "1", "--enable-probe-server"]).probe_server;
     assert_eq!(server, Some("127.0.0.1:13720".parse().unwrap()));
     let port_alone = options(&["-m", "1", "--probe-server-port", "80"]).probe_server;
@@ -253,7 +253,7 @@ fn the_manual_page_documents_every_flag() {
 }
 
 #[test]
-fn help_and_version_are_printed_and_no_escape_is_among_them() {
+fn help_and_version_are_printed_without_escapes() {
     for line in ["-h", "--help", "-V", "--version"] {
         let text = printed(&[line]);
         assert!(
@@ -266,7 +266,7 @@ fn help_and_version_are_printed_and_no_escape_is_among_them() {
 
 /// Wrong command lines and what is said about each.
 #[test]
-fn wrong_usage_names_the_option_and_the_accepted_values() {
+fn wrong_usage_names_the_option_and_its_values() {
     let lines: &[&[&str]] = &[
         &[],
         &["-m"],
@@ -361,7 +361,7 @@ fn wrong_usage_names_the_option_and_the_accepted_values() {
 }
 
 #[test]
-fn an_extension_is_what_its_name_says_and_a_script_is_lua_whatever_its_name() {
+fn the_name_decides_the_kind_of_an_extension() {
     let file = |words: &[&str]| match parse(&[&["-m", "1"], words].concat()) {
         Ok(Command::Trace(options)) => options.extension,
         other => panic!("{other:?}"),
@@ -424,7 +424,7 @@ fn plugin_error(line: &[&str]) -> String {
 }
 
 #[test]
-fn an_option_of_a_plugin_belongs_to_the_plugin_before_it() {
+fn a_plugin_option_belongs_to_the_plugin_before_it() {
     let both = plugins(&[
         "--plugin",
         "flame",
@@ -486,7 +486,7 @@ fn an_option_may_name_its_plugin_wherever_it_stands() {
 }
 
 #[test]
-fn an_option_before_the_only_plugin_is_for_it_and_one_for_nobody_is_refused() {
+fn an_option_without_a_plugin_is_refused() {
     assert_eq!(
         plugins(&["--plugin-out", "a", "--plugin", "flame"])[0]
             .grants
@@ -505,7 +505,7 @@ fn an_option_before_the_only_plugin_is_for_it_and_one_for_nobody_is_refused() {
 }
 
 #[test]
-fn wrong_grants_are_told_with_what_would_be_right() {
+fn wrong_grants_are_refused_with_accepted_values() {
     for (option, value, words) in [
         ("--plugin-opt", "by", "KEY=VALUE"),
         ("--plugin-opt", "other:by=count", "no plugin of that name"),
@@ -527,7 +527,7 @@ fn wrong_grants_are_told_with_what_would_be_right() {
 }
 
 #[test]
-fn ipfts_own_output_is_told_apart_from_its_default() {
+fn explicit_output_differs_from_the_default() {
     assert!(!options(&["-m", "1"]).drawing.output_given);
     assert!(options(&["-m", "1", "-o", "aggregate"]).drawing.output_given);
 }

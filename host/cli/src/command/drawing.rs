@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_told_how_many_packets_were_printed_early_and_what_helps() {
+    fn early_packets_are_counted_with_a_remedy() {
         assert!(printed_early(1).starts_with("1 packet was printed before the trace ended"));
         assert!(printed_early(1830).starts_with("1830 packets were printed before the trace ended"));
         assert!(printed_early(2).ends_with("A larger --max-memory avoids that."));

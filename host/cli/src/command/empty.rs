@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn replay_of_nothing_names_what_was_asked_for() {
+    fn an_empty_replay_names_the_selection() {
         assert!(replayed(&["--packet", "0x1"]).contains("--packet 0x1"));
         assert!(replayed(&["--from", "+1h"]).contains("--from"));
         assert!(replayed(&["--from", "+2s", "--to", "+1s"]).contains("--to is before --from"));

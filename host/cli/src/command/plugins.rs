@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn two_plugins_for_one_file_are_refused_however_it_is_spelt() {
+    fn two_plugins_for_one_file_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (folder.path().join("a.svg"), folder.path().join("b.svg"));
         let again = folder.path().join("./a.svg");

@@ -132,17 +132,17 @@ fn is_drawn_as_ever(command: &str, name: &str) {
 }
 
 #[test]
-fn the_recording_is_drawn_as_ever() {
+fn the_output_of_the_recording_is_unchanged() {
     is_drawn_as_ever(&format!("ipft replay {RECORDING}"), "demo.txt");
 }
 
 #[test]
-fn what_is_in_the_recording_is_told_as_ever() {
+fn the_summary_of_the_recording_is_unchanged() {
     is_drawn_as_ever(&format!("ipft replay {RECORDING} --info"), "demo-info.txt");
 }
 
 #[test]
-fn the_recording_has_the_headers_of_its_packets_for_wireshark() {
+fn the_recording_has_packet_headers_for_wireshark() {
     let folder = folder();
     let output = run(
         folder.path(),
@@ -171,7 +171,7 @@ fn the_recording_has_the_headers_of_its_packets_for_wireshark() {
 }
 
 #[test]
-fn the_book_shows_every_plugin_of_the_project_and_every_output_with_the_recording() {
+fn the_book_replays_with_every_plugin_and_output() {
     let page = fs::read_to_string(project("docs/src/recording.md")).unwrap();
     let plugins = ["flame", "latency", "paths", "timeline", "report"].map(|name| format!("--plugin {name}"));
     let outputs = ["-o json", "-o jsonl", "--pcapng"].map(str::to_owned);
@@ -185,7 +185,7 @@ fn the_book_shows_every_plugin_of_the_project_and_every_output_with_the_recordin
 }
 
 #[test]
-fn the_recording_is_small_whole_and_silent_about_where_it_was_made() {
+fn the_recording_is_small_whole_and_anonymous() {
     let size = fs::metadata(project(RECORDING)).unwrap().len();
     assert!(size < 200_000, "{size} bytes are much for a repository");
     let folder = folder();

@@ -137,7 +137,7 @@ fn find(name: &str) -> Canned {
 }
 
 #[test]
-fn a_plugin_is_told_everything_that_is_known_of_every_trace() {
+fn a_plugin_receives_all_data_of_every_trace() {
     for canned in support::canned::all() {
         let messages = Messages::default();
         let (mut sink, output) = acting("", "", &messages);
@@ -174,7 +174,7 @@ fn two_instances_of_one_library_do_not_mix() {
 }
 
 #[test]
-fn an_error_of_each_call_is_told_and_ends_the_plugin() {
+fn an_error_of_any_call_ends_the_plugin() {
     for at in ["start", "events", "finish"] {
         let messages = Messages::default();
         let (mut sink, output) = acting(at, "fail", &messages);
@@ -191,7 +191,7 @@ fn an_error_of_each_call_is_told_and_ends_the_plugin() {
 }
 
 #[test]
-fn what_a_plugin_says_is_made_harmless_and_bounded() {
+fn messages_of_a_plugin_are_escaped_and_bounded() {
     let messages = Messages::default();
     let (mut sink, _) = acting("learn", "talk", &messages);
     pass(&find("empty"), &mut sink).unwrap();
@@ -221,7 +221,7 @@ impl Write for Closed {
 }
 
 #[test]
-fn a_stream_that_fails_ends_the_plugin_for_its_own_reason() {
+fn a_failing_stream_ends_the_plugin_with_its_reason() {
     for at in ["", "events"] {
         let messages = Messages::default();
         let sink = |kind| {
@@ -240,7 +240,7 @@ fn a_stream_that_fails_ends_the_plugin_for_its_own_reason() {
 }
 
 #[test]
-fn a_plugin_that_writes_without_end_is_stopped_at_its_limit() {
+fn endless_output_is_stopped_at_its_limit() {
     let (output, messages) = (Shared::default(), Messages::default());
     let grants = grants(Limits::default().timeout, 1_000_000);
     let mut sink = SHOW.sink(
@@ -261,7 +261,7 @@ fn a_plugin_that_writes_without_end_is_stopped_at_its_limit() {
 }
 
 #[test]
-fn a_call_that_does_not_come_back_is_named_and_not_waited_for() {
+fn a_call_that_hangs_is_named_and_left_behind() {
     for at in ["start", "events", "finish"] {
         let (output, messages) = (Shared::default(), Messages::default());
         let grants = grants(Duration::from_millis(200), 1 << 20);
@@ -290,7 +290,7 @@ impl Write for Held {
 }
 
 #[test]
-fn a_reader_that_is_slow_is_not_the_plugins_fault() {
+fn a_slow_reader_does_not_count_against_the_plugin() {
     let (release, held) = channel();
     let (output, messages) = (Shared::default(), Messages::default());
     let limit = Duration::from_millis(50);
@@ -317,7 +317,7 @@ fn full_batch() -> (Canned, Batch) {
 }
 
 #[test]
-fn a_slow_plugin_misses_what_the_trace_does_not_wait_for_and_is_told_how_much() {
+fn a_slow_plugin_misses_events_and_gets_their_number() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
@@ -352,7 +352,7 @@ fn a_slow_plugin_misses_what_the_trace_does_not_wait_for_and_is_told_how_much() 
 }
 
 #[test]
-fn a_sink_that_is_given_up_destroys_its_instance() {
+fn a_dropped_sink_destroys_its_instance() {
     let messages = Messages::default();
     let (mut sink, _) = acting("", "", &messages);
     sink.start(&find("graph").trace).unwrap();
@@ -364,7 +364,7 @@ fn a_sink_that_is_given_up_destroys_its_instance() {
 }
 
 #[test]
-fn functions_that_a_plugin_need_not_have_are_not_called() {
+fn missing_optional_functions_are_not_called() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("few.so");
     // What is not in the table is not used.
@@ -394,7 +394,7 @@ fn the_example_of_the_guide_counts_calls() {
 }
 
 #[test]
-fn a_file_that_is_no_shared_library_is_named_with_what_it_is() {
+fn a_file_that_is_not_a_library_is_refused_by_kind() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -422,13 +422,13 @@ fn a_file_that_is_no_shared_library_is_named_with_what_it_is() {
 }
 
 #[test]
-fn a_name_is_never_looked_for_among_the_libraries_of_the_system() {
+fn system_libraries_are_never_searched_for_a_name() {
     let error = Library::load(Path::new("libc.so.6")).unwrap_err().to_string();
     assert!(error.contains("No such file"), "{error}");
 }
 
 #[test]
-fn a_symbol_that_nothing_provides_is_named() {
+fn an_undefined_symbol_is_named() {
     let text = refused(&["-DUNDEFINED"]);
     assert!(
         text.starts_with("it uses `nowhere_to_be_found`, which neither it nor any library that it names has"),
@@ -462,7 +462,7 @@ fn versioned(path: &Path, version: &str) {
 }
 
 #[test]
-fn a_library_that_a_plugin_needs_is_named_with_what_is_likely() {
+fn a_missing_dependency_is_named_with_a_likely_cause() {
     let gone = |library: &Path| std::fs::remove_file(library).unwrap();
     let text = linked("libother.so.1", gone);
     assert_eq!(text, "it needs the library libother.so.1, which is not installed");
@@ -480,7 +480,7 @@ fn a_library_that_a_plugin_needs_is_named_with_what_is_likely() {
 }
 
 #[test]
-fn each_way_in_which_a_table_can_be_wrong_is_told() {
+fn each_invalid_table_has_its_error() {
     let cases = [
         (
             &["-DENTRY=another", "-Wno-missing-prototypes"][..],
@@ -512,7 +512,7 @@ fn each_way_in_which_a_table_can_be_wrong_is_told() {
 }
 
 #[test]
-fn a_larger_table_of_a_later_header_with_the_same_version_is_taken() {
+fn a_larger_table_of_the_same_version_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("large.so");
     compile(&path, &["-DSIZE=4096"]);
@@ -534,7 +534,7 @@ fn build(package: &str) -> PathBuf {
 }
 
 #[test]
-fn a_plugin_in_rust_draws_the_same_as_a_shared_library() {
+fn a_rust_plugin_draws_the_same_as_a_shared_library() {
     let library = Library::load(&build("paths")).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(library.description().name, "paths");
     let mut compared = 0;

@@ -49,7 +49,7 @@ fn a_closed_stdout_is_an_error_at_the_start() {
 }
 
 #[test]
-fn a_stderr_that_cannot_be_written_costs_its_messages_only() {
+fn a_failing_stderr_only_loses_messages() {
     let (folder, path) = folder();
     let expected = folder.path().join("expected.ipft");
     let ran = shell("", "", &[path.as_ref(), "--record".as_ref(), expected.as_ref()]);
@@ -76,7 +76,7 @@ fn a_stderr_that_cannot_be_written_costs_its_messages_only() {
 }
 
 #[test]
-fn a_stdout_that_cannot_be_written_costs_its_output_only() {
+fn a_failing_stdout_only_loses_its_output() {
     let (folder, path) = folder();
     let out = folder.path().join("out.ipft");
     let arguments = [
@@ -98,7 +98,7 @@ fn a_stdout_that_cannot_be_written_costs_its_output_only() {
 }
 
 #[test]
-fn a_reader_that_does_not_read_stops_neither_files_nor_the_signal() {
+fn a_blocked_reader_stops_neither_files_nor_signals() {
     let (folder, _) = folder();
     let (path, out) = (folder.path().join("long.ipft"), folder.path().join("out.ipft"));
     record(&long(20_000), &path);
@@ -157,7 +157,7 @@ fn a_link_where_others_can_write_is_not_followed() {
 }
 
 #[test]
-fn what_has_packets_in_it_is_for_its_owner_only() {
+fn files_with_packets_are_private() {
     let (folder, path) = folder();
     let out = folder.path().join("out");
     fs::write(&out, "old").unwrap();
@@ -259,7 +259,7 @@ fn a_second_recording_to_the_same_file_is_refused() {
 }
 
 #[test]
-fn the_limit_on_the_size_of_files_is_told() {
+fn the_file_size_limit_is_reported() {
     let (folder, _) = folder();
     let (path, out) = (folder.path().join("long.ipft"), folder.path().join("out.ipft"));
     record(&long(20_000), &path);
@@ -306,7 +306,7 @@ fn too_little_address_space_is_no_panic() {
 }
 
 #[test]
-fn a_name_that_is_no_text_is_a_name() {
+fn names_that_are_not_utf8_are_accepted() {
     let (folder, path) = folder();
     let out = folder.path().join(OsStr::from_bytes(b"t\xff.ipft"));
     let ran = replay([path.as_os_str(), "--record".as_ref(), out.as_ref()]);

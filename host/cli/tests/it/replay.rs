@@ -84,7 +84,7 @@ fn a_plugin_draws_the_same_as_live() {
 type Filter = (Vec<String>, Box<dyn FnMut(&Event) -> bool>);
 
 #[test]
-fn filters_draw_what_they_select_and_the_summary_counts_it() {
+fn filters_select_events_and_the_summary_counts_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let canned = long(30_000);
@@ -189,7 +189,7 @@ fn filters_draw_what_they_select_and_the_summary_counts_it() {
 }
 
 #[test]
-fn what_selects_nothing_that_could_be_is_wrong_usage() {
+fn an_impossible_selection_is_wrong_usage() {
     for wrong in [
         ["--packet", "0"],
         ["--packet", "some"],
@@ -204,7 +204,7 @@ fn what_selects_nothing_that_could_be_is_wrong_usage() {
 }
 
 #[test]
-fn a_recording_of_a_recording_draws_the_same_and_so_does_one_of_a_part() {
+fn recordings_of_replays_draw_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let again = folder.path().join("again.ipft");
@@ -279,7 +279,7 @@ fn stdin_and_stdout_are_files_as_others_are() {
 }
 
 #[test]
-fn two_outputs_on_stdout_and_stdin_beside_a_file_are_wrong_usage() {
+fn sharing_stdout_or_mixing_stdin_is_wrong_usage() {
     for (arguments, word) in [
         (&["a.ipft", "--record", "-", "-o", "json"][..], "stdout"),
         (&["a.ipft", "--record", "-", "--record-max-size", "1M"], "ring"),
@@ -299,7 +299,7 @@ fn two_outputs_on_stdout_and_stdin_beside_a_file_are_wrong_usage() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_it_quietly() {
+fn a_closed_reader_ends_the_replay_quietly() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     record(&long(50_000), &path);
@@ -328,7 +328,7 @@ fn shuffled(files: &[std::path::PathBuf], random: &mut Random) -> Vec<OsString> 
 }
 
 #[test]
-fn a_ring_is_bounded_and_its_files_in_any_order_are_the_end_of_the_trace() {
+fn a_ring_has_the_end_of_the_trace_in_any_order() {
     let canned = long(40_000);
     for (files, expected) in [(1000, 0..), (3, 1..)] {
         let folder = tempfile::tempdir().unwrap();
@@ -361,7 +361,7 @@ fn a_ring_is_bounded_and_its_files_in_any_order_are_the_end_of_the_trace() {
 }
 
 #[test]
-fn files_of_a_ring_that_are_missing_or_do_not_belong_there_are_told_by_name() {
+fn missing_and_foreign_files_of_a_ring_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let canned = long(30_000);
     let parts = record_ring(&canned, &folder.path().join("trace.ipft"), 16 << 10, 100);
@@ -424,7 +424,7 @@ fn a_ring_takes_the_place_of_an_older_one_of_its_name() {
 }
 
 #[test]
-fn a_ring_whose_files_have_no_room_for_events_is_refused_and_changes_nothing() {
+fn a_ring_with_too_small_files_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("trace.ipft");
     let mut canned = long(10_000);

@@ -27,7 +27,7 @@ fn first(canned: &Canned, count: usize) -> Canned {
 }
 
 #[test]
-fn what_was_cut_is_drawn_up_to_the_cut_and_the_exit_code_says_that_it_is_not_all() {
+fn a_cut_recording_is_drawn_to_the_cut_with_exit_1() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let canned = long(20_000);
@@ -88,7 +88,7 @@ fn a_cut_behind_the_end_of_the_trace_costs_nothing() {
 }
 
 #[test]
-fn what_is_damaged_is_passed_over_and_the_exit_code_says_that_it_is_not_all() {
+fn damaged_blocks_are_skipped_with_exit_1() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let canned = long(20_000);
@@ -121,7 +121,7 @@ fn what_is_damaged_is_passed_over_and_the_exit_code_says_that_it_is_not_all() {
 }
 
 #[test]
-fn what_cannot_be_replayed_at_all_is_named_and_nothing_is_written() {
+fn an_unreadable_recording_is_named_without_output() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.ipft");
     let foreign = folder.path().join("foreign.ipft");
@@ -146,7 +146,7 @@ fn what_cannot_be_replayed_at_all_is_named_and_nothing_is_written() {
 }
 
 #[test]
-fn a_recording_that_cannot_be_made_is_told_before_anything_is_drawn() {
+fn a_failing_recording_is_reported_before_drawing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     record(&long(100), &path);
@@ -254,7 +254,7 @@ fn two_outputs_are_not_written_to_one_file() {
 }
 
 #[test]
-fn the_packets_of_what_could_be_read_are_counted_again() {
+fn packets_of_the_readable_part_are_counted_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let canned = long(20_000);
@@ -319,7 +319,7 @@ fn names_of_files_reach_no_terminal_as_they_are() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_costs_the_other_outputs_nothing() {
+fn a_full_disk_does_not_affect_other_outputs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let canned = long(5000);
@@ -341,7 +341,7 @@ fn a_full_disk_is_told_and_costs_the_other_outputs_nothing() {
 }
 
 #[test]
-fn a_file_that_cannot_grow_any_more_keeps_its_whole_blocks_and_nothing_else() {
+fn a_file_at_its_size_limit_keeps_its_whole_blocks() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let out = folder.path().join("out.ipft");
@@ -384,7 +384,7 @@ fn a_file_that_cannot_grow_any_more_keeps_its_whole_blocks_and_nothing_else() {
 }
 
 #[test]
-fn a_part_of_a_ring_that_has_no_beginning_is_passed_over_beside_others() {
+fn a_ring_part_without_a_header_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let canned = long(30_000);
     let parts = record_ring(&canned, &folder.path().join("trace.ipft"), 16 << 10, 100);
@@ -419,7 +419,7 @@ fn a_part_of_a_ring_that_has_no_beginning_is_passed_over_beside_others() {
 }
 
 #[test]
-fn whenever_it_is_killed_what_was_recorded_reads_back_up_to_the_last_whole_block() {
+fn a_killed_recording_reads_to_its_last_whole_block() {
     let folder = tempfile::tempdir().unwrap();
     let big = folder.path().join("big.ipft");
     let out = folder.path().join("out.ipft");

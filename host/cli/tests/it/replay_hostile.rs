@@ -128,7 +128,7 @@ fn replay(folder: &Path, path: &Path, options: &[&str], seconds: u32, memory: u3
 }
 
 #[test]
-fn a_trace_whose_numbers_are_too_large_is_an_error_that_names_them() {
+fn a_trace_with_too_large_numbers_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let field = |offset: u32, size: u32| {
         json!({"size": 8, "tagged": false, "fields":
@@ -194,7 +194,7 @@ fn a_trace_whose_numbers_are_too_large_is_an_error_that_names_them() {
 }
 
 #[test]
-fn a_block_whose_numbers_are_too_large_is_passed_over_and_named() {
+fn a_block_with_too_large_numbers_is_skipped_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let cases = [
         (
@@ -229,7 +229,7 @@ fn a_block_whose_numbers_are_too_large_is_passed_over_and_named() {
 }
 
 #[test]
-fn a_block_that_promises_more_than_there_is_takes_no_memory() {
+fn a_block_with_false_sizes_takes_no_memory() {
     let folder = tempfile::tempdir().unwrap();
     let mut recording = Recording::new(&trace());
     let offset = recording.0.len();
@@ -289,7 +289,7 @@ fn packets_whose_fixed_hashes_are_alike_take_no_time() {
 }
 
 #[test]
-fn an_enum_of_many_members_is_not_searched_through_for_each_event() {
+fn a_large_enum_is_not_searched_for_each_event() {
     let folder = tempfile::tempdir().unwrap();
     let mut trace = trace();
     let members: Vec<Value> = (0..60_000).map(|value| json!({"name": "m", "value": value})).collect();
@@ -328,7 +328,7 @@ fn what_grows_with_the_file_is_within_max_memory() {
 }
 
 #[test]
-fn one_packet_with_all_events_of_a_graph_is_within_max_memory() {
+fn one_large_packet_of_a_graph_is_within_max_memory() {
     let folder = tempfile::tempdir().unwrap();
     let mut trace = trace();
     trace["tracer"] = json!("function_graph");
@@ -348,7 +348,7 @@ fn one_packet_with_all_events_of_a_graph_is_within_max_memory() {
 }
 
 #[test]
-fn a_payload_of_any_size_that_can_be_is_within_max_memory() {
+fn payloads_of_any_size_are_within_max_memory() {
     let folder = tempfile::tempdir().unwrap();
     let mut trace = trace();
     trace["schema"] = json!({"size": 256, "tagged": false, "fields": []});

@@ -65,7 +65,7 @@ fn packets(path: &Path) -> (BTreeSet<u64>, BTreeSet<u64>) {
 }
 
 #[test]
-fn first_bytes_come_along_with_the_events_that_are_wanted_and_no_others() {
+fn first_bytes_follow_the_selected_events_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     record(&late(9, 40), &path);

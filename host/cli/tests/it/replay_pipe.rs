@@ -58,7 +58,7 @@ fn blocks(bytes: Vec<u8>) -> usize {
 }
 
 #[test]
-fn a_block_is_written_to_stdout_whole_when_it_is_closed() {
+fn a_closed_block_is_written_to_stdout_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let ends = record(&long(20_000), &path);
@@ -77,7 +77,7 @@ fn a_block_is_written_to_stdout_whole_when_it_is_closed() {
 }
 
 #[test]
-fn a_replay_that_waits_for_more_is_ended_by_the_first_signal_with_all_that_there_was() {
+fn a_signal_ends_a_waiting_replay_with_all_output() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     let ends = record(&long(20_000), &path);

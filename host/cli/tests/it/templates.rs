@@ -151,7 +151,7 @@ fn the_guide_leads_to_a_plugin_in_python() {
 }
 
 #[test]
-fn the_steps_of_a_page_are_those_of_the_language_and_of_all() {
+fn a_page_gives_the_common_and_the_languages_steps() {
     let page = "```sh,template,c\nmake\n```\n```sh\nno\n```\n```sh,template,js\nnpm\n```\n```sh,template,all\nrun\n```\n\
                 ```text,template\nprinted\n```\n";
     let found = steps(page, "c");

@@ -184,7 +184,7 @@ fn refused(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn instances_that_double_are_refused_before_they_are_compiled() {
+fn doubling_instances_are_refused_before_compiling() {
     inspect(&doubled(7)).expect("255 instances are accepted");
     for levels in [10, 31, 500] {
         let text = refused(&doubled(levels));
@@ -210,7 +210,7 @@ fn components_that_are_passed_on_are_refused() {
 }
 
 #[test]
-fn too_many_functions_types_and_local_variables_are_refused() {
+fn too_many_functions_types_and_locals_are_refused() {
     for (module, expected) in [
         ("(func) ".repeat(200_001), "more than 200000 functions"),
         ("(type (func)) ".repeat(200_001), "more than 200000 types"),
@@ -293,7 +293,7 @@ fn this_thread() -> String {
 }
 
 #[test]
-fn a_plugin_that_was_compiled_in_a_process_of_its_own_loads() {
+fn a_plugin_compiled_in_another_process_loads() {
     let component = compile_within(&HOSTILE, 3 << 30, 300, None).expect("it compiles");
     assert!(component.exports().sink);
 }
@@ -335,7 +335,7 @@ fn compiling_ends_with_a_signal() {
 }
 
 #[test]
-fn a_component_that_is_damaged_is_told_by_the_process_that_compiles_it() {
+fn the_compiler_process_reports_damaged_components() {
     let error = compile_within(&around("(func (result i32) nop)"), 1 << 30, 300, None).expect_err("it is invalid");
     assert!(matches!(error.failure, Failure::Compile(_)), "{error}");
     assert!(error.to_string().contains("type mismatch"), "{error}");

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_idle_tasks_of_two_cpus_are_two_contexts_and_a_thread_may_change_its_cpu() {
+    fn idle_tasks_are_contexts_per_cpu_threads_are_not() {
         let mut calls = OpenCalls::default();
         let on = |cpu, event| Event { cpu, ..event };
         let events = [
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_return_is_skipped_and_a_lost_entry_changes_nothing() {
+    fn lost_returns_are_skipped_lost_entries_ignored() {
         let mut calls = OpenCalls::default();
         let events = [
             enter(1, 7, 0, 10),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_return_gets_the_entrys_sk_buff_and_keeps_its_own_when_it_has_no_entry() {
+    fn a_return_gets_the_sk_buff_of_its_entry_if_any() {
         let mut calls = OpenCalls::default();
         let mut events = [enter(1, 7, 0, 10), leave(1, 7, 0, 20), leave(1, 7, 0, 30)];
         events[2].skb = 99;
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_never_return_take_bounded_memory_and_the_newest_still_pair() {
+    fn calls_without_returns_take_bounded_memory() {
         let mut calls = OpenCalls::with_limit(4096);
         for packet in 1..=100_000 {
             let events = [enter(packet, 7, 0, 2 * packet), enter(packet, 7, 1, 2 * packet + 1)];
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn one_context_without_returns_takes_bounded_memory_too() {
+    fn a_context_without_returns_takes_bounded_memory() {
         let mut calls = OpenCalls::with_limit(0);
         for time in 1..100_000 {
             calls.pair(&mut [enter(1, 7, time as u32 % 3, time)]);
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn where_functions_do_not_recur_losses_never_make_a_wrong_pair() {
+    fn without_recursion_losses_make_no_wrong_pair() {
         // With one function number per call a wrong pair cannot be excused by recursion.
         for seed in 1..60 {
             let mut random = Random(seed);
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn with_recursion_and_losses_a_pair_is_always_one_function_of_one_context_and_used_once() {
+    fn with_recursion_and_losses_pairs_are_consistent() {
         for seed in 1..60 {
             let mut random = Random(seed);
             let mut events = kernel(&mut random, 2000);

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_cut_or_changed_anywhere_end_the_list_and_do_no_harm() {
+    fn damaged_bytes_end_the_list_safely() {
         let (values, bytes) = sample();
         for length in 0..bytes.len() {
             let read: Vec<_> = Values::new(&bytes[..length]).collect();

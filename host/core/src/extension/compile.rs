@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_split_like_a_shell_would_and_no_shell_sees_them() {
+    fn words_are_split_like_in_a_shell_without_running_it() {
         let compiler = Compiler::new(
             Some("ccache 'my clang'".into()),
             Some("-DA='x y' -DB=\"$(rm -rf /)\" -I a\\ b ; touch".into()),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_author_starts_from_compiles_without_any_header_of_the_system() {
+    fn templates_compile_without_system_headers() {
         let folder = tempfile::tempdir().unwrap();
         // A name that a shell would make a mess of.
         let source = folder.path().join("-a 'b\"; touch pwned $(c).c");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_that_is_not_there_is_named_with_what_needs_none() {
+    fn a_missing_compiler_is_named_with_alternatives() {
         let source = tempfile::Builder::new().suffix(".c").tempfile().unwrap();
         let compiler = Compiler::new(Some("no-such-compiler".into()), None).unwrap();
         let error = compile(source.path(), &compiler, never().as_fd())
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_that_hangs_is_ended_by_a_signal_and_its_folder_is_gone() {
+    fn a_signal_ends_a_hanging_compiler_and_cleans_up() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("x.c");
         std::fs::write(&source, "").unwrap();

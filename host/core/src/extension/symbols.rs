@@ -57,7 +57,7 @@ mod tests {
         a line that is none\n";
 
     #[test]
-    fn functions_and_data_get_their_names_in_the_order_of_their_addresses() {
+    fn functions_and_data_are_sorted_by_address() {
         let tree = Tree::new().with("/proc/kallsyms", KALLSYMS);
         let mut schema = schema(&[FieldFormat::Symbol([].into()), FieldFormat::Plain]);
         assert_eq!(resolve(&mut schema, &tree.root()).unwrap(), 3);
@@ -77,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_field_for_it_the_kernel_is_not_asked() {
+    fn without_a_symbol_field_no_symbol_is_read() {
         let mut schema = schema(&[FieldFormat::Hex]);
         assert_eq!(resolve(&mut schema, &Root::at("/nowhere/at/all")).unwrap(), 0);
     }
 
     #[test]
-    fn a_kernel_that_hides_its_addresses_leaves_the_table_empty_and_one_without_the_file_is_an_error() {
+    fn hidden_addresses_give_an_empty_table_without_error() {
         let tree = Tree::new().with(
             "/proc/kallsyms",
             "0000000000000000 T kfree_skb\n0000000000000000 T ip_rcv\n",

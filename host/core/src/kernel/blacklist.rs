@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_in_any_range_is_forbidden_even_where_ranges_nest() {
+    fn an_address_in_nested_ranges_is_forbidden() {
         let list = Blacklist::parse(
             &b"0x0000000000001000-0x0000000000002000\tsection\n\
                0x0000000000001100-0x0000000000001110\tinner\n\

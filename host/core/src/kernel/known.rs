@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_of_the_tables_names_a_function_and_a_register() {
+    fn every_table_entry_has_a_function_and_a_register() {
         for (series, table) in TABLES {
             let modules = modules_of(&format!("{series}0-32-cloud-amd64"));
             let entries: usize = table

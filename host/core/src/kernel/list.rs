@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_in_a_name_do_not_reach_the_terminal() {
+    fn control_characters_in_a_name_are_escaped() {
         let list = listed(&[candidate("evil\x1b[2J\u{9b}", "mod\rule")]);
         assert!(list.contains("evil\\x1b[2J\\u{9b}\t"), "{list:?}");
         assert!(list.contains("mod\\rule\t"), "{list:?}");

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_of_all_groups_around_the_process_counts() {
+    fn the_tightest_enclosing_group_counts() {
         let limit = |inner, outer, container| {
             memory_of(&[
                 ("/proc/meminfo", MEMINFO),

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_struct_takes_one_register_or_two_and_a_large_one_none() {
+    fn small_structs_take_registers_large_ones_do_not() {
         let after = |bytes: u32| {
             register_after(move |b| {
                 let int = b.int("int", 4);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_integer_takes_two_registers_and_is_never_split() {
+    fn a_wide_integer_takes_two_registers_unsplit() {
         let wide = |before: usize| {
             register_after(move |b| {
                 let long = b.int("long", 8);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_struct_that_is_returned_takes_the_first_register() {
+    fn a_large_returned_struct_takes_the_first_register() {
         assert_eq!(
             register_after(|b| {
                 let long = b.int("long", 8);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_floating_point_number_nobody_knows() {
+    fn after_a_floating_point_number_it_is_unknown() {
         assert_eq!(
             register_after(|b| (0, vec![b.add(Kind::Float, "double", false, 0, 8, &[])])),
             Err(SkipReason::UnknownRegisters)
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_struct_that_claims_to_nest_without_end_is_given_up() {
+    fn an_endlessly_nested_struct_is_given_up() {
         assert_eq!(
             register_after(|b| {
                 // Each level holds the next one twice: 2^30 fields.
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_pointer_is_preferred_to_a_double_pointer_before_it() {
+    fn a_plain_pointer_is_preferred_to_a_double_pointer() {
         let mut b = BtfBuilder::new();
         let packet = b.refer(Kind::Forward, "sk_buff", 0);
         let pointer = b.pointer(packet);

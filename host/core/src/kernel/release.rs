@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_is_trusted_with_faults_only_from_the_version_that_handles_them() {
+    fn faults_are_allowed_from_the_version_handling_them() {
         assert!(faults_crash(&Tree::new().root()));
         let crashes = |release: &str| faults_crash(&linux(release).root());
         for release in [
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn returns_are_detached_where_the_kernel_survives_that() {
+    fn returns_are_detached_if_the_kernel_survives_it() {
         let crashes = |release: &str| detaching_returns_crashes(&linux(release).root());
         for release in [
             "5.19.0-46-generic",
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_buffer_is_avoided_on_old_realtime_kernels_only() {
+    fn old_realtime_kernels_avoid_the_ring_buffer() {
         let sleeps = |release: &str, realtime: Option<&str>| {
             let tree = match realtime {
                 Some(text) => linux(release).with("/sys/kernel/realtime", text),

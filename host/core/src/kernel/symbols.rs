@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_shared_if_symbols_of_any_kind_and_module_have_it() {
+    fn a_name_of_several_symbols_is_shared() {
         let tree = Tree::new().with(
             "/proc/kallsyms",
             "ffffffff81000000 T ip_rcv\n\

@@ -269,7 +269,7 @@ fn how_each_function_takes_the_packet_is_known() {
 }
 
 #[test]
-fn without_addresses_a_name_that_occurs_twice_is_skipped_with_its_reason() {
+fn without_addresses_duplicate_names_are_skipped() {
     let tree = kernel()
         .with("/proc/kallsyms", kallsyms(true))
         .with("/sys/kernel/tracing/available_filter_functions", listed(false))
@@ -293,7 +293,7 @@ fn without_addresses_a_name_that_occurs_twice_is_skipped_with_its_reason() {
 }
 
 #[test]
-fn of_two_functions_of_one_name_of_which_one_is_listed_neither_is_guessed() {
+fn an_ambiguous_name_is_not_guessed() {
     let listed = listed(false).replacen("twin\n", "", 1);
     let tree = kernel()
         .with("/proc/kallsyms", kallsyms(false))
@@ -309,7 +309,7 @@ fn of_two_functions_of_one_name_of_which_one_is_listed_neither_is_guessed() {
 }
 
 #[test]
-fn code_that_nobody_understands_is_not_believed() {
+fn unknown_code_is_not_trusted() {
     let mut code = code();
     // But for the first function, which looks familiar by chance.
     code[16..].fill(0xcc);
@@ -352,7 +352,7 @@ fn modules_without_types_are_named() {
 }
 
 #[test]
-fn on_5_10_the_functions_of_known_modules_are_found_without_btf() {
+fn known_modules_need_no_btf_on_5_10() {
     let symbols = format!(
         "{TEXT:016x} t nf_nat_ipv4_out\t[nf_nat]\n{:016x} t nf_nat_inet_fn.isra.0\t[nf_nat]\n",
         TEXT + 16
@@ -384,7 +384,7 @@ fn what_is_missing_has_a_message_of_its_own() {
 }
 
 #[test]
-fn types_of_one_module_are_not_mistaken_for_those_of_the_next() {
+fn types_of_two_modules_are_not_confused() {
     let mut base = BtfBuilder::new();
     let int = base.int("int", 4);
     let packet = base.composite(Kind::Struct, "sk_buff", 8, &[("len", int, 0)]);

@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_swapped_later_is_still_the_one_that_was_found() {
+    fn a_folder_swapped_later_is_not_followed() {
         let top = tempfile::tempdir().unwrap();
         let path = |name: &str| top.path().join(name);
         fs::create_dir(path("out")).unwrap();

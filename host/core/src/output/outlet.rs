@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_slow_reader_does_not_take_is_dropped_and_counted() {
+    fn drops_of_a_slow_reader_are_counted() {
         let (mut outlet, send, shared) = slow(Full::Drop);
         for _ in 0..5 {
             outlet.write_all(&half()).unwrap();
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_dropped_fails_and_nothing_waits_for_it() {
+    fn undroppable_output_fails_without_waiting() {
         let (mut outlet, _send, _) = slow(Full::Fail);
         outlet.write_all(&half()).unwrap();
         outlet.write_all(&half()).unwrap();
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_told_as_it_was() {
+    fn a_closed_reader_is_reported_as_such() {
         let (mut outlet, send, _) = slow(Full::Wait);
         drop(send);
         outlet.write_all(b"a").unwrap();

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_there_stays_until_then_and_if_it_is_given_up() {
+    fn an_existing_file_stays_until_completion() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.svg");
         fs::write(&path, b"old").unwrap();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_file_is_told_before_anything_is_written() {
+    fn an_invalid_path_is_reported_before_writing() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(
             Stream::file(folder.path()).unwrap_err().kind(),

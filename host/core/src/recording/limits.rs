@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_too_large_says_what_it_is_and_could_be() {
+    fn a_number_that_is_too_large_is_named_with_its_limit() {
         assert_eq!(at_most("schema.size", 256, 256), Ok(256));
         let error = at_most("schema.size", 257, 256).unwrap_err();
         assert_eq!(error.to_string(), "`schema.size` is 257, and can be at most 256");

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_beyond_the_memory_are_counted_and_forgotten() {
+    fn packets_beyond_the_memory_limit_are_counted() {
         let mut packets = Packets::new(32 * 100);
         assert!((1..=100).all(|packet| packets.insert(packet)));
         assert!(!packets.insert(1) && !packets.has_forgotten());

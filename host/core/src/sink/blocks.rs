@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_go_in_the_order_in_which_they_came_and_their_places_are_used_again() {
+    fn blocks_leave_in_order_and_their_slots_are_reused() {
         let mut blocks = Blocks::default();
         for block in 1..=3 {
             blocks.add(block);

@@ -627,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_outside_their_bytes_and_of_what_is_no_number_are_refused() {
+    fn invalid_bit_fields_are_refused() {
         let refused = |size, offset, width, kind, format| {
             let field = Field {
                 name: "bits".to_owned(),
@@ -671,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_never_begin_with_a_bar_and_members_that_are_no_bit_are_no_flags() {
+    fn only_single_bits_are_flags_without_a_leading_bar() {
         let member = |name: &str, value| EnumMember {
             name: name.to_owned(),
             value,

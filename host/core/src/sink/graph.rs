@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_return_that_names_another_time_is_not_taken_for_the_calls_own() {
+    fn a_return_with_another_entry_time_does_not_match() {
         assert_eq!(levels(&["0+a", "0-a7"]), [(0, false), (0, false)]);
     }
 }

@@ -521,7 +521,7 @@ mod tests {
 
     /// The packets of a journal that forgets as it goes, next to a list that does the same.
     #[test]
-    fn what_is_not_forgotten_is_there_whole_and_what_is_forgotten_begins_anew() {
+    fn kept_packets_are_whole_dropped_ones_restart() {
         let schemas = [(8, false), (0, true), (3, true), (0, false)];
         for (seed, (size, tail)) in (1_u64..).zip(schemas) {
             let schema = Schema {
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_does_not_grow_with_packets_that_are_forgotten() {
+    fn the_table_does_not_grow_with_dropped_packets() {
         let mut journal = Journal::new(false, &Schema::default());
         for packet in 1..=200_000 {
             journal.push(&event(packet, packet, 0), &Batch::default());
@@ -607,7 +607,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_that_are_foreseen_are_those_that_are_taken() {
+    fn the_predicted_bytes_are_those_used() {
         let schema = Schema {
             size: 16,
             ..Schema::default()
@@ -628,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn more_events_than_links_can_name_are_more_than_there_is_memory() {
+    fn the_memory_limit_comes_before_the_link_limit() {
         let journal = Journal::new(false, &Schema::default());
         assert_eq!(journal.bytes_with_more(NONE as usize, 0), usize::MAX);
         assert!(journal.bytes_with_more(1 << 20, 0) < 64 << 20);

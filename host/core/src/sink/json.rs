@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_with_the_name_of_a_key_follows_it_and_is_told() {
+    fn a_field_named_like_a_key_follows_it_with_a_warning() {
         let field = |name: &str, offset| Field {
             name: name.to_owned(),
             kind: FieldType::Unsigned,
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_come_with_the_events_are_told_once() {
+    fn late_names_are_reported_once() {
         let schema = Schema {
             tail: true,
             ..Schema::default()
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_fixed_field_has_is_told() {
+    fn a_name_of_a_fixed_field_is_reported() {
         let field = Field {
             name: "len".to_owned(),
             kind: FieldType::Unsigned,
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_is_written_is_one_that_fields_are_compared_with() {
+    fn fields_are_compared_with_every_written_key() {
         let (told, text) = drawn(Schema::default(), &[batch(&[], Vec::new())]);
         assert!(told.is_empty());
         let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();

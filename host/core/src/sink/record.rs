@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_never_begins_leaves_no_file_and_changes_none() {
+    fn a_trace_that_never_begins_changes_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let new = folder.path().join("new.ipft");
         let old = folder.path().join("old.ipft");

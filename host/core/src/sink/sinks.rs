@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_fails_is_reported_once_and_the_others_go_on() {
+    fn a_failing_sink_is_reported_once_others_go_on() {
         let (mut sinks, log) = sinks(&[
             ("full", Destination::Elsewhere, Some((1, ErrorKind::StorageFull))),
             ("good", Destination::Stdout, None),

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_float_in_json_is_the_number_itself_and_a_string_if_there_is_none() {
+    fn non_finite_floats_are_strings_in_json() {
         for value in floats() {
             let written = text(|out| push_json_float(out, value));
             let read: serde_json::Value = serde_json::from_str(&written).unwrap();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_learnt_as_they_come_and_one_that_never_came_is_a_question_mark() {
+    fn a_name_that_never_came_is_a_question_mark() {
         let mut payload = Vec::new();
         Value::Integer(-3).push(&mut payload, 1);
         Value::Text(b"a\"\x1b").push(&mut payload, 0);

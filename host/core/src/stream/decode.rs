@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_known_by_its_address_and_by_that_behind_its_endbr64() {
+    fn a_function_is_found_with_and_without_endbr64() {
         let address = |index: u64| 0xffff_ffff_8100_0000 + index * 16;
         for shift in [ENDBR as i64, -(ENDBR as i64)] {
             let mut decoder = Decoder::new(FunctionIds::new((0..5000).map(address)), 0);
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_an_entry_is_kept_and_nothing_follows_a_return() {
+    fn only_entries_keep_trailing_bytes() {
         let mut decoder = Decoder::new(FunctionIds::new([0; 10]), 4);
         let mut batch = Batch::default();
         let mut entry = record(9, 3);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_no_event_of_ours_is_counted_and_not_delivered() {
+    fn an_unknown_record_is_counted_and_not_delivered() {
         let mut decoder = Decoder::new(FunctionIds::new([0; 10]), 0);
         let mut batch = Batch::default();
         decoder.decode(&record(10, 0), &mut batch);
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bytes_of_packets_become_captures_beside_the_events() {
+    fn first_bytes_become_captures_beside_events() {
         for mut decoder in decoders() {
             let mut batch = Batch::default();
             // The program reserves room for more than there was.
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_that_contradicts_itself_is_counted_and_nothing_of_it_is_kept() {
+    fn an_inconsistent_capture_is_counted_and_dropped() {
         let whole = captured(4, 4, wire::LINK_IP, b"wxyz");
         let most = wire::MAX_RECORD_BYTES;
         let mut bad = vec![

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_that_moves_keeps_the_address_that_libbpf_has() {
+    fn a_moved_inbox_keeps_its_address_for_libbpf() {
         let inbox = SharedInbox::new();
         let context = inbox.context();
         let mut moved = Box::new((inbox, 1));

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_the_standard_library_writes_them() {
+    fn numbers_are_formatted_like_the_standard_library() {
         for value in [0, 1, 9, 10, 0xf, 0x10, 0xff, 0x1234_5678_9abc_def0, u64::MAX] {
             assert_eq!(text(|out| push_hex_wide(out, value)), format!("{value:#018x}"));
             assert_eq!(text(|out| push_hex(out, value)), format!("{value:#x}"));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn spaces_are_as_many_as_asked_for() {
+    fn spaces_have_the_requested_number() {
         for count in [0, 1, 63, 64, 65, 1000] {
             assert_eq!(text(|out| push_spaces(out, count)), " ".repeat(count));
         }

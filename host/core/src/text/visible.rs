@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_for_people_cannot_steer_their_terminal() {
+    fn text_for_people_has_no_terminal_controls() {
         let mut terminal = Terminal::new(Vec::new());
         terminal.write_all("C:\\x\t\x1b[2J\u{202e}\n".as_bytes()).unwrap();
         terminal.write_all(b"a\xffb").unwrap();

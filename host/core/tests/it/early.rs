@@ -59,7 +59,7 @@ fn nothing_is_printed_early_while_there_is_room() {
 }
 
 #[test]
-fn packets_are_printed_early_in_the_same_order_and_only_those_that_went_on_are_split() {
+fn early_packets_keep_their_order() {
     let canned = long();
     let whole = draw(&canned, Aggregate::new);
     let whole = sections(&whole);
@@ -89,7 +89,7 @@ fn packets_are_printed_early_in_the_same_order_and_only_those_that_went_on_are_s
 }
 
 #[test]
-fn with_no_room_at_all_every_batch_is_printed_when_the_next_one_comes() {
+fn without_memory_each_batch_is_printed_at_the_next() {
     let mut script = Script::new(
         Tracer::FunctionGraph,
         &[
@@ -114,7 +114,7 @@ fn with_no_room_at_all_every_batch_is_printed_when_the_next_one_comes() {
 }
 
 #[test]
-fn an_output_that_fails_is_told_when_it_is_written_early() {
+fn a_failing_output_is_reported_at_early_writes() {
     struct Full;
     impl std::io::Write for Full {
         fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {

@@ -82,7 +82,7 @@ fn picture(schema: Schema) -> String {
 }
 
 #[test]
-fn every_kind_of_member_is_laid_out_and_drawn_as_its_golden_file_shows() {
+fn every_kind_of_member_matches_its_golden_file() {
     for name in ["gso", "numbers", "nested", "bits", "tags", "tagged_arrays"] {
         let object = fixture(name);
         golden(
@@ -93,7 +93,7 @@ fn every_kind_of_member_is_laid_out_and_drawn_as_its_golden_file_shows() {
 }
 
 #[test]
-fn a_struct_of_64_bytes_fits_and_one_more_is_refused_by_the_name_of_the_member() {
+fn a_struct_of_more_than_64_bytes_is_refused() {
     assert_eq!(schema(&event("__u64 all[8];")).fields.len(), 8);
     assert_eq!(schema(&event("__u8 all[64];")).fields.len(), 1);
     let error = error(&event("__u64 all[8]; struct { char text[4]; } more;"));
@@ -103,7 +103,7 @@ fn a_struct_of_64_bytes_fits_and_one_more_is_refused_by_the_name_of_the_member()
 }
 
 #[test]
-fn a_struct_that_is_too_large_by_its_padding_is_refused() {
+fn a_struct_too_large_by_its_padding_is_refused() {
     let object = clang(
         "#include \"header.h\"\nstruct event { __u32 all; } __attribute__((aligned(128)));\n\
          struct event __ipft_event_struct;",
@@ -112,7 +112,7 @@ fn a_struct_that_is_too_large_by_its_padding_is_refused() {
 }
 
 #[test]
-fn an_object_without_the_variable_has_an_error_of_its_own() {
+fn an_object_without_the_variable_has_its_own_error() {
     let object = clang("#include \"header.h\"\nstruct event { int a; };\nstruct event another __ipft_sec_skip;");
     assert_eq!(error(&object), LayoutError::NoEvent);
 }
@@ -139,7 +139,7 @@ fn types_that_cannot_be_shown_are_refused_by_name() {
 }
 
 #[test]
-fn tags_that_do_not_fit_their_member_are_refused_by_name() {
+fn tags_that_do_not_fit_are_refused_by_name() {
     for (members, member, tag) in [
         ("__u32 a tag(\"mac\");", "a", "mac"),
         ("__u8 a[5] tag(\"mac\");", "a[0]", "mac"),
@@ -163,7 +163,7 @@ fn tags_that_do_not_fit_their_member_are_refused_by_name() {
 }
 
 #[test]
-fn an_unknown_tag_is_refused_and_tags_of_others_are_not() {
+fn unknown_ipft_tags_are_refused_others_ignored() {
     for tag in [
         "ipft:fmt:hexx",
         "ipft:fmt:",
@@ -187,7 +187,7 @@ fn two_tags_on_one_member_are_refused() {
 }
 
 #[test]
-fn a_reference_that_is_missing_or_no_enum_is_refused_by_name() {
+fn an_invalid_enum_reference_is_refused_by_name() {
     let object = event("int a; int b __ipft_fmt_enum(nowhere);");
     assert_eq!(problem(&object, "b"), MemberProblem::NoReference("nowhere".to_owned()));
     let object = event("int b __ipft_fmt_enum_flags();");
@@ -225,7 +225,7 @@ fn nesting_and_members_are_bounded() {
 }
 
 #[test]
-fn an_object_with_other_variables_in_the_skipped_section_finds_its_own() {
+fn other_variables_in_the_skipped_section_are_ignored() {
     let object = clang(
         "#include \"header.h\"\nstruct a { int wrong; } a __ipft_sec_skip;\n\
          struct b { int right; } __ipft_event_struct;\nstruct c { int wrong; } c __ipft_sec_skip;",

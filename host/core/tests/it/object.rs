@@ -47,7 +47,7 @@ fn what_clang_makes_of_an_extension_is_let_through() {
 }
 
 #[test]
-fn both_declarations_of_the_context_are_let_through_and_so_is_a_visible_module() {
+fn both_contexts_and_a_visible_module_are_accepted() {
     for source in [
         format!("__hidden int module{ARGUMENTS} {{ return 0; }}"),
         format!("int module{ARGUMENTS} {{ return 1; }}"),
@@ -118,7 +118,7 @@ fn a_module_of_another_prototype_is_refused() {
 }
 
 #[test]
-fn an_object_without_type_information_is_told_to_be_compiled_with_g() {
+fn missing_type_information_is_refused_with_a_remedy() {
     let source = std::fs::read_to_string(crate::extension::folder().join("gso.c")).unwrap();
     let object = clang_with(&source, &["-target", "bpf", "-O2", "-c"]);
     let error = check(&object).unwrap_err();
@@ -157,7 +157,7 @@ fn files_of_another_kind_are_named_for_what_they_are() {
 }
 
 #[test]
-fn an_object_of_more_bytes_than_any_extension_has_is_not_looked_at() {
+fn an_oversized_object_is_not_examined() {
     let mut object = fixture("gso");
     object.resize(MAX_OBJECT, 0);
     check(&object).unwrap();
@@ -166,7 +166,7 @@ fn an_object_of_more_bytes_than_any_extension_has_is_not_looked_at() {
 }
 
 #[test]
-fn damaged_type_information_is_told_from_missing_one() {
+fn damaged_type_information_differs_from_missing() {
     let mut object = fixture("gso");
     let (start, len) = section(&object, ".BTF");
     object[start] ^= 1;
@@ -196,7 +196,7 @@ fn damaged_type_information_is_told_from_missing_one() {
 }
 
 #[test]
-fn a_module_whose_code_the_object_does_not_have_is_refused() {
+fn a_module_without_code_is_refused() {
     let mut object = fixture("gso");
     let (table, len) = section(&object, ".symtab");
     let (strings, _) = section(&object, ".strtab");

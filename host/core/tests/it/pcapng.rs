@@ -119,7 +119,7 @@ fn dump(file: &File) -> String {
 }
 
 #[test]
-fn every_trace_becomes_the_packets_that_its_golden_file_shows() {
+fn every_trace_matches_its_golden_file() {
     for canned in support::canned::all() {
         let canned = with_bytes(canned);
         let written = Written::default();
@@ -187,7 +187,7 @@ fn ip_beside_another_protocol_gets_ethernet_headers() {
 }
 
 #[test]
-fn a_frame_that_comes_after_memory_was_short_has_the_same_link_type() {
+fn frames_after_an_early_write_keep_the_link_type() {
     let mut canned = one_after_the_other(50_000);
     for batch in &mut canned.batches {
         let packets: BTreeSet<u64> = batch.events.iter().map(|event| event.packet).collect();
@@ -205,7 +205,7 @@ fn a_frame_that_comes_after_memory_was_short_has_the_same_link_type() {
 }
 
 #[test]
-fn memory_is_bounded_by_writing_the_oldest_and_nothing_is_missing_for_that() {
+fn early_writes_bound_memory_and_lose_no_packet() {
     // What is kept of events and packets grows by some hundred kilobytes at a time.
     let canned = with_bytes(one_after_the_other(50_000));
     let written = Written::default();
@@ -230,7 +230,7 @@ fn memory_is_bounded_by_writing_the_oldest_and_nothing_is_missing_for_that() {
 }
 
 #[test]
-fn one_packet_that_goes_on_for_ever_is_written_and_its_rest_is_told_of() {
+fn an_endless_packet_is_written_and_its_rest_counted() {
     let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux")]);
     for time in 1..=40_000 {
         script.at(time).enter(1, 0);
@@ -250,7 +250,7 @@ fn one_packet_that_goes_on_for_ever_is_written_and_its_rest_is_told_of() {
 }
 
 #[test]
-fn a_trace_without_bytes_is_refused_and_no_file_appears() {
+fn a_trace_without_bytes_creates_no_file() {
     let written = Written::default();
     let error = draw(&one_after_the_other(3), &mut written.sink()).unwrap_err();
     assert!(error.to_string().contains("--record-bytes"), "{error}");
@@ -258,7 +258,7 @@ fn a_trace_without_bytes_is_refused_and_no_file_appears() {
 }
 
 #[test]
-fn packets_without_bytes_are_counted_and_bytes_without_events_are_not_written() {
+fn packets_without_bytes_are_counted() {
     let mut canned = one_after_the_other(3);
     capture(&mut canned.batches[0], 2, Link::Ip, 4, b"\x45abc");
     // The first is the one that counts.
@@ -277,7 +277,7 @@ fn packets_without_bytes_are_counted_and_bytes_without_events_are_not_written() 
 }
 
 #[test]
-fn what_a_broken_recording_may_hold_makes_a_file_that_can_be_read() {
+fn a_broken_recording_gives_a_readable_file() {
     let mut canned = one_after_the_other(1);
     canned.trace.clock_offset = i64::MIN;
     canned.trace.command_line = vec!["é".repeat(100_000), "\0\n".to_owned()];
@@ -309,7 +309,7 @@ fn what_a_broken_recording_may_hold_makes_a_file_that_can_be_read() {
 }
 
 #[test]
-fn bytes_whose_events_never_come_take_bounded_memory_and_not_the_place_of_others() {
+fn bytes_without_events_take_bounded_memory() {
     let written = Written::default();
     let mut sink = written.sink().with_limit(1 << 20);
     let mut canned = one_after_the_other(1);

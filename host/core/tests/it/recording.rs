@@ -234,7 +234,7 @@ fn wild(seed: u64, events: usize, functions: u32) -> Canned {
 }
 
 #[test]
-fn every_number_of_every_event_comes_back_over_many_blocks() {
+fn all_numbers_of_events_are_restored() {
     for (seed, events, functions) in [(1, 100_000, 9000), (2, 50_000, 12), (3, 1, 1)] {
         let canned = wild(seed, events, functions);
         let (trace, back) = read(record(&canned), 4096).unwrap();
@@ -289,7 +289,7 @@ fn several_blocks() -> (Vec<u8>, Vec<usize>) {
 }
 
 #[test]
-fn a_file_that_is_cut_anywhere_gives_all_of_its_whole_blocks_and_says_where_it_was_cut() {
+fn a_cut_file_gives_its_whole_blocks_and_the_offset() {
     let (file, ends) = several_blocks();
     let (_, whole) = read(file.clone(), 4096).unwrap();
     assert_eq!(
@@ -324,7 +324,7 @@ fn a_file_that_is_cut_anywhere_gives_all_of_its_whole_blocks_and_says_where_it_w
 }
 
 #[test]
-fn a_flipped_bit_costs_at_most_the_block_that_it_is_in_and_is_noticed() {
+fn a_flipped_bit_costs_at_most_its_block() {
     let (file, ends) = several_blocks();
     let (_, whole) = read(file.clone(), 4096).unwrap();
     let whole = whole.events();
@@ -375,7 +375,7 @@ fn bytes_that_were_overwritten_at_random_are_survived() {
 }
 
 #[test]
-fn what_is_no_recording_and_what_is_too_new_is_refused_in_words() {
+fn other_files_and_newer_versions_are_refused() {
     let says = |file: &[u8]| read(file.to_vec(), 1).unwrap_err().to_string();
     assert_eq!(says(b""), "is empty: the trace did not begin, or nothing was recorded");
     for foreign in [

@@ -11,7 +11,7 @@ use serde_json::Value;
 use support::canned::{Canned, Script, draw, golden};
 
 #[test]
-fn every_sink_draws_every_trace_as_its_golden_file_shows() {
+fn all_sinks_and_traces_match_their_golden_files() {
     for canned in support::canned::all() {
         golden(&format!("{}.txt", canned.name), &draw(&canned, Aggregate::new));
         golden(&format!("{}.json", canned.name), &draw(&canned, Json::new));
@@ -45,7 +45,7 @@ fn no_sink_lets_a_control_character_through() {
 }
 
 #[test]
-fn json_has_the_old_keys_in_the_old_order_and_fields_as_strings() {
+fn json_has_ipftrace2s_keys_and_string_fields() {
     for canned in support::canned::all() {
         for line in draw(&canned, Json::new).lines() {
             let object: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -115,7 +115,7 @@ fn seal(schema: &mut Value) {
 }
 
 #[test]
-fn json_lines_hold_what_their_schema_says_and_no_key_that_it_does_not() {
+fn json_lines_have_exactly_the_keys_of_their_schema() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/jsonl.schema.json");
     let text = std::fs::read_to_string(&path).expect("the schema is there");
     let mut schema: Value = serde_json::from_str(&text).expect("the schema is JSON");
@@ -216,7 +216,7 @@ fn run(canned: &Canned, sink: &mut dyn Sink) -> Result<(), SinkError> {
 }
 
 #[test]
-fn a_closed_pipe_and_a_full_disk_are_told_apart_at_whatever_byte() {
+fn a_closed_pipe_differs_from_a_full_disk_at_any_byte() {
     let canned = &support::canned::all()[2];
     for room in 0..200 {
         let pipe = |end| Pipe { room, end };
@@ -235,7 +235,7 @@ fn a_closed_pipe_and_a_full_disk_are_told_apart_at_whatever_byte() {
 }
 
 #[test]
-fn a_schema_that_cannot_be_is_refused_with_the_fields_name() {
+fn an_invalid_schema_is_refused_with_the_fields_name() {
     let cases = [
         (60, 8, FieldType::Unsigned, FieldFormat::Plain, "outside the payload"),
         (

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_refused_until_the_trace_is_ready_and_after_it() {
+    fn connections_are_accepted_only_during_the_trace() {
         let address = free_address("127.0.0.2");
         let server = eventually(|| ProbeServer::bind(address).ok());
         refused(address).unwrap();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_port_is_refused_before_the_trace_by_address_and_port() {
+    fn a_busy_port_is_refused_before_the_trace() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let error = ProbeServer::bind(address).unwrap_err();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_hold_the_port_the_second_to_listen_is_told() {
+    fn the_second_server_on_a_port_is_refused() {
         let address = free_address("127.0.0.4");
         let [first, second] = [(); 2].map(|()| eventually(|| ProbeServer::bind(address).ok()));
         let _serving = first.serve().unwrap();

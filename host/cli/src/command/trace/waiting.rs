@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn short_wait_is_not_told() {
+    fn a_short_wait_is_not_shown() {
         std::thread::scope(|scope| {
             let told = || -> String { panic!("told") };
             drop(Waiting::show(scope, told, told));

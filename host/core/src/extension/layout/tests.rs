@@ -46,7 +46,7 @@ fn int(b: &mut BtfBuilder, name: &str, bytes: u32, encoding: u32, offset: u32, b
 }
 
 #[test]
-fn enums_of_64_bits_keep_all_of_them_whether_signed_or_not() {
+fn enums_of_64_bits_keep_all_bits_signed_or_not() {
     for (signed, low, high, value) in [
         (false, 5, 1, 1 << 32 | 5),
         (true, u32::MAX, u32::MAX, u64::MAX),
@@ -67,7 +67,7 @@ fn enums_of_64_bits_keep_all_of_them_whether_signed_or_not() {
 }
 
 #[test]
-fn an_enum_of_an_old_compiler_is_cut_and_extended_as_the_field_that_it_names() {
+fn an_old_compilers_enum_has_the_width_of_its_field() {
     for (field, value) in [("long", u64::MAX), ("unsigned long", 0xffff_ffff)] {
         let mut b = builder();
         let name = b.string("LAST");
@@ -85,7 +85,7 @@ fn an_enum_of_an_old_compiler_is_cut_and_extended_as_the_field_that_it_names() {
 }
 
 #[test]
-fn bit_fields_that_old_compilers_describe_by_their_type_are_found() {
+fn bit_fields_of_old_compilers_are_found() {
     let mut b = builder();
     let five = int(&mut b, "unsigned int", 4, 0, 0, 5);
     let later = int(&mut b, "int", 4, 1, 6, 3);
@@ -106,7 +106,7 @@ fn bit_fields_that_old_compilers_describe_by_their_type_are_found() {
 }
 
 #[test]
-fn characters_of_every_compiler_are_told_from_bytes() {
+fn characters_of_every_compiler_differ_from_bytes() {
     // Encodings: 0 unsigned, 1 signed, 2 character, 3 signed character, 4 bool, 5 does not exist.
     for (name, encoding, expected) in [
         ("char", 1, Ok(FieldType::Char)),
@@ -208,7 +208,7 @@ fn arrays_without_measure_are_refused_or_empty() {
 }
 
 #[test]
-fn types_that_refer_to_nothing_or_in_circles_are_refused_by_name() {
+fn dangling_and_circular_types_are_refused_by_name() {
     let mut b = builder();
     let circle = b.refer(Kind::Typedef, "circle", 3);
     assert_eq!(

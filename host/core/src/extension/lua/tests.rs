@@ -129,7 +129,7 @@ fn gso(program: &str, decode: &str) -> String {
 }
 
 #[test]
-fn both_generations_have_a_program_and_fields_sorted_by_name() {
+fn both_generations_have_a_program_and_sorted_fields() {
     let data = [&2688u32.to_ne_bytes()[..], &[0xa8, 5, 2, 0, 1, 0, 0, 0]].concat();
     for (test, program, decode) in [
         ("new", "program = '\\x7fELF\\0'", "decode"),
@@ -145,7 +145,7 @@ fn both_generations_have_a_program_and_fields_sorted_by_name() {
 }
 
 #[test]
-fn the_example_of_the_manual_reads_its_object_and_names_every_flag() {
+fn the_manuals_example_decodes_all_flags() {
     let folder = Folder::new("example");
     fs::write(folder.0.join("gso.bpf.o"), b"\x7fELF\xff").unwrap();
     let script = folder.script(include_str!("../../../../../docs/examples/gso.lua"));
@@ -189,7 +189,7 @@ fn of_two_generations_in_one_script_the_newer_counts() {
 }
 
 #[test]
-fn a_script_may_have_neither_side_and_globals_may_be_made_in_init() {
+fn sides_are_optional_and_init_may_define_globals() {
     let (script, ..) = load("neither", "api_version = 1");
     let mut script = script.unwrap();
     assert_eq!((script.program(), script.has_decoder()), (None, false));
@@ -206,7 +206,7 @@ fn a_script_may_have_neither_side_and_globals_may_be_made_in_init() {
 }
 
 #[test]
-fn what_is_no_entry_is_not_decoded_and_missing_data_reads_as_zeros() {
+fn only_entries_are_decoded_missing_data_is_zero() {
     let text = "api_version = 1
         function decode(data) return {size = #data, sum = data:byte(1) + data:byte(64)} end";
     let (script, ..) = load("entries", text);
@@ -279,7 +279,7 @@ fn built_in_fields_stay_in_front_of_a_scripts() {
 }
 
 #[test]
-fn strings_integers_and_floats_are_fields_and_nothing_is_none() {
+fn strings_integers_and_floats_become_fields() {
     let text = "api_version = 1
         function decode() return {
           text = 'a\\0\\255', empty = '', integer = math.mininteger, float = 0.5, whole = 2.0, large = 1e300
@@ -428,7 +428,7 @@ fn an_error_at_load_or_in_a_call_names_file_and_line() {
 }
 
 #[test]
-fn an_error_at_an_event_is_told_once_and_counted_and_costs_that_event_its_fields() {
+fn an_error_at_an_event_is_shown_once_and_counted() {
     let text = "api_version = 1
         count = 0
         function decode(data)
@@ -477,7 +477,7 @@ fn an_error_at_an_event_is_told_once_and_counted_and_costs_that_event_its_fields
 }
 
 #[test]
-fn a_result_that_cannot_be_shown_names_the_key_and_the_type() {
+fn an_invalid_result_names_the_key_and_the_type() {
     for (result, message) in [
         (
             "{flags = {}}",
@@ -526,7 +526,7 @@ fn a_result_that_cannot_be_shown_names_the_key_and_the_type() {
 }
 
 #[test]
-fn memory_that_runs_out_costs_events_their_fields_and_no_more() {
+fn out_of_memory_only_loses_fields() {
     let text = "api_version = 1 function decode() return {n = 1} end";
     let (script, told, _folder) = load("memory", text);
     let mut script = script.unwrap();
@@ -549,7 +549,7 @@ fn memory_that_runs_out_costs_events_their_fields_and_no_more() {
 }
 
 #[test]
-fn names_without_end_are_an_error_and_those_that_are_known_go_on() {
+fn names_without_end_are_an_error_known_ones_go_on() {
     let text = "api_version = 1
         count = 0
         function decode() count = count + 1; return {['name' .. count % 5000] = count} end";
@@ -590,7 +590,7 @@ fn a_name_that_is_too_long_costs_the_event_its_fields() {
 }
 
 #[test]
-fn the_whole_standard_library_is_there_as_in_luas_own_interpreter() {
+fn the_whole_standard_library_is_available() {
     let folder = Folder::new("library");
     fs::write(folder.0.join("helper.lua"), "return {answer = 42}").unwrap();
     let text = format!(
@@ -630,7 +630,7 @@ fn stopped() -> Option<OwnedFd> {
 }
 
 #[test]
-fn a_decoder_that_does_not_end_is_interrupted_once_the_trace_is_to_stop() {
+fn a_decoder_that_does_not_end_is_interrupted() {
     for (test, body) in [
         ("loop", "while true do end"),
         ("pcall", "while true do pcall(function() while true do end end) end"),
@@ -667,7 +667,7 @@ fn a_decoder_that_does_not_end_is_interrupted_once_the_trace_is_to_stop() {
 }
 
 #[test]
-fn a_script_that_does_not_end_before_the_trace_is_interrupted_too() {
+fn a_script_that_does_not_end_is_interrupted() {
     for (place, text) in [
         ("its main part", "while true do end"),
         ("init()", "api_version = 1; function init()\nwhile true do end end"),
@@ -687,7 +687,7 @@ fn a_script_that_does_not_end_before_the_trace_is_interrupted_too() {
 }
 
 #[test]
-fn a_call_that_ends_is_not_interrupted_even_if_it_had_to_wait() {
+fn a_call_that_ends_after_waiting_is_not_interrupted() {
     let folder = Folder::new("drain");
     // It waits for longer than the patience of the watch, and then executes fewer instructions than it may.
     let text = "api_version = 1
@@ -721,7 +721,7 @@ fn child(test: &str, value: &str) -> Child {
 }
 
 #[test]
-fn what_a_script_prints_is_in_order_with_our_output_or_on_stderr() {
+fn prints_are_in_order_with_output_or_on_stderr() {
     const SCRIPT: &str = "api_version = 1
         print('lua loads', nil, 1.0)
         function init() io.write('lua ', 'writes\\n') end
@@ -776,7 +776,7 @@ fn what_a_script_prints_is_in_order_with_our_output_or_on_stderr() {
             &["lua loads\tnil\t1.0", "lua writes", "lua decodes", "lua ends"],
         ),
     ] {
-        let child = child("what_a_script_prints_is_in_order_with_our_output_or_on_stderr", print);
+        let child = child("prints_are_in_order_with_output_or_on_stderr", print);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         assert_eq!(ours(&String::from_utf8(output.stdout).unwrap()), stdout);

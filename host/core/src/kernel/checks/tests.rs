@@ -75,7 +75,7 @@ fn on_a_machine_that_has_everything_all_is_well() {
 }
 
 #[test]
-fn who_is_not_root_is_told_so() {
+fn a_missing_root_is_reported() {
     let status = "Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n";
     fails(
         machine().with("/proc/self/status", status),
@@ -115,7 +115,7 @@ fn an_old_kernel_is_named() {
 }
 
 #[test]
-fn each_thing_that_the_kernel_lacks_has_a_message_of_its_own() {
+fn each_missing_feature_has_its_own_message() {
     fails(
         machine().without("/sys/kernel/btf/vmlinux"),
         "no type information",
@@ -158,7 +158,7 @@ fn a_kernel_without_kprobes_may_still_have_fentry() {
 }
 
 #[test]
-fn what_is_switched_off_is_told_with_how_to_switch_it_on() {
+fn disabled_features_are_reported_with_a_remedy() {
     fails(
         machine().with("/proc/sys/kernel/ftrace_enabled", "0\n"),
         "switched off",
@@ -182,7 +182,7 @@ fn what_is_switched_off_is_told_with_how_to_switch_it_on() {
 }
 
 #[test]
-fn hidden_addresses_do_not_matter_where_tracefs_tells_them() {
+fn hidden_addresses_do_not_matter_if_tracefs_has_them() {
     let tree = machine()
         .with("/proc/kallsyms", "0000000000000000 T _text\n")
         .with("/sys/kernel/tracing/available_filter_functions_addrs", "");

@@ -67,7 +67,7 @@ fn refusal(tree: &Tree) -> String {
 }
 
 #[test]
-fn the_functions_of_the_kernel_and_its_modules_are_read_in_the_order_in_which_they_are_printed() {
+fn functions_are_read_in_the_order_of_kallsyms() {
     let expected: Vec<_> = [
         ("skb_skb_clone", "", TEXT),
         ("weak_skb", "", TEXT + 16),
@@ -101,7 +101,7 @@ fn a_name_of_more_than_127_codes_is_whole() {
 }
 
 #[test]
-fn symbols_other_than_those_that_are_printed_are_refused() {
+fn symbols_that_differ_from_kallsyms_are_refused() {
     let made = core(Relative::PerCpu, &SYMBOLS);
     for (place, other) in [
         (2, (b'T', "skb_skb_clone", TEXT + 1)),
@@ -125,7 +125,7 @@ fn symbols_other_than_those_that_are_printed_are_refused() {
 }
 
 #[test]
-fn modules_other_than_those_that_are_listed_are_refused() {
+fn modules_that_differ_from_the_list_are_refused() {
     let made = || tree(core(Relative::PerCpu, &SYMBOLS), &SYMBOLS);
     for listed in ["nat 4096 0 - Live 0x0\n", "nat 1\nveth 1\nnew 1\n", "nat 1\nother 1\n"] {
         let refusal = refusal(&made().with("/proc/modules", listed));
@@ -155,7 +155,7 @@ fn a_module_that_is_being_freed_is_refused() {
 }
 
 #[test]
-fn modules_that_are_not_complete_are_left_out_and_a_list_without_end_is_refused() {
+fn incomplete_modules_are_skipped() {
     // The first one: a state of `MODULE_STATE_UNFORMED`, and, the second time, itself as the next one.
     let mut made = core(Relative::PerCpu, &SYMBOLS);
     let nat = made.windows(5).position(|text| text == b"nat\0\0").unwrap() - 24;
@@ -168,7 +168,7 @@ fn modules_that_are_not_complete_are_left_out_and_a_list_without_end_is_refused(
 }
 
 #[test]
-fn memory_that_is_cut_or_changed_does_not_make_the_readers_panic() {
+fn damaged_memory_causes_no_panic() {
     let made = core(Relative::PerCpu, &SYMBOLS);
     for len in (0..1500).step_by(7).chain([made.len() / 2]) {
         assert!(read(&tree(&made[..len], &SYMBOLS)).is_err(), "{len}");

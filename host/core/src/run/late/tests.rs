@@ -24,7 +24,7 @@ fn line(told: &Told) -> Vec<u8> {
 }
 
 #[test]
-fn functions_are_known_before_the_other_process_goes_on() {
+fn functions_are_known_before_the_process_continues() {
     let (mut late, mut other) = late();
     let told = line(&Told::Functions(vec![("nf_nat_packet".into(), "nf_nat".into(), 7)]));
     let (first, rest) = told.split_at(9);

@@ -150,7 +150,7 @@ fn read(
 }
 
 #[test]
-fn a_flood_keeps_neither_the_duration_nor_the_progress_from_being_looked_at() {
+fn duration_and_progress_are_checked_in_a_flood() {
     // One word on the progress is due within that time.
     let duration = Duration::from_millis(1500);
     let (reached, events, seen) = flooded(Some(duration), None);
@@ -160,7 +160,7 @@ fn a_flood_keeps_neither_the_duration_nor_the_progress_from_being_looked_at() {
 }
 
 #[test]
-fn exactly_as_many_events_are_delivered_as_were_wanted() {
+fn exactly_the_limit_of_events_is_delivered() {
     for wanted in [1, 31, 32, 33, 64, 500] {
         let (reached, events, seen) = flooded(None, Some(StopAfter::Events(wanted)));
         assert_eq!(reached, Some(Reached::StopAfter(StopAfter::Events(wanted))));
@@ -169,7 +169,7 @@ fn exactly_as_many_events_are_delivered_as_were_wanted() {
 }
 
 #[test]
-fn the_first_packets_are_delivered_whole_in_a_flood_of_others() {
+fn the_first_packets_are_delivered_whole_in_a_flood() {
     // The last of them is in a batch with others, and its second event in the next.
     let wanted = StopAfter::Packets(40);
     let (reached, events, seen) = flooded(None, Some(wanted));
@@ -182,7 +182,7 @@ fn the_first_packets_are_delivered_whole_in_a_flood_of_others() {
 }
 
 #[test]
-fn what_lies_behind_an_unfinished_record_is_waited_for_at_the_end_but_not_for_ever() {
+fn the_end_waits_briefly_for_unfinished_records() {
     let duration = Duration::from_millis(1);
     for (looks, expected) in [(Some(3), vec![7]), (None, vec![])] {
         let source = Stuck {

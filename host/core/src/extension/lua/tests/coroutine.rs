@@ -142,7 +142,7 @@ fn a_coroutine_outlives_a_call_that_ended_in_time() {
 }
 
 #[test]
-fn an_upvalue_that_a_script_changed_is_an_error_in_lua() {
+fn a_changed_upvalue_is_an_error_in_lua() {
     let (script, _, _folder) = load(
         "upvalues",
         r#"
@@ -175,7 +175,7 @@ fn an_upvalue_that_a_script_changed_is_an_error_in_lua() {
 }
 
 #[test]
-fn a_coroutine_taken_from_the_stack_while_it_runs_does_no_harm() {
+fn a_running_coroutine_off_the_stack_does_no_harm() {
     let (script, _, _folder) = load(
         "setlocal",
         r#"
@@ -197,7 +197,7 @@ fn a_coroutine_taken_from_the_stack_while_it_runs_does_no_harm() {
 }
 
 #[test]
-fn a_call_after_one_that_memory_ran_out_of_is_interrupted_too() {
+fn a_call_after_an_out_of_memory_is_interrupted_too() {
     let folder = Folder::new("memory");
     let text = "api_version = 1
         local calls = 0
