@@ -50,10 +50,48 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     // Plugins.
     ("plugin/package", &["core/output", "core/text"]),
+    ("plugin/host/error", &["core/text", "plugin/package"]),
+    ("plugin/host/queue", &["core/event"]),
+    ("plugin/host/stream", &["plugin/host/error"]),
     (
-        "plugin/host",
-        &["core/event", "core/sink", "core/text", "plugin/package"],
+        "plugin/host/worker",
+        &["core/event", "core/sink", "plugin/host/error", "plugin/host/queue"],
     ),
+    // Their names without the file that they are in.
+    ("plugin/host/Level", &[]),
+    ("plugin/host/Log", &[]),
+    ("plugin/host/PluginSink", &[]),
+    (
+        "plugin/host/native",
+        &[
+            "core/event",
+            "core/sink",
+            "core/text",
+            "plugin/package",
+            "plugin/host/error",
+            "plugin/host/stream",
+            "plugin/host/worker",
+            "plugin/host/Level",
+            "plugin/host/Log",
+            "plugin/host/PluginSink",
+        ],
+    ),
+    (
+        "plugin/host/wasm",
+        &[
+            "core/event",
+            "core/sink",
+            "core/text",
+            "plugin/package",
+            "plugin/host/error",
+            "plugin/host/stream",
+            "plugin/host/worker",
+            "plugin/host/Level",
+            "plugin/host/Log",
+            "plugin/host/PluginSink",
+        ],
+    ),
+    ("plugin/host", &[]),
     ("plugin/decoder", &["core/event", "core/extension", "plugin/host"]),
     // The program.
     (
