@@ -1,8 +1,8 @@
-//! The program `ipft`: it shows the journey of packets through the Linux kernel, which functions each went through, when,
-//! on which CPU, for how long.
+//! The program `ipft`: shows the journey of packets through the Linux kernel: each function, its time, CPU and
+//! duration.
 //!
-//! [`args`] turns the command line into plain requests, `command` does what they ask for, and `program` is the two
-//! together. The path of an event is in the crate `ipft-core`, and what runs plugins in `ipft-plugin-host`.
+//! [`args`] parses the command line into plain requests, `command` executes them, and `program` combines the two. The
+//! path of an event is in the crate `ipft-core`, and running plugins in `ipft-plugin-host`.
 
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 

@@ -1,4 +1,4 @@
-//! The `ipft` binary: `ipft::program`, and a look at stdout before that.
+//! The `ipft` binary: `ipft::program`, after a check of stdout.
 
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipft_core::message;
 
-/// Whether stdout was closed when the program was started.
+/// Whether stdout was closed when the program started.
 static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Looks at stdout before the standard library does: it opens `/dev/null` in the place of a stdin, stdout or stderr that is
-/// closed, so that no file gets its number, and then nobody can tell that what is printed is lost.
+/// Checks stdout before the standard library opens `/dev/null` in the place of a closed stdin, stdout or stderr. It
+/// does so to keep files from getting these descriptors, but afterwards lost output cannot be detected.
 extern "C" fn look_at_stdout() {
-    // SAFETY: F_GETFD takes no third argument, and only reads the flags of a descriptor, or says that there is none.
+    // SAFETY: F_GETFD takes no third argument, and only reads the flags of a descriptor, or fails if it is closed.
     let closed = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) } == -1;
     STDOUT_CLOSED.store(closed, Ordering::Relaxed);
 }
 
-// SAFETY: what is in this section are pointers to functions that are called, with arguments that may be ignored, before
-// `main` is; this one needs nothing that is set up later.
+// SAFETY: this section contains pointers to functions that are called before `main`, with arguments that may be
+// ignored; this one needs nothing that is set up later.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = look_at_stdout;

@@ -1,5 +1,5 @@
-//! The program: reads the command line, runs what it asks for, and turns the result into an exit code. The binary is this
-//! and little else, so that a test can run it with faults in it. It may import everything of the crate.
+//! The program: parses the command line, runs the command, and converts the result to an exit code. The binary is
+//! little more than this, so that a test can run it with faults. May import everything of the crate.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -20,16 +20,16 @@ use ipft_core::signals;
 use ipft_core::text::Terminal;
 use ipft_plugin_host::host::wasm::{COMPILE, compile_for_parent};
 
-/// Runs it. The first of the words is the program's name.
+/// Runs the program. The first argument is its name.
 pub fn main_with(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     main_with_start(words, || {})
 }
 
-/// The same; calls `start` when the command line has been read, before anything is done.
+/// Runs the program; calls `start` after parsing the command line, before any action.
 pub fn main_with_start(words: impl IntoIterator<Item = OsString>, start: impl FnOnce()) -> ExitCode {
     signals::survive_file_limit();
     let command_line: Vec<_> = words.into_iter().collect();
-    // Not an option: ipft calls itself so.
+    // Not an option: ipft starts itself with it.
     if let [_, word, arguments @ ..] = &command_line[..]
         && word == COMPILE
     {
@@ -60,7 +60,7 @@ pub fn main_with_start(words: impl IntoIterator<Item = OsString>, start: impl Fn
         Err(error) => {
             message!("ipft: {}", told(&error));
             match error.downcast_ref::<UserError>() {
-                // A word of the command line, like others that mean nothing.
+                // A word of the command line, like any other unknown one.
                 Some(UserError::Unknown { .. }) => ExitCode::from(args::EXIT_USAGE),
                 _ => ExitCode::FAILURE,
             }
@@ -68,8 +68,8 @@ pub fn main_with_start(words: impl IntoIterator<Item = OsString>, start: impl Fn
     }
 }
 
-/// The error and what caused it, in a line. Errors that are shown alone elsewhere name their cause themselves; it is not
-/// told twice.
+/// Formats an error and its causes in one line. Errors that are also shown alone contain their cause; it is not
+/// repeated.
 fn told(error: &anyhow::Error) -> String {
     error
         .chain()
@@ -85,7 +85,7 @@ fn told(error: &anyhow::Error) -> String {
         })
 }
 
-/// Does what was asked for. `false` if that went wrong in a way that has been told already.
+/// Runs the command. Returns `false` after a failure that has been reported.
 fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match command {
@@ -115,7 +115,7 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
             Ok(true)
         }
         Command::Plugin(command) => {
-            // A plugin writes to stdout from a thread of its own.
+            // A plugin writes to stdout from its own thread.
             drop(stdout);
             plugin::run(&command, &mut Terminal::new(std::io::stdout()))
         }
@@ -127,7 +127,7 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
     }
 }
 
-/// `ipft -l | head` ends when `head` does, and that is no failure.
+/// `ipft -l | head` ends when `head` does, which is not a failure.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()

@@ -39,7 +39,7 @@ impl fmt::Display for StopAfter {
     }
 }
 
-/// Why a trace ended, other than by a signal or because nobody read it any more.
+/// The limit that ended a trace; other ends are signals and closed readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
     /// It was long enough.

@@ -27,6 +27,6 @@ pub fn rewrite_line(text: &str) {
 pub fn write(message: fmt::Arguments<'_>) {
     let mut line = text::visible_lines(&message.to_string()).into_owned();
     line.push('\n');
-    // There is nobody to tell of a failure.
+    // A failure to write the message cannot be reported.
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }

@@ -1,9 +1,9 @@
 //! A hasher for keys that come from outside: from a recording, or from packets.
 //!
-//! Whoever makes a file can choose its packets so that a hash that everybody knows is the same for all of them, and
-//! a table then searches all of it for each. So the two numbers that this hash is made with are chosen anew by each
-//! process. It is a multiplication to 128 bits whose halves are joined, as in the hashers that `ahash` and `foldhash`
-//! fall back to, and costs what a fixed hash does. It imports nothing of the crate, and any module may import it.
+//! The author of a file could choose packets that collide in a known hash, and a table would then search all of them
+//! for each. So each process chooses the two numbers of this hash at random. It is a multiplication to 128 bits whose
+//! halves are joined, as in the fallback hashers of `ahash` and `foldhash`, and as fast as a fixed hash. It imports
+//! nothing of the crate, and any module may import it.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
@@ -84,7 +84,7 @@ impl Hasher for SeededHasher {
 }
 
 impl std::fmt::Debug for Seeded {
-    /// Without the numbers, which nobody is to know.
+    /// Without the numbers, which are secret.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Seeded")
     }

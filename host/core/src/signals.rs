@@ -23,11 +23,11 @@ use signal_hook::low_level::emulate_default_handler;
 /// child's process group, so one time-out arrives twice; a person's second Ctrl-C comes later.
 const ONE_REQUEST: Duration = Duration::from_millis(100);
 
-/// Whether a signal has asked for the end: a process has its signals once, and whoever waits for somebody else's reader is
-/// far from the [`Signals`].
+/// Whether a signal has requested the end: signals are per process, and code that waits for a reader has no access to
+/// the [`Signals`].
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Whether a signal has asked to stop whatever is done.
+/// Returns whether a signal has requested to stop.
 pub fn stop_requested() -> bool {
     STOP.load(Ordering::Acquire)
 }
@@ -107,12 +107,12 @@ impl Signals {
         })
     }
 
-    /// Whether a signal has asked the trace to stop.
+    /// Returns whether a signal has requested the end of the trace.
     pub fn stop_requested(&self) -> bool {
         self.requested.load(Ordering::Acquire)
     }
 
-    /// Becomes true when a stop is requested, for whoever knows nothing of signals.
+    /// Becomes true when a stop is requested, for code without access to signals.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.requested)
     }

@@ -1,4 +1,4 @@
-//! The command line: what the user asked for, as plain values.
+//! The command line: the user's request, as plain values.
 //!
 //! The old flags of ipftrace2 are the interface, word for word; new abilities are long options and subcommands. clap
 //! stays inside this module: what leaves it is a [`Command`] or a [`UsageError`]. It may import plain values of `ipft_core`

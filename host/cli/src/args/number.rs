@@ -1,6 +1,6 @@
-//! Numbers as the command line takes them: decimal, hexadecimal with `0x` or octal with a leading `0`, as strtoul(3)
-//! with base 0 reads them, but all of the text, and never wrapped or cut to fit. Some have a unit behind them. Times are
-//! decimal only: nobody means eight seconds by 010.
+//! Numbers on the command line: decimal, hexadecimal with `0x` or octal with a leading `0`, like strtoul(3) with base
+//! 0, but all of the text, and never wrapped or truncated. Some accept a unit. Times are only decimal: 010 seconds are
+//! ten.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::StopAfter;
 
-/// More than any time needs that somebody means. The library that reads times adds their parts up and is not careful
-/// with sums near the largest number of seconds, which takes more than this to write.
+/// A limit above any useful time. The library that parses times sums their parts without overflow checks near the
+/// maximum of seconds, which needs a longer text than this.
 const LONGEST_TIME: usize = 24;
 
 /// How a range of accepted values is written.

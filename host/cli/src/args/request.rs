@@ -98,7 +98,7 @@ pub struct ReplayOptions {
 pub struct Drawing {
     /// How the result is written.
     pub output: Output,
-    /// The user asked for that output, and not only got the default.
+    /// Whether the user requested that output, rather than the default.
     pub output_given: bool,
     /// Who else draws the result.
     pub plugins: Vec<PluginFile>,
@@ -130,12 +130,12 @@ impl From<OsString> for OutputFile {
 }
 
 impl Drawing {
-    /// Whether stdout holds something that is not text, where nobody may add a line.
+    /// Returns whether stdout is not plain text, so that no line may be added.
     pub fn stdout_is_binary(&self) -> bool {
         self.pcapng == Some(OutputFile::Stdout) || self.record.as_ref().is_some_and(RecordFile::is_stdout)
     }
 
-    /// What ipft itself writes to stdout, if the user asked for it: plugins go elsewhere then.
+    /// Returns the output that ipft itself writes to stdout, if the user requested it: plugins then write elsewhere.
     pub fn own_output(&self) -> Option<Output> {
         self.output_given.then_some(self.output)
     }

@@ -1,9 +1,9 @@
-//! What is said of a command line that asks for nothing that there is.
+//! Usage errors of the command line.
 
-/// The exit code of a run that was asked for wrongly.
+/// Exit code for wrong usage.
 pub const EXIT_USAGE: u8 = 2;
 
-/// The program was asked for wrongly: print this to stderr after the program's name and exit with [`EXIT_USAGE`].
+/// Wrong usage: print this to stderr after the program's name and exit with [`EXIT_USAGE`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct UsageError {

@@ -1,4 +1,4 @@
-//! The sinks of a trace, as the user asked for them. A trace that is made and one that is replayed are drawn alike.
+//! Creates the sinks of a trace, as requested by the user. Live traces and replays are drawn alike.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use ipft_core::output::{self, Full, Stream, Target};
 use ipft_core::privileges::{self, Folder, FolderUse, Needs, folder_of};
 use ipft_core::sink::{Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink, Sinks};
 
-/// The memory that there is, where the system does not say.
+/// The assumed memory, if the system does not report it.
 const MEMORY: u64 = 4 << 30;
 
-/// Where events come from.
+/// The source of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The kernel, which does not wait for slow outputs.
@@ -25,8 +25,8 @@ pub enum Source {
     Recording,
 }
 
-/// All of them. Without a word on ipft's own output, plugins and files take its place. Their files are opened here, and
-/// nothing is changed in them before the trace begins. Those that keep events share so many bytes of memory.
+/// Creates all sinks. Builds all requested ones; plugins and files replace the default output unless it was requested.
+/// Files are opened here, but not changed before the trace begins. Sinks that buffer events share the memory limit.
 pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins, source: Source) -> anyhow::Result<Sinks> {
     refuse_shared_files(drawing)?;
     let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
@@ -89,11 +89,11 @@ pub fn written(drawing: &Drawing) -> Vec<(&'static str, PathBuf)> {
     written
 }
 
-/// The folders in which something happens after the files were opened.
+/// Returns the folders that are used after the files were opened.
 pub fn folders(drawing: &Drawing) -> Vec<Folder> {
     let mut folders = Vec::new();
     let mut named = |path: &PathBuf| {
-        // A device or a pipe is open, and nothing becomes of its name.
+        // A device or a pipe is open, and its name is not used again.
         if fs::metadata(path).map_or(true, |known| known.is_file()) {
             let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
             folders.push(Folder {
@@ -128,7 +128,7 @@ pub fn folders(drawing: &Drawing) -> Vec<Folder> {
     folders
 }
 
-/// Gives up all that drawing a trace that is there already does not need. All files that are read are open.
+/// Drops all privileges that a replay does not need. All input files are open.
 pub fn confine(drawing: &Drawing, verbose: bool) -> anyhow::Result<()> {
     let needs = Needs {
         folders: folders(drawing),
@@ -141,10 +141,10 @@ pub fn confine(drawing: &Drawing, verbose: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One would replace what the other has written.
+/// Refuses outputs that would overwrite each other.
 fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
     let written = written(drawing);
-    // Two terminals, pipes or devices may well be the same.
+    // Two terminals, pipes or devices may be the same.
     let is_file = |path: &PathBuf| fs::metadata(path).map_or(true, |known| known.is_file());
     let files = written.iter().filter(|(_, path)| is_file(path));
     if let Some(((other, _), (option, path))) = output::shared(files.map(|file| (file, file.1.as_path()))) {
@@ -153,7 +153,7 @@ fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// ipft's own output.
+/// Creates ipft's own output.
 fn own_output(drawing: &Drawing, memory: u64) -> Box<dyn Sink> {
     let stdout = output::stdout();
     match drawing.output {
@@ -166,7 +166,7 @@ fn own_output(drawing: &Drawing, memory: u64) -> Box<dyn Sink> {
     }
 }
 
-/// The file of packets.
+/// Creates the packet file.
 fn add_pcapng(file: &OutputFile, memory: u64, counter: Option<Counter>, sinks: &mut Sinks) -> anyhow::Result<()> {
     let (name, destination, stream) = match file {
         OutputFile::Stdout => ("stdout".to_owned(), Destination::Stdout, Stream::direct(Target::Stdout)),
@@ -184,7 +184,7 @@ fn add_pcapng(file: &OutputFile, memory: u64, counter: Option<Counter>, sinks: &
     Ok(())
 }
 
-/// The recording.
+/// Creates the recording.
 fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks, source: Source) -> anyhow::Result<()> {
     let name = record.name();
     let (destination, sink) = match &record.file {
@@ -202,7 +202,7 @@ fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks, 
     Ok(())
 }
 
-/// What each of the sinks that keep events may take of the memory.
+/// Returns the share of the memory limit for each sink that buffers events.
 #[derive(Debug, PartialEq, Eq)]
 struct Memory {
     aggregate: u64,
@@ -210,7 +210,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// Both together never have more than there is.
+    /// The sum of both never exceeds the limit.
     fn divide(drawing: &Drawing, own: bool, memory: u64) -> Self {
         let aggregate = own && drawing.output == Output::Aggregate;
         let pcapng = match (&drawing.pcapng, drawing.max_memory) {
@@ -227,7 +227,7 @@ impl Memory {
     }
 }
 
-/// Tells the user what readers were too slow for, when the trace has ended.
+/// Reports what readers were too slow for, at the end of the trace.
 pub fn tell_dropped(sinks: &Sinks) {
     for (name, lines) in sinks.dropped() {
         message!("ipft: {name}: dropped {lines} lines (its reader could not keep up); other outputs are unaffected");
@@ -235,7 +235,7 @@ pub fn tell_dropped(sinks: &Sinks) {
 }
 
 impl Source {
-    /// What happens when the reader of one output is slow, if other outputs are beside it.
+    /// Returns the behaviour of an output with a slow reader, if there are other outputs.
     fn full(self, full: Full) -> Full {
         match self {
             Source::Trace => full,
@@ -244,17 +244,17 @@ impl Source {
     }
 }
 
-/// The memory for all that is kept of events.
+/// The memory limit for buffered events.
 pub fn memory(drawing: &Drawing) -> u64 {
     drawing.max_memory.unwrap_or_else(default_max_memory)
 }
 
-/// A quarter of the memory that there is: others want some, and a trace must not be what makes the machine run out.
+/// Returns a quarter of the memory: a trace must not make the machine run out.
 fn default_max_memory() -> u64 {
     kernel::memory(&Root::system()).unwrap_or(MEMORY) / 4
 }
 
-/// What the user is told when a trace has ended that needed more memory.
+/// Returns the message at the end of a trace that exceeded the memory limit.
 fn printed_early(packets: u64) -> String {
     let (printed, were) = match packets {
         1 => ("1 packet".to_owned(), "was"),

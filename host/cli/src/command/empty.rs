@@ -1,12 +1,12 @@
-//! What a trace or a replay without a single event says: what was asked for, and what to check. Imports `args`, `event` and
-//! the checks of `kernel`.
+//! Messages for a trace or a replay without events: the selection, and what to check. Imports `args`, `event` and the
+//! checks of `kernel`.
 
 use crate::args::{Filter, Moment, Options, Selection};
 use ipft_core::event::{Summary, Trace};
 use ipft_core::kernel::Root;
 use ipft_core::kernel::checks;
 
-/// The patterns of a filter, as the user wrote them; `None` if there are none.
+/// Returns the patterns of a filter, as the user wrote them; `None` if there are none.
 pub fn filter(filter: &Filter) -> Option<String> {
     let function = filter.function.as_ref().map(|pattern| format!("-r '{pattern}'"));
     let module = filter
@@ -19,7 +19,7 @@ pub fn filter(filter: &Filter) -> Option<String> {
     }
 }
 
-/// After a trace without events.
+/// Returns the message for a trace without events.
 pub fn trace(options: &Options, summary: &Summary, root: &Root) -> String {
     let mark = match options.mask {
         u32::MAX => format!("mark {:#x}", options.mark),
@@ -51,7 +51,7 @@ pub fn trace(options: &Options, summary: &Summary, root: &Root) -> String {
     )
 }
 
-/// After a replay without events.
+/// Returns the message for a replay without events.
 pub fn replay(selection: &Selection, trace: &Trace) -> String {
     const INFO: &str = "'ipft replay --info FILE' says what is in the recording";
     if selection.is_all() {
@@ -87,7 +87,7 @@ pub fn replay(selection: &Selection, trace: &Trace) -> String {
     format!("No event of the recording meets {}; {INFO}", asked.join(" and "))
 }
 
-/// Whether the one certainly comes after the other.
+/// Returns whether the first moment is certainly after the second.
 fn is_after(one: Moment, other: Moment) -> bool {
     match (one, other) {
         (Moment::Timestamp(one), Moment::Timestamp(other)) | (Moment::Since(one), Moment::Since(other)) => one > other,
@@ -102,7 +102,7 @@ mod tests {
     use crate::args::{self, Command};
     use ipft_core::event::{Function, Loss, LossKind};
 
-    /// What is said on a kernel whose switch of ftrace is like this.
+    /// Returns the message on a kernel with this state of the ftrace switch.
     fn with_ftrace(switch: &str, say: impl FnOnce(&Root) -> String) -> String {
         let tree = tempfile::tempdir().unwrap();
         let folder = tree.path().join("proc/sys/kernel");

@@ -1,4 +1,4 @@
-//! The functions that can be traced, and of those the ones that the user wants: for `ipft -m` and `ipft -l`.
+//! Finds the traceable functions, and selects the user's: for `ipft -m` and `ipft -l`.
 
 use anyhow::bail;
 use ipft_core::event::SkippedFunction;
@@ -8,18 +8,18 @@ use ipft_core::probe::identity;
 use super::empty;
 use crate::args;
 
-/// The functions of a trace: those that the user wants, and those that identity needs besides.
+/// The functions of a trace: the selected ones, and those that identity needs in addition.
 pub(super) struct Functions {
     pub(super) wanted: Vec<Candidate>,
     pub(super) silent: Vec<Candidate>,
     pub(super) skipped: Vec<SkippedFunction>,
     /// Modules without types, with the reason.
     pub(super) missing: Vec<kernel::MissingModule>,
-    /// Where it was learnt what can be traced.
+    /// The source of the list.
     pub(super) source: &'static str,
 }
 
-/// Looks for them in the kernel. An error if the filter leaves none.
+/// Finds them in the kernel. Fails if the filter leaves none.
 pub(super) fn find_functions(root: &Root, filter: &args::Filter) -> anyhow::Result<Functions> {
     let found = kernel::find_functions(root)?;
     let (wanted, rest): (Vec<_>, Vec<_>) = found

@@ -1,7 +1,6 @@
-//! The plugins of one trace: found, loaded and checked before anything is attached, then wired to the sinks.
+//! The plugins of a trace: found, loaded and checked before attaching, then connected to the sinks.
 //!
-//! This ties the rooms `plugin` (what a plugin is and may do) and `sink` (what runs it) together for `session` and for
-//! `ipft plugin`.
+//! This combines `package` (descriptions and grants) and `host` (running plugins) for `trace` and for `ipft plugin`.
 
 use std::io::IsTerminal;
 use std::os::fd::BorrowedFd;
@@ -23,28 +22,28 @@ use ipft_plugin_host::host::wasm::{Cache, Compiler, Component, Engine, Level};
 use ipft_plugin_host::host::{Log, PluginSink, Usage};
 use ipft_plugin_host::package::{Description, Folders, Grants, OptionValues, inspect};
 
-/// What native plugins are called.
+/// Extension of native plugins.
 const NATIVE: &str = "so";
 
 /// The plugins that the user named.
 #[derive(Default)]
 pub struct Plugins {
     loaded: Vec<Loaded>,
-    /// Also what only a plugin's author wants to know.
+    /// Whether to include messages for a plugin's author.
     verbose: bool,
 }
 
 struct Loaded {
-    /// What messages call it: unlike all others.
+    /// Unique name in messages.
     name: String,
-    /// As the user named it.
+    /// The name given by the user.
     path: PathBuf,
     code: Code,
     grants: Grants,
     values: OptionValues,
-    /// Where it draws to; `None` if it draws nothing.
+    /// Output; `None` if it is not a sink.
     stream: Option<(Stream, Destination)>,
-    /// What it uses, once it runs.
+    /// Its resource usage, once it runs.
     usage: Option<Usage>,
 }
 
@@ -52,7 +51,7 @@ struct Loaded {
 enum Code {
     /// In the sandbox.
     Wasm(Component),
-    /// In this very program.
+    /// In this process.
     Native(Library),
 }
 
@@ -64,7 +63,7 @@ impl Code {
         }
     }
 
-    /// Whether it takes events, and does not only make them richer.
+    /// Returns whether it takes events, rather than only adding to them.
     fn draws(&self) -> bool {
         match self {
             Code::Wasm(component) => component.exports().draws(),
@@ -81,8 +80,8 @@ impl Code {
 }
 
 impl Plugins {
-    /// Finds, reads, checks and compiles them. `own` is what ipft itself writes to stdout, if the user asked for it.
-    /// A readable `stop` ends that.
+    /// Finds, reads, checks and compiles the plugins. `own` is the output that ipft itself writes to stdout, if the
+    /// user requested it. A readable `stop` ends this.
     pub fn load(
         files: &[PluginFile],
         own: Option<Output>,
@@ -131,18 +130,18 @@ impl Plugins {
         Ok(plugins)
     }
 
-    /// Whether one of them draws, so that ipft need not.
+    /// Returns whether one of them is a sink, so that ipft's own output is not needed.
     pub fn draw(&self) -> bool {
         self.loaded.iter().any(|plugin| plugin.code.draws())
     }
 
-    /// Whether one of them draws to stdout.
+    /// Returns whether one of them writes to stdout.
     pub fn use_stdout(&self) -> bool {
         let mut streams = self.loaded.iter().filter_map(|plugin| plugin.stream.as_ref());
         streams.any(|(_, destination)| *destination == Destination::Stdout)
     }
 
-    /// Several that write to the same place take their turns when the trace has ended.
+    /// Plugins that write to the same place are written one after the other at the end of the trace.
     fn open_streams(&mut self, own: Option<Output>) -> anyhow::Result<()> {
         let mut drawing: Vec<&mut Loaded> = self.loaded.iter_mut().filter(|plugin| plugin.code.draws()).collect();
         let without_file = drawing.iter().filter(|plugin| plugin.grants.out.is_none()).count();
@@ -153,7 +152,7 @@ impl Plugins {
                         .with_context(|| format!("plugin {} cannot write to {}", plugin.name, path.display()))?;
                     (stream, Destination::Elsewhere)
                 }
-                // JSON stays JSON.
+                // JSON output is kept valid.
                 None if matches!(own, Some(Output::Json | Output::Jsonl)) => {
                     (held(Target::Stderr)?, Destination::Elsewhere)
                 }
@@ -164,7 +163,7 @@ impl Plugins {
         Ok(())
     }
 
-    /// What the one that brings kernel code or a decoder adds to each event. There can be one.
+    /// Returns the addition to each event by the plugin with kernel code or a decoder. There can be one.
     pub fn extension(&self, root: &Root) -> anyhow::Result<Option<Extension>> {
         let Some((plugin, component)) = self.bringing()? else {
             return Ok(None);
@@ -180,7 +179,7 @@ impl Plugins {
         Ok(Some(Extension::from_plugin(path, object, decoder, root)?))
     }
 
-    /// What makes fields of payloads that were recorded, where a plugin can. There can be one.
+    /// Returns the decoder of recorded payloads, if a plugin has one. There can be one.
     pub fn decoder(&self) -> anyhow::Result<Option<Box<dyn Decode>>> {
         match self.bringing()? {
             Some((plugin, component)) => self.decoder_of(plugin, component),
@@ -188,7 +187,7 @@ impl Plugins {
         }
     }
 
-    /// The one that says what an event's payload is.
+    /// Returns the plugin that determines the events' payload.
     fn bringing(&self) -> anyhow::Result<Option<(&Loaded, &Component)>> {
         let mut bringing = self.loaded.iter().filter_map(|plugin| match &plugin.code {
             Code::Wasm(component) => {
@@ -220,7 +219,7 @@ impl Plugins {
         Ok(Some(Box::new(WasmDecoder::new(decoder, tell))))
     }
 
-    /// Adds those that draw.
+    /// Adds the sinks.
     pub fn add_to(&mut self, sinks: &mut Sinks) -> anyhow::Result<()> {
         let verbose = self.verbose;
         for plugin in &mut self.loaded {
@@ -236,8 +235,8 @@ impl Plugins {
         Ok(())
     }
 
-    /// The trace has ended and all sinks have finished: what plugins drew goes where it belongs; of those that failed,
-    /// nothing does. Tells the user what could not be written. `false` if something could not.
+    /// Finishes after the end of the trace and of all sinks: plugin output is moved to its destination, except that of
+    /// failed plugins. Reports write errors. Returns `false` after one.
     pub fn complete(&self, sinks: &Sinks) -> bool {
         let mut good = true;
         for plugin in &self.loaded {
@@ -269,7 +268,7 @@ impl Plugins {
     }
 }
 
-/// What messages call them: each unlike all others.
+/// Returns unique names for messages.
 fn names(files: &[PluginFile]) -> Vec<String> {
     let name = |(index, file): (usize, &PluginFile)| {
         let before = files[..index].iter().filter(|other| other.name == file.name);
@@ -281,7 +280,7 @@ fn names(files: &[PluginFile]) -> Vec<String> {
     files.iter().enumerate().map(name).collect()
 }
 
-/// One would replace what the other has drawn.
+/// Refuses outputs that would overwrite each other.
 fn refuse_shared_files(files: &[PluginFile], names: &[String]) -> anyhow::Result<()> {
     let files = files.iter().zip(names);
     let outs = files.filter_map(|(file, name)| Some((name, file.grants.out.as_deref()?)));
@@ -295,7 +294,7 @@ fn held(target: Target) -> anyhow::Result<Stream> {
     Stream::held(target).context("a plugin's output cannot be held back until the end")
 }
 
-/// What a plugin says goes to stderr, with its name.
+/// Prints a plugin's message to stderr, with its name.
 pub fn log(name: &str, verbose: bool) -> Log {
     let name = name.to_owned();
     Arc::new(move |level: Level, message: &str| match level {
@@ -307,7 +306,7 @@ pub fn log(name: &str, verbose: bool) -> Log {
     })
 }
 
-/// Loads a library. The user named the file: nothing is looked up.
+/// Loads a library. The user named the file: nothing is searched.
 fn load_library(file: &PluginFile, verbose: bool) -> anyhow::Result<Code> {
     if verbose {
         message!(
@@ -318,7 +317,7 @@ fn load_library(file: &PluginFile, verbose: bool) -> anyhow::Result<Code> {
     Ok(Code::Native(Library::load(&file.path)?))
 }
 
-/// Finds, reads and compiles one.
+/// Finds, reads and compiles a plugin.
 fn load_component(
     engine: &Engine,
     cache: Option<&Cache>,
@@ -369,7 +368,7 @@ pub fn read(folders: &Folders, word: &Path) -> anyhow::Result<(PathBuf, Vec<u8>)
 mod tests {
     use super::*;
 
-    /// What is said of plugins that are not there, and would write to these files.
+    /// Returns the error for missing plugins that would write to these files.
     fn refusal(outs: &[&Path]) -> String {
         let files: Vec<_> = outs
             .iter()

@@ -1,21 +1,21 @@
-//! How a trace or a replay ended, and what both say about losses.
+//! Results of a trace or a replay, and the report of losses.
 
 use ipft_core::event::{Loss, LossKind, Summary};
 use ipft_core::limit::Reached;
 use ipft_core::message;
 
-/// How a trace ended.
+/// The result of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// As it should.
+    /// Complete.
     Done,
-    /// A sink failed and was set aside; the others got everything.
+    /// A sink failed and was dropped; the others got everything.
     SinkFailed,
-    /// What was replayed was cut or damaged; all of the rest was drawn.
+    /// The recording was cut or damaged; the readable part was drawn.
     Incomplete,
 }
 
-/// Tells the user what was lost; `reached` is what ended the trace, if it was a limit.
+/// Reports losses; `reached` is the limit that ended the trace, if any.
 pub fn report_losses(summary: &Summary, reached: Option<Reached>) {
     if summary.losses.is_empty() {
         return;
@@ -31,7 +31,7 @@ pub fn report_losses(summary: &Summary, reached: Option<Reached>) {
         message!("A larger --ring-size (or --perf-page-count) loses fewer to a full buffer.");
     }
     if let Some(Reached::StopAfter(_)) = reached {
-        // The kernel counts without knowing what is wanted.
+        // The kernel counts without the selection.
         message!("Some of them may belong to what --stop-after leaves out.");
     }
 }

@@ -1,5 +1,4 @@
-//! The recording that comes with the book, `docs/demo.ipft`: what it shows, and that whoever types the book's commands
-//! for it gets something.
+//! Tests of the book's recording, `docs/demo.ipft`: its content, and that the book's commands for it have output.
 //!
 //! `cargo xtask demo` makes such a recording in `demo` of the target folder. One that takes this one's place has other
 //! packets at another time: the golden file, and the packet and the moment that the book names, follow it.

@@ -274,7 +274,7 @@ fn a_call_that_hangs_is_named_and_left_behind() {
     }
 }
 
-/// Takes bytes when it is told that it may.
+/// A writer that blocks until it is released.
 struct Held(Receiver<()>, Shared);
 
 impl Write for Held {

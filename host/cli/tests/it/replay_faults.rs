@@ -62,7 +62,7 @@ fn a_cut_recording_is_drawn_to_the_cut_with_exit_1() {
         assert_eq!(packets, there.summary.packets);
         let ran = replay([text(&path), "-o", "json"]);
         assert!(ran.code == Some(1) && ran.out == draw(&there, Json::new));
-        // Whoever does not come to the cut does not mind it.
+        // A replay that ends before the cut does not report it.
         let ran = replay([text(&path), "-o", "json", "--limit", "10"]);
         assert_eq!((ran.code, ran.said.as_str()), (Some(0), ""));
     }

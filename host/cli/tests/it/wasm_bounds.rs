@@ -1,5 +1,5 @@
-//! What a plugin cannot make the host spend: plugins written for that, as text, each of which once took gigabytes or
-//! minutes.
+//! Limits of the host's resources per plugin: plugins written to exceed them, as text, each of which once took
+//! gigabytes or minutes.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -12,11 +12,11 @@ use ipft_plugin_host::package::Grants;
 use ipft_plugin_host::package::inspect::{InspectError, inspect};
 use support::hostile::{ENGINE, HOSTILE, Messages, grants};
 
-/// What such a plugin says of itself.
+/// The description of such a plugin.
 const DESCRIPTION: &str =
     r#"{"contract":"0.1.0","name":"evil","version":"1.0.0","about":"A","license":"MIT","options":[]}"#;
 
-/// What makes a component a plugin to whoever only looks at it.
+/// The exports that inspection requires of a plugin.
 const SINK: &str = r#"(instance $e) (export "ipft:plugin/sink@0.1.0" (instance $e))"#;
 
 fn component(text: &str) -> Vec<u8> {

@@ -1,8 +1,9 @@
 //! What flows from the kernel to every sink: events, gathered in batches, and the trace they belong to.
 //!
-//! This room is the vocabulary that all others share, so it imports nothing of the crate but the hasher in `seeded`. An [`Event`] is one call of
-//! (or return from) a kernel function with a packet; a [`Batch`] is the grain in which events travel; a [`Trace`] is
-//! sent once before the first batch and a [`Summary`] once after the last. The WASM contract in `wit/` says the same.
+//! This module defines the types that all others share, so it imports nothing of the crate but the hasher in `seeded`.
+//! An [`Event`] is one call of (or return from) a kernel function with a packet; a [`Batch`] is the unit in which
+//! events are passed on; a [`Trace`] is sent once before the first batch and a [`Summary`] once after the last. The
+//! WASM contract in `wit/` defines the same.
 
 mod calls;
 mod kind;
@@ -98,9 +99,9 @@ impl Event {
     }
 }
 
-/// The first bytes of a packet, as they were when it was first seen with its headers complete: what is sent from here is
-/// seen a few functions earlier. Only traces that were asked for them have any, and not of every packet; there may be
-/// two of one packet, of which the first counts.
+/// The first bytes of a packet, as they were when it was first seen with complete headers: packets sent from this
+/// machine are seen a few functions earlier. Only traces with `--record-bytes` have any, and not of every packet; a
+/// packet may have two, of which the first counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
     /// As [`Event::packet`].

@@ -85,7 +85,7 @@ impl LossKind {
         }
     }
 
-    /// What a person is told, after the number of events.
+    /// Description for users, after the number of events.
     pub fn description(self) -> &'static str {
         match self {
             LossKind::BufferFull => "buffer full",

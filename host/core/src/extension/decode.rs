@@ -20,8 +20,8 @@ pub trait Decode {
     /// [`Batch::names`]. These are [`DATA`] bytes before, or none, which reads as zeros; what is in front of them stays. Only
     /// entries are decoded: the kernel side does not run elsewhere.
     ///
-    /// Nobody else adds names. A failure costs the event its fields and is counted, the first is reported, and the trace
-    /// goes on.
+    /// Only this decoder adds names. A failure loses the event's fields and is counted, the first is reported, and the
+    /// trace goes on.
     fn decode(&mut self, batch: &mut Batch);
 
     /// The output is complete.
@@ -51,7 +51,7 @@ pub(super) fn drop_data(batch: &mut Batch, builtin: usize) {
     }
 }
 
-/// What is to be told about a decoder at the end.
+/// Report of a decoder at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Events that are shown without fields, because decoding them failed.
@@ -60,5 +60,5 @@ pub struct Report {
     pub messages: Vec<String>,
 }
 
-/// What is called with a failure that has to be told while the trace goes on.
+/// Callback for a failure that is reported during the trace.
 pub type Tell = Box<dyn FnMut(&str)>;

@@ -39,7 +39,8 @@ const EVENT: &str = "__ipft_event_struct";
 const MAX_DEPTH: u32 = 16;
 /// Members that are looked at, and so fields: each of 512 bits may have two names in unions.
 const MAX_MEMBERS: usize = 1024;
-/// Bytes of one name with those of the structs around it. Compilers allow longer ones, nobody reads them.
+/// Maximum bytes of a name, including those of the enclosing structs. Compilers allow longer ones, which are
+/// unreadable.
 const MAX_NAME: usize = 512;
 /// Members of all enums together, each counted for every field that shows it.
 const MAX_ENUM_MEMBERS: usize = 16_384;

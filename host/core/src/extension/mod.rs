@@ -114,8 +114,8 @@ impl Extension {
         })
     }
 
-    /// Runs a Lua script. A call into it that goes on after `stop` has become readable is interrupted; its first
-    /// failure at an event is told to `tell`.
+    /// Runs a Lua script. A call into it that continues after `stop` has become readable is interrupted; its first
+    /// failure at an event is reported through `tell`.
     pub fn from_script(path: &Path, print: Print, stop: BorrowedFd<'_>, tell: Tell) -> Result<Self, ExtensionError> {
         let stop = stop.try_clone_to_owned().map_err(|source| ExtensionError::Read {
             path: path.to_owned(),

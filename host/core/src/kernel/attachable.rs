@@ -33,7 +33,7 @@ pub(super) struct Hit {
     pub(super) suffixed: bool,
     /// Others have its name.
     pub(super) ambiguous: bool,
-    /// It cannot be told from them.
+    /// It cannot be distinguished from them.
     pub(super) lost: bool,
 }
 
@@ -216,8 +216,8 @@ impl Hits<'_> {
         }
     }
 
-    /// Keeps those that are listed as patchable. Of a name that is listed less often than it occurs, nobody knows which
-    /// one is meant.
+    /// Keeps those that are listed as patchable. If a name is listed less often than it occurs, it is unknown which one
+    /// is meant.
     fn keep_listed(&mut self, listed: &[Hit]) {
         let count = |hits: &[Hit]| {
             let mut counts: HashMap<(u32, String), u32> = HashMap::with_capacity(hits.len());

@@ -1,7 +1,7 @@
 //! What the running kernel offers: its types (BTF), its symbols, and which of its functions take a packet.
 //!
-//! This room reads files and attaches nothing. Every reader takes the root of the file system it reads ([`Root`]),
-//! so that a test builds a fake tree and a fixture stands for a kernel. It imports nothing of the crate.
+//! This module reads files and attaches nothing. Every reader takes the root of the file system ([`Root`]), so that
+//! tests use a fake tree or a fixture. It imports nothing of the crate.
 
 pub mod arch;
 mod attachable;

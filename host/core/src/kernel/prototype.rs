@@ -8,7 +8,7 @@ use super::btf::{Btf, Kind, Type};
 use super::function::{PacketArgument, SkipReason};
 use super::unfilled::first_is_unfilled;
 
-/// What a type is to us. Stored as a byte per type, 0 for types that nobody has asked about.
+/// Classification of a type. Stored as a byte per type, 0 for types not classified yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Class {

@@ -22,7 +22,7 @@ const MODULES_ARE_LOOKED_UP: (u32, u32) = (6, 4);
 /// raw_spinlock_t in ringbuf".
 const RING_IS_RAW: (u32, u32) = (6, 12);
 
-/// What `uname -r` says; empty if nobody knows.
+/// Output of `uname -r`; empty if unknown.
 pub(super) fn release(root: &Root) -> String {
     let release = fs::read_to_string(root.path("/proc/sys/kernel/osrelease")).unwrap_or_default();
     release.trim().to_owned()

@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 
-/// One function as a file names it. The text comes from the kernel and from whoever loads modules: it is no UTF-8
-/// that one could rely on.
+/// One function as a file names it. The text comes from the kernel and from the loaders of modules: it need not be
+/// UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Symbol<'a> {
     pub(super) name: &'a [u8],
@@ -35,7 +35,7 @@ impl<'a> Symbol<'a> {
         }
     }
 
-    /// 0 if the file does not say. Few symbols are ever asked, so digits are read only then.
+    /// 0 if the file does not have it. Few are used, so digits are parsed on demand.
     pub(super) fn address(&self) -> u64 {
         match self.address {
             Address::Known(address) => address,

@@ -1,4 +1,4 @@
-//! What the tests of this room build their kernels from: BTF made by hand, and trees that look like `/proc` and `/sys`.
+//! Test support for this module: hand-made BTF, and trees that look like `/proc` and `/sys`.
 
 use super::Root;
 use super::btf::Kind;

@@ -90,7 +90,7 @@ fn code() -> Vec<u8> {
             // Of `ftrace_caller`, for several tracers.
             (_, 16) => [0xe8, 0, 0, 0, 0],
             (false, _) => [0x55, 0x48, 0x89, 0xe5, 0x53],
-            // Somebody traces these two.
+            // These two are traced by another program.
             (true, 0) => [0xe8, 1, 2, 3, 4],
             (true, 1) => [0xe9, 1, 2, 3, 4],
             (true, _) => [0x0f, 0x1f, 0x44, 0, 0],
@@ -276,7 +276,7 @@ fn without_addresses_duplicate_names_are_skipped() {
         .with("/proc/kcore", kcore_with_symbols());
     let found = find_functions(&tree.root()).unwrap();
     let expected: Vec<&str> = EXPECTED.into_iter().filter(|name| *name != "twin").collect();
-    // The blacklist has addresses, which help nobody here.
+    // The blacklist has addresses, which do not help here.
     assert_eq!(
         names(&found)
             .into_iter()

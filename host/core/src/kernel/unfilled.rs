@@ -1,9 +1,9 @@
 //! Functions that are entered with an sk_buff that is no packet, or not yet.
 //!
-//! The memory of a new sk_buff holds what its former owner left, its mark and the address of freed bytes among it, until
-//! somebody has filled it. A variable for a result holds the same sort of thing until there is a result. What is read
-//! through such a pointer at the function's entry belongs to no packet, so here is the one list of them: where another
-//! argument is a packet, that is the function's packet, and where none is, the function is not traced.
+//! The memory of a new sk_buff has the content of its previous owner, including its mark and the address of freed
+//! bytes, until it is filled. The same holds for output variables until there is a result. Data read through such a
+//! pointer at the function's entry belongs to no packet, so this is the list of these arguments: if another argument is
+//! a packet, it is used instead, otherwise the function is not traced.
 //!
 //! The list was made from the BTF of Linux 5.10 to 7.2 and of their network modules: of all functions that take two
 //! packets, and of all that make an sk_buff, queue on one or return one. Sources are under `net/` where not given.

@@ -1,4 +1,4 @@
-//! The functions that BTF says take a packet, by name, made to be asked about every symbol of the kernel.
+//! Functions that take a packet according to BTF, by name, for a lookup of every symbol of the kernel.
 //!
 //! A few thousand names are wanted and 200,000 symbols are not, so the first questions are answered by one bit each of
 //! two small tables: could a name begin so, could a name look so? Only a symbol that passes both is looked up.

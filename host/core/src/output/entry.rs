@@ -19,7 +19,7 @@ use crate::signals;
 /// Links that are followed before they are taken for a loop, as the kernel does (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 
-/// How often a pipe is looked at that nobody has opened for reading yet.
+/// Interval of polling a pipe that has no reader yet.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// `f_type` of procfs (`PROC_SUPER_MAGIC`, linux/magic.h).
@@ -201,7 +201,7 @@ impl Entry {
             }))
     }
 
-    /// Opens what is special for writing. A pipe that nobody reads yet is waited for, until a signal.
+    /// Opens a special file for writing. Waits for a reader of a pipe, until a signal.
     pub fn open_special(&self) -> io::Result<File> {
         let folder = rustix::fs::fstat(&self.folder)?;
         if let Some(found) = self.stat()?.filter(|_| !self.magic)
@@ -273,7 +273,7 @@ impl Entry {
 
     /// Fails if a program that locks its files, as ours do, is writing the file of this name.
     pub fn refuse_busy(&self) -> io::Result<()> {
-        // What cannot be read cannot be asked; it is replaced, or that fails.
+        // An unreadable file cannot be checked; it is replaced, or that fails.
         let Ok(Some(file)) = self.open_regular() else {
             return Ok(());
         };

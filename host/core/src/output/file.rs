@@ -71,7 +71,7 @@ impl NewFile {
         &mut self.file
     }
 
-    /// Gives the file its name, in place of another file that may have it. Nobody ever sees half of the change.
+    /// Renames the file to its name, replacing an existing one. The change is atomic.
     pub fn publish(self) -> io::Result<(File, Node)> {
         self.entry.refuse_busy()?;
         self.name(true)
@@ -166,7 +166,7 @@ fn give(file: &File, user: u32, group: u32) -> io::Result<()> {
         .map_err(|errno| io::Error::new(io::Error::from(errno).kind(), NotGiven { user, errno }))
 }
 
-/// A name that nobody can guess: a program before us may have been killed and left one.
+/// Returns an unpredictable name: an earlier program may have been killed and left a file.
 fn hidden_name() -> OsString {
     let number = std::hash::RandomState::new().build_hasher().finish();
     format!(".ipft-{number:016x}").into()

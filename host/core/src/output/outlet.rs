@@ -1,7 +1,7 @@
 //! A stream whose reader may be slow: stdout, a pipe, a terminal. Imports `signals` only.
 //!
-//! A thread of its own writes what is queued, so that whoever waits can hear a signal, and so that outputs beside it need
-//! not wait. Bytes come in whole buffers, never per event.
+//! A separate thread writes the queue, so that waiting writers react to signals, and other outputs need not wait. Bytes
+//! come in whole buffers, never per event.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What happens to bytes that come while [`MAX_QUEUE`] bytes wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Full {
-    /// Whoever writes waits, until all is written: the stream is alone, or nothing is lost by waiting.
+    /// Writers wait until all is written: the stream is alone, or waiting loses nothing.
     #[default]
     Wait,
     /// They are dropped, and their lines are counted.
@@ -67,12 +67,12 @@ struct State {
 /// Who writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Thread {
-    /// Nobody yet.
+    /// Not started yet.
     #[default]
     None,
     /// The outlet's thread.
     Runs,
-    /// Whoever has something to write: no thread can be made (`RLIMIT_NPROC`, `RLIMIT_AS`).
+    /// The writer itself: no thread could be created (`RLIMIT_NPROC`, `RLIMIT_AS`).
     Impossible,
 }
 
@@ -224,8 +224,8 @@ impl Channel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nothing is queued. After a signal, a reader that takes nothing is not waited for; unless the signal
-    /// came before the first bytes: then it asked for these, and the next one ends the program.
+    /// Waits until the queue is empty. After a signal, a blocked reader is not waited for, unless the signal came
+    /// before the first bytes: that signal requested them, and the next one ends the program.
     fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> io::Result<MutexGuard<'a, State>> {
         let mut since = None;
         let mut written = state.written;

@@ -43,8 +43,8 @@ impl Place {
     }
 }
 
-/// The first two of these files that are one, by what they are for. Where a path leads nowhere is told when the file is
-/// to be made.
+/// Returns the first two of these files that are the same, by their purpose. An invalid path is reported when the file
+/// is created.
 pub fn shared<'a, T: Copy>(files: impl IntoIterator<Item = (T, &'a Path)>) -> Option<(T, T)> {
     let mut taken: Vec<(Place, T)> = Vec::new();
     for (what, path) in files {

@@ -92,7 +92,7 @@ pub(super) fn ruleset(version: u32, needs: &Needs) -> Result<OwnedFd, Privileges
     if ruleset < 0 {
         return Err(failed(io::Error::last_os_error()));
     }
-    // SAFETY: the kernel has just handed out this descriptor and nobody else knows it.
+    // SAFETY: the kernel just returned this descriptor; it has no other owner.
     let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset as RawFd) };
     for folder in &needs.folders {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

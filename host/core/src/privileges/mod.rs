@@ -1,10 +1,10 @@
 //! What ipft may still do once everything is attached, or all files of a recording are open: as little as the rest of the
 //! trace needs.
 //!
-//! Attaching needs much. What comes after it (plugins, scripts, decoders, formatting, writing) reads a buffer that is
-//! mapped and writes to files that are open, so every thread gives up its capabilities, Landlock leaves it the folders
-//! of the outputs, and seccomp the system calls that are used. Whoever breaks out of a plugin's sandbox finds no more
-//! than that. This folder imports nothing of the crate.
+//! Attaching needs many privileges. The rest of a trace (plugins, scripts, decoders, formatting, writing) reads a
+//! mapped buffer and writes to open files, so every thread drops its capabilities, Landlock restricts it to the folders
+//! of the outputs, and seccomp to the system calls in use. An attacker who escapes a plugin's sandbox has no more than
+//! that. This folder imports nothing of the crate.
 
 mod capabilities;
 mod landlock;

@@ -77,7 +77,7 @@ impl Folder {
     /// What `user` lacks in this folder without capabilities.
     fn capabilities(&self, user: u32, group: u32) -> u64 {
         let Ok(known) = std::fs::metadata(&self.path) else {
-            // What cannot be seen will be told by whoever opens it.
+            // An inaccessible file is reported when it is opened.
             return 0;
         };
         let mut mask = 0;

@@ -268,7 +268,7 @@ fn rules(needs: &Needs) -> Vec<Rule> {
     rules
 }
 
-/// What a terminal, a pipe or a perf event is asked and told. None that types into a terminal (TIOCSTI, TIOCLINUX).
+/// The ioctls of terminals, pipes and perf events. None that types into a terminal (TIOCSTI, TIOCLINUX).
 fn ioctls() -> Vec<u32> {
     /// `PERF_EVENT_IOC_DISABLE`, and `TCGETS2`.
     const OTHERS: [u32; 2] = [0x2401, 0x802c_542a];
@@ -283,7 +283,7 @@ fn ioctls() -> Vec<u32> {
     named.into_iter().map(|request| request as u32).chain(OTHERS).collect()
 }
 
-/// None that sends a signal to somebody (F_SETOWN).
+/// None that sends a signal to another process (F_SETOWN).
 fn fcntls() -> Vec<u32> {
     let commands = [
         libc::F_DUPFD,
@@ -474,7 +474,7 @@ mod tests {
         ] {
             assert_eq!(verdict(&none, call, [0; 6]), refused, "{call}");
         }
-        // A namespace, somebody else's signal, a new program or map, code, a key press.
+        // A namespace, a signal to another process, a new program or map, code, a key press.
         let first = |value: u64| [value, 0, 0, 0, 0, 0];
         assert_eq!(
             verdict(&none, libc::SYS_clone, first(libc::CLONE_NEWUSER as u64)),

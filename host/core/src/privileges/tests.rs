@@ -50,7 +50,7 @@ fn every_thread_loses_its_capabilities() {
         let stop = std::sync::Arc::clone(&stop);
         std::thread::spawn(move || stop.wait());
     }
-    // What is asked here reads files of /proc.
+    // These functions read files of /proc.
     let needs = Needs {
         folders: vec![
             Folder {
@@ -75,7 +75,7 @@ fn every_thread_loses_its_capabilities() {
         assert!(Command::new("/bin/true").status().is_err());
         assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err());
     }
-    // Whoever comes later has no more.
+    // Later threads have no more.
     std::thread::spawn(|| assert!(std::fs::write("/dev/null", "x").is_err() || forecast().landlock.is_none()))
         .join()
         .unwrap();

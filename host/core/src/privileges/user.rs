@@ -14,7 +14,7 @@ const NO_GROUP: u32 = 65_534;
 /// A user, with the only group that its processes have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// As it was asked for.
+    /// As given by the user.
     pub name: String,
     /// Its number.
     pub uid: u32,
@@ -28,25 +28,25 @@ pub enum UserError {
     /// There is none.
     #[error("--user {name}: no such user in /etc/passwd; give a name that is there, or the number of the user")]
     Unknown {
-        /// As it was asked for.
+        /// As given by the user.
         name: String,
     },
     /// There may be one.
     #[error("--user {name}: cannot read /etc/passwd: {source}; give the number of the user")]
     Unreadable {
-        /// As it was asked for.
+        /// As given by the user.
         name: String,
         /// What the kernel said.
         #[source]
         source: io::Error,
     },
-    /// Only root becomes somebody else.
+    /// Only root may become another user.
     #[error(
         "--user {name}: switching to another user needs root, or CAP_SETUID and CAP_SETGID; run ipft as root, or leave \
          --user out"
     )]
     NotRoot {
-        /// As it was asked for.
+        /// As given by the user.
         name: String,
     },
 }

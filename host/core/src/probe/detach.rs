@@ -116,7 +116,7 @@ fn in_children(groups: Vec<Vec<OwnedFd>>, progress: &Progress) -> Result<(), Vec
     for (own, keep) in parts.iter().filter(|(own, _)| !own.is_empty()) {
         // SAFETY: the child only makes system calls and never returns.
         match unsafe { libc::fork() } {
-            // SAFETY: this is the child; the descriptors are open, and its copies belong to nobody else.
+            // SAFETY: this is the child; the descriptors are open, and its copies have no other owner.
             0 => unsafe { child(own, keep, wait.as_raw_fd(), hold.as_raw_fd(), counter.get()) },
             // The children that there are hold what they keep, so nothing is closed twice; ours are the last references
             // to the rest, and wait below.
@@ -158,7 +158,7 @@ fn in_children(groups: Vec<Vec<OwnedFd>>, progress: &Progress) -> Result<(), Vec
     Ok(())
 }
 
-/// Closes everything but `keep` (in ascending order), waits until nobody has `hold` open any more, and closes `own`.
+/// Closes everything but `keep` (in ascending order), waits until every copy of `hold` is closed, and closes `own`.
 ///
 /// # Safety
 ///

@@ -1,5 +1,4 @@
-//! How far attaching or detaching is: backends count, and whoever shows it to the user reads. Imports nothing of the
-//! crate.
+//! Progress of attaching or detaching: backends count, and the display reads. Imports nothing of the crate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

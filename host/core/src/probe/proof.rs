@@ -1,6 +1,6 @@
-//! Makes sure that what is attached runs. A kernel whose ftrace or kprobes are switched off takes probes without an error
-//! and never calls them, and other causes may do the same: so ipft sends itself a packet, over a pair of sockets that
-//! nobody else sees, and looks at how often the kernel has run the programs. It imports `kernel`.
+//! Verifies that attached programs run. A kernel whose ftrace or kprobes are disabled accepts probes without an error
+//! and never calls them, and other causes have the same effect: so ipft sends itself a packet, over a private pair of
+//! sockets, and checks how often the kernel has run the programs. It imports `kernel`.
 //!
 //! The packet has no mark, so no event comes of it.
 
@@ -52,8 +52,8 @@ pub(super) fn refuse_if_switched_off(
     }
 }
 
-/// Sends a packet past what is attached. An error if none of the programs runs; where nothing can be told (without
-/// CAP_SYS_ADMIN, which counting needs, or if the packet passes nothing that is attached), that is no error.
+/// Sends a packet through the attached functions. Fails if none of the programs runs; an unknown result (without
+/// CAP_SYS_ADMIN, which counting needs, or if the packet passes no attached function) is not an error.
 pub(super) fn prove(attached: &Attached<'_>, request: &Request<'_>) -> Result<(), ProbeError> {
     let is_attached = |function: &Candidate| {
         let mut refused = attached.refused.iter();

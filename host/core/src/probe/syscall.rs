@@ -16,7 +16,7 @@ fn owned(result: i32) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::from_raw_os_error(-result));
     }
-    // SAFETY: the kernel has just handed out this descriptor and nobody else knows it.
+    // SAFETY: the kernel just returned this descriptor; it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
@@ -237,7 +237,7 @@ impl ModuleBtfs {
                 }
             };
             let mut name = [0u8; 64]; // MODULE_NAME_LEN is 56 on 64-bit (include/linux/module.h)
-            // SAFETY: all-zero is valid for this struct of integers; the BTF itself is not asked for.
+            // SAFETY: all-zero is valid for this struct of integers; the BTF itself is not requested.
             let mut info: libbpf_sys::bpf_btf_info = unsafe { std::mem::zeroed() };
             info.name = name.as_mut_ptr() as u64;
             info.name_len = name.len() as u32;

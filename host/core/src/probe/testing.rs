@@ -1,4 +1,4 @@
-//! Functions for the tests of this room. Imports `kernel`.
+//! Functions for the tests of this module. Imports `kernel`.
 
 use crate::kernel::{Candidate, PacketArgument};
 

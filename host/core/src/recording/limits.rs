@@ -1,5 +1,5 @@
-//! How much each number and list of a recording can be. Whoever makes a file may write any number into it, so none decides
-//! how much memory a reader takes before it was compared with what the thing can have, or with the bytes that are there.
+//! Limits of each number and list of a recording. The author of a file may write any number into it, so none determines
+//! a reader's memory before it was compared with its limit, or with the size of the file.
 //!
 //! What is bounded is named in the error, with what the file says and what is possible. It imports nothing of the crate.
 

@@ -28,7 +28,7 @@
 //!
 //! No number from a file is believed before it was compared with what it can be ([`limits`]).
 //!
-//! This room imports `event`, `seeded` and `text` and nothing else of the crate. Nothing in it is `unsafe`.
+//! This module imports `event`, `seeded` and `text` and nothing else of the crate. Nothing in it is `unsafe`.
 
 mod columns;
 mod document;

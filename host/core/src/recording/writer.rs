@@ -120,7 +120,7 @@ impl<W: Write> Writer<W> {
         self.whole
     }
 
-    /// What it is written to. Whoever writes to it besides spoils it.
+    /// The underlying writer. Other writes to it would corrupt the file.
     pub fn get_mut(&mut self) -> &mut W {
         &mut self.out
     }

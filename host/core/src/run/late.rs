@@ -33,13 +33,13 @@ const SOON: Duration = Duration::from_millis(20);
 /// How long the end of a trace waits for the last numbers.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the trace lets the other process know: the functions that it was told of are in the table.
+/// Acknowledgement of the trace: the reported functions are in the table.
 const KNOWN: u8 = b'+';
 
 /// What it says at its end.
 const END: u8 = b'.';
 
-/// What is told to the trace, one line each.
+/// Messages to the trace, one line each.
 #[derive(Debug, Serialize, Deserialize)]
 enum Told {
     /// Functions that are about to be attached. The other process waits until they are known.
@@ -80,7 +80,7 @@ pub struct Late {
     socket: UnixStream,
     process: Option<rustix::process::Pid>,
     received: Vec<u8>,
-    /// The process has ended, or says what nobody understands.
+    /// The process has ended, or sent an invalid message.
     over: bool,
     verbose: bool,
     losses: [u64; 2],
@@ -119,7 +119,7 @@ impl Late {
         })
     }
 
-    /// Takes what was told until now. `learn` gets functions that are new, before any event of them can come.
+    /// Processes pending messages. `learn` gets new functions, before any event of them can come.
     pub fn receive(&mut self, mut learn: impl FnMut(Vec<Function>)) {
         while !self.over {
             let mut bytes = [0; 4096];

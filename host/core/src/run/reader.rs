@@ -1,5 +1,5 @@
-//! The loop of a live trace: reads events from the kernel's buffer and passes them on, until a signal, a limit, or nobody
-//! listens any more.
+//! The loop of a live trace: reads events from the kernel's buffer and passes them on, until a signal, a limit, or the
+//! end of all readers.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::stream::{Decoder, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuf
 /// come at once.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// How often the sinks are told how the trace is going, in nanoseconds: a little more than once a second, so that a
-/// recording has its blocks closed at least once a second.
+/// Interval of progress reports to the sinks, in nanoseconds: slightly less than a second, so that a recording closes
+/// its blocks at least once a second.
 const PROGRESS: u64 = 900_000_000;
 
-/// How often it is asked whether modules were loaded, in nanoseconds.
+/// Interval of checking for new modules, in nanoseconds.
 const MODULES: u64 = 20_000_000;
 
 /// How long a record that is being written is left alone before it is looked at again.
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Until a signal, until nobody wants the events any more, or until a limit is reached; then it says which.
+    /// Runs until a signal, until no sink takes events, or until a limit is reached, which it returns.
     pub fn run(
         &mut self,
         signals: &Signals,
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
                 // What was in the buffer when the end came is part of the trace; what comes meanwhile is not, or a
                 // flood would never end it.
                 Some((since, why)) if seen >= since => return Ok(why),
-                // Whoever is writing that long has been stopped for good, or as good as that.
+                // A writer that takes this long has been stopped for good, or nearly so.
                 Some((since, why)) if rest == Rest::Unfinished && now - since > STUCK => return Ok(why),
                 Some(_) if rest == Rest::Unfinished => {
                     std::thread::sleep(PAUSE);

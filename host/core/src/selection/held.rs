@@ -10,8 +10,8 @@ const HELD: usize = 64 << 20;
 /// What one takes in the tables beside its bytes, about.
 const ENTRY: usize = 192;
 
-/// Captures of packets of which no event was selected yet. A capture stands near the first event of its packet, which
-/// need not be one that is wanted, and whoever cuts out a part of a recording wants no other packets' bytes in it.
+/// Captures of packets without a selected event so far. A capture is near the first event of its packet, which need not
+/// be selected, and a part of a recording must not contain other packets' bytes.
 #[derive(Debug)]
 pub(super) struct Held {
     captures: HashMap<u64, (Capture, Box<[u8]>), Seeded>,

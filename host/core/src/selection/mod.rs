@@ -29,8 +29,7 @@ pub struct Selection {
     held: Held,
 }
 
-/// Packets that are told apart in bounded memory. When there are more, all are forgotten, and one that goes on after
-/// that counts again.
+/// Limit of distinguished packets. Above it, all are dropped, and one that continues after that counts again.
 #[derive(Debug)]
 pub struct Packets {
     known: HashSet<u64, Seeded>,
@@ -86,8 +85,8 @@ enum Bound {
 }
 
 impl Selection {
-    /// What is wanted of this trace. Packets are counted if nobody else has. `memory` is how many bytes it may take for
-    /// that, and again as many for the first bytes of packets.
+    /// Selects from this trace. Packets are counted if no other part does. `memory` limits the bytes for that, and the
+    /// same amount again for the first bytes of packets.
     pub fn new(wanted: &Wanted, trace: &Trace, count: bool, memory: u64) -> Self {
         let all_functions = wanted.filter.function.is_none() && wanted.filter.module.is_none();
         let mut packets = wanted.packets.clone();

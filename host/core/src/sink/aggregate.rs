@@ -72,8 +72,8 @@ impl Aggregate {
         self
     }
 
-    /// Keeps no more than so many bytes of events, and prints the oldest packets early. `told` is called at the end if
-    /// any were.
+    /// Limits the bytes of buffered events; above it, the oldest packets are printed early. `told` is called at the end
+    /// if any were.
     pub fn with_max_memory(mut self, bytes: u64, told: Told) -> Self {
         self.max_memory = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.told = Some(told);

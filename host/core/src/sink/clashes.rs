@@ -1,7 +1,7 @@
 //! Fields of an extension that are named like a key of an output's own, or like a fixed field, where both are in one object.
 //!
-//! JSON allows a key twice, and what a reader makes of it is its own affair; most keep the last. Outputs that must keep
-//! the shape that the old tool gave them cannot rename either, so the user is told.
+//! JSON allows duplicate keys, and readers differ; most keep the last. Outputs with ipftrace2's format cannot rename
+//! keys, so the user gets a warning.
 
 use std::fmt;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// How often the number changes: often enough to look alive, seldom enough to cost nothing.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A line that rewrites itself. Errors in writing it are ignored: nobody is there to read it, then.
+/// A line that rewrites itself. Errors in writing it are ignored: it has no reader then.
 pub struct Counter {
     terminal: Box<dyn Write + Send>,
     interval: Duration,

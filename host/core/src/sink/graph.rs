@@ -4,9 +4,9 @@
 //! softirq on another CPU goes on while the function that queued the packet is still returning), their lines alternate
 //! by time; each is indented by its own context's depth, and the CPU column tells them apart.
 //!
-//! A pair of entry and return indents what is between. An entry whose return was lost does not indent: nobody knows
-//! where it would have to end, and indentation that never comes back would wreck all that follows. Neither does a
-//! return whose entry was lost take indentation away.
+//! A pair of entry and return indents the events in between. An entry whose return was lost does not indent: its end is
+//! unknown, and indentation without an end would spoil the rest. Neither does a return whose entry was lost remove
+//! indentation.
 
 use crate::seeded::Seeded;
 use hashbrown::HashMap;
@@ -14,8 +14,8 @@ use hashbrown::HashMap;
 use super::journal::Kept;
 use crate::event::{EventKind, MAX_DEPTH};
 
-/// Contexts of one packet that are told apart, far more than there are CPUs and threads that work on one. What a recording
-/// claims beyond that shares one.
+/// Limit of distinguished contexts per packet, far more than the CPUs and threads that work on one. Further ones in a
+/// recording share one.
 const MOST_CONTEXTS: usize = 1 << 14;
 
 /// Lays out one packet after the other; what it holds is scratch space.

@@ -124,7 +124,7 @@ mod tests {
     use crate::event::{Event, Field, FieldFormat, FieldType, Schema, Value};
     use crate::sink::test_support::{Shared, trace};
 
-    /// What is told of the trace, and what is written.
+    /// Returns the warnings of the trace, and the output.
     fn drawn(schema: Schema, batches: &[Batch]) -> (Vec<String>, String) {
         let (out, told) = (Shared::default(), Rc::<RefCell<Vec<String>>>::default());
         let tell = Rc::clone(&told);

@@ -8,7 +8,7 @@ use crate::output::{Full, Outlet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Flow {
-    /// Somebody is still listening.
+    /// At least one sink takes events.
     Continue,
     /// The reader of stdout has gone, or no sink is left.
     Stop,
@@ -54,7 +54,7 @@ impl Sinks {
         }
     }
 
-    /// One more, under the name by which a failure will be told.
+    /// Adds a sink, with the name for reports of its failure.
     pub fn add(&mut self, name: impl Into<String>, destination: Destination, sink: Box<dyn Sink>) {
         self.entries.push(Entry {
             name: name.into(),

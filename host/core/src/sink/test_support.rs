@@ -1,4 +1,4 @@
-//! What the tests of this room share.
+//! Shared by the tests of this module.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

@@ -1,9 +1,9 @@
 //! Makes an event of a record, or a capture.
 //!
-//! Where a program could not carry the function's index, the record has its address, and the index is looked up here:
-//! one multiplication and, almost always, one comparison. A function that begins with `endbr64` has two addresses: its
-//! own, and that of the code behind, where ftrace hooks in. Which of them the kernel tells us to attach to, and which a
-//! program is told that it runs in, depends on the kernel and on what we may read; so the table takes both.
+//! If a program cannot store the function's index, the record has its address, and the index is looked up here: one
+//! multiplication and, almost always, one comparison. A function that begins with `endbr64` has two addresses: its own,
+//! and that of the following instruction, where ftrace attaches. Which of them the kernel lists, and which one a
+//! program sees at run time, depends on the kernel and on the privileges; so the table takes both.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ struct AddressTable {
     slots: Vec<(u64, u32)>,
     shift: u32,
     used: usize,
-    /// What we were told to attach to; the rest was learnt.
+    /// Functions that were attached; the rest was learnt later.
     told: HashSet<u64>,
 }
 
@@ -33,7 +33,7 @@ struct AddressTable {
 const ENDBR: u64 = 4;
 
 impl AddressTable {
-    /// Adds an address that is probed. The address 0 is nobody's.
+    /// Adds a probed address. Address 0 is invalid.
     fn tell(&mut self, address: u64, index: u32) {
         if address != 0 {
             self.told.insert(address);

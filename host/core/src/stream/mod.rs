@@ -1,8 +1,8 @@
 //! Turns what the kernel delivers into batches of events.
 //!
-//! A stream has two halves: a source hands over records as the programs wrote them (`ring`, `perf`), and [`Decoder`]
-//! makes events of them. A recording has events already ([`Recorded`]). This room may import `event` and `recording`; it
-//! knows nothing of probes but what a record's function word means.
+//! A stream has two halves: a source passes on records as the programs wrote them (`ring`, `perf`), and [`Decoder`]
+//! converts them to events. A recording has events already ([`Recorded`]). This module may import `event` and
+//! `recording`; it knows nothing of probes except the meaning of a record's function word.
 
 mod decode;
 mod perf;

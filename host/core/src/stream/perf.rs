@@ -1,4 +1,4 @@
-//! The perf buffer: one ring per CPU, for kernels without a BPF ring buffer and for whoever asks for it.
+//! The perf buffer: one ring per CPU, for kernels without a BPF ring buffer and on request.
 //!
 //! libbpf maps and reads the rings. Each counts what it had no room for and says so in a record of its own. Rings of
 //! different CPUs are drained one after the other, so events are put in order of time before they go on.
@@ -48,15 +48,15 @@ impl SharedInbox {
 
     /// What has been taken.
     fn get(&mut self) -> &mut Inbox {
-        // SAFETY: it is alive until `drop`, and callbacks, which borrow it, run only while rings are drained. Nobody
-        // drains them while this borrow lasts, because whoever does borrows the buffer that this belongs to.
+        // SAFETY: it is alive until `drop`, and callbacks, which borrow it, run only while rings are drained. They are
+        // not drained during this borrow, because draining borrows the buffer that owns it.
         unsafe { self.0.as_mut() }
     }
 }
 
 impl Drop for SharedInbox {
     fn drop(&mut self) {
-        // SAFETY: it was made by a box, and whoever had its address is gone.
+        // SAFETY: it was created by a box, and all users of its address are gone.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
@@ -77,7 +77,7 @@ unsafe extern "C" fn on_event(
     _cpu: i32,
     event: *mut libbpf_sys::perf_event_header,
 ) -> libbpf_sys::bpf_perf_event_ret {
-    // SAFETY: `context` is the inbox that `new` gave to libbpf, borrowed by nobody else while rings are drained.
+    // SAFETY: `context` is the inbox that `new` gave to libbpf, with no other borrow while rings are drained.
     let inbox = unsafe { &mut *context.cast::<Inbox>() };
     // SAFETY: libbpf hands over a complete event: a header, and `size` bytes in all.
     let bytes = unsafe { std::slice::from_raw_parts(event.cast::<u8>(), (*event).size.into()) };
@@ -160,7 +160,7 @@ impl Source for PerfBuffer<'_> {
     }
 
     fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError> {
-        // SAFETY: the buffer is alive, and the callback's inbox is borrowed by nobody.
+        // SAFETY: the buffer is alive, and the callback's inbox is not borrowed.
         let result = unsafe { libbpf_sys::perf_buffer__consume(self.buffer.as_ptr()) };
         if result < 0 {
             return Err(StreamError::Wait(io::Error::from_raw_os_error(-result)));
@@ -207,7 +207,7 @@ mod tests {
         let mut moved = Box::new((inbox, 1));
         let mut sample = event(libbpf_sys::PERF_RECORD_SAMPLE, &[3, 0, 0, 0, 1, 2, 3, 0]);
         for _ in 0..2 {
-            // SAFETY: the context is an inbox that nobody borrows, and the event is complete.
+            // SAFETY: the context is an inbox that is not borrowed, and the event is complete.
             unsafe { on_event(context, 0, sample.as_mut_ptr().cast()) };
             assert_eq!(moved.0.get().records, [3, 0, 0, 0, 1, 2, 3]);
             moved.0.get().records.clear();

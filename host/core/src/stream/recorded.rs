@@ -54,7 +54,7 @@ pub struct Recorded {
     current: usize,
     /// The block that was read last may have more events.
     open: bool,
-    /// How many functions are known, and those of them that nobody took.
+    /// Number of known functions, and those that were not taken yet.
     functions: u32,
     new_functions: Vec<Vec<Function>>,
     losses: Vec<Loss>,
@@ -249,8 +249,8 @@ impl Recorded {
         }
     }
 
-    /// Functions of which some may have been read before. If those between are missing, nobody knows what events mean by
-    /// these indexes, and they are functions without a name.
+    /// Adds functions, some of which may have been read before. If those in between are missing, their indexes have no
+    /// meaning, and they become functions without a name.
     fn append(&mut self, first: u32, mut functions: Vec<Function>) {
         let Some(known) = self.functions.checked_sub(first) else {
             self.lost = true;
@@ -333,7 +333,7 @@ pub fn notes_on(path: &Path, reader: &Reader, last: bool) -> Vec<String> {
     notes
 }
 
-/// The files in the order of their trace, and what is to be told about them.
+/// The files in the order of their trace, and the warnings about them.
 pub fn in_order(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), RecordedError> {
     let mut notes = Vec::new();
     let mut passed_over = Vec::new();
@@ -415,7 +415,7 @@ fn order(
     Ok(parts)
 }
 
-/// A path fit for a terminal: whoever wrote the files has named them.
+/// Escapes a path for a terminal: the authors of the files have named them.
 fn shown(path: &Path) -> String {
     visible(&path.to_string_lossy()).to_string()
 }

@@ -1,4 +1,4 @@
-//! Standard input until somebody wants to stop: what comes there may be a trace in which nothing happens.
+//! Standard input until a stop is requested: it may be a trace without events.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;

@@ -40,7 +40,8 @@ pub fn visible_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&shown).into_owned())
 }
 
-/// A writer of text for people, on stdout: what steers a terminal is shown as [`visible_lines`] shows it, whoever wrote it.
+/// A writer of text for people, on stdout: terminal control characters are escaped like in [`visible_lines`], whatever
+/// their origin.
 #[derive(Debug)]
 pub struct Terminal<W>(W);
 

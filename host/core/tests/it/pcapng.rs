@@ -13,7 +13,7 @@ use ipft_core::sink::*;
 use ipft_e2e::pcapng::{Capture as File, Packet};
 use support::canned::{Canned, Script, golden};
 
-/// What a sink wrote, whether it said that the file is complete, and what it told the user.
+/// A sink's output, whether it is complete, and the messages for the user.
 #[derive(Clone, Debug, Default)]
 struct Written {
     bytes: Rc<RefCell<Vec<u8>>>,

@@ -1,5 +1,5 @@
-//! `ipft plugin check`: a plugin on the traces that are built in, each in a fresh instance, a decoder on bytes of all
-//! kinds, and what its author should know of both.
+//! `ipft plugin check`: runs a plugin on the built-in traces, each in a new instance, and a decoder on bytes of all
+//! kinds, and reports its author's mistakes.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -25,10 +25,10 @@ use ipft_plugin_host::host::wasm::{Compiler, Component, Engine, Level};
 use ipft_plugin_host::package::inspect::Need;
 use ipft_plugin_host::package::{Folders, Grants, OptionValues, inspect};
 
-/// Above this many nanoseconds an event, a plugin falls behind a busy trace.
+/// Nanoseconds per event above which a plugin falls behind a busy trace.
 const SLOW: u128 = 2_000;
 
-/// Prints what it finds. `false` if the plugin failed.
+/// Prints the findings. Returns `false` if the plugin failed.
 pub(super) fn check(
     folders: &Folders,
     file: &PluginFile,
@@ -39,12 +39,12 @@ pub(super) fn check(
     let inspection = inspect::inspect(&bytes).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     let engine = Engine::new()?.compiling_in(Compiler::this_program(None)?);
     let start = Instant::now();
-    // Without the cache, so that its author sees what others wait for.
+    // Without the cache, to show the compile time.
     let component = Component::load(&engine, &file.name, &bytes, None, || {}, &mut |_| {})?;
     let compiled = start.elapsed();
     if !keep_privileges {
         let mut drawing = options(file, Path::new(""), false).drawing;
-        // What it draws is only looked at.
+        // Its output is only checked.
         drawing.plugins.iter_mut().for_each(|plugin| plugin.grants.out = None);
         drawing::confine(&drawing, false)?;
     }
@@ -104,10 +104,10 @@ fn check_object(
     Ok(true)
 }
 
-/// Payloads that a decoder is given: more than one call takes.
+/// Payloads for a decoder: more than fit into one call.
 const PAYLOADS: usize = 10_000;
 
-/// A decoder has to make something of whatever is in a payload: kernel code of another version may have filled it.
+/// Checks a decoder: it must handle any payload, as another version of the kernel code may have filled it.
 fn check_decoder(
     component: &Component,
     grants: &Grants,
@@ -148,7 +148,7 @@ fn check_decoder(
     }
 }
 
-/// The same bytes in every run (xorshift64), the first payload zero: that is what a decoder sees without kernel code.
+/// Returns the same bytes in every run (xorshift64); the first payload is zero, as without kernel code.
 fn arbitrary_payloads() -> Batch {
     let mut batch = Batch::default();
     batch.payload.resize(DATA, 0);
@@ -177,7 +177,7 @@ fn arbitrary_payloads() -> Batch {
     batch
 }
 
-/// What a plugin wrote.
+/// Output of a plugin.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<(u64, blake3::Hasher)>>);
 
@@ -201,7 +201,7 @@ impl Write for Written {
     }
 }
 
-/// How one run ended.
+/// Result of a run.
 struct Ran {
     written: (u64, blake3::Hash),
     time: Duration,
@@ -256,7 +256,7 @@ fn check_trace(
         ran.written.0,
         ran.memory.div_ceil(1024)
     )?;
-    // A start takes longer than a few events.
+    // Starting takes longer than a few events.
     if events >= 10_000 {
         let each = ran.time.as_nanos() / events as u128;
         write!(out, ", {each} ns an event")?;

@@ -1,4 +1,4 @@
-//! Traces of the SDK, as the host has them: those that are built into it, and those that it reads from `-o jsonl`.
+//! Converts traces of the SDK for the host: the built-in ones, and those read from `-o jsonl`.
 
 use ipft_plugin as sdk;
 
@@ -7,7 +7,7 @@ use ipft_core::event::{
     SkippedFunction, Summary, Trace, Tracer,
 };
 
-/// The trace.
+/// Converts the trace.
 pub(super) fn trace(trace: &sdk::Trace) -> Trace {
     Trace {
         tracer: match trace.has_returns() {
@@ -30,7 +30,7 @@ pub(super) fn trace(trace: &sdk::Trace) -> Trace {
     }
 }
 
-/// A batch.
+/// Converts a batch.
 pub(super) fn batch(events: &[sdk::Event], payload: &[u8], names: &[String]) -> Batch {
     Batch {
         events: events.iter().map(event).collect(),
@@ -40,7 +40,7 @@ pub(super) fn batch(events: &[sdk::Event], payload: &[u8], names: &[String]) -> 
     }
 }
 
-/// The summary. What the SDK calls missed is counted by the host itself.
+/// Converts the summary. The host itself counts the events that the SDK calls missed.
 pub(super) fn summary(summary: &sdk::Summary) -> Summary {
     Summary {
         events: summary.events,
@@ -71,7 +71,7 @@ fn field(field: &sdk::Field) -> Field {
         name: field.name.clone(),
         offset: field.offset,
         size: field.size,
-        // Widths of the contract fit; one that does not is no bit-field.
+        // The contract's widths fit; any other is not a bit-field.
         bits: (u8::try_from(field.bit_offset).ok())
             .zip(u8::try_from(field.bit_width).ok())
             .filter(|(_, width)| *width > 0)

@@ -1,4 +1,4 @@
-//! `ipft plugin inspect`: what a file is, without running it.
+//! `ipft plugin inspect`: describes a file without running it.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use ipft_core::text::{visible, visible_json};
 use ipft_plugin_host::package::inspect::{self, Exports, Inspection};
 use ipft_plugin_host::package::{Description, Folders, OptionType};
 
-/// Prints what a plugin is. That it could not be run is no failure, and is said.
+/// Prints the description of a plugin. One that could not be run is reported but is not a failure.
 pub(super) fn inspect(folders: &Folders, path: &Path, as_json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let (path, bytes) = plugins::read(folders, path)?;
     let inspection = inspect::inspect(&bytes).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
@@ -23,7 +23,7 @@ pub(super) fn inspect(folders: &Folders, path: &Path, as_json: bool, out: &mut i
     Ok(out.flush()?)
 }
 
-/// A line for a list.
+/// Formats a line for a list.
 pub(super) fn one_line(path: &Path) -> String {
     let inspection = match inspect::read(path) {
         Ok(bytes) => inspect::inspect(&bytes),
@@ -38,7 +38,7 @@ pub(super) fn one_line(path: &Path) -> String {
     }
 }
 
-/// What it does, in the order in which that happens.
+/// Returns its roles in the order in which they apply.
 fn roles(exports: Exports) -> Vec<&'static str> {
     let roles = [
         (exports.program, "program: brings kernel code"),

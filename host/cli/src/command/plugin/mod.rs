@@ -20,7 +20,7 @@ use ipft_core::output::Stream;
 use ipft_core::text::visible;
 use ipft_plugin_host::package::{Folders, Language, inspect as inspection, new, pack};
 
-/// Does what was asked for. `false` if it found something wrong, which it has told already.
+/// Runs the command. Returns `false` after a failure that has been reported.
 pub fn run(command: &PluginCommand, out: &mut impl Write) -> anyhow::Result<bool> {
     let folders = Folders::of_environment();
     match command {

@@ -1,4 +1,4 @@
-//! Passes a trace that is already there on to sinks.
+//! Passes an existing trace to sinks.
 
 use ipft_plugin::testing::Recording;
 
@@ -6,10 +6,10 @@ use super::convert;
 use ipft_core::event::Trace;
 use ipft_core::sink::{Flow, Sinks};
 
-/// Passes all of it on, as a trace would come.
+/// Passes all of it on, like a live trace.
 pub fn replay(recording: &Recording, sinks: &mut Sinks) {
     let mut trace: Trace = convert::trace(&recording.trace);
-    // The host tells a plugin all functions at the start.
+    // The host passes all functions to a plugin at the start.
     for chunk in &recording.chunks {
         trace.functions.extend(chunk.functions.iter().map(convert::function));
     }

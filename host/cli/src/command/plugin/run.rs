@@ -16,7 +16,7 @@ use ipft_core::message;
 use ipft_core::recording::layout::MAGIC;
 use ipft_core::sink::Sinks;
 
-/// Runs it. `false` if the plugin failed, which has been told.
+/// Runs a plugin. Returns `false` if the plugin failed, which has been reported.
 pub(super) fn run(plugin: &PluginFile, recording: &Path, keep_privileges: bool) -> anyhow::Result<bool> {
     let options = options(plugin, recording, keep_privileges);
     if is_recording(recording) {
@@ -43,13 +43,13 @@ pub(super) fn run(plugin: &PluginFile, recording: &Path, keep_privileges: bool) 
     Ok(plugins.complete(&sinks) && sinks.failures().next().is_none())
 }
 
-/// Whether it begins as a recording does. What cannot be read is told later, by who reads it.
+/// Returns whether the file begins like a recording. Read errors are reported later, by the reader.
 fn is_recording(path: &Path) -> bool {
     let mut bytes = [0; MAGIC.len()];
     File::open(path).is_ok_and(|mut file| file.read_exact(&mut bytes).is_ok()) && bytes == MAGIC
 }
 
-/// What 'ipft replay RECORDING --plugin PLUGIN' would be.
+/// Replays a recording like 'ipft replay RECORDING --plugin PLUGIN'.
 pub(super) fn options(plugin: &PluginFile, recording: &Path, keep_privileges: bool) -> ReplayOptions {
     ReplayOptions {
         files: vec![recording.to_owned()],

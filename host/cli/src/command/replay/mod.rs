@@ -1,4 +1,4 @@
-//! `ipft replay`: a recording through the sinks, as if it happened now.
+//! `ipft replay`: passes a recording through the sinks, like a live trace.
 
 pub mod info;
 
@@ -21,11 +21,11 @@ use ipft_core::signals::Signals;
 use ipft_core::sink::{Flow, Sinks};
 use ipft_core::stream::{Recorded, RecordedError};
 
-/// What is told of a count that is too high.
+/// Warning for a count that is too high.
 const COUNTED_AGAIN: &str = "there are more packets than --max-memory has room for, so some may be counted more than \
     once; a larger --max-memory avoids that";
 
-/// Draws what was recorded. `options.info` is not looked at.
+/// Draws a recording. Ignores `options.info`.
 pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let signals = Signals::install().context("cannot listen for signals")?;
     let stop = signals.fd().try_clone_to_owned().context("cannot listen for signals")?;
@@ -54,7 +54,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     )?;
     raise_file_limit(options.files.len());
     recorded.hold()?;
-    // All files are open, and none of what a plugin or a script does with the trace has been done.
+    // All files are open, and no plugin or script has run yet.
     if !options.keep_privileges {
         drawing::confine(&options.drawing, options.verbose)?;
     }
@@ -105,7 +105,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     })
 }
 
-/// Lets all files be open at once, as far as that may be raised; later failures say what is missing.
+/// Raises the limit of open files as far as possible; later failures report what is missing.
 fn raise_file_limit(files: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     const OTHERS: u64 = 256;
@@ -117,14 +117,14 @@ fn raise_file_limit(files: usize) {
     }
 }
 
-/// A recording that is drawn into itself, or into a file of the ring that it is part of, would be lost.
+/// Refuses to draw a recording into itself, or into a file of its own ring: it would be lost.
 fn refuse_to_overwrite(options: &ReplayOptions) -> anyhow::Result<()> {
     for path in &options.files {
         let read = match path.as_os_str() == "-" {
             true => Path::new("/dev/stdin"),
             false => path,
         };
-        // Two terminals, pipes or devices may well be the same.
+        // Two terminals, pipes or devices may be the same.
         if !fs::metadata(read).is_ok_and(|known| known.is_file()) {
             continue;
         }
@@ -138,7 +138,7 @@ fn refuse_to_overwrite(options: &ReplayOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What makes fields of the bytes that an extension collected, if the user wants another way than its own.
+/// Returns the decoder for an extension's bytes, if the user selected one.
 fn decoder(
     options: &ReplayOptions,
     plugins: &Plugins,
@@ -176,10 +176,10 @@ struct Replay<'a> {
     recorded: &'a mut Recorded,
     selection: Selection,
     decoder: Option<Box<dyn Decode>>,
-    /// Bytes of the built-in fields, which are not decoded.
+    /// Size of the built-in fields, which are not decoded.
     builtin: usize,
     events: u64,
-    /// It was ended before the recording was.
+    /// Whether the replay was stopped before the recording's end.
     stopped: bool,
 }
 
@@ -198,7 +198,7 @@ impl Replay<'_> {
             match read {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                // Standard input gave nothing more until then.
+                // Standard input had no more data at that time.
                 Err(_) if signals.stop_requested() => {
                     self.stopped = true;
                     return Ok(());
@@ -224,7 +224,7 @@ impl Replay<'_> {
         }
     }
 
-    /// That of the trace, if all of it was drawn.
+    /// The summary of the trace, if all of it was drawn.
     fn summary(&self, options: &ReplayOptions, trace: &Trace) -> Summary {
         let recorded = self.recorded.summary();
         match recorded {
@@ -245,8 +245,8 @@ impl Replay<'_> {
     }
 }
 
-/// How many packets the first so many events are of. Nobody counted them where all of a trace was wanted and its own
-/// count was to be had, which would take memory for nothing; and then it was not all of it after all.
+/// Counts the distinct packets in the first `events` events by reading the files again. Needed if the whole trace was
+/// selected, so that its own count would have applied, but not all of it could be read.
 fn packets_again(recorded: &Recorded, options: &ReplayOptions, events: u64) -> u64 {
     let count = || -> Result<Packets, RecordedError> {
         let mut recorded = recorded.again()?;
@@ -276,7 +276,7 @@ fn packets_again(recorded: &Recorded, options: &ReplayOptions, events: u64) -> u
     }
 }
 
-/// Gives each payload the room that a decoder expects: what an extension left untouched was zero.
+/// Extends each payload to the size that a decoder expects: bytes that an extension did not write are zero.
 fn widen(batch: &mut Batch, builtin: usize) {
     let narrow = std::mem::take(&mut batch.payload);
     for event in &mut batch.events {

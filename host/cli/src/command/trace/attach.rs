@@ -1,4 +1,4 @@
-//! Attaching and detaching, with what the user sees of both.
+//! Attaching and detaching, with their output for the user.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -12,10 +12,10 @@ use super::waiting::{self, Waiting};
 use crate::args::{BackendName, Options};
 use crate::command::functions::Functions;
 
-/// Lines of the verifier's log that are shown without `-v`: its last words say what it minds.
+/// Lines of the verifier's log shown without `-v`: the last ones have the reason.
 const VERIFIER_LINES: usize = 12;
 
-/// What the verifier said of an extension, out of all that libbpf said.
+/// Returns the verifier's log of an extension, out of all messages of libbpf.
 fn refusal(log: &str, verbose: bool) -> String {
     let log = log.split_once("-- BEGIN PROG LOAD LOG --").map_or(log, |(_, log)| log);
     let log = log.split_once("-- END PROG LOAD LOG --").map_or(log, |(log, _)| log);
@@ -32,7 +32,7 @@ fn refusal(log: &str, verbose: bool) -> String {
     format!("{more}{}", lines[first..].join("\n"))
 }
 
-/// Attaches, and tells the user how far it is if it takes long.
+/// Attaches, and shows the progress if it takes long.
 pub(super) fn attach_visibly(options: &Options, request: &Request<'_>) -> anyhow::Result<Attachment> {
     let since = Instant::now();
     let progress = request.progress;
@@ -51,11 +51,11 @@ pub(super) fn attach_visibly(options: &Options, request: &Request<'_>) -> anyhow
     })
 }
 
-/// Detaches, and tells the user how far it is if it takes long.
+/// Detaches, and shows the progress if it takes long.
 pub(super) fn detach_visibly(attachment: Attachment) {
     let functions = attachment.attached() as usize;
     let progress = Progress::default();
-    // What is counted are descriptors, of which a function has several.
+    // The counted descriptors are several per function.
     let done = || (functions * progress.done()).checked_div(progress.total()).unwrap_or(0);
     let line = || {
         format!(
@@ -92,7 +92,7 @@ fn attach(backend: Option<BackendName>, request: &Request<'_>, verbose: bool) ->
         });
     }
     probe::attach_with_any(request).map_err(|failures| {
-        // The extension is the cause, whatever else does not work: without it, a backend does.
+        // The extension is the cause, whatever else fails: without it, a backend works.
         for (_, error) in &failures {
             match error {
                 ProbeError::Extension { log } => return refused(log),
@@ -116,7 +116,7 @@ fn stopped() -> anyhow::Error {
     anyhow::anyhow!("a signal stopped it while it attached; nothing was traced")
 }
 
-/// Says what is attached, and what is not and why.
+/// Reports the attached and skipped functions, with reasons.
 pub(super) fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bool) {
     let skipped = functions.skipped.len() + attachment.skipped.len();
     if verbose {
@@ -142,7 +142,7 @@ pub(super) fn report_attachment(attachment: &Attachment, functions: &Functions, 
     }
 }
 
-/// The reason that more functions were skipped for than are attached, if there is one: it is of the machine then.
+/// Returns the reason why more functions were skipped than attached, if there is one: it then concerns the machine.
 fn common_reason(skipped: &[SkippedFunction], attached: u32) -> Option<&str> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for function in skipped {

@@ -1,15 +1,15 @@
-//! The limits of resources that a trace raises.
+//! Resource limits that a trace raises.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Locked memory (which BPF maps are counted as before 5.11) and open files (one or two per function) without limit,
-/// as far as we may.
+/// Raises the limits of locked memory (which BPF maps are charged to before 5.11) and of open files (one or two per
+/// function), as far as allowed.
 pub(super) fn raise_limits() {
     let unlimited = Rlimit {
         current: None,
         maximum: None,
     };
-    // Without the right to raise it, later failures say what is missing.
+    // Without the privilege, later failures report what is missing.
     let _ = setrlimit(Resource::Memlock, unlimited);
     let files = getrlimit(Resource::Nofile);
     let enough = files.maximum.map_or(1 << 20, |maximum| maximum.max(1 << 16));

@@ -1,9 +1,8 @@
 //! The probe server: a TCP port that accepts connections once the trace is ready, so that a script or an orchestrator
 //! can wait for it (`until nc -z 127.0.0.1 13720; do sleep 1; done`).
 //!
-//! It says nothing on a connection and reads nothing from it: it accepts and closes. The address is taken before
-//! anything is attached, so that a busy port costs no attach; connections are refused until [`ProbeServer::serve`].
-//! This file imports nothing of the crate.
+//! It sends nothing and reads nothing: it accepts and closes. The address is bound before attaching, so that a busy
+//! port fails early; connections are refused until [`ProbeServer::serve`]. This file imports nothing of the crate.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,33 +14,33 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
-/// Connections that may wait for the thread to accept them.
+/// Backlog of connections.
 const BACKLOG: i32 = 128;
 
-/// Why there is no probe server.
+/// The reason why there is no probe server.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeServerError {
-    /// Another process has the port.
+    /// Another process uses the port.
     #[error(
         "cannot serve probes on {0}: the address is in use; stop what listens there, or choose another port with \
          --probe-server-port"
     )]
     InUse(SocketAddr),
-    /// The address is none of this machine's.
+    /// The address is not one of this machine.
     #[error(
         "cannot serve probes on {0}: this machine (in this network namespace) has no such address; \
          --probe-server-address takes one of its own, or 0.0.0.0 for all"
     )]
     NoSuchAddress(SocketAddr),
-    /// A port below 1024, as a plain user.
+    /// A port below 1024, without privileges.
     #[error("cannot serve probes on {0}: no permission; choose a port from 1024 up with --probe-server-port")]
     NotPermitted(SocketAddr),
     /// Anything else.
     #[error("cannot serve probes on {address}: {error}")]
     Other {
-        /// The address that was wanted.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         #[source]
         error: io::Error,
     },
@@ -61,7 +60,7 @@ impl ProbeServerError {
     }
 }
 
-/// A port that is taken and refuses connections.
+/// A bound port that refuses connections.
 #[derive(Debug)]
 pub(super) struct ProbeServer {
     socket: OwnedFd,
@@ -69,7 +68,7 @@ pub(super) struct ProbeServer {
 }
 
 impl ProbeServer {
-    /// Takes the address.
+    /// Binds the address.
     pub(super) fn bind(address: SocketAddr) -> Result<Self, ProbeServerError> {
         let socket = (|| {
             let family = if address.is_ipv4() {
@@ -79,8 +78,8 @@ impl ProbeServer {
             };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = net::socket_with(family, SocketType::STREAM, flags, Some(net::ipproto::TCP))?;
-            // Without it the connections of an earlier run, closed by us and now in TIME_WAIT, keep the port for a
-            // minute. A port that somebody listens on is refused all the same.
+            // Without it the connections of an earlier run, closed by ipft and now in TIME_WAIT, block the port for a
+            // minute. A port with a listener is refused nevertheless.
             sockopt::set_socket_reuseaddr(&socket, true)?;
             net::bind(&socket, &address)?;
             Ok(socket)
@@ -89,8 +88,8 @@ impl ProbeServer {
         Ok(ProbeServer { socket, address })
     }
 
-    /// Accepts from now on, until the result is dropped. It can fail although the address was taken: two that hold it
-    /// and do not listen yet are allowed by the kernel, and the second to listen loses.
+    /// Accepts connections until the result is dropped. May fail although the address was bound: the kernel lets two
+    /// sockets bind it while neither listens, and the second to listen fails.
     pub(super) fn serve(self) -> Result<Serving, ProbeServerError> {
         let fail = |error: io::Error| ProbeServerError::Other {
             address: self.address,
@@ -137,7 +136,7 @@ fn accept_until(socket: &OwnedFd, end: &OwnedFd) {
         }
         match net::accept_with(socket, SocketFlags::CLOEXEC) {
             Ok(connection) => drop(connection),
-            // Gone before we came, or no connection at all: nothing to do.
+            // The connection is gone already, or there was none: nothing to do.
             Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
             // Out of file descriptors or memory: the connection stays queued and the poll would return at once.
             Err(_) => {
@@ -157,14 +156,14 @@ mod tests {
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream};
 
-    /// A port that was free a moment ago: the kernel chose it. Each test has a loopback address of its own, so that
-    /// none takes another's.
+    /// Returns a port that was just free: the kernel chose it. Each test has its own loopback address, so that none
+    /// uses another's port.
     fn free_address(host: &str) -> SocketAddr {
         TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
     }
 
-    /// Tries until it works. Another test may be starting a process just then, and that holds a copy of our sockets
-    /// until it runs its own program.
+    /// Tries until it works. Another test may be starting a process, which holds copies of our sockets until it
+    /// executes its own program.
     fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
         for _ in 0..1000 {
             if let Some(result) = attempt() {

@@ -1,5 +1,5 @@
-//! Tells the user what takes so long: on a terminal in a line that is written again and again, elsewhere in one line once
-//! it has taken some seconds. Imports `message`.
+//! Progress of long operations: on a terminal in a line that is rewritten, elsewhere in one line after some seconds.
+//! Imports `message`.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use ipft_core::message;
 
-/// What is waited for takes less than this most of the time, and then needs no word.
+/// Usual duration; shorter operations print nothing.
 const QUIET: Duration = Duration::from_millis(700);
 
-/// When a reader that is no terminal is told.
+/// Delay of the message without a terminal.
 const LONG: Duration = Duration::from_secs(4);
 
-/// How often a terminal's line is written.
+/// Interval of rewriting a terminal's line.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// Shows it until it is dropped.
+/// Shows progress until it is dropped.
 #[derive(Debug)]
 pub(super) struct Waiting<'scope> {
     over: Option<Sender<()>>,
@@ -25,7 +25,7 @@ pub(super) struct Waiting<'scope> {
 }
 
 impl<'scope> Waiting<'scope> {
-    /// `line` is asked for the terminal's line, and `once` for what others are told.
+    /// `line` returns the terminal's line, and `once` the message without a terminal.
     pub(super) fn show<'env>(
         scope: &'scope Scope<'scope, 'env>,
         line: impl Fn() -> String + Send + 'scope,
@@ -41,7 +41,7 @@ impl<'scope> Waiting<'scope> {
                 false => {}
             }
         };
-        // Without the thread nothing is shown, and all else goes on.
+        // Without the thread nothing is shown, and everything else continues.
         let thread = std::thread::Builder::new()
             .name("waiting".into())
             .spawn_scoped(scope, run);
@@ -74,7 +74,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A number of functions, in words.
+/// Formats a number of functions.
 pub(super) fn functions(count: usize) -> String {
     match count {
         1 => "1 function".to_owned(),
@@ -82,7 +82,7 @@ pub(super) fn functions(count: usize) -> String {
     }
 }
 
-/// `done` of `total`, with how long it may still take, once that can be told.
+/// Formats `done` of `total`, with the estimated remaining time, once known.
 pub(super) fn share(done: usize, total: usize, since: Instant) -> String {
     let elapsed = since.elapsed();
     if done == 0 || done >= total {
@@ -95,7 +95,7 @@ pub(super) fn share(done: usize, total: usize, since: Instant) -> String {
     }
 }
 
-/// Seconds that it may take in all, as far as it can be told by now.
+/// Estimates the total seconds from the progress so far.
 pub(super) fn estimate(done: usize, total: usize, since: Instant) -> String {
     match done {
         0 => "some time".to_owned(),

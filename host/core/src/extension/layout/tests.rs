@@ -165,7 +165,7 @@ fn a_struct_within_itself_ends() {
     let result = layout(&mut b, 64, &[("a", own, 0), ("b", own, 0)]);
     assert_eq!(result, refused(&["a"; 17].join("."), MemberProblem::TooDeep));
 
-    // Each of these holds the one before twice: 2^15 members, if somebody counted all.
+    // Each of these contains the one before twice: 2^15 members in all.
     let mut b = builder();
     let mut inner = b.composite(Kind::Struct, "s0", 0, &[]);
     for _ in 0..15 {

@@ -39,18 +39,18 @@ pub(super) fn follow(lua: &Lua, calls: &'static Calls) -> mlua::Result<()> {
 /// The state's stack must have room for a value.
 unsafe fn push_calls(state: *mut ffi::lua_State, calls: &'static Calls) {
     let address: *const Calls = calls;
-    // SAFETY: as this function's. Nobody writes through the pointer.
+    // SAFETY: as this function's. The pointer is not written through.
     unsafe { ffi::lua_pushlightuserdata(state, address.cast::<c_void>().cast_mut()) };
 }
 
-/// What is to be told. A script can put anything in the upvalue's place with `debug.setupvalue`, and then this is an
-/// error of Lua's, which leaves by a jump.
+/// Returns the calls to watch. A script can replace the upvalue with `debug.setupvalue`, and then this is a Lua error,
+/// which leaves by a jump.
 ///
 /// # Safety
 ///
 /// A function that [`follow`] has made must be running in the state, and the caller must have nothing to drop.
 unsafe fn calls_of(state: *mut ffi::lua_State) -> &'static Calls {
-    // SAFETY: an upvalue of any type can be asked for its address, which is none for most.
+    // SAFETY: the address of an upvalue of any type may be requested; for most types it is null.
     let address = unsafe { ffi::lua_touserdata(state, ffi::lua_upvalueindex(CALLS)) };
     match Calls::at(address) {
         Some(calls) => calls,
@@ -143,9 +143,9 @@ unsafe extern "C-unwind" fn wrapped(state: *mut ffi::lua_State) -> c_int {
 ///
 /// A function that [`follow`] has made must be running in the state, and the stack must be as described.
 unsafe fn run(state: *mut ffi::lua_State, coroutine: *mut ffi::lua_State) -> c_int {
-    // SAFETY: as this function's. The call is protected, so that the watch is told in any case. Both states are alive
-    // while it may use them: the coroutine runs, or is on the stack, from which `debug.setlocal` can take it; then it may
-    // be gone when the call is over.
+    // SAFETY: as this function's. The call is protected, so that the watch is always notified. Both states are alive
+    // while it may use them: the coroutine runs, or is on the stack, from which `debug.setlocal` can remove it; then it
+    // may be gone after the call.
     unsafe {
         let calls = calls_of(state);
         calls.goes_on_in(coroutine);

@@ -118,8 +118,8 @@ return function() pcall(flush, stdout) end";
 impl Script {
     /// Runs the script, checks its version, calls `init()` and asks for its program.
     ///
-    /// A call into the script that goes on after `stop` has become readable (POLLIN) is interrupted. The first failure
-    /// at an event is told to `tell`.
+    /// A call into the script that continues after `stop` has become readable (POLLIN) is interrupted. The first
+    /// failure at an event is reported through `tell`.
     pub fn load(path: &Path, print: Print, stop: Option<OwnedFd>, tell: Tell) -> Result<Self, ScriptError> {
         let setup = |error: mlua::Error| ScriptError::Setup(error.to_string());
         // SAFETY: the unsafe parts of the library (`debug`, modules in C) are the script's to use, which is trusted

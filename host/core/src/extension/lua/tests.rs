@@ -1,4 +1,4 @@
-//! Scripts of both generations, their mistakes, and what the user is told of them.
+//! Scripts of both generations, their errors, and the messages for the user.
 
 use std::cell::RefCell;
 use std::fs;
@@ -624,7 +624,7 @@ fn a_compiled_script_is_taken_as_it_always_was() {
     assert_eq!(fields(&batch), [["n=7"]]);
 }
 
-/// A descriptor that is readable from the start: the trace was asked to stop already.
+/// A descriptor that is readable from the start: the trace was stopped already.
 fn stopped() -> Option<OwnedFd> {
     Some(rustix::event::eventfd(1, rustix::event::EventfdFlags::CLOEXEC).unwrap())
 }

@@ -1,4 +1,4 @@
-//! Ends a call into Lua that goes on after the trace was asked to stop.
+//! Ends a call into Lua that continues after the trace was stopped.
 //!
 //! While all is well this costs two stores a call: a hook that counts instructions would slow every one of them. A
 //! thread waits for the request. If a call is still the same one some time later, the thread sends a signal to the
@@ -110,7 +110,7 @@ impl Watch {
         self.calls
     }
 
-    /// Whether the trace was asked to stop.
+    /// Returns whether the trace was stopped.
     pub(super) fn stop_requested(&self) -> bool {
         self.stop
             .as_ref()
@@ -124,7 +124,7 @@ impl Drop for Watch {
             signal_hook::low_level::unregister(handler);
         }
         if let Some(thread) = self.thread.take() {
-            // Adding 1 to an eventfd that nobody else writes to cannot fail.
+            // Adding 1 to an eventfd without other writers cannot fail.
             let _ = rustix::io::write(&*self.end, &1u64.to_ne_bytes());
             let _ = thread.join();
         }
@@ -157,7 +157,7 @@ impl Calls {
     /// The state must be alive, and stay so until the call goes on in yet another.
     pub(super) unsafe fn goes_on_in(&self, state: *mut ffi::lua_State) {
         self.running.store(state, Ordering::Relaxed);
-        // A handler that runs from here on finds this state; one that ran before has told by now that it did.
+        // A handler that runs from here on finds this state; an earlier one has already reported that it ran.
         compiler_fence(Ordering::SeqCst);
         let late = self.overdue.load(Ordering::Relaxed) == self.number.load(Ordering::Relaxed);
         // SAFETY: the state is alive.
@@ -256,7 +256,7 @@ unsafe extern "C-unwind" fn raise(state: *mut ffi::lua_State, _: *mut ffi::lua_D
     }
 }
 
-/// Nobody else uses the first of the real-time signals that are free.
+/// The first of the free real-time signals, which has no other user.
 fn signal() -> c_int {
     libc::SIGRTMIN()
 }

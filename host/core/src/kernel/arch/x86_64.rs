@@ -141,7 +141,7 @@ fn target(address: u64, code: [u8; 5]) -> Option<u64> {
     Some((address.wrapping_add(5)).wrapping_add_signed(i64::from(i32::from_le_bytes(distance))))
 }
 
-/// `endbr64`, and the NOPs that replace it in functions that nobody calls indirectly (arch/x86/include/asm/ibt.h).
+/// `endbr64`, and the NOPs that replace it in functions without indirect calls (arch/x86/include/asm/ibt.h).
 const ENDBR: [u32; 3] = [0xfa1e_0ff3, 0x001f_0f66, 0xd640_1f0f];
 
 /// Whether ftrace's NOP is here (arch/x86/include/asm/nops.h; up to 5.12 arch/x86/kernel/alternative.c, where the

@@ -1,9 +1,9 @@
 //! Reads BTF, the kernel's type format: vmlinux's, a module's that continues vmlinux's ("split"), a BPF object's.
 //!
-//! This file finds the types in the bytes, [`types`] says what each means. It exists because start-up is counted in
+//! This file finds the types in the bytes, [`types`] interprets them. It exists because start-up time counts in
 //! milliseconds: nothing is copied, nothing is sorted, no table of names is built. One pass notes where each type
-//! begins (4 bytes per type) and a name is looked at only when somebody asks. The bytes may come from anybody: no
-//! input makes it panic or allocate more than the input's own size.
+//! begins (4 bytes per type) and names are read on demand. The bytes are untrusted: no input makes it panic or allocate
+//! more than the input's own size.
 //!
 //! The format is described in the kernel's `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h`.
 
@@ -40,7 +40,7 @@ pub enum BtfError {
     /// A version that does not exist yet.
     #[error("BTF version {0} is unknown, only version 1 is")]
     Version(u8),
-    /// A type of a kind that does not exist yet: nobody knows how long it is, so what follows cannot be read.
+    /// A type of an unknown kind: its length is unknown as well, so the rest cannot be read.
     #[error("BTF type {id} is of unknown kind {kind}")]
     UnknownKind {
         /// The type.
@@ -82,7 +82,7 @@ pub struct Btf<'a> {
     strings: &'a str,
     /// Where each type begins in `types`; `offsets[0]` is type `first_id`.
     offsets: Vec<u32>,
-    /// Ids of the functions: a third of all types, and the ones that are asked for most.
+    /// Ids of the functions: a third of all types, and those used most.
     functions: Vec<u32>,
     first_id: u32,
     first_string: u32,

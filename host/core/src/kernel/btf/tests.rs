@@ -188,7 +188,7 @@ fn a_longer_header_of_a_later_format_is_skipped() {
     assert_eq!(b.get(1).unwrap().name(), "int");
 }
 
-/// Asks everything that can be asked.
+/// Calls every accessor.
 fn walk(btf: &Btf) -> usize {
     let mut seen = 0;
     for each in btf.types() {

@@ -1,7 +1,7 @@
 //! What one BTF type says: its kind, and the accessors that make sense for it.
 //!
-//! A [`Type`] is a view into the BTF's bytes, three words wide; nothing is decoded before it is asked for. An accessor
-//! that does not fit the kind answers `None`, or an iterator without items.
+//! A [`Type`] is a view into the BTF's bytes, three words wide; it is decoded on demand. An accessor that does not fit
+//! the kind returns `None`, or an iterator without items.
 
 use super::{Btf, word};
 
@@ -180,8 +180,8 @@ impl<'a> Type<'a> {
         self.btf.string(self.name_offset())
     }
 
-    /// Whether this is its name. It does not look for the name's end, so that many names are compared quickly even
-    /// where somebody made them long on purpose.
+    /// Returns whether this is its name, without searching for the name's end, so that comparing many names is fast
+    /// even if they were made long on purpose.
     pub fn is_named(&self, name: &str) -> bool {
         let rest = self.btf.string_tail(self.name_offset()).strip_prefix(name);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('\0'))

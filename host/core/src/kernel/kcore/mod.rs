@@ -39,7 +39,7 @@ const ELF_HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
-/// The notes of a kernel have a few pages, one of them the `task_struct` of whoever reads.
+/// Maximum size of a kernel's notes: a few pages, one of them the `task_struct` of the reading process.
 const MAX_NOTES: u64 = 1 << 20;
 
 /// A number at an offset, 0 beyond the end.

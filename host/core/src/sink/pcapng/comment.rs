@@ -15,7 +15,8 @@ use super::super::texts::FunctionTexts;
 use crate::event::{EventKind, Function};
 use crate::text::*;
 
-/// Bytes of a packet's lines: those of some hundred events. More makes Wireshark slow, and nobody reads it there.
+/// Maximum bytes of a packet's lines: those of some hundred events. More makes Wireshark slow without being useful
+/// there.
 const LIMIT: usize = 32 << 10;
 /// Columns of the time.
 const TIME: usize = 12;

@@ -5,7 +5,7 @@
 //! should one of them go on after that, the rest of its journey is missing in the file. Packets are in the order of their
 //! first event.
 //!
-//! Only packets whose first bytes were recorded can be in the file; how many were not is told at the end.
+//! Only packets whose first bytes were recorded can be in the file; the number of others is reported at the end.
 //!
 //! The readers of libpcap, tcpdump among them, stop at a second link type. So a file has one: raw IP if all of its packets
 //! are IP packets, and else Ethernet, where those that were recorded from their IP header on get an Ethernet header with
