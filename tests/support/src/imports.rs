@@ -17,6 +17,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("core/message", &["core/text"]),
     ("core/kernel", &["core/text"]),
     ("core/privileges", &[]),
+    ("core/field", &["core/event"]),
     ("core/probe", &["core/event", "core/kernel"]),
     ("core/extension", &["core/event", "core/kernel", "core/text"]),
     ("core/recording", &["core/event", "core/seeded", "core/text"]),
@@ -98,6 +99,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "cli/args",
         &[
             "core/event",
+            "core/field",
             "core/field",
             "core/limit",
             "core/selection",
