@@ -1,4 +1,4 @@
-//! What ends a trace besides a signal: its duration, a number of events, a number of packets.
+//! Limits that end a trace: its duration, a number of events, a number of packets.
 //!
 //! `session` hands every batch to [`Limit::admit`] before anybody else sees it, which leaves out of it what comes too
 //! late, and asks then whether the trace is over. Nothing here looks at a clock: times are given, in nanoseconds of
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::event::{Batch, Event};
 use crate::seeded::Seeded;
 
-/// How long nothing must have happened to any of the wanted packets, in nanoseconds, until they are taken for complete.
+/// Quiet time, in nanoseconds, after which the selected packets are considered complete.
 /// Nothing tells which event of a packet is its last.
 const QUIET: u64 = 1_000_000_000;
 
@@ -19,10 +19,10 @@ const QUIET: u64 = 1_000_000_000;
 /// them says how many the kernel has seen, which is some more.
 const MOST_COUNTED: usize = 1 << 20;
 
-/// How much of a trace is wanted; never 0.
+/// The limit of a trace; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopAfter {
-    /// So many events.
+    /// This many events.
     Events(u64),
     /// The packets that are seen first, so many.
     Packets(u64),
@@ -69,7 +69,7 @@ pub struct Limit {
     packets: HashSet<u64, Seeded>,
     /// When the newest of their events was.
     latest: u64,
-    /// All that happened before this has been seen.
+    /// Everything before this time has been seen.
     seen: u64,
 }
 
@@ -131,7 +131,7 @@ impl Limit {
         self.stop_after.filter(|_| complete).map(Reached::StopAfter)
     }
 
-    /// How many packets belong to the trace, of so many that the kernel has seen.
+    /// Returns the number of packets of the trace, given the number that the kernel has seen.
     pub fn packets(&self, seen: u64) -> u64 {
         if self.has_all_packets() {
             seen.min(self.packets.len() as u64)
@@ -140,7 +140,7 @@ impl Limit {
         }
     }
 
-    /// Whether it is known which packets the trace has, and no other will be of it.
+    /// Returns whether the packets of the trace are known, so that no other will belong to it.
     fn has_all_packets(&self) -> bool {
         match self.stop_after {
             None => false,
@@ -323,7 +323,7 @@ mod tests {
     fn a_lagging_reader_does_not_complete_packets() {
         let mut limit = Limit::new(None, Some(StopAfter::Packets(1)), 0);
         admitted(&mut limit, &[(1, 10)], None);
-        // However late it is by now: what is read is of long ago.
+        // However late it is: the events read are old.
         admitted(&mut limit, &[(2, 20)], None);
         assert_eq!(limit.is_complete(), None);
         admitted(&mut limit, &[(2, 10 + QUIET)], None);

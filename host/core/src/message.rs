@@ -23,7 +23,7 @@ pub fn rewrite_line(text: &str) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// What [`message!`](crate::message) does.
+/// Implementation of [`message!`](crate::message).
 pub fn write(message: fmt::Arguments<'_>) {
     let mut line = text::visible_lines(&message.to_string()).into_owned();
     line.push('\n');

@@ -133,7 +133,7 @@ impl Drop for Signals {
     }
 }
 
-/// What one signal means, given those before it.
+/// Returns the action for a signal, given those before it.
 #[derive(Debug, PartialEq, Eq)]
 enum Request {
     Stop,

@@ -1,4 +1,4 @@
-//! Which entry a return belongs to.
+//! Pairs returns with their entries.
 //!
 //! Where returns are traced, a return event comes with its packet and its function, but the moment of the entry is
 //! only in the entry's own event. [`OpenCalls`] keeps the calls that have not returned yet and completes each return
@@ -45,7 +45,7 @@ pub struct OpenCalls {
     pairing: Pairing,
 }
 
-/// How well entries and returns went together.
+/// Statistics of pairing entries and returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pairing {
     /// Calls of which both were seen.
@@ -124,7 +124,7 @@ impl OpenCalls {
         }
     }
 
-    /// What was paired so far.
+    /// Returns the statistics so far.
     pub fn pairing(&self) -> Pairing {
         self.pairing
     }

@@ -1,4 +1,4 @@
-//! What an event is about. It imports nothing.
+//! Kinds of events. Imports nothing.
 
 /// What happened to the packet.
 ///
@@ -22,7 +22,7 @@ impl EventKind {
     /// Reserved: it was decided what becomes of the packet.
     pub const DECIDED: EventKind = EventKind(5);
 
-    /// Whether it is an entry or a return.
+    /// Returns whether it is an entry or a return.
     #[inline]
     pub const fn is_call(self) -> bool {
         self.0 <= EventKind::RETURN.0

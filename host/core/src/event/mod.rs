@@ -1,4 +1,4 @@
-//! What flows from the kernel to every sink: events, gathered in batches, and the trace they belong to.
+//! The types that flow from the kernel to every sink: events, gathered in batches, and their trace.
 //!
 //! This module defines the types that all others share, so it imports nothing of the crate but the hasher in `seeded`.
 //! An [`Event`] is one call of (or return from) a kernel function with a packet; a [`Batch`] is the unit in which
@@ -108,17 +108,17 @@ pub struct Capture {
     pub packet: u64,
     /// As [`Event::timestamp`] of the event at which they were read.
     pub timestamp: u64,
-    /// What the bytes begin with.
+    /// First layer of the bytes.
     pub link: Link,
-    /// How many bytes the packet had from there on, of which these are the first.
+    /// Length of the packet from there on, of which these are the first bytes.
     pub length: u32,
     /// First of the bytes in [`Batch::captured`].
     pub offset: u32,
-    /// How many there are.
+    /// Number of captured bytes.
     pub captured_len: u32,
 }
 
-/// What the first byte of a [`Capture`] belongs to.
+/// The layer of the first byte of a [`Capture`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Link {
@@ -164,7 +164,7 @@ impl Batch {
             .unwrap_or_default()
     }
 
-    /// Whether it holds nothing that a sink could want.
+    /// Returns whether it holds nothing for a sink.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.captures.is_empty()
     }

@@ -1,4 +1,4 @@
-//! How a payload is read: a fixed prefix, which the schema's fields describe, and then an optional tail of [`Values`].
+//! Reads a payload: a fixed prefix, described by the schema's fields, and then an optional tail of [`Values`].
 //!
 //! This is the only place that knows where the one ends and the other begins. A payload is empty, or has the whole
 //! prefix; recordings and plugins may hand over anything else, which is no payload then. Like the rest of `event` it
@@ -13,7 +13,7 @@ pub const MAX_PREFIX: usize = 1 << 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PayloadLayout {
     prefix: usize,
-    /// How many bytes may follow the prefix.
+    /// Maximum bytes after the prefix.
     tail: usize,
 }
 
@@ -22,7 +22,7 @@ pub struct PayloadLayout {
 pub struct Payload<'a> {
     /// The schema's fields are in here, at their offsets.
     pub prefix: &'a [u8],
-    /// What a script or a decoder added: see [`Payload::values`].
+    /// Values of a script or a decoder: see [`Payload::values`].
     pub tail: &'a [u8],
 }
 
@@ -41,7 +41,7 @@ impl PayloadLayout {
         self.prefix
     }
 
-    /// Whether payloads can differ in length.
+    /// Returns whether payloads can differ in length.
     #[inline]
     pub fn has_tail(self) -> bool {
         self.tail > 0

@@ -1,4 +1,4 @@
-//! What the bytes of an event's payload mean.
+//! The layout of an event's payload.
 //!
 //! Every payload begins with the same fields, at fixed offsets: first those that are built in, then an extension's. What a
 //! script or a decoder adds follows them as a list of [values](super::Values). A renderer never asks where a field came
@@ -6,21 +6,21 @@
 
 use std::sync::Arc;
 
-/// What the payloads of a trace hold.
+/// Layout of a trace's payloads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
     /// Bytes of the prefix that every payload has, unless it is empty; 0 without fields.
     pub size: u32,
     /// The fields of the prefix, in the order in which they are shown.
     pub fields: Vec<Field>,
-    /// Of `size`, the bytes of the built-in fields, which come first.
+    /// Bytes of `size` that belong to the built-in fields, which come first.
     pub builtin: u32,
     /// Whether [values](super::Values) may follow the prefix, up to the payload's end.
     pub tail: bool,
 }
 
 impl Schema {
-    /// Whether the prefix has bytes of an extension.
+    /// Returns whether the prefix has bytes of an extension.
     pub fn has_extension(&self) -> bool {
         self.size > self.builtin
     }
@@ -47,25 +47,25 @@ pub struct Field {
     pub offset: u32,
     /// Bytes. Of a bit-field: those that it touches, at most 9.
     pub size: u32,
-    /// Where in these bytes a bit-field is; `None` if the value fills them.
+    /// Position of a bit-field in these bytes; `None` if the value fills them.
     pub bits: Option<Bits>,
-    /// What the bytes hold.
+    /// Type of the bytes.
     pub kind: FieldType,
-    /// How people want to read it.
+    /// Display format.
     pub format: FieldFormat,
 }
 
-/// Where a bit-field is within the bytes of its field, which are read as one number in the machine's byte order.
+/// Position of a bit-field in the bytes of its field, which are read as one number in the machine's byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bits {
     /// Bits from the least significant one on little-endian machines, from the most significant one on others: as in
     /// BTF. Less than 8.
     pub offset: u8,
-    /// How many bits, 1 to 64.
+    /// Width in bits, 1 to 64.
     pub width: u8,
 }
 
-/// What a field's bytes hold, in the machine's byte order.
+/// Type of a field's bytes, in the machine's byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {
     /// Unsigned integer of 1, 2, 4 or 8 bytes.
@@ -96,7 +96,7 @@ impl FieldType {
     }
 }
 
-/// How a field is shown.
+/// Display format of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldFormat {
     /// As its type suggests.

@@ -1,4 +1,4 @@
-//! What is known about a trace besides its events: sent once before them, and once after.
+//! Properties of a trace besides its events: sent once before them, and once after.
 
 use super::Schema;
 
@@ -41,7 +41,7 @@ pub struct Trace {
     pub backend: String,
     /// The functions that events name by their index.
     pub functions: Vec<Function>,
-    /// What the payloads mean.
+    /// Layout of the payloads.
     pub schema: Schema,
     /// Nanoseconds to add to an event's timestamp to get nanoseconds since 1970 (UTC).
     pub clock_offset: i64,
@@ -101,20 +101,20 @@ impl LossKind {
 /// Events that were lost in one way on one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// How.
+    /// How they were lost.
     pub kind: LossKind,
-    /// Where, if the kernel counts it per CPU.
+    /// The CPU, if the kernel counts per CPU.
     pub cpu: Option<u32>,
-    /// How many events.
+    /// Number of events.
     pub count: u64,
 }
 
-/// How a trace that goes on is going.
+/// Progress of a running trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// When, in nanoseconds of `CLOCK_MONOTONIC`.
     pub timestamp: u64,
-    /// All events lost so far, by way and CPU.
+    /// Events lost so far, by way and CPU.
     pub losses: Vec<Loss>,
 }
 
@@ -125,7 +125,7 @@ pub struct SkippedFunction {
     pub name: String,
     /// `vmlinux`, or the module's name.
     pub module: String,
-    /// Why, in words for the user.
+    /// The reason, in words for the user.
     pub reason: String,
 }
 
@@ -139,7 +139,7 @@ pub struct Summary {
     pub packets: u64,
     /// Events lost, by way and CPU; empty if none was.
     pub losses: Vec<Loss>,
-    /// How many functions were attached.
+    /// Number of attached functions.
     pub attached: u32,
     /// The functions that could not be.
     pub skipped: Vec<SkippedFunction>,

@@ -1,4 +1,4 @@
-//! Payloads that say themselves what they hold.
+//! Self-describing payloads.
 //!
 //! A schema suits bytes that always mean the same. A script decides per event which fields there are, so what it
 //! returns is kept as a list of values behind the fixed fields, each with its name and type:
@@ -17,7 +17,7 @@ const INTEGER: u8 = 0;
 const FLOAT: u8 = 1;
 const TEXT: u8 = 2;
 
-/// What a field holds.
+/// A field's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// A whole number.

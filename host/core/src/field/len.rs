@@ -1,4 +1,4 @@
-//! `len`: how many bytes the packet has.
+//! `len`: the packet's length in bytes.
 
 use super::{BuiltIn, Capability};
 use crate::event::{FieldFormat, FieldType};

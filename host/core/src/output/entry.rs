@@ -1,5 +1,5 @@
-//! A name in a folder that is held by its descriptor: where an output is, whatever becomes of the path that led there.
-//! Imports `signals` only.
+//! A name in a folder that is held by its descriptor: the location of an output, independent of later changes to the
+//! path. Imports `signals` only.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// `f_type` of procfs (`PROC_SUPER_MAGIC`, linux/magic.h).
 const PROCFS: u64 = 0x9fa0;
 
-/// What is not written to because another user may have put it there.
+/// Error for a file that another user may have created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// A symbolic link that another user could have planted.
@@ -179,7 +179,7 @@ impl Entry {
         Ok(names)
     }
 
-    /// What has the name now, without following links; `None` if nothing has it.
+    /// Returns the file with this name, without following links; `None` if there is none.
     pub fn stat(&self) -> io::Result<Option<Stat>> {
         let flags = match self.magic {
             true => AtFlags::empty(),
@@ -192,7 +192,7 @@ impl Entry {
         }
     }
 
-    /// Whether it is to be written into, because nothing can take its place: a device, a pipe, an open file.
+    /// Returns whether it must be written in place: a device, a pipe, an open file.
     pub fn is_special(&self) -> io::Result<bool> {
         Ok(self.magic
             || self.stat()?.is_some_and(|found| {
@@ -288,7 +288,7 @@ impl Entry {
     }
 }
 
-/// Where the path's first component is.
+/// Returns the folder of the path's first component.
 fn beginning(path: &Path) -> io::Result<OwnedFd> {
     let first = if path.is_absolute() { "/" } else { "." };
     open_folder(CWD, OsStr::new(first), OFlags::empty())
@@ -304,7 +304,7 @@ fn open_readable(folder: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(folder, ".", flags, Mode::empty())?)
 }
 
-/// What is to be looked up, one after the other.
+/// The remaining components, in order.
 fn components(path: &Path) -> impl Iterator<Item = OsString> + '_ {
     path.components().filter_map(|component| match component {
         Component::RootDir | Component::Prefix(_) => None,
@@ -318,7 +318,7 @@ fn is_dots(name: &OsStr) -> bool {
     name == "." || name == ".."
 }
 
-/// Whether only root and we ourselves act as this user.
+/// Returns whether only root and the current user act as this user.
 fn is_ours(user: u32) -> bool {
     user == 0 || user == rustix::process::geteuid().as_raw()
 }
@@ -350,7 +350,7 @@ mod tests {
         Entry::find(path).unwrap_err().to_string()
     }
 
-    /// What is found by this path.
+    /// Finds the file of this path.
     fn found(path: &Path) -> Option<(u64, u64)> {
         let found = Entry::find(path).unwrap().stat().unwrap()?;
         Some((found.st_dev, found.st_ino))

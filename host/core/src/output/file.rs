@@ -1,4 +1,4 @@
-//! A new file, which has no name before it has content. Imports `entry` only.
+//! A new file, which gets its name when it has content. Imports `entry` only.
 //!
 //! It is made without a name (`O_TMPFILE`, open(2)), so that nothing is left of it whatever ends the program; where the
 //! file system cannot do that, it has a hidden name of its own until it gets the right one.
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::entry::{Entry, Refused};
 use crate::recording::layout::{FILE_HEADER, FileHeader};
 
-/// Whom new files belong to, if that is not who makes them. Like the umask, it is one of the process.
+/// Owner of new files, if not the current user. Process-wide, like the umask.
 static OWNER: OnceLock<(u32, u32)> = OnceLock::new();
 
 /// Gives all files that are made from now on to a user and a group: a process that becomes that user later could not
@@ -42,7 +42,7 @@ pub struct NewFile {
     hidden: Option<OsString>,
 }
 
-/// What the kernel tells files apart by: device and inode.
+/// Identity of a file for the kernel: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node(u64, u64);
 
@@ -66,7 +66,7 @@ impl NewFile {
         Ok(new)
     }
 
-    /// What to write to.
+    /// Returns the writer.
     pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
@@ -172,7 +172,7 @@ fn hidden_name() -> OsString {
     format!(".ipft-{number:016x}").into()
 }
 
-/// Whether a part of a ring, of this number, has the name: a recording that says so itself.
+/// Returns whether the name is that of a ring's part with this number: a recording that contains it.
 pub(crate) fn is_part(entry: &Entry, part: u32) -> io::Result<bool> {
     let Some(mut file) = entry.open_regular()? else {
         return Ok(false);

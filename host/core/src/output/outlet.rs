@@ -15,12 +15,12 @@ use crate::signals;
 const MAX_QUEUE: usize = 64 << 20;
 /// Buffers that are kept to be used again.
 const SPARE: usize = 4;
-/// How often a waiting writer looks for a signal.
+/// Interval in which a waiting writer checks for a signal.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a reader may take nothing after the signal.
+/// How long a reader may block after the signal.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What happens to bytes that come while [`MAX_QUEUE`] bytes wait.
+/// Policy for bytes that come while [`MAX_QUEUE`] bytes wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Full {
     /// Writers wait until all is written: the stream is alone, or waiting loses nothing.
@@ -55,16 +55,16 @@ struct State {
     written: u64,
     /// Lines that were dropped.
     dropped: u64,
-    /// Whether a signal had come before the first bytes did; `None` before these.
+    /// Whether a signal had come before the first bytes; `None` before these.
     late: Option<bool>,
     /// Nothing can be written any more.
     over: Option<Over>,
-    /// What the thread writes to, until there is a thread.
+    /// The thread's writer, until it is started.
     writer: Option<Box<dyn Write + Send>>,
     thread: Thread,
 }
 
-/// Who writes.
+/// The thread that writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Thread {
     /// Not started yet.
@@ -76,7 +76,7 @@ enum Thread {
     Impossible,
 }
 
-/// Why nothing can be written any more.
+/// The reason why nothing can be written any more.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 enum Over {
     #[error("{}", io::Error::from(*.0))]
@@ -137,7 +137,7 @@ impl Outlet {
         }))
     }
 
-    /// What is to happen when the reader is slow.
+    /// Policy for a slow reader.
     pub fn when_full(&self, full: Full) {
         self.0.lock().full = full;
     }

@@ -1,6 +1,6 @@
-//! Whether two paths lead to one file, however they are spelt.
+//! Detects paths of the same file, however they are written.
 //!
-//! Two writers of one file would each think that it is theirs, and the second would replace what the first has done.
+//! Two writers of one file would overwrite each other's output.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Where a file is, or will be.
+/// Location of a file that may not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// It exists.

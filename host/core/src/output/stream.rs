@@ -1,4 +1,4 @@
-//! Where the bytes of one output go: a file that appears when they are complete, or a stream that others write to as well.
+//! The destination of one output: a file that appears when it is complete, or a stream shared with other writers.
 //!
 //! The file has no name until then, so that nothing is left of it whatever ends the program. Imports `output`.
 
@@ -36,7 +36,7 @@ pub enum Target {
     Stderr,
 }
 
-/// What becomes of held bytes.
+/// What happens to buffered bytes.
 #[derive(Debug)]
 enum Then {
     /// They are copied into this, which cannot be replaced: a device, a pipe.

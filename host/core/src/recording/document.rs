@@ -1,4 +1,4 @@
-//! The parts of a recording that are JSON: what is known of the trace before its events, between them, and after.
+//! The JSON parts of a recording: properties of the trace before its events, between them, and after.
 //!
 //! They are few and for everybody to read, so they are text, with the words of `-o jsonl`. The symbols of the kernel, which
 //! `-o jsonl` leaves out, are here: fields of the format `symbol` are shown by them.
@@ -15,7 +15,7 @@ use crate::event::{
     Tracer,
 };
 
-/// What the `TRCE` block says.
+/// Content of the `TRCE` block.
 #[derive(Serialize, Deserialize)]
 struct TraceDocument {
     kernel: Name,
@@ -42,7 +42,7 @@ struct FunctionDocument {
 #[derive(Serialize, Deserialize)]
 struct SchemaDocument {
     size: u32,
-    /// Of `size`, the bytes of the built-in fields.
+    /// Bytes of `size` that belong to the built-in fields.
     #[serde(default, skip_serializing_if = "is_zero")]
     builtin: u32,
     /// [`Schema::tail`], by the name that it has in `-o jsonl`.
@@ -86,7 +86,7 @@ struct MemberDocument {
 #[serde(transparent)]
 struct SymbolDocument(MemberDocument);
 
-/// What a `FUNC` block says.
+/// Content of a `FUNC` block.
 #[derive(Serialize, Deserialize)]
 struct FunctionsDocument {
     /// The index of the first of them.
@@ -94,7 +94,7 @@ struct FunctionsDocument {
     functions: List<FunctionDocument>,
 }
 
-/// What a `LOSS` block says.
+/// Content of a `LOSS` block.
 #[derive(Serialize, Deserialize)]
 struct LossesDocument {
     losses: List<LossDocument>,
@@ -107,7 +107,7 @@ struct LossDocument {
     count: u64,
 }
 
-/// What the `DONE` block says.
+/// Content of the `DONE` block.
 #[derive(Serialize, Deserialize)]
 struct SummaryDocument {
     events: u64,
@@ -159,7 +159,7 @@ impl Entry for SkippedDocument {
     const MOST: usize = 1 << 16;
 }
 
-/// Why JSON is not what was written.
+/// The reason why JSON is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DocumentError {
     #[error("{0}")]
@@ -281,7 +281,7 @@ pub(super) fn write_functions(first: u32, functions: &[Function]) -> Vec<u8> {
     })
 }
 
-/// What a `FUNC` block says: the index of the first function, and the functions.
+/// Parses a `FUNC` block: the index of the first function, and the functions.
 pub(super) fn read_functions(json: &[u8]) -> Option<(u32, Vec<Function>)> {
     let document: FunctionsDocument = serde_json::from_slice(json).ok()?;
     let functions = document.functions.0.into_iter().map(read_function).collect();
@@ -295,7 +295,7 @@ pub(super) fn write_losses(losses: &[Loss]) -> Vec<u8> {
     })
 }
 
-/// What a `LOSS` block says.
+/// Parses a `LOSS` block.
 pub(super) fn read_losses(json: &[u8]) -> Option<Vec<Loss>> {
     let document: LossesDocument = serde_json::from_slice(json).ok()?;
     Some(document.losses.0.into_iter().map(read_loss).collect())
@@ -318,7 +318,7 @@ pub(super) fn write_summary(summary: &Summary) -> Vec<u8> {
     })
 }
 
-/// What a `DONE` block says.
+/// Parses a `DONE` block.
 pub(super) fn read_summary(json: &[u8]) -> Option<Summary> {
     let document: SummaryDocument = serde_json::from_slice(json).ok()?;
     Some(Summary {

@@ -1,9 +1,9 @@
-//! The fixed parts of a recording, byte by byte, as the room's comment draws them.
+//! The fixed parts of a recording, byte by byte, as drawn in the comment of `recording`.
 
 /// How every recording begins. The first byte is no text in any encoding, and the line ends betray a file that was
 /// transferred as text, as in PNG.
 pub const MAGIC: [u8; 8] = *b"\x89ipft\r\n\x1a";
-/// How every recording that was not cut ends.
+/// End of every recording that was not cut.
 pub const END_MAGIC: [u8; 8] = *b"ipft-end";
 /// The version that is written, and the only one that is read.
 pub const MAJOR: u16 = 1;
@@ -22,7 +22,7 @@ pub const TRAILER: usize = 24;
 /// The most bytes of a block, stored or decompressed: what a reader has to have memory for.
 pub const MAX_BLOCK: u32 = 64 << 20;
 
-/// What a block holds.
+/// Kind of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind(pub [u8; 4]);
 
@@ -31,13 +31,13 @@ impl Kind {
     pub const TRACE: Kind = Kind(*b"TRCE");
     /// Events.
     pub const EVENTS: Kind = Kind(*b"EVNT");
-    /// What was lost until then, as JSON.
+    /// Losses so far, as JSON.
     pub const LOSSES: Kind = Kind(*b"LOSS");
     /// The summary, as JSON.
     pub const DONE: Kind = Kind(*b"DONE");
     /// Functions that were appended to those of the trace, as JSON.
     pub const FUNCTIONS: Kind = Kind(*b"FUNC");
-    /// Where the blocks before it are.
+    /// Positions of the earlier blocks.
     pub const INDEX: Kind = Kind(*b"INDX");
 }
 
@@ -54,10 +54,10 @@ pub struct FileHeader {
     pub trace: u64,
 }
 
-/// What comes before a block's content.
+/// Header of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockHeader {
-    /// What the content is.
+    /// Kind of the content.
     pub kind: Kind,
     /// Bytes of the content in the file.
     pub stored: u32,
@@ -78,7 +78,7 @@ pub struct BlockHeader {
 /// A block, as the index has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// Where its header begins, from the start of the file.
+    /// Offset of its header in the file.
     pub offset: u64,
     /// As in [`BlockHeader::kind`].
     pub kind: Kind,
@@ -126,7 +126,7 @@ impl FileHeader {
         bytes
     }
 
-    /// What the bytes say. The checksum is another question: of a later version it may be elsewhere.
+    /// Parses the bytes, without the checksum: that of a later version may be elsewhere.
     pub fn parse(bytes: &[u8; FILE_HEADER]) -> Option<Self> {
         bytes.starts_with(&MAGIC).then(|| FileHeader {
             major: u16_at(bytes, 8),
@@ -136,7 +136,7 @@ impl FileHeader {
         })
     }
 
-    /// Whether the bytes of a header of this version are as they were written.
+    /// Returns whether the header of this version has a valid checksum.
     pub fn is_whole(bytes: &[u8; FILE_HEADER]) -> bool {
         crc32fast::hash(&bytes[..28]) == u32_at(bytes, 28)
     }
@@ -159,7 +159,7 @@ impl BlockHeader {
         bytes
     }
 
-    /// What the bytes say, if they are as they were written.
+    /// Parses the bytes, if the checksum is valid.
     pub fn parse(bytes: &[u8; BLOCK_HEADER]) -> Option<Self> {
         if crc32fast::hash(&bytes[..44]) != u32_at(bytes, 44) {
             return None;
@@ -189,7 +189,7 @@ impl IndexEntry {
         bytes
     }
 
-    /// What the bytes say.
+    /// Parses the bytes.
     pub fn parse(bytes: &[u8; INDEX_ENTRY]) -> Self {
         IndexEntry {
             offset: u64_at(bytes, 0),
@@ -211,7 +211,7 @@ pub fn trailer(index: u64) -> [u8; TRAILER] {
     bytes
 }
 
-/// Where the index begins, if the bytes are the end of a recording.
+/// Returns the offset of the index, if the bytes are the end of a recording.
 pub fn parse_trailer(bytes: &[u8; TRAILER]) -> Option<u64> {
     let whole = bytes.ends_with(&END_MAGIC) && crc32fast::hash(&bytes[..12]) == u32_at(bytes, 12);
     whole.then(|| u64_at(bytes, 0))

@@ -1,7 +1,7 @@
 //! Limits of each number and list of a recording. The author of a file may write any number into it, so none determines
 //! a reader's memory before it was compared with its limit, or with the size of the file.
 //!
-//! What is bounded is named in the error, with what the file says and what is possible. It imports nothing of the crate.
+//! The error names the limited number, its value and the limit. Imports nothing of the crate.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -35,9 +35,9 @@ pub(super) const MAX_FIELD_NAMES: u64 = 1 << 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` is {found}, and can be at most {most}")]
 pub struct TooLarge {
-    /// What the number is called in the description of the format.
+    /// Name of the number in the description of the format.
     pub field: &'static str,
-    /// What it is.
+    /// Its value.
     pub found: u64,
     /// The most that makes sense.
     pub most: u64,
@@ -60,11 +60,11 @@ pub(super) fn content(kind: Kind) -> u32 {
     }
 }
 
-/// What a list is a list of.
+/// The items of a list.
 pub(super) trait Entry {
-    /// What the list is called.
+    /// Name of the list.
     const LIST: &'static str;
-    /// How many entries it can have.
+    /// Maximum number of items.
     const MOST: usize;
 }
 

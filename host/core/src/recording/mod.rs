@@ -1,4 +1,4 @@
-//! Recordings: a trace in a file, to be drawn later as if it happened then.
+//! Recordings: a trace in a file, for replaying it later.
 //!
 //! ```text
 //! file     = FileHeader TRCE (EVNT | FUNC | LOSS)* [DONE] INDX Trailer
@@ -41,7 +41,7 @@ pub use limits::TooLarge;
 pub use reader::{Content, Damage, End, Input, Reader, Seen};
 pub use writer::Writer;
 
-/// Why a recording cannot be read. Damage within it is no error: what is whole is read.
+/// The reason why a recording cannot be read. Damaged blocks are not an error: the rest is read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
     /// The file cannot be read.
@@ -61,15 +61,15 @@ pub enum RecordingError {
         /// Changes when they can.
         minor: u16,
     },
-    /// What describes the trace is damaged or missing, and nothing else means anything without.
+    /// The description of the trace is damaged or missing, which the rest depends on.
     #[error("is damaged: {0}")]
     Beginning(&'static str),
-    /// What describes the trace is whole, and cannot be true.
+    /// The description of the trace is whole but inconsistent.
     #[error("is damaged: what was traced, in the block at byte {offset}, makes no sense: {reason}")]
     Trace {
-        /// Where the block begins in the file.
+        /// Offset of the block in the file.
         offset: u64,
-        /// What is wrong with it, fit for a terminal.
+        /// The problem, escaped for a terminal.
         reason: String,
     },
 }

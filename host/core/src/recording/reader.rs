@@ -1,4 +1,4 @@
-//! Reads one file of a recording, from its beginning to its end, whatever state it is in.
+//! Reads one file of a recording, from beginning to end, in whatever state it is.
 //!
 //! What is damaged is skipped and noted ([`Seen`]): a block whose content is not what its checksum says, and bytes that are
 //! no block at all, up to the next that is. Nothing that a file says is believed before it is checked, and no number in
@@ -19,7 +19,7 @@ use super::{RecordingError, document};
 use crate::event::{Batch, Function, Loss, Summary, Trace};
 use crate::text::visible;
 
-/// Where a recording is read from.
+/// The input of a recording.
 pub enum Input {
     /// A file, in which blocks can be passed over.
     File {
@@ -32,7 +32,7 @@ pub enum Input {
     Stream(Box<dyn Read>),
 }
 
-/// What a block holds. Of events, the reader gives the batches.
+/// Content of a block. For events, the reader returns the batches.
 #[derive(Debug)]
 pub enum Content {
     /// See [`Reader::fill`].
@@ -40,7 +40,7 @@ pub enum Content {
     /// Functions that were appended to the function table, and the index of the first of them. Each part of a recording
     /// repeats those of the parts before.
     Functions(u32, Vec<Function>),
-    /// All that was lost until then.
+    /// All losses so far.
     Losses(Vec<Loss>),
     /// The trace ended in order.
     Done(Summary),
@@ -49,11 +49,11 @@ pub enum Content {
 /// A part of a file that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// Where it begins, in bytes from the start of the file.
+    /// Offset from the start of the file, in bytes.
     pub offset: u64,
-    /// How long it is.
+    /// Its length.
     pub bytes: u64,
-    /// How many events were in it, if that is known.
+    /// Number of its events, if known.
     pub events: Option<u32>,
     /// The number in it that cannot be true, if that is what is wrong.
     pub reason: Option<TooLarge>,
@@ -75,10 +75,10 @@ pub enum End {
     },
 }
 
-/// What a reader has seen of its file.
+/// Findings of a reader in its file.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// What cannot be read, the first of it in detail.
+    /// Unreadable parts, the first of them in detail.
     pub damage: Vec<Damage>,
     /// Pieces of damage, and bytes in all of them.
     pub damaged: (u64, u64),
@@ -207,7 +207,7 @@ impl Reader {
         &self.trace
     }
 
-    /// What was found in the file besides its content.
+    /// Returns the findings besides the content.
     pub fn seen(&self) -> &Seen {
         &self.seen
     }
@@ -455,16 +455,16 @@ enum Understood {
     Index,
 }
 
-/// What an `INDX` block says; `None` if it is not whole.
+/// Parses an `INDX` block; `None` if it is incomplete.
 fn index_entries(content: &[u8]) -> Option<impl Iterator<Item = IndexEntry>> {
     let (entries, rest) = content.as_chunks::<INDEX_ENTRY>();
     rest.is_empty().then(|| entries.iter().map(IndexEntry::parse))
 }
 
-/// Whether a block of this kind can be so large.
+/// Returns whether a block of this kind can be this large.
 fn sane(block: &BlockHeader) -> Result<(), TooLarge> {
     let most = limits::content(block.kind).into();
-    // What cannot be compressed becomes a little larger.
+    // Incompressible content becomes slightly larger.
     at_most(
         "bytes of the content, as stored",
         block.stored.into(),
@@ -501,7 +501,7 @@ fn decompress(
     if crc32fast::hash(stored) != block.checksum {
         return None;
     }
-    // What zstd says of the size is compared before there is memory for it.
+    // The size reported by zstd is checked before memory is allocated.
     let size = zstd::zstd_safe::get_frame_content_size(stored).ok()?;
     if size.is_some_and(|size| size != u64::from(block.length)) {
         return None;

@@ -46,7 +46,7 @@ pub struct Writer<W> {
     /// See [`TIMED_BLOCKS`].
     timed_blocks: usize,
     losses: Vec<Loss>,
-    /// How many functions `trace` has, and those that were appended since.
+    /// Number of functions in `trace`, and those that were appended since.
     functions: u32,
     more: Vec<Function>,
     /// The latest time that is known.

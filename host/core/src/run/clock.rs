@@ -1,4 +1,4 @@
-//! The clocks of a trace: that of its events, and how far it is from the calendar.
+//! The clocks of a trace: that of its events, and its offset to the calendar.
 
 use rustix::time::{ClockId, clock_gettime};
 

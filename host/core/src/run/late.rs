@@ -24,19 +24,19 @@ use crate::probe::{self, Attachment, Backend, Request, identity};
 use crate::selection::Filter;
 use crate::text::visible;
 
-/// How often the list of modules is looked at where nothing says that it has changed.
+/// Interval of checking the list of modules without notifications.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How soon it is looked at again while a module is being loaded.
+/// Interval of checking while a module is being loaded.
 const SOON: Duration = Duration::from_millis(20);
 
-/// How long the end of a trace waits for the last numbers.
+/// How long the end of a trace waits for the last counts.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Acknowledgement of the trace: the reported functions are in the table.
 const KNOWN: u8 = b'+';
 
-/// What it says at its end.
+/// Report at its end.
 const END: u8 = b'.';
 
 /// Messages to the trace, one line each.
@@ -44,20 +44,20 @@ const END: u8 = b'.';
 enum Told {
     /// Functions that are about to be attached. The other process waits until they are known.
     Functions(Vec<(String, String, u64)>),
-    /// What came of them, by module.
+    /// Results by module.
     Attached {
-        /// How many functions of each module.
+        /// Number of functions per module.
         modules: Vec<(String, u32)>,
         /// Name, module and reason of those that are not.
         skipped: Vec<(String, String, String)>,
     },
     /// A module that is not traced at all, and why.
     Missing(String, String),
-    /// All that the kernel lost of these functions so far: events, and returns.
+    /// Events and returns of these functions that the kernel has lost so far.
     Losses(u64, u64),
 }
 
-/// What the process begins with.
+/// The initial state of the process.
 pub struct Setup<'a> {
     /// The request of the trace, with the maps to share.
     pub request: Request<'a>,
@@ -69,7 +69,7 @@ pub struct Setup<'a> {
     pub filter: &'a Filter,
     /// The modules that were there before the functions were looked for.
     pub loaded: LoadedModules,
-    /// All functions that were found then, in the order of the function table.
+    /// All functions that were found at the start, in the order of the function table.
     pub functions: &'a [Candidate],
     /// Those that only identity needs.
     pub silent: &'a [Candidate],
@@ -185,7 +185,7 @@ impl Late {
         }
     }
 
-    /// What the kernel lost of the functions that were attached here.
+    /// Returns the kernel's losses of the functions that were attached here.
     pub fn losses(&self) -> Vec<Loss> {
         let kinds = [LossKind::Recursion, LossKind::ReturnMissed];
         let losses = kinds.into_iter().zip(self.losses);
@@ -231,7 +231,7 @@ fn wait(files: &[BorrowedFd<'_>], timeout: Duration) -> rustix::io::Result<()> {
     poll(&mut polled, Some(&timeout)).map(drop)
 }
 
-/// What the other process does until the trace ends.
+/// Runs the other process until the trace ends.
 fn watch(setup: Setup<'_>, socket: UnixStream) {
     let maps = setup.request.maps.iter().map(|(_, map)| map.as_raw_fd());
     settle(&maps.chain([socket.as_raw_fd()]).collect());
@@ -297,7 +297,7 @@ fn open_descriptors() -> Vec<i32> {
         .collect()
 }
 
-/// Where the kernel tells that a module was loaded (and much else), if it does.
+/// Opens the socket with the kernel's notifications of loaded modules (among others), if available.
 fn kernel_events() -> Option<OwnedFd> {
     /// The kernel's own messages, before udev has seen them.
     const KERNEL: u32 = 1;
@@ -313,7 +313,7 @@ fn kernel_events() -> Option<OwnedFd> {
     Some(socket)
 }
 
-/// What the messages say is looked up elsewhere.
+/// Drops the messages: the list of modules is read elsewhere.
 fn drain(socket: &OwnedFd) {
     let mut bytes = [0; 4096];
     // A message that was lost, because there were too many, is an error of its own.
@@ -343,7 +343,7 @@ impl Watcher<'_> {
         self.socket.write_all(&line)
     }
 
-    /// Whether the trace has gone or wants no more.
+    /// Returns whether the trace has ended or wants no more.
     fn is_over(&self) -> bool {
         let mut byte = [0];
         matches!(

@@ -24,13 +24,13 @@ const PROGRESS: u64 = 900_000_000;
 /// Interval of checking for new modules, in nanoseconds.
 const MODULES: u64 = 20_000_000;
 
-/// How long a record that is being written is left alone before it is looked at again.
+/// Pause before an unfinished record is checked again.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How long the end of a trace waits for a record that is being written, in nanoseconds.
+/// How long the end of a trace waits for an unfinished record, in nanoseconds.
 const STUCK: u64 = 500_000_000;
 
-/// Why a trace cannot go on.
+/// The reason why a trace cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The object of the programs is not whole.
@@ -39,7 +39,7 @@ pub enum ReadError {
     /// The buffer cannot be read.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// What makes fields of payloads does not accept the trace.
+    /// The decoder does not accept the trace.
     #[error("{0}")]
     Decoder(String),
 }
@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
             }
             self.batch.clear();
             let rest = self.source.read(&mut self.decoder, &mut self.batch)?;
-            // All that happened before this has been read.
+            // Everything before this has been read.
             let seen = match rest {
                 Rest::Nothing => now,
                 Rest::More | Rest::Unfinished => newest(&self.batch),
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
         sinks.events(&self.batch)
     }
 
-    /// What was lost on our side of the buffer.
+    /// Losses in user space.
     pub fn losses(&self) -> Vec<Loss> {
         let mut losses = Vec::new();
         if self.decoder.undecodable() > 0 {

@@ -7,7 +7,7 @@ use crate::seeded::Seeded;
 
 /// Bytes of captures that are held back at most: those of packets whose events come so much later are forgotten.
 const HELD: usize = 64 << 20;
-/// What one takes in the tables beside its bytes, about.
+/// Approximate memory per packet in the tables, besides its bytes.
 const ENTRY: usize = 192;
 
 /// Captures of packets without a selected event so far. A capture is near the first event of its packet, which need not
@@ -51,7 +51,7 @@ impl Held {
         }
     }
 
-    /// What is held of a packet, which is selected now.
+    /// Returns the captures of a packet that was just selected.
     pub(super) fn take(&mut self, packet: u64) -> Option<(Capture, Box<[u8]>)> {
         let (capture, bytes) = self.captures.remove(&packet)?;
         self.bytes -= ENTRY + bytes.len();

@@ -1,4 +1,4 @@
-//! Which events of a recording are drawn. May import `event`, `recording::layout` and `seeded`.
+//! Selects the events of a recording. May import `event`, `recording::layout` and `seeded`.
 
 mod held;
 mod wanted;
@@ -22,7 +22,7 @@ pub struct Selection {
     filter: Filter,
     from: Option<Bound>,
     to: Option<Bound>,
-    /// How many events are still wanted.
+    /// Remaining number of events.
     left: u64,
     /// The packets that were selected, if they have to be known or counted.
     seen: Option<Packets>,
@@ -49,7 +49,7 @@ impl Packets {
         }
     }
 
-    /// Whether the packet is new.
+    /// Returns whether the packet is new.
     pub fn insert(&mut self, packet: u64) -> bool {
         let new = self.known.insert(packet);
         if new && self.known.len() > self.most {
@@ -60,17 +60,17 @@ impl Packets {
         new
     }
 
-    /// Whether it was there, and is not forgotten.
+    /// Returns whether it is present.
     pub fn contains(&self, packet: u64) -> bool {
         self.known.contains(&packet)
     }
 
-    /// How many there were.
+    /// Returns the number of packets.
     pub fn count(&self) -> u64 {
         self.forgotten + self.known.len() as u64
     }
 
-    /// Whether some may have been counted more than once.
+    /// Returns whether some may have been counted more than once.
     pub fn has_forgotten(&self) -> bool {
         self.forgotten > 0
     }
@@ -136,17 +136,17 @@ impl Selection {
             && !matches!(self.to, Some(Bound::At(to)) if block.first > to)
     }
 
-    /// Whether nothing that comes can be wanted.
+    /// Returns whether no further event can be selected.
     pub fn is_over(&self) -> bool {
         self.left == 0
     }
 
-    /// How many packets were selected, if they were counted.
+    /// Returns the number of selected packets, if they were counted.
     pub fn packets(&self) -> Option<u64> {
         self.seen.as_ref().map(Packets::count)
     }
 
-    /// Whether there were more packets than there is memory to tell apart.
+    /// Returns whether there were more packets than memory to distinguish them.
     pub fn has_forgotten(&self) -> bool {
         self.seen.as_ref().is_some_and(Packets::has_forgotten)
     }

@@ -1,13 +1,13 @@
-//! What of a trace or a recording the user wants, as plain values. Imports nothing of the crate.
+//! The user's selection of events, as plain values. Imports nothing of the crate.
 
 use regex::Regex;
 
 /// Which events of a recording are wanted: those that meet all conditions.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Only of these packets; of all if there are none.
+    /// Only these packets; all if empty.
     pub packets: Vec<u64>,
-    /// Only in these functions.
+    /// Only these functions.
     pub filter: Filter,
     /// Not before this.
     pub from: Option<Moment>,
@@ -18,7 +18,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Whether everything is wanted.
+    /// Returns whether everything is selected.
     pub fn is_all(&self) -> bool {
         self.packets.is_empty()
             && self.filter.function.is_none()
@@ -50,12 +50,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether a function is wanted.
+    /// Returns whether a function is selected.
     pub fn matches(&self, function: &str, module: &str) -> bool {
         self.function.as_ref().is_none_or(|pattern| pattern.is_match(function)) && self.matches_module(module)
     }
 
-    /// Whether functions of a module may be wanted.
+    /// Returns whether functions of a module may be selected.
     pub fn matches_module(&self, module: &str) -> bool {
         self.module.as_ref().is_none_or(|pattern| pattern.is_match(module))
     }

@@ -35,10 +35,10 @@ use super::rows::Rows;
 use super::{Sink, SinkError};
 use crate::event::{Batch, Event, Function, Summary, Trace, Tracer};
 
-/// How many events are taken before the memory is looked at again.
+/// Number of events between checks of the memory.
 const STEP: usize = 4096;
 
-/// What is called at the end with the number of packets that were printed before it.
+/// Callback at the end with the number of packets that were printed before it.
 pub type Told = Box<dyn FnMut(u64)>;
 
 /// The sink behind `-o aggregate`.
@@ -169,7 +169,7 @@ impl std::fmt::Debug for Aggregate {
     }
 }
 
-/// What it takes to print packets.
+/// Buffers for printing packets.
 #[derive(Debug)]
 struct Printer {
     output: Output,

@@ -49,12 +49,12 @@ impl<T: Default> Blocks<T> {
         Some(std::mem::take(&mut self.places[place as usize]))
     }
 
-    /// Where the oldest block is.
+    /// Index of the oldest block.
     pub(super) fn oldest(&self) -> Option<u32> {
         self.used.front().copied()
     }
 
-    /// Where the newest block is.
+    /// Index of the newest block.
     pub(super) fn newest(&self) -> Option<u32> {
         self.used.back().copied()
     }
@@ -65,12 +65,12 @@ impl<T: Default> Blocks<T> {
         self.places.get_mut(place as usize)
     }
 
-    /// All blocks, the oldest first.
+    /// Returns all blocks, the oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.used.iter().map(|place| (*place, &self.places[*place as usize]))
     }
 
-    /// How many there are.
+    /// Returns the number of blocks.
     pub(super) fn len(&self) -> usize {
         self.used.len()
     }

@@ -1,4 +1,4 @@
-//! Fields of an extension that are named like a key of an output's own, or like a fixed field, where both are in one object.
+//! Detects fields of an extension that are named like a key of the output, or like a fixed field in the same object.
 //!
 //! JSON allows duplicate keys, and readers differ; most keep the last. Outputs with ipftrace2's format cannot rename
 //! keys, so the user gets a warning.

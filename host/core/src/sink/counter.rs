@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// How often the number changes: often enough to look alive, seldom enough to cost nothing.
+/// Interval of updates: short enough to look alive, long enough to cost nothing.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A line that rewrites itself. Errors in writing it are ignored: it has no reader then.

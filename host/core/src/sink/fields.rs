@@ -1,4 +1,4 @@
-//! An event's payload, as text and as JSON.
+//! Formats an event's payload, as text and as JSON.
 //!
 //! When the trace starts the schema is compiled into a list of small instructions, one a field, with every name escaped
 //! once. Per event nothing is left but to read the bytes and copy names. All sinks share it, so that a field
@@ -13,7 +13,7 @@ use super::texts::Snippet;
 use crate::event::{Bits, EnumMember, Field, FieldFormat, FieldType, PayloadLayout, Schema};
 use crate::text::*;
 
-/// What the fields of an event look like.
+/// Format of an event's fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Style {
     /// ` ( len: 2688 mark: 0x1 )`, for people.
@@ -26,7 +26,7 @@ pub(super) enum Style {
 }
 
 impl Style {
-    /// What comes before the first field of an event.
+    /// Text before the first field of an event.
     #[inline]
     pub(super) fn open(self, out: &mut Vec<u8>) {
         match self {
@@ -36,7 +36,7 @@ impl Style {
         }
     }
 
-    /// What follows the last one.
+    /// Text after the last one.
     #[inline]
     pub(super) fn close(self, out: &mut Vec<u8>) {
         match self {
@@ -60,14 +60,14 @@ pub(super) struct Fields {
 /// One field, ready to be written.
 #[derive(Debug)]
 struct Compiled {
-    /// What comes before the value, up to a string's opening quote.
+    /// Text before the value, up to a string's opening quote.
     label: Snippet,
     start: usize,
     end: usize,
     how: How,
 }
 
-/// How a field's bytes are written.
+/// Format of a field's bytes.
 #[derive(Debug)]
 enum How {
     Unsigned,
@@ -158,7 +158,7 @@ impl Fields {
         }
     }
 
-    /// Whether there is nothing to show in any payload.
+    /// Returns whether no payload has anything to show.
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty() && self.tagged.is_none()
     }

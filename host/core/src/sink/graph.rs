@@ -1,4 +1,4 @@
-//! How deep each line of one packet's call graph is indented.
+//! Computes the indentation of each line of one packet's call graph.
 //!
 //! Calls nest within a context: a thread, or for the idle task a CPU. When two of them handle a packet at once (a
 //! softirq on another CPU goes on while the function that queued the packet is still returning), their lines alternate
@@ -25,7 +25,7 @@ pub(super) struct Graph {
     contexts: HashMap<u64, u32, Seeded>,
     /// The open calls of each context, as indices into `lines`. More are kept than are in use.
     stacks: Vec<Vec<Open>>,
-    /// How many of `stacks` are in use.
+    /// Number of used `stacks`.
     used: usize,
     /// Scratch space of `level_by_pairs`.
     levels: Vec<u32>,
@@ -37,7 +37,7 @@ pub(super) struct Line {
     /// Calls around it.
     pub(super) level: u32,
     pub(super) kind: EventKind,
-    /// Of an entry: its return is there. Of a return: its entry is there.
+    /// For an entry: whether its return was seen; for a return: whether its entry was.
     pub(super) paired: bool,
     context: u32,
 }
@@ -186,7 +186,7 @@ mod tests {
             });
         }
         let mut graph = Graph::default();
-        // What is laid out before leaves nothing behind.
+        // The previous layout leaves no state.
         graph.lay_out(events.iter().take(events.len() / 2).copied());
         let lines = graph.lay_out(events.iter().copied());
         lines.iter().map(|line| (line.level, line.paired)).collect()

@@ -1,4 +1,4 @@
-//! The events of a trace, kept in memory in as few bytes as it takes, and found again by packet.
+//! The events of a trace, stored compactly in memory and found by packet.
 //!
 //! An event takes 20 bytes, 12 more where returns are traced, and its payload beside, with 4 more if payloads differ in
 //! length. A packet takes 16, and up to 12 in a hash table. Storage grows by chunks that never move: a vector that
@@ -17,7 +17,7 @@ use super::blocks::Blocks;
 use crate::event::{Batch, Event, EventKind, MAX_PREFIX, MAX_TAGGED, PayloadLayout, Schema};
 use crate::seeded::Seeded;
 
-/// What one chunk holds, in items.
+/// Items per chunk.
 const CHUNK: usize = 1 << 14;
 /// The end of a packet's list, and no packet.
 const NONE: u32 = u32::MAX;
@@ -38,7 +38,7 @@ const SMALLEST_TABLE: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     chunks: Blocks<Chunk>,
-    /// Where the next event goes; the beginning of a chunk if there is none with room.
+    /// Position of the next event; the beginning of a chunk if there is none with space.
     next: u32,
     /// Bytes of all chunks but the newest, which may still grow.
     full_chunks: usize,
@@ -47,7 +47,7 @@ pub(super) struct Journal {
     /// Bytes that every event has for its payload; 0 if payloads can differ in length.
     payload_size: usize,
     packets: Blocks<Vec<Packet>>,
-    /// How many packets of the oldest block are forgotten.
+    /// Number of dropped packets of the oldest block.
     forgotten: usize,
     /// Numbers of packets, by identity.
     table: HashTable<u32>,
@@ -73,7 +73,7 @@ struct Chunk {
 /// An event as the journal gives it back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
-    /// Where the journal has it.
+    /// Its position in the journal.
     pub(super) index: u32,
     pub(super) timestamp: u64,
     /// As in [`Event::entry_timestamp`]; 0 without nesting.
@@ -93,7 +93,7 @@ impl Kept {
     }
 }
 
-/// What is kept of any event. The timestamp is split so that the row has no padding.
+/// The stored part of any event. The timestamp is split so that the row has no padding.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     timestamp: [u8; 8],
@@ -102,7 +102,7 @@ struct Row {
     cpu: u32,
 }
 
-/// What is kept beside it where returns are traced.
+/// The additional part where returns are traced.
 #[derive(Clone, Copy, Debug)]
 struct Nesting {
     entry_timestamp: [u8; 8],
@@ -326,7 +326,7 @@ impl Journal {
         CHUNK * (size_of::<Row>() + nesting + end) + self.new_payload_capacity()
     }
 
-    /// How many packets the table has places for, also those of packets that are forgotten.
+    /// Number of slots in the table, including those of dropped packets.
     fn table_places(&self) -> usize {
         self.table.num_buckets() / 8 * 7
     }
@@ -411,7 +411,7 @@ impl Journal {
         packet(&self.packets, number).packet
     }
 
-    /// Whether every packet's events came in order of time.
+    /// Whether the events of every packet came in order of time.
     pub(super) fn is_sorted(&self) -> bool {
         !self.unsorted
     }

@@ -1,4 +1,4 @@
-//! `-o json`: one object a line, as the events come, in the shape that the old tool wrote.
+//! `-o json`: one object per line, as the events come, in ipftrace2's format.
 //!
 //! ```json
 //! {"packet_id":"0x…","timestamp":N,"processor_id":N,"module":"…","function":"…","is_return":bool,"len":"2688"}

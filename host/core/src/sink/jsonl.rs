@@ -1,4 +1,4 @@
-//! `-o jsonl`: everything about a trace, typed, one JSON object a line, for programs.
+//! `-o jsonl`: everything about a trace, typed, one JSON object per line, for programs.
 //!
 //! The first line is the `trace`, then come `event`s as they happen, with a `functions` line before the first event of
 //! functions that were added during the trace, and at the end a `lost` line for every way and CPU that lost some, and the

@@ -36,7 +36,7 @@ pub use sinks::{Destination, Flow, Report, Sinks};
 use crate::event::{Batch, Function, Progress, Summary, Trace};
 use crate::text::visible;
 
-/// What a sink could not do.
+/// The error of a sink.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The output was closed by its reader (`| head`): the end of a run, not a failure.
@@ -50,7 +50,7 @@ pub enum SinkError {
     Field {
         /// The field's name.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: &'static str,
     },
     /// The sink writes packets, and has the bytes of none.

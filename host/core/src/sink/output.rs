@@ -1,4 +1,4 @@
-//! Where a text sink's bytes go: a buffer that is filled while a batch is drawn, and a writer that gets it whole.
+//! Buffers a text sink's output: a buffer is filled while a batch is drawn, and passed to a writer as a whole.
 //!
 //! The writer is behind a pointer. It is called once in thousands of lines, and a sink that is no template over its
 //! writer is compiled once and here, where everything that an event passes through can be inlined.

@@ -1,4 +1,4 @@
-//! `--record`: the trace as a file that can be drawn later, or as a ring of files in bounded space.
+//! `--record`: the trace as a file for later replays, or as a ring of files of bounded size.
 //!
 //! The file is written as the trace goes on, so that it is there whatever ends the program. What fails leaves the file as
 //! it was after the last whole block.
@@ -24,7 +24,7 @@ const MAX_TAKEN: u32 = 1000;
 pub struct Ring {
     /// Bytes of a file: the block that fills it is its last.
     pub max_size: u64,
-    /// How many files there are at most; older ones are deleted.
+    /// Maximum number of files; older ones are deleted.
     pub files: u32,
 }
 
@@ -33,7 +33,7 @@ pub struct Record {
     ring: Option<Parts>,
     /// Before the trace begins.
     target: Option<Target>,
-    /// What is written, if it is no file.
+    /// The destination, if it is not a file.
     outlet: Option<Outlet>,
     writer: Option<Writer<Target>>,
     counter: Option<Counter>,
@@ -42,7 +42,7 @@ pub struct Record {
 /// The files of a ring.
 struct Parts {
     ring: Ring,
-    /// What they are called, but for their number.
+    /// Their names, without the number.
     path: PathBuf,
     /// Their folder.
     folder: Entry,
@@ -52,7 +52,7 @@ struct Parts {
     there: VecDeque<(Entry, Node)>,
 }
 
-/// What a part is written to.
+/// The destination of a part.
 enum Target {
     /// A file that has no name yet.
     New(NewFile),
@@ -122,7 +122,7 @@ impl Record {
         self
     }
 
-    /// What it writes to, if that is no file, and its reader may be slow.
+    /// Returns the destination, if it is not a file, since its reader may be slow.
     pub fn outlet(&self) -> Option<Outlet> {
         self.outlet.clone()
     }
@@ -168,7 +168,7 @@ fn take_back(writer: &mut Writer<Target>) {
 }
 
 impl Parts {
-    /// Where a ring of this name will be. An older one must not be written any more.
+    /// Returns the location of a ring with this name. An older ring must not be open any more.
     fn find(path: &Path, ring: Ring) -> io::Result<Self> {
         let parts = Parts {
             ring,
@@ -194,7 +194,7 @@ impl Parts {
         self.folder.beside(name.file_name().unwrap_or_default().to_owned())
     }
 
-    /// What has the name of a part.
+    /// Returns the file with the name of a part.
     fn older(&self) -> io::Result<Vec<(Entry, u32)>> {
         let names = self.folder.names_beside()?.into_iter();
         let parts = names.filter_map(|name| Some((number_of(&self.path, &name)?, name)));

@@ -1,4 +1,4 @@
-//! The rows of the aggregate: one event each, in columns.
+//! Formats the rows of the aggregate: one event each, in columns.
 //!
 //! Nearly every row is usual: every part fits its column, so that all columns begin where they always do. Such a row is
 //! made in place out of parts of fixed size, which costs a third of what appending part after part does. What is not
@@ -25,7 +25,7 @@ const ROOM: usize = 192;
 /// Calls at least this deep are not usual.
 const DEEP: u32 = ((ROOM - CALL - CALL_WIDTH) / 2) as u32;
 
-/// What rows are made of: the texts of all functions, ready to be copied.
+/// The parts of rows: the texts of all functions, ready to copy.
 #[derive(Debug)]
 pub(super) struct Rows {
     /// The module's column and what is before the call; without the graph the function's column too.

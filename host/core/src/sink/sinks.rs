@@ -1,10 +1,10 @@
-//! Several sinks at once, none of which can harm the others.
+//! Runs several sinks at once, isolated from each other.
 
 use super::{Sink, SinkError};
 use crate::event::{Batch, Function, Progress, Summary, Trace};
 use crate::output::{Full, Outlet};
 
-/// Whether a run should go on.
+/// Whether a run should continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Flow {
@@ -14,7 +14,7 @@ pub enum Flow {
     Stop,
 }
 
-/// Where a sink's output goes, which decides what it means that the reader has gone.
+/// Destination of a sink's output, which decides the meaning of a closed reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Standard output: `ipft | head` ends when `head` does.
@@ -23,7 +23,7 @@ pub enum Destination {
     Elsewhere,
 }
 
-/// What is called with the name of a sink that fails and what it failed at, as soon as it does.
+/// Callback with the name of a failing sink and its error, when it fails.
 pub type Report = Box<dyn FnMut(&str, &SinkError)>;
 
 /// The sinks of a run. One that fails is reported and gets no more calls; the others go on.
@@ -39,7 +39,7 @@ struct Entry {
     name: String,
     destination: Destination,
     sink: Box<dyn Sink>,
-    /// Why it is set aside.
+    /// The reason why it was dropped.
     end: Option<SinkError>,
 }
 
@@ -70,7 +70,7 @@ impl Sinks {
         self.outlets.push((name.into(), outlet, full));
     }
 
-    /// How many lines were dropped because the reader of a stream was slow, where any were.
+    /// Number of lines dropped because the reader of a stream was slow, if any.
     pub fn dropped(&self) -> impl Iterator<Item = (&str, u64)> {
         let dropped = self
             .outlets

@@ -1,4 +1,4 @@
-//! Values that say themselves what they are, the tail of a payload, as text and as JSON.
+//! Formats self-describing values, the tail of a payload, as text and as JSON.
 //!
 //! Names are escaped once each, when a batch first brings them. Per event nothing is left but to copy them and write
 //! the values; [`super::fields`] writes the fixed fields in front of them.
@@ -75,7 +75,7 @@ impl Tagged {
     }
 }
 
-/// What comes before a value, without the comma that separates typed ones.
+/// Text before a value, without the comma that separates typed ones.
 fn label(name: &str, style: Style) -> Snippet {
     let mut text = Vec::new();
     match style {

@@ -1,4 +1,4 @@
-//! Texts that are rendered once and copied per event: of functions, of labels. Imports `event`.
+//! Texts that are rendered once and copied per event: functions and labels. Imports `event`.
 
 use crate::event::Function;
 
@@ -44,7 +44,7 @@ const BLOCK: usize = 96;
 pub(in crate::sink) struct FunctionTexts {
     /// The texts, and `BLOCK` bytes more so that a block can be read from the last one too.
     text: Vec<u8>,
-    /// Where each function's text ends; it begins where the one before ends.
+    /// End of each function's text; it begins where the previous one ends.
     ends: Vec<usize>,
 }
 
@@ -69,7 +69,7 @@ impl FunctionTexts {
         self.text.resize(self.text.len() + BLOCK, 0);
     }
 
-    /// How many functions there are.
+    /// Returns the number of functions.
     pub(in crate::sink) fn len(&self) -> usize {
         self.ends.len().saturating_sub(2)
     }

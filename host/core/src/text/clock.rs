@@ -1,4 +1,4 @@
-//! Timestamps. Imports nothing of the crate but the numbers beside it.
+//! Formats timestamps. Imports nothing of the crate but the numbers beside it.
 
 use super::numbers::{LOW, eight_digits, push_unsigned};
 

@@ -1,4 +1,4 @@
-//! Strings of JSON. Imports nothing of the crate but the sanitizer and the numbers beside it.
+//! Formats JSON strings. Imports nothing of the crate but the sanitizer and the numbers beside it.
 
 use super::numbers::push_hex_byte;
 use super::visible::{push_character, steers};

@@ -1,4 +1,4 @@
-//! Bytes of text, appended to a buffer: numbers, padding, and names from outside made harmless.
+//! Appends text to a buffer: numbers, padding, and escaped names.
 //!
 //! Every built-in sink writes through these few functions, because they run once or more per event: they append to a
 //! buffer that is reused, and use neither allocation nor the `fmt` machinery.

@@ -1,4 +1,4 @@
-//! Numbers and padding. Imports nothing of the crate.
+//! Formats numbers and padding. Imports nothing of the crate.
 
 /// `0x` and 16 digits, so that identities and addresses of one output are all equally wide.
 #[inline]

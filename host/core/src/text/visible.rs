@@ -1,5 +1,5 @@
-//! The sanitizer: text from outside, made fit for a terminal. The one place that decides what is. Imports nothing of the
-//! crate but the numbers beside it.
+//! The sanitizer: escapes text from outside for a terminal. The only place that decides which characters. Imports
+//! nothing of the crate but the numbers beside it.
 
 use std::borrow::Cow;
 use std::io::{self, Write};

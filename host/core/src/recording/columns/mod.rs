@@ -36,7 +36,7 @@ const FLAGS: u32 = 3;
 /// In place of a difference that does not fit.
 const ESCAPE: u16 = u16::MAX;
 
-/// Where an event comes from.
+/// Origin of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Origin {
     packet: u64,
@@ -45,7 +45,7 @@ struct Origin {
     thread: u32,
 }
 
-/// What an event of another kind than entry and return has besides.
+/// Additional columns of an event that is neither an entry nor a return.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Other {
     kind: u32,

@@ -1,4 +1,4 @@
-//! The columns of a block that is read. They are checked as a whole before the first event is given out.
+//! Reads the columns of a block. They are checked as a whole before the first event is returned.
 
 use super::{Differences, ESCAPE, FLAGS, Head, KIND, OTHER, Origin, Other, PAYLOAD, RETURN, long, word};
 use crate::event::{Batch, Capture, Event, EventKind, Link, PayloadLayout, Schema};
@@ -22,11 +22,11 @@ pub(in crate::recording) struct Decoded {
     names: Vec<String>,
     captures: Vec<Capture>,
     captured: Vec<u8>,
-    /// What was given out.
+    /// Events returned so far.
     cursor: Cursor,
 }
 
-/// How far each column was read.
+/// Read positions of the columns.
 #[derive(Debug, Default)]
 struct Cursor {
     events: usize,
@@ -291,7 +291,7 @@ impl Decoded {
 fn check(head: &Head, rest: usize) -> Result<(), TooLarge> {
     let rest = rest as u64;
     let events = at_most("events", head.events.into(), MAX_EVENTS.min(rest))?;
-    // Of each, the bytes that one takes at least.
+    // Minimum bytes per item of each.
     for (field, found, most) in [
         ("origins", head.origins, events.min(rest / 24)),
         ("long times", head.time_escapes, events.min(rest / 8)),

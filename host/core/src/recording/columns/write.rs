@@ -1,4 +1,4 @@
-//! The columns of a block that is being written. Every event of a recording goes through [`Columns::push`].
+//! Writes the columns of a block. Every event of a recording goes through [`Columns::push`].
 
 use std::hash::BuildHasher;
 
@@ -242,7 +242,7 @@ impl Origin {
         }
     }
 
-    /// Whether it is the same, without a branch for each number.
+    /// Returns whether both are equal, without a branch per number.
     #[inline]
     fn is(&self, other: &Origin) -> bool {
         let places = u64::from(self.cpu ^ other.cpu) | u64::from(self.thread ^ other.thread);

@@ -1,4 +1,4 @@
-//! The loop that reads events, with a source that no kernel is needed for.
+//! Tests of the loop that reads events, with a source that needs no kernel.
 
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;

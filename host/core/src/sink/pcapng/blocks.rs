@@ -38,13 +38,13 @@ pub(super) struct Packet<'a> {
     pub(super) interface: u32,
     /// Nanoseconds since 1970.
     pub(super) time: u64,
-    /// How long it was, without `header`.
+    /// Original length, without `header`.
     pub(super) length: u32,
-    /// What is put in front of it.
+    /// Bytes prepended to it.
     pub(super) header: &'a [u8],
     /// Its first bytes.
     pub(super) bytes: &'a [u8],
-    /// What tells it from all others.
+    /// Its identity.
     pub(super) identity: u64,
     /// Text for people, with a newline between its lines. Each becomes a comment of its own, as programs that show
     /// comments show the beginning of each.
@@ -62,7 +62,7 @@ pub(super) fn section_header(out: &mut Vec<u8>, os: &str, application: &str, com
         for (code, text) in [(COMMENT, comment), (OS, os), (APPLICATION, application)] {
             let mut visible = Vec::new();
             push_visible(&mut visible, text);
-            // What is cut is cut between two characters.
+            // Text is cut between two characters.
             let mut end = visible.len().min(LONGEST_OPTION);
             while visible.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
                 end -= 1;

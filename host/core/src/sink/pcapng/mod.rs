@@ -35,19 +35,19 @@ pub const LIMIT: usize = 256 << 20;
 const STEP: usize = 4096;
 /// Events of a packet that its comment is made of, of which it shows some hundred. The rest is counted.
 const MOST_EVENTS: usize = 1 << 16;
-/// What a packet's bytes take besides themselves, about.
+/// Approximate memory per packet besides its bytes.
 const PACKET: usize = 128;
 
 /// Link types, of the list that pcap and pcapng share.
 const ETHERNET: u16 = 1;
 const RAW_IP: u16 = 101;
-/// How an interface is described whose Ethernet headers were not recorded.
+/// Description of an interface without recorded Ethernet headers.
 const MADE_UP: &str = "recorded from the IP header on; the Ethernet headers are made up";
 
-/// What is called with what the user should know when the file is complete.
+/// Callback for warnings when the file is complete.
 type Tell = Box<dyn FnMut(&str)>;
 
-/// What is called when everything has been written, so that the file appears.
+/// Callback after everything was written, so that the file appears.
 type Complete<W> = fn(&mut W) -> io::Result<()>;
 
 /// The sink behind `--pcapng`.
