@@ -559,3 +559,19 @@ fn plugin_has_commands_of_its_own() {
     };
     assert_eq!(path, out);
 }
+
+#[test]
+fn show_takes_names_of_built_in_fields() {
+    let show = |list: &str| options(&["-m", "1", "--show", list]).show;
+    assert_eq!(options(&["-m", "1"]).show, show("none"));
+    assert_eq!((show("len").bits(), show("mark,len").bits()), (1, 3));
+    let error = parse(&["-m", "1", "--show", "len,length"]).unwrap_err().to_string();
+    assert!(
+        error.contains("there is no field `length`; there are len, mark, or none"),
+        "{error}"
+    );
+    let help = printed(&["--help"]);
+    for name in ipft_core::field::names() {
+        assert!(help.contains(&format!("{name} (")), "--help does not name {name}");
+    }
+}

@@ -97,6 +97,13 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE", conflicts_with = "extension", help_heading = WHAT)]
     script: Option<PathBuf>,
 
+    /// Add built-in fields to every entry
+    ///
+    /// LIST is one or more of len (length of the packet) and mark (its mark),
+    /// separated by commas, or none. They come before the fields of an extension.
+    #[arg(long, value_name = "LIST", default_value = "none", hide_default_value = true, help_heading = WHAT)]
+    show: Show,
+
     /// Record the first bytes of each packet [default: 256 with --pcapng]
     ///
     /// At most 16384. They are read once in a packet's life, from the IP header on, or from the
@@ -334,7 +341,7 @@ impl Args {
             tracer,
             drawing,
             filter,
-            show: Show::default(),
+            show: self.show,
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
             record_bytes,
             backend,

@@ -208,6 +208,19 @@ mod tests {
     }
 
     #[test]
+    fn the_programs_have_the_same_fields() {
+        use ipft_bpf::wire;
+        for (list, bits) in [
+            ("len", wire::FIELD_LEN),
+            ("mark", wire::FIELD_MARK),
+            ("len,mark", wire::FIELD_LEN | wire::FIELD_MARK),
+        ] {
+            let show: Show = list.parse().unwrap();
+            assert_eq!((show.bits(), show.size()), (bits, wire::fields_size(bits)), "{list}");
+        }
+    }
+
+    #[test]
     fn every_field_has_a_size_that_it_can_be_aligned_to() {
         for field in ALL {
             assert!(

@@ -80,8 +80,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         buffer: &buffer,
         extension: extension.object(),
         record_bytes: options.record_bytes,
-        fields: 0,
-        fields_size: 0,
+        fields: options.show.bits(),
+        fields_size: options.show.size(),
         progress: &progress,
         maps: probe::Maps::from([]),
     };

@@ -16,4 +16,5 @@ mod privileges;
 mod reasons;
 mod recording;
 mod rights;
+mod show;
 mod waiting;
