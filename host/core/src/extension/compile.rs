@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::kernel::arch::BPF_TARGET;
 
-/// Why there is no object.
+/// The reason why there is no object.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// `$CC` or `$CFLAGS` cannot be split into words.
@@ -23,7 +23,7 @@ pub enum CompileError {
     Quotes {
         /// The variable.
         name: &'static str,
-        /// What it holds.
+        /// Content of the variable.
         value: String,
     },
     /// The source is not there, or not a file.
@@ -31,7 +31,7 @@ pub enum CompileError {
     Source {
         /// The source file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// No compiler.
@@ -43,7 +43,7 @@ pub enum CompileError {
     NoCompiler {
         /// The source file.
         path: PathBuf,
-        /// What was looked for.
+        /// The compiler.
         compiler: String,
     },
     /// The compiler could not be started or waited for.
@@ -51,7 +51,7 @@ pub enum CompileError {
     Run {
         /// The compiler.
         compiler: String,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// It said what is wrong itself.
@@ -61,15 +61,15 @@ pub enum CompileError {
         path: PathBuf,
         /// The compiler.
         compiler: String,
-        /// How it ended.
+        /// Exit status.
         status: ExitStatus,
     },
     /// The temporary folder.
     #[error("cannot use a temporary folder in {folder}: {source}\nname a folder that can be written in $TMPDIR", folder = folder.display())]
     Folder {
-        /// Where temporary files go.
+        /// The folder for temporary files.
         folder: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// The user ended it.
@@ -89,7 +89,7 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// What the environment says; clang without flags if it says nothing.
+    /// Reads the environment; the default is clang without flags.
     pub fn from_environment() -> Result<Self, CompileError> {
         Compiler::new(std::env::var_os("CC"), std::env::var_os("CFLAGS"))
     }

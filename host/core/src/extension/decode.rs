@@ -1,4 +1,4 @@
-//! A decoder makes fields of the bytes that the kernel side left, where no schema can say what they mean.
+//! Decoders turn the bytes of the kernel side into fields, if no schema describes them.
 //!
 //! Before it, a payload is the built-in fields and then the extension's bytes; after it, the built-in fields and then the
 //! decoder's values.
@@ -56,7 +56,7 @@ pub(super) fn drop_data(batch: &mut Batch, builtin: usize) {
 pub struct Report {
     /// Events that are shown without fields, because decoding them failed.
     pub failed: u64,
-    /// The same in words for the user, and whatever went wrong at the end itself.
+    /// The same in words for the user, and errors at the end itself.
     pub messages: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the author of an extension starts from (`ipft --gen`). The manual shows the same text.
+//! Templates for authors of extensions (`ipft --gen`). The manual shows the same text.
 
 /// The header with the macros.
 pub const HEADER: &str = include_str!("module.h");

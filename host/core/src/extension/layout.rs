@@ -1,4 +1,4 @@
-//! Reads from an object's types what the bytes of an event mean.
+//! Reads the layout of an event's bytes from an object's types.
 //!
 //! The variable `__ipft_event_struct` has the type of the struct that `module` fills. Its members become fields of the
 //! schema, in the order of the source:
@@ -76,7 +76,7 @@ pub fn read(btf: &Btf) -> Result<Schema, LayoutError> {
     }
 }
 
-/// Why reading stopped at the member whose name the reader has.
+/// The reason why reading stopped at a member.
 enum Stop {
     TooLarge,
     Member(MemberProblem),
@@ -193,7 +193,7 @@ impl<'b> Reader<'b> {
         Ok(outer)
     }
 
-    /// What a member's tag says.
+    /// Returns the content of a member's tag.
     fn tag(&self, composite: u32, member: u32) -> Result<Option<Tag<'b>>, Stop> {
         match self.tags.get(&(composite, member)) {
             None => Ok(None),
@@ -439,12 +439,12 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// Whether a number is an ordinary one and no bit-field, or a bit-field that might as well be an ordinary number.
+/// Returns whether a number is not a bit-field, or a bit-field that is equivalent to an ordinary number.
 fn fills_bytes(start: u64, width: u64) -> bool {
     start.is_multiple_of(8) && matches!(width, 8 | 16 | 32 | 64)
 }
 
-/// What an integer holds; `None` for other types and for encodings that do not exist.
+/// Returns the type of an integer; `None` for other types and for unknown encodings.
 fn basic(found: &Type) -> Option<FieldType> {
     let encoding = found.int()?.encoding;
     // clang gives `char` and `signed char` one encoding, gcc gives all three the same: the name tells them apart.

@@ -26,7 +26,7 @@ use layout::LayoutError;
 use lua::{Print, Script, ScriptError};
 use object::ObjectError;
 
-/// Why a file is no extension.
+/// The reason why a file is not an extension.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtensionError {
     /// The file cannot be read.
@@ -34,7 +34,7 @@ pub enum ExtensionError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// The source cannot be compiled.
@@ -45,7 +45,7 @@ pub enum ExtensionError {
     Object {
         /// The file it came from.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         source: ObjectError,
     },
     /// The object does not say what its event means.
@@ -53,7 +53,7 @@ pub enum ExtensionError {
     Layout {
         /// The file it came from.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         source: LayoutError,
     },
     /// The script does not run.
@@ -64,7 +64,7 @@ pub enum ExtensionError {
     Symbols {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: KernelError,
     },
 }
@@ -167,12 +167,12 @@ impl Extension {
         self.object.as_deref()
     }
 
-    /// What the extension's part of the payloads means, once it is decoded.
+    /// Returns the layout of the extension's part of the payloads, once decoded.
     pub fn schema(&self) -> &Schema {
         &self.schema
     }
 
-    /// How many bytes of the extension's part of an entry's payload are to be kept.
+    /// Returns how many bytes of the extension's part of an entry's payload to keep.
     pub fn payload_size(&self) -> usize {
         match &self.object {
             None => 0,
@@ -181,7 +181,7 @@ impl Extension {
         }
     }
 
-    /// What makes fields of payloads that no schema describes.
+    /// Returns the decoder of payloads that no schema describes.
     pub fn decoder(&mut self) -> Option<&mut dyn Decode> {
         match &mut self.decoder {
             Some(decoder) => Some(&mut **decoder),

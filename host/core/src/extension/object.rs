@@ -1,4 +1,4 @@
-//! Looks at a BPF object before libbpf does.
+//! Checks a BPF object before libbpf reads it.
 //!
 //! libbpf's linker speaks to developers of libbpf, and trusts its input more than a file from anybody deserves. Here
 //! each way in which an object cannot become an extension has an error of its own that says what to change. Nothing
@@ -16,10 +16,10 @@ pub const MAX_OBJECT: usize = 16 << 20;
 
 /// The function that every kernel-side extension defines.
 const MODULE: &str = "module";
-/// What its source says, for messages.
+/// Its source, for messages.
 const PROTOTYPE: &str = "__hidden int module(void *ctx, struct sk_buff *skb, __u8 data[64])";
 
-/// Why bytes are no object that can be linked into the probes.
+/// The reason why an object cannot be linked into the probes.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ObjectError {
     /// Larger than any extension.
@@ -78,7 +78,7 @@ pub enum ObjectError {
     Prototype(&'static str),
 }
 
-/// What clang calls BPF of this machine's byte order.
+/// clang's name of BPF with this machine's byte order.
 const TARGET: &str = if cfg!(target_endian = "little") {
     "bpfel"
 } else {
@@ -183,7 +183,7 @@ fn section_names<'a>(
     Ok(section.data(endian, bytes)?)
 }
 
-/// Whether the string at an offset is this one.
+/// Returns whether the string at an offset is this one.
 fn is_named(strings: &[u8], offset: u32, name: &str) -> bool {
     let rest = strings
         .get(offset as usize..)

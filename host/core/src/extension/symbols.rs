@@ -1,4 +1,4 @@
-//! Gives fields that hold addresses of the kernel the names of what is there.
+//! Names of kernel symbols for fields that hold addresses.
 
 use crate::event::{EnumMember, FieldFormat, Schema};
 use crate::kernel::{KernelError, Root, read_symbols};

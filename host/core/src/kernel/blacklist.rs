@@ -40,7 +40,7 @@ impl Blacklist {
                 list.names.insert(name.to_vec());
             }
         });
-        // What could be read counts, even if the rest could not: the list only saves attempts that would fail.
+        // The readable part counts, even if the rest failed: the list only saves attempts that would fail.
         drop(read);
         list.ranges.sort_unstable();
         list.ranges.dedup_by(|next, previous| {
@@ -53,7 +53,7 @@ impl Blacklist {
         list
     }
 
-    /// Whether the function at this address (0 if it is not known) with this name is forbidden.
+    /// Returns whether probing the function with this address (0 if unknown) and name is forbidden.
     pub(super) fn contains(&self, address: u64, name: &str) -> bool {
         if address == 0 || self.ranges.is_empty() {
             return self.names.contains(name.as_bytes());

@@ -1,4 +1,4 @@
-//! Which CPUs are online. Imports nothing of the crate but [`Root`].
+//! Lists the online CPUs. Imports nothing of the crate but [`Root`].
 
 use super::Root;
 

@@ -1,11 +1,11 @@
-//! Why the kernel could not be read, in words for the user.
+//! Errors of reading the kernel, in words for the user.
 
 use super::btf::BtfError;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Why the functions could not be found.
+/// The reason why the functions could not be found.
 #[derive(Debug, Error)]
 pub enum KernelError {
     /// The kernel has no BTF.
@@ -14,7 +14,7 @@ pub enum KernelError {
         path = path.display()
     )]
     NoBtf {
-        /// Where it should be.
+        /// Its expected path.
         path: PathBuf,
     },
     /// A file that is no valid BTF.
@@ -22,7 +22,7 @@ pub enum KernelError {
     Btf {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         source: BtfError,
     },
     /// tracefs is in neither of its places.
@@ -42,7 +42,7 @@ pub enum KernelError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-/// What was found.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Found {
     /// The functions that can be traced, the kernel's first and then each module's, by name and address.
@@ -26,7 +26,7 @@ pub struct Found {
     pub skipped: Vec<Skipped>,
     /// Loaded modules whose types are not known: their functions are missing.
     pub missing: Vec<MissingModule>,
-    /// Where it was learnt what can be traced, in words for `-v`.
+    /// The source of the list of traceable functions, in words for `-v`.
     pub source: &'static str,
 }
 
@@ -35,7 +35,7 @@ pub struct Found {
 pub struct MissingModule {
     /// The module.
     pub name: String,
-    /// Why they are not.
+    /// The reason.
     pub reason: String,
 }
 
@@ -94,7 +94,7 @@ pub fn find_functions(root: &Root) -> Result<Found, KernelError> {
     Ok(found)
 }
 
-/// Whether a function can be traced, and the packet's register.
+/// Returns whether a function can be traced, and the packet's register.
 fn judge(hit: &Hit, function: &WantedFunction, blacklist: &Blacklist) -> Result<u8, SkipReason> {
     let position = function.packet.position?;
     if function.conflicting {

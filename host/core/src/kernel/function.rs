@@ -1,4 +1,4 @@
-//! A kernel function that takes a packet, how it takes it, and why some cannot be traced.
+//! A kernel function that takes a packet, how it takes it, and the reasons why some cannot be traced.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ pub struct Candidate {
     pub btf_id: u32,
     /// Number of arguments in the prototype; 0 if it is not known (no BTF).
     pub arguments: u8,
-    /// Whether BPF trampolines take functions of this prototype.
+    /// Whether BPF trampolines support functions of this prototype.
     pub trampoline: bool,
     /// Several symbols bear this name: it can be attached by address only.
     pub ambiguous: bool,
@@ -49,11 +49,11 @@ pub struct Skipped {
     pub name: String,
     /// `vmlinux`, or the module's name.
     pub module: String,
-    /// Why not.
+    /// The reason.
     pub reason: SkipReason,
 }
 
-/// Why a function that takes a packet cannot be traced.
+/// The reason why a function that takes a packet cannot be traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SkipReason {
     /// It is in the kernel's kprobes blacklist.

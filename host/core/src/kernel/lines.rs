@@ -1,4 +1,4 @@
-//! Reads the kernel's long text files line by line, quickly and in little memory.
+//! Reads the kernel's long text files line by line, fast and with little memory.
 //!
 //! `/proc/kallsyms` has 200,000 lines and start-up has milliseconds: a line is lent from the buffer that it was read
 //! into, and nothing is copied but the piece of a line that a read cut off.

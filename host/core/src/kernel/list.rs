@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use super::Candidate;
 use crate::text::visible;
 
-/// What stands above the columns; on stderr, so that stdout holds functions only.
+/// Column headings; on stderr, so that stdout has functions only.
 pub const HEADER: &str = "                                                            NAME\t             MOD\t              ADDR\tSKB_POSITION";
 
 /// Columns of the name and of the module.

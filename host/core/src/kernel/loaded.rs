@@ -1,4 +1,4 @@
-//! Which modules are loaded (`/proc/modules`).
+//! Lists the loaded modules (`/proc/modules`).
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,11 +1,11 @@
-//! How much memory there is to be had: that of the machine, or less where a control group sets a limit.
+//! Determines the available memory: that of the machine, or less if a control group sets a limit.
 
 use std::fs;
 use std::path::Path;
 
 use super::Root;
 
-/// Where version 2 of the control groups is mounted.
+/// Mount point of control groups version 2.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Bytes of memory that this process can come to have at most, of which others may have some. `None` if the system does

@@ -1,4 +1,4 @@
-//! What the running kernel offers: its types (BTF), its symbols, and which of its functions take a packet.
+//! The running kernel: its types (BTF), its symbols, and its functions that take a packet.
 //!
 //! This module reads files and attaches nothing. Every reader takes the root of the file system ([`Root`]), so that
 //! tests use a fake tree or a fixture. It imports nothing of the crate.
@@ -41,7 +41,7 @@ pub use symbols::{read_symbols, shared_names};
 
 use std::path::{Path, PathBuf};
 
-/// Where `/proc` and `/sys` are found: `/`, or a folder that a test has filled.
+/// The root of `/proc` and `/sys`: `/`, or a folder that a test has filled.
 #[derive(Clone, Debug)]
 pub struct Root(PathBuf);
 

@@ -41,7 +41,7 @@ impl PacketTypes {
         self.classes.resize(split.end_id() as usize, Class::Unknown);
     }
 
-    /// How a parameter of this type passes a packet, if it does.
+    /// Returns how a parameter of this type passes a packet, if it does.
     #[inline]
     fn argument(&mut self, btf: &Btf, id: u32) -> Option<PacketArgument> {
         let class = match self.classes.get(id as usize) {
@@ -124,12 +124,12 @@ impl PacketTypes {
     }
 }
 
-/// How one function takes a packet.
+/// How a function takes a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packet {
     pub(super) argument: PacketArgument,
     pub(super) arguments: u8,
-    /// Whether BPF trampolines take the prototype.
+    /// Whether BPF trampolines support the prototype.
     pub(super) trampoline: bool,
     /// The argument register, from 0.
     pub(super) position: Result<u8, SkipReason>,

@@ -1,4 +1,4 @@
-//! The version of the running kernel, and what of its faults depends on nothing else.
+//! The version of the running kernel, and bugs that depend on nothing else.
 
 use std::fs;
 
@@ -53,12 +53,12 @@ pub fn detaching_returns_crashes(root: &Root) -> bool {
     }
 }
 
-/// Whether the kernel looks for a module's function by its name alone when it attaches a trampoline.
+/// Returns whether the kernel finds a module's function by name alone when it attaches a trampoline.
 pub fn trampolines_go_by_name(root: &Root) -> bool {
     version(&release(root)).is_none_or(|version| version < MODULES_ARE_LOOKED_UP)
 }
 
-/// Whether the BPF ring buffer takes a lock that may sleep, which probes must not.
+/// Returns whether the BPF ring buffer takes a lock that may sleep, which probes must not.
 pub fn ring_buffer_sleeps(root: &Root) -> bool {
     let realtime = fs::read_to_string(root.path("/sys/kernel/realtime")).is_ok_and(|text| text.trim() == "1");
     realtime && version(&release(root)).is_none_or(|version| version < RING_IS_RAW)

@@ -1,4 +1,4 @@
-//! Reads the kernel's symbols that can matter: `/proc/kallsyms`, and ftrace's lists of functions that it can patch.
+//! Reads the relevant kernel symbols: `/proc/kallsyms`, and ftrace's lists of patchable functions.
 //!
 //! All three files are long, and each line costs the kernel some thousand instructions to make, so the caller reads
 //! as few of them as it can; what is here only turns lines into [`Symbol`]s.
@@ -22,7 +22,7 @@ pub(super) struct Symbol<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Address<'a> {
     Known(u64),
-    /// As the file writes it, empty if it does not.
+    /// As written in the file; empty if it is missing.
     Digits(&'a [u8]),
 }
 

@@ -120,7 +120,7 @@ impl BtfBuilder {
 /// A symbol: its kind, name and address.
 pub(crate) type Printed<'a> = (u8, &'a str, u64);
 
-/// What the 32 bits of a kernel's symbols are relative to.
+/// Base of the 32-bit symbol addresses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Relative {
     PerCpu,
@@ -134,7 +134,7 @@ pub(crate) struct CoreBuilder {
     note: String,
 }
 
-/// Where a made kernel has its symbols, and where its modules.
+/// Addresses of a made kernel's symbols and modules.
 const SYMBOL_TABLES: u64 = 0xffff_ffff_9000_0000;
 const MODULES: u64 = 0xffff_ffff_c100_0000;
 /// Where in its `struct module` a made module has what is needed, and where the rest is behind it.

@@ -1,10 +1,10 @@
-//! The functions of a small kernel, made by hand, through each source that tells what can be traced.
+//! The functions of a small hand-made kernel, through each source of traceable functions.
 
 use super::btf::Kind;
 use super::testing::{BtfBuilder, CoreBuilder, Printed, Relative, Tree};
 use super::*;
 
-/// Where the small kernel's code is.
+/// Address of the small kernel's code.
 const TEXT: u64 = 0xffff_ffff_8100_0000;
 /// Each function's place, in units of 16 bytes behind [`TEXT`], and whether ftrace can patch it.
 const SYMBOLS: [(&str, &str, u64, bool); 17] = [
@@ -31,7 +31,7 @@ const SYMBOLS: [(&str, &str, u64, bool); 17] = [
 
 /// Behind all functions.
 const END: u64 = TEXT + SYMBOLS.len() as u64 * 16;
-/// What the kernel prints first: a symbol that is no address, and what tells where its code is.
+/// The first symbols of the kernel: one that is not an address, and the limits of its code.
 const BOUNDS: [Printed; 4] = [
     (b'A', "fixed_percpu_data", 0),
     (b'T', "_stext", TEXT),
@@ -100,7 +100,7 @@ fn code() -> Vec<u8> {
     code
 }
 
-/// The same as `/proc/kcore`, which does not say where symbols are.
+/// The same as `/proc/kcore`, without the addresses of symbols.
 fn kcore() -> Vec<u8> {
     CoreBuilder::new().segment(TEXT, code()).build()
 }

@@ -1,10 +1,10 @@
-//! Finds tracefs, which has been mounted in two places over the years.
+//! Finds tracefs, whose mount point has changed over the years.
 
 use super::Root;
 use std::io;
 use std::path::PathBuf;
 
-/// Where tracefs is mounted: of its own, or by an access through debugfs.
+/// Mount points of tracefs: its own, or one created by an access through debugfs.
 pub(super) const MOUNT_POINTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// The path of a file in tracefs, wherever that is mounted.

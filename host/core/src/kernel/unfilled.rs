@@ -1,4 +1,4 @@
-//! Functions that are entered with an sk_buff that is no packet, or not yet.
+//! Functions that are entered with an sk_buff that is not a packet, or not yet.
 //!
 //! The memory of a new sk_buff has the content of its previous owner, including its mark and the address of freed
 //! bytes, until it is filled. The same holds for output variables until there is a result. Data read through such a

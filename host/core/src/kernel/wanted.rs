@@ -22,7 +22,7 @@ pub(super) struct WantedFunction {
     next: Option<u32>,
 }
 
-/// All of them.
+/// All functions.
 pub(super) struct Wanted {
     functions: Vec<WantedFunction>,
     by_name: HashMap<Box<str>, u32>,
@@ -62,7 +62,7 @@ impl Filter {
 /// The first bytes of a name, as a number.
 const BEGINNING: usize = 8;
 
-/// What stands for a whole name in a filter: its length and both its ends.
+/// Key of a whole name in a filter: its length and both its ends.
 #[inline]
 fn digest(name: &[u8]) -> u64 {
     let ends = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
@@ -147,7 +147,7 @@ impl Wanted {
         &self.functions
     }
 
-    /// Whether this symbol's name, with whatever suffix, is worth to be looked up.
+    /// Returns whether this symbol's name, with whatever suffix, needs a lookup.
     #[inline]
     pub(super) fn may_contain(&self, symbol: &[u8]) -> bool {
         match symbol.first_chunk::<BEGINNING>() {

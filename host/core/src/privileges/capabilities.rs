@@ -28,7 +28,7 @@ struct Word {
     inheritable: u32,
 }
 
-/// What the calling thread may have.
+/// Capabilities of the calling thread.
 pub(super) fn permitted() -> io::Result<u64> {
     let mut header = Header {
         version: VERSION,

@@ -1,4 +1,4 @@
-//! Landlock (landlock(7)): leaves threads the folders in which the rest of the trace does something, and no other file.
+//! Landlock (landlock(7)): restricts threads to the folders that the rest of the trace uses.
 //! Files that are open stay so.
 
 use std::io;
@@ -58,7 +58,7 @@ fn known(version: u32) -> u64 {
         .fold(FIRST, |known, (_, access)| known | access)
 }
 
-/// What is allowed in a folder.
+/// Access rights in a folder.
 fn access(used: &FolderUse) -> u64 {
     let replace = MAKE_REG | REMOVE_FILE;
     match used {

@@ -18,15 +18,15 @@ use std::io;
 pub use needs::{Folder, FolderUse, Needs, folder_of};
 pub use user::{User, UserError};
 
-/// Why privileges could not be dropped.
+/// The reason why privileges could not be dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegesError {
     /// A step that every kernel has failed.
     #[error("cannot drop privileges: {what}: {source}; --keep-privileges goes on with all of them")]
     Step {
-        /// What was tried.
+        /// The failed operation.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
@@ -35,13 +35,13 @@ pub enum PrivilegesError {
     Folder {
         /// Which.
         folder: String,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// What holds for every thread after [`reduce`].
+/// Restrictions of every thread after [`reduce`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InForce {
     /// The user that the process became, if it was another one before.
@@ -76,7 +76,7 @@ impl InForce {
         format!("{user}{capabilities}, no new privileges, {landlock}, {seccomp}")
     }
 
-    /// What would make it complete, if it is not.
+    /// Returns the way to make it complete, if it is not.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             InForce { seccomp: false, .. } => Some("use a kernel that is built with CONFIG_SECCOMP_FILTER=y"),
@@ -118,7 +118,7 @@ pub fn reduce(needs: &Needs) -> Result<InForce, PrivilegesError> {
     })
 }
 
-/// What [`reduce`] would put in force here, for a trace that needs nothing.
+/// Returns the restrictions that [`reduce`] would apply here, for a trace that needs nothing.
 pub fn forecast() -> InForce {
     InForce {
         user: None,

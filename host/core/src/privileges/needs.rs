@@ -1,4 +1,4 @@
-//! What the rest of a trace needs when everything is attached, and which capabilities follow from it.
+//! Privileges that the rest of a trace needs after attaching, and the capabilities for them.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::User;
 use super::capabilities::{CAP_DAC_OVERRIDE, CAP_FOWNER};
 
-/// What the rest of a trace needs.
+/// Needs of the rest of a trace.
 #[derive(Clone, Debug, Default)]
 pub struct Needs {
     /// Folders in which something still happens.
@@ -20,13 +20,13 @@ pub struct Needs {
 /// A folder in which something still happens after attaching.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What happens there.
+    /// How it is used.
     pub used: FolderUse,
 }
 
-/// What happens in a folder.
+/// Use of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FolderUse {
     /// A file that is open and complete gets this name.
@@ -41,19 +41,19 @@ pub enum FolderUse {
 }
 
 impl Needs {
-    /// Whether files are opened after attaching.
+    /// Returns whether files are opened after attaching.
     pub(super) fn opens(&self) -> bool {
         self.folders
             .iter()
             .any(|folder| !matches!(folder.used, FolderUse::Name(_)))
     }
 
-    /// Whether files get names or lose them.
+    /// Returns whether files are created, renamed or removed.
     pub(super) fn names(&self) -> bool {
         !self.folders.is_empty()
     }
 
-    /// Whether folders are made and removed.
+    /// Returns whether folders are created and removed.
     pub(super) fn makes_folders(&self) -> bool {
         self.folders
             .iter()
@@ -74,7 +74,7 @@ impl Needs {
 }
 
 impl Folder {
-    /// What `user` lacks in this folder without capabilities.
+    /// Returns the capability that `user` needs in this folder.
     fn capabilities(&self, user: u32, group: u32) -> u64 {
         let Ok(known) = std::fs::metadata(&self.path) else {
             // An inaccessible file is reported when it is opened.

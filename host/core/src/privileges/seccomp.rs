@@ -116,7 +116,7 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_timerfd_settime,
     libc::SYS_timerfd_gettime,
     libc::SYS_pselect6,
-    // What a name is, but not what is in it.
+    // Metadata of a name, but not its content.
     libc::SYS_newfstatat,
     libc::SYS_statx,
     libc::SYS_statfs,
@@ -163,7 +163,7 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_waitid,
 ];
 
-/// The same under the names that only old architectures have.
+/// The same under names that only old architectures have.
 #[cfg(target_arch = "x86_64")]
 const ALWAYS_OLD: &[libc::c_long] = &[
     libc::SYS_poll,
@@ -188,7 +188,7 @@ const NAMES_OLD: &[libc::c_long] = &[libc::SYS_link, libc::SYS_rename, libc::SYS
 #[cfg(not(target_arch = "x86_64"))]
 const NAMES_OLD: &[libc::c_long] = &[libc::SYS_renameat];
 
-/// What plugins may do in folders that they may change.
+/// System calls of plugins in folders that they may change.
 const FOLDERS: &[libc::c_long] = &[libc::SYS_mkdirat, libc::SYS_symlinkat, libc::SYS_utimensat];
 
 /// The flags of clone(2) that make namespaces.
@@ -306,7 +306,7 @@ fn fcntls() -> Vec<u32> {
     commands.map(|command| command as u32).into()
 }
 
-/// Whether the kernel filters system calls of this architecture.
+/// Returns whether the kernel filters system calls of this architecture.
 pub(super) fn is_available() -> bool {
     let action = SECCOMP_RET_ERRNO;
     // SAFETY: the call reads one integer.

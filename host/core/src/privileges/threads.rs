@@ -1,4 +1,4 @@
-//! Does something in every thread of the process.
+//! Runs a function in every thread of the process.
 //!
 //! Credentials belong to threads, and only a thread changes its own (capset(2)). There are threads already when the
 //! trace is ready to start: one for signals, those that compile plugins, those of a native plugin. As the C library does for
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use super::{capabilities, landlock};
 
-/// How long a thread may take to answer.
+/// How long a thread may take to respond.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What each thread does.
+/// The steps of each thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steps {
     /// Capabilities that it keeps.
@@ -96,7 +96,7 @@ fn errno() -> i32 {
 
 /// One at a time.
 static BUSY: Mutex<()> = Mutex::new(());
-/// What the handler does; null when it has nothing to do.
+/// The handler's job; null when there is none.
 static STEPS: AtomicPtr<Steps> = AtomicPtr::new(std::ptr::null_mut());
 /// The thread that answered last.
 static ANSWERED: AtomicI32 = AtomicI32::new(0);

@@ -22,21 +22,21 @@ pub struct User {
     pub gid: u32,
 }
 
-/// Why ipft cannot become a user.
+/// The reason why ipft cannot become a user.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// There is none.
+    /// There is no such user.
     #[error("--user {name}: no such user in /etc/passwd; give a name that is there, or the number of the user")]
     Unknown {
         /// As given by the user.
         name: String,
     },
-    /// There may be one.
+    /// The lookup failed.
     #[error("--user {name}: cannot read /etc/passwd: {source}; give the number of the user")]
     Unreadable {
         /// As given by the user.
         name: String,
-        /// What the kernel said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },

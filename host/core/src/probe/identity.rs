@@ -1,4 +1,4 @@
-//! Which functions begin and end a packet's life.
+//! The functions that begin and end a packet's life.
 //!
 //! The kernel reuses an sk_buff's memory as soon as it is freed, so an address is not an identity. The programs keep a
 //! table of live packets (`bpf/src/core/identity.h`); this file says which functions play a part in it. They are
@@ -70,7 +70,7 @@ pub fn role(function: &Candidate) -> Role {
     }
 }
 
-/// Whether the table of live packets cannot do without the function.
+/// Returns whether the table of live packets needs the function.
 pub fn is_needed(function: &Candidate) -> bool {
     matches!(role(function), Role::Release | Role::Free)
 }

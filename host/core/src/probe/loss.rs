@@ -7,7 +7,7 @@ use super::Layer;
 use super::programs::Programs;
 use crate::event::{Loss, LossKind};
 
-/// What our programs lost so far, by the counters that they all share.
+/// Returns the losses of ipft's programs so far, from their shared counters.
 pub(super) fn counted(programs: &Programs) -> Vec<Loss> {
     let mut losses = Vec::new();
     for (cpu, number) in programs.cpus().iter().zip(0..) {
@@ -25,7 +25,7 @@ pub(super) fn counted(programs: &Programs) -> Vec<Loss> {
     losses
 }
 
-/// What the kernel lost of one layer so far, in the two ways that it counts.
+/// Returns the kernel's losses of one layer so far, in the two ways that it counts.
 pub(super) fn missed_by_kernel(layer: &Layer) -> [Loss; 2] {
     let programs = layer.programs.loaded();
     let own = layer.own_programs.iter().map(std::os::fd::AsFd::as_fd);
@@ -47,7 +47,8 @@ pub fn tell_missing_buffers(losses: &mut [Loss], online: &[u32]) {
     }
 }
 
-/// How often the kernel did not run a program because one was running on that CPU (`bpf_prog_info.recursion_misses`).
+/// Returns how often the kernel skipped a program because one was running on that CPU
+/// (`bpf_prog_info.recursion_misses`).
 fn recursion_misses(program: BorrowedFd<'_>) -> u64 {
     // SAFETY: all-zero is valid for this struct of integers, and asks for no optional arrays.
     let mut info: libbpf_sys::bpf_prog_info = unsafe { std::mem::zeroed() };
@@ -57,7 +58,7 @@ fn recursion_misses(program: BorrowedFd<'_>) -> u64 {
     if result == 0 { info.recursion_misses } else { 0 }
 }
 
-/// How often the kernel could not handle a hit of a link's probes (`bpf_link_info`, `missed`).
+/// Returns how often the kernel could not handle a hit of a link's probes (`bpf_link_info`, `missed`).
 fn missed(link: BorrowedFd<'_>) -> u64 {
     // SAFETY: all-zero is valid for this struct of integers, and asks for no optional arrays.
     let mut info: libbpf_sys::bpf_link_info = unsafe { std::mem::zeroed() };

@@ -1,4 +1,4 @@
-//! Which backend attaches which functions.
+//! Distributes the functions to backends.
 //!
 //! The cheapest backend that works comes first, and what it cannot attach goes to those behind it: a name that BTF does
 //! not have is no obstacle to a kprobe. Each of them is a layer of one attachment. A function is in one layer only, and
@@ -36,7 +36,7 @@ impl Attachment {
         }
     }
 
-    /// What each backend has attached.
+    /// Attached functions per backend.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
         std::iter::once(&self.first).chain(&self.more)
     }
@@ -52,7 +52,7 @@ impl Attachment {
         names.join(", ")
     }
 
-    /// How many functions are attached.
+    /// Returns the number of attached functions.
     pub fn attached(&self) -> u32 {
         self.layers().map(|layer| layer.attached).sum()
     }
@@ -73,7 +73,7 @@ impl Attachment {
         self.first.programs.cpus().iter().map(|cpu| cpu.packets).sum()
     }
 
-    /// What was lost so far in the kernel, without the ways in which nothing was.
+    /// Returns the kernel's losses so far, without the ways that lost nothing.
     pub fn losses(&self) -> Vec<Loss> {
         let mut losses = loss::counted(&self.first.programs);
         losses.extend(sum(self.missed_by_kernel()));
@@ -81,7 +81,7 @@ impl Attachment {
         losses
     }
 
-    /// What the kernel lost of these functions so far, before any of our programs ran.
+    /// Returns the kernel's losses of these functions so far, before any of ipft's programs ran.
     pub fn missed_by_kernel(&self) -> impl Iterator<Item = Loss> {
         self.layers().flat_map(loss::missed_by_kernel)
     }
@@ -185,7 +185,7 @@ fn complete<'a>(request: &Request<'a>, attached: Attached<'a>, failures: &[(&'st
                 refused = attached.refused;
                 without_return.extend(attached.without_return);
             }
-            // What the reasons say of each function is as good as before.
+            // The reasons per function are still valid.
             Err(ProbeError::NothingAttached { .. } | ProbeError::NoFunctions) => {}
             Err(error) => {
                 for refused in &mut refused {

@@ -31,22 +31,22 @@ impl Progress {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many steps are done.
+    /// Sets the number of finished steps.
     pub(super) fn set(&self, done: usize) {
         self.done.store(done, Ordering::Relaxed);
     }
 
-    /// Whether the user wants no more of it.
+    /// Returns whether the user wants to stop.
     pub(super) fn is_cancelled(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// How many steps are done.
+    /// Returns the number of finished steps.
     pub fn done(&self) -> usize {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// How many there are.
+    /// Returns the total number of steps.
     pub fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }

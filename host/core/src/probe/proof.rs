@@ -23,15 +23,15 @@ const PASSED: [&str; 5] = [
     "skb_release_head_state",
 ];
 
-/// How long a program may take to be seen to run. The datagram itself takes microseconds.
+/// How long a program may take until its run is visible. The datagram itself takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Whether a packet of our own passes the function.
+/// Returns whether ipft's own packet passes the function.
 pub(super) fn is_passed(function: &Candidate) -> bool {
     function.module == "vmlinux" && PASSED.contains(&function.name.as_str())
 }
 
-/// What is switched off that the backend depends on. `kprobes` says whether it is made of kprobes.
+/// Returns the disabled feature that the backend needs. `kprobes`: whether it consists of kprobes.
 pub(super) fn refuse_if_switched_off(
     request: &Request<'_>,
     backend: &'static str,
@@ -83,7 +83,7 @@ pub(super) fn prove(attached: &Attached<'_>, request: &Request<'_>) -> Result<()
     }
 }
 
-/// Whether something has run after a packet was sent. An error if none can be sent.
+/// Returns whether a program has run after a packet was sent. Fails if none can be sent.
 fn fires(has_run: impl Fn() -> bool, patience: Duration) -> io::Result<bool> {
     let (from, to) = UnixDatagram::pair()?;
     let start = Instant::now();

@@ -43,7 +43,7 @@ pub(super) fn count_runs() -> io::Result<OwnedFd> {
     owned(unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) })
 }
 
-/// How often a program ran while the kernel counted.
+/// Returns how often a program ran while the kernel counted.
 pub(super) fn runs(program: BorrowedFd<'_>) -> u64 {
     // SAFETY: all-zero is valid for this struct of integers, and asks for no optional arrays.
     let mut info: libbpf_sys::bpf_prog_info = unsafe { std::mem::zeroed() };
@@ -53,7 +53,7 @@ pub(super) fn runs(program: BorrowedFd<'_>) -> u64 {
     if result == 0 { info.run_cnt } else { 0 }
 }
 
-/// Where a kprobe goes.
+/// Location of a kprobe.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum KprobeTarget<'a> {
     /// A symbol.
@@ -147,7 +147,7 @@ pub(super) fn link_perf(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: 
     Ok(link)
 }
 
-/// What a kprobe-multi link reacts to.
+/// Events of a kprobe-multi link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MultiKind {
     /// Entries.
@@ -214,7 +214,7 @@ impl TracingProgram<'_> {
 #[derive(Debug, Default)]
 pub(super) struct ModuleBtfs {
     known: HashMap<String, OwnedFd>,
-    /// Why one was not handed out.
+    /// The reason why a descriptor was refused.
     refused: Option<io::Error>,
 }
 

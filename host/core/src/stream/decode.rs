@@ -1,4 +1,4 @@
-//! Makes an event of a record, or a capture.
+//! Decodes a record into an event or a capture.
 //!
 //! If a program cannot store the function's index, the record has its address, and the index is looked up here: one
 //! multiplication and, almost always, one comparison. A function that begins with `endbr64` has two addresses: its own,
@@ -156,7 +156,7 @@ impl Decoder {
         self.functions.add(addresses);
     }
 
-    /// How many records could not be decoded.
+    /// Returns how many records could not be decoded.
     pub fn undecodable(&self) -> u64 {
         self.undecodable
     }

@@ -1,4 +1,4 @@
-//! Turns what the kernel delivers into batches of events.
+//! Converts the kernel's records into batches of events.
 //!
 //! A stream has two halves: a source passes on records as the programs wrote them (`ring`, `perf`), and [`Decoder`]
 //! converts them to events. A recording has events already ([`Recorded`]). This module may import `event` and
@@ -32,7 +32,7 @@ fn is_full(batch: &Batch) -> bool {
     batch.events.len() >= BATCH || batch.captured.len() >= CAPTURED
 }
 
-/// Why events cannot be read.
+/// The reason why events cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// A buffer could not be set up.
@@ -40,7 +40,7 @@ pub enum StreamError {
     Setup {
         /// Which part of it.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
     /// Waiting for events failed.
@@ -57,7 +57,7 @@ fn hint(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// What a source may still have after it was read.
+/// The rest of a source after it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
     /// Nothing that was there before.
@@ -69,7 +69,7 @@ pub enum Rest {
     Unfinished,
 }
 
-/// Where records come from.
+/// A source of records.
 pub trait Source {
     /// Waits until there may be records, the stop descriptor becomes readable, or the time is over.
     fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<(), StreamError>;

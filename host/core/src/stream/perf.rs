@@ -24,7 +24,7 @@ pub struct PerfOptions {
     pub wakeup_events: u32,
 }
 
-/// What the callbacks fill while the rings are drained.
+/// The inbox that callbacks fill while the rings are drained.
 #[derive(Debug, Default)]
 struct Inbox {
     /// Records, one after the other, each behind its length.

@@ -1,4 +1,4 @@
-//! Recordings as a stream: the files of one trace, one after the other, in batches as a live trace has them.
+//! Recordings as a stream: the files of one trace, one after the other, in batches like those of a live trace.
 
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
@@ -12,7 +12,7 @@ use crate::recording::layout::BlockHeader;
 use crate::recording::{Content, End, Input, Reader, RecordingError};
 use crate::text::visible;
 
-/// Why recordings cannot be replayed.
+/// The reason why recordings cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordedError {
     /// One of them cannot be used at all.
@@ -20,7 +20,7 @@ pub enum RecordedError {
     Recording {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         reason: RecordingError,
     },
     /// They do not belong together.
@@ -191,12 +191,12 @@ impl Recorded {
         self.reader.trace()
     }
 
-    /// Whether all of the trace should be there, from its beginning to its summary.
+    /// Returns whether the whole trace should be present, from its beginning to its summary.
     pub fn is_complete(&self) -> bool {
         self.begins && self.ends
     }
 
-    /// Whether a file that was read so far was cut or damaged, so that events of it are missing.
+    /// Returns whether a file read so far was cut or damaged, so that events are missing.
     pub fn has_lost(&self) -> bool {
         self.lost
     }
@@ -206,12 +206,12 @@ impl Recorded {
         self.summary.as_ref()
     }
 
-    /// What was lost, as far as that was read.
+    /// Returns the losses read so far.
     pub fn losses(&self) -> &[Loss] {
         &self.losses
     }
 
-    /// What the user should know about the state of the files read so far.
+    /// Returns warnings about the state of the files read so far.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }

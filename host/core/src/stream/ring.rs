@@ -1,4 +1,4 @@
-//! The BPF ring buffer, read in place.
+//! Reads the BPF ring buffer in place.
 //!
 //! The kernel maps it as one page with the reader's position, one with the writers', and the data twice in a row, so
 //! that a record never wraps (`kernel/bpf/ringbuf.c`). libbpf reads it through a callback per record; here the records

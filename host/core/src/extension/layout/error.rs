@@ -1,4 +1,4 @@
-//! Why a layout cannot be read, in words for the author of the struct.
+//! Errors in layouts, in words for the author of the struct.
 
 use thiserror::Error;
 
@@ -6,7 +6,7 @@ use crate::text::visible;
 
 use super::{EVENT, MAX_DEPTH, MAX_ENUM_MEMBERS, MAX_EVENT, MAX_MEMBERS, MAX_NAME};
 
-/// Why there is no layout.
+/// The reason why there is no layout.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum LayoutError {
     /// Nothing says which struct it is.
@@ -34,12 +34,12 @@ pub enum LayoutError {
     Member {
         /// The member, with the names of the structs around it.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: MemberProblem,
     },
 }
 
-/// What is wrong with a member.
+/// The problem of a member.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum MemberProblem {
     /// It ends behind its struct, which no compiler does.
@@ -65,7 +65,7 @@ pub enum MemberProblem {
     TagMismatch {
         /// The tag without what all begin with.
         tag: &'static str,
-        /// What it could be on.
+        /// The members that it applies to.
         wanted: &'static str,
     },
     /// The tag's REF is not there.

@@ -1,12 +1,12 @@
-//! The declaration tags that say how a member is shown.
+//! The declaration tags that define a member's display format.
 
 use super::MemberProblem;
 use crate::event::FieldFormat;
 
-/// What the tags begin with that are meant for us.
+/// Prefix of ipft's tags.
 pub(super) const PREFIX: &str = "ipft:fmt:";
 
-/// How a tag says that a member is shown.
+/// The display format of a member.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tag<'b> {
     Hex,
@@ -22,7 +22,7 @@ pub(super) enum Tag<'b> {
 }
 
 impl<'b> Tag<'b> {
-    /// Of the whole text of a tag; `None` if it is not one of these.
+    /// Parses the whole text of a tag; `None` if it is not one of these.
     pub(super) fn parse(text: &'b str) -> Option<Self> {
         Some(match text.strip_prefix(PREFIX)? {
             "hex" => Tag::Hex,
@@ -63,7 +63,7 @@ impl<'b> Tag<'b> {
         MemberProblem::TagMismatch { tag, wanted }
     }
 
-    /// What shows several bytes as one value in network order: how many bytes, and how.
+    /// Returns the size and format of a tag for several bytes in network order.
     pub(super) fn bytes(self) -> Option<(u32, FieldFormat)> {
         Some(match self {
             Tag::Ipv4 => (4, FieldFormat::Ipv4),

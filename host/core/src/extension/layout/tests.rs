@@ -1,4 +1,4 @@
-//! Layouts of types that this machine's clang does not make: those of other compilers, and hostile ones.
+//! Layouts that this machine's clang does not produce: those of other compilers, and hostile ones.
 
 use super::*;
 use crate::kernel::testing::{BtfBuilder, Random};

@@ -1,4 +1,4 @@
-//! Calls of the script, and the tables that its decoder returns.
+//! Calls of the script, and the tables returned by its decoder.
 //!
 //! The decoder runs once per event, so it is called through Lua's C interface: mlua's own calls make and release a
 //! reference for every string and table, with which an event of three fields takes more than three times as long. All events of a
@@ -16,7 +16,7 @@ use super::names::{MAX_NAME, MAX_NAMES, Names, Unknown, bytes};
 use super::watch::Watch;
 use crate::event::{Batch, Event, MAX_TAGGED, Value};
 
-/// Where the values are on Lua's stack while a batch is decoded.
+/// Positions of the values on Lua's stack while a batch is decoded.
 const TRACEBACK: c_int = 1;
 const DECODE: c_int = 2;
 pub(super) const ANCHORS: c_int = 3;
@@ -109,7 +109,7 @@ enum Raw {
     Text(*const u8, usize),
 }
 
-/// What is wrong with a result.
+/// The problem of a result.
 enum Fault {
     /// The decoder returned neither a table nor nil.
     Result(&'static str),
@@ -157,7 +157,7 @@ impl Decoder {
         self.failed
     }
 
-    /// What went wrong first.
+    /// The first error.
     pub(super) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
@@ -292,7 +292,7 @@ impl Decoder {
         }
     }
 
-    /// As [`Decoder::collect`]; to be called again if it found a name that was new.
+    /// As [`Decoder::collect`]; must be called again if it found a new name.
     ///
     /// # Safety
     ///

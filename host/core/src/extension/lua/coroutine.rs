@@ -1,4 +1,4 @@
-//! Tells the watch which coroutine runs.
+//! Notifies the watch of the running coroutine.
 //!
 //! Every coroutine is a state of Lua with hooks of its own, and Lua does not tell which one runs. So a script gets a
 //! `coroutine.resume` and a `coroutine.wrap` that do what Lua's own do, by calling them, and say before and after where
@@ -10,7 +10,7 @@ use mlua::{Lua, Table, ffi};
 
 use super::watch::Calls;
 
-/// Where the functions below have their upvalues: what they tell, and Lua's function that they call.
+/// Upvalues of the functions below: the calls to watch, and Lua's function that they call.
 const CALLS: c_int = 1;
 const OWN: c_int = 2;
 /// The coroutine, in the function that `coroutine.wrap` returns.
@@ -112,7 +112,7 @@ unsafe extern "C-unwind" fn wrap(state: *mut ffi::lua_State) -> c_int {
     }
 }
 
-/// What `coroutine.wrap` returns.
+/// The function that `coroutine.wrap` returns.
 unsafe extern "C-unwind" fn wrapped(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: as for `resume`. The coroutine is an upvalue of the running function, which keeps it alive.
     unsafe {

@@ -26,7 +26,7 @@ use watch::Watch;
 /// The only version of the interface between scripts and us.
 pub const API_VERSION: i64 = 1;
 
-/// Where `print` and `io.write` of a script go.
+/// Destination of a script's `print` and `io.write`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Print {
     /// To stdout, in order with output that is text for people.
@@ -35,7 +35,7 @@ pub enum Print {
     Stderr,
 }
 
-/// What keeps a script from being used.
+/// The reason why a script cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// Lua itself could not be set up.
@@ -52,7 +52,7 @@ pub enum ScriptError {
     Version {
         /// The script.
         path: PathBuf,
-        /// What it has instead.
+        /// Its value instead.
         found: String,
     },
     /// A global has a type that it must not have.
@@ -62,9 +62,9 @@ pub enum ScriptError {
         path: PathBuf,
         /// The global, or the call.
         name: &'static str,
-        /// What it is.
+        /// Its type.
         found: String,
-        /// What it must be.
+        /// The required type.
         wanted: &'static str,
     },
     /// An error in Lua. The message begins with file and line and ends with a traceback.
@@ -74,7 +74,7 @@ pub enum ScriptError {
         path: PathBuf,
         /// Which part of it ran.
         place: &'static str,
-        /// What Lua said.
+        /// Lua's message.
         message: String,
     },
 }
@@ -126,7 +126,7 @@ impl Script {
         // like a program that the user starts.
         let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::new().catch_rust_panics(false)) };
         let globals = lua.globals();
-        // What is ours is taken before the script can replace it.
+        // Take ipft's own functions before the script can replace them.
         let traceback = globals
             .get::<mlua::Table>("debug")
             .and_then(|debug| debug.get("traceback"));
@@ -168,7 +168,7 @@ impl Script {
         if let Some(init) = script.function("init")? {
             script.call(&init, "init()")?;
         }
-        // What comes from globals may be made in `init`.
+        // Globals may be defined in `init`.
         script.program = script.find_program()?;
         script.fini = script.function("fini")?;
         let decode = match script.function("decode")? {
@@ -188,7 +188,7 @@ impl Script {
         self.program.as_deref()
     }
 
-    /// Whether the script has a decoder. Without one, events have no fields.
+    /// Returns whether the script has a decoder. Without one, events have no fields.
     pub fn has_decoder(&self) -> bool {
         self.decoder.is_some()
     }

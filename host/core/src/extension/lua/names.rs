@@ -1,4 +1,4 @@
-//! The names that fields have had: each has a number for good, and a place in the alphabet.
+//! The names of fields so far: each has a permanent number, and an alphabetical position.
 //!
 //! The keys of nearly every table are the same strings as those of the table before, at the same addresses, so finding
 //! a name is one comparison. [`super::call`] keeps the strings alive in a table of Lua's.
@@ -32,7 +32,7 @@ pub(super) struct Names {
     recent: Vec<(usize, u32, u32)>,
 }
 
-/// Why a name has no number.
+/// The reason why a name has no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unknown {
     /// It had none, and has one now. The places of others have changed.
@@ -44,7 +44,7 @@ pub(super) enum Unknown {
 }
 
 impl Names {
-    /// All of them, by their numbers.
+    /// All names, by number.
     pub(super) fn list(&self) -> &[String] {
         &self.list
     }
@@ -132,7 +132,7 @@ impl Names {
     }
 }
 
-/// Where the string at `index` is, and its length.
+/// Returns the string at `index`, and its length.
 ///
 /// # Safety
 ///

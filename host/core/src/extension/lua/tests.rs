@@ -102,7 +102,7 @@ fn fields(batch: &Batch) -> Vec<Vec<String>> {
     batch.events.iter().map(of).collect()
 }
 
-/// What a script that must load makes of these bytes, filled up with zeros, and what it said.
+/// Returns the fields that a valid script makes from these bytes, padded with zeros, and its messages.
 fn decoded(test: &str, text: &str, data: &[u8]) -> (Vec<String>, Vec<String>) {
     let (script, told, folder) = load(test, text);
     let mut script = script.unwrap();
@@ -220,7 +220,7 @@ fn only_entries_are_decoded_missing_data_is_zero() {
         fields(&batch),
         [vec!["size=64", "sum=6"], vec![], vec!["size=64", "sum=0"]]
     );
-    // What is there already stays as it is in the next batch, and names keep their numbers.
+    // Existing fields stay the same in the next batch, and names keep their numbers.
     batch.clear();
     event(EventKind::ENTRY, &[1; DATA], &mut batch);
     script.decode(&mut batch);

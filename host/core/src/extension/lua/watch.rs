@@ -23,10 +23,10 @@ use std::time::Duration;
 use mlua::ffi;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// How long a call may go on after the request until its instructions are counted.
+/// How long a call may continue after the request until its instructions are counted.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// How many it may execute from then on: about as many as take another such time.
+/// How many instructions it may execute from then on: about as many as take another such time.
 const INSTRUCTIONS: c_int = 10_000_000;
 
 /// Watches the calls into one Lua state.
@@ -40,7 +40,7 @@ pub(super) struct Watch {
     handler: Option<signal_hook::SigId>,
 }
 
-/// What the threads, the handler and Lua's functions share.
+/// State shared by the threads, the handler and Lua's functions.
 #[derive(Debug)]
 pub(super) struct Calls {
     state: AtomicPtr<ffi::lua_State>,
@@ -231,7 +231,7 @@ impl Calls {
     }
 }
 
-/// Whether the state has our hook.
+/// Returns whether the state has ipft's hook.
 ///
 /// # Safety
 ///

@@ -1,18 +1,18 @@
-//! 64-bit ARM: it compiles, and no function can be traced yet.
+//! 64-bit ARM: it compiles, but no function can be traced yet.
 
 use super::super::btf::{Btf, Type};
 use super::super::function::SkipReason;
 
-/// What clang has to define when it compiles BPF programs that read registers (`bpf_tracing.h`).
+/// clang's definition for BPF programs that read registers (`bpf_tracing.h`).
 pub const BPF_TARGET: &str = "-D__TARGET_ARCH_arm64";
 
-/// Whether the code of functions can be judged.
+/// Whether the code of functions can be examined.
 pub(in super::super) const CODE_IS_KNOWN: bool = false;
 
 /// Bytes at a function's beginning that say whether ftrace can patch it.
 pub(in super::super) const ENTRY: usize = 0;
 
-/// Whether ftrace can patch a function. Not known.
+/// Returns whether ftrace can patch a function. Unknown.
 pub(in super::super) fn is_patchable(_address: u64, _code: [u8; ENTRY], _is_tracer: impl Fn(u64) -> bool) -> bool {
     false
 }

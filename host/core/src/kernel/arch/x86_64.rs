@@ -3,10 +3,10 @@
 use super::super::btf::{Btf, Kind, Type};
 use super::super::function::SkipReason;
 
-/// What clang has to define when it compiles BPF programs that read registers (`bpf_tracing.h`).
+/// clang's definition for BPF programs that read registers (`bpf_tracing.h`).
 pub const BPF_TARGET: &str = "-D__TARGET_ARCH_x86";
 
-/// Whether the code of functions can be judged.
+/// Whether the code of functions can be examined.
 pub(in super::super) const CODE_IS_KNOWN: bool = true;
 
 /// Bytes at a function's beginning that say whether ftrace can patch it.
@@ -35,7 +35,7 @@ pub(in super::super) fn register(btf: &Btf, prototype: &Type, index: usize) -> R
     }
     for parameter in prototype.parameters().take(index) {
         match passing(btf, parameter.type_id) {
-            // What does not fit in the registers that are left goes to the stack as a whole and leaves them free.
+            // Arguments that do not fit in the remaining registers go to the stack as a whole and leave them free.
             Passing::Registers(count) if next + count <= REGISTERS => next += count,
             Passing::Registers(_) | Passing::Stack => {}
             Passing::Unknown => return Err(SkipReason::UnknownRegisters),

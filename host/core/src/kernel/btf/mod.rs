@@ -18,7 +18,7 @@ pub use types::{
 
 use thiserror::Error;
 
-/// Why bytes are no BTF.
+/// The reason why bytes are not BTF.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum BtfError {
     /// Too short to hold what the header, or a type, says it holds.
@@ -74,13 +74,13 @@ const MAX_CHAIN: usize = 64;
 /// BTF, indexed by type id.
 #[derive(Debug)]
 pub struct Btf<'a> {
-    /// What this BTF continues, if it is split.
+    /// The base of split BTF.
     base: Option<&'a Btf<'a>>,
     types: &'a [u8],
-    /// Where they begin in the bytes.
+    /// Their offset in the bytes.
     types_start: usize,
     strings: &'a str,
-    /// Where each type begins in `types`; `offsets[0]` is type `first_id`.
+    /// Offset of each type in `types`; `offsets[0]` is type `first_id`.
     offsets: Vec<u32>,
     /// Ids of the functions: a third of all types, and those used most.
     functions: Vec<u32>,
@@ -172,7 +172,7 @@ impl<'a> Btf<'a> {
         Type::at(self, id, self.types.get(at..)?)
     }
 
-    /// Where a type's record begins, in bytes from the start of the BTF; `None` for the base's types.
+    /// Returns the offset of a type's record from the start of the BTF; `None` for the base's types.
     pub fn offset_of(&self, id: u32) -> Option<usize> {
         let index = id.checked_sub(self.first_id)?;
         Some(self.types_start + *self.offsets.get(index as usize)? as usize)

@@ -1,4 +1,4 @@
-//! What the reader must make of BTF that is right, and of BTF that is not.
+//! Tests of the reader with valid and invalid BTF.
 
 use super::*;
 use crate::kernel::testing::{BtfBuilder, Random};

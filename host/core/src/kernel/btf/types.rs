@@ -1,4 +1,4 @@
-//! What one BTF type says: its kind, and the accessors that make sense for it.
+//! One BTF type: its kind, and the accessors for it.
 //!
 //! A [`Type`] is a view into the BTF's bytes, three words wide; it is decoded on demand. An accessor that does not fit
 //! the kind returns `None`, or an iterator without items.
@@ -149,7 +149,7 @@ impl<'a> Type<'a> {
         kinds.contains(&self.kind)
     }
 
-    /// What follows the three words, if the type is of one of these kinds.
+    /// Returns the data after the three words, if the type is of one of these kinds.
     fn trailer(&self, kinds: &[Kind]) -> &'a [u8] {
         if self.is(kinds) {
             self.record.get(12..).unwrap_or_default()
@@ -163,7 +163,7 @@ impl<'a> Type<'a> {
         self.id
     }
 
-    /// What it is.
+    /// Returns its kind.
     #[inline]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -187,7 +187,7 @@ impl<'a> Type<'a> {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('\0'))
     }
 
-    /// Whether its name begins so; as quick as [`Type::is_named`].
+    /// Returns whether its name has this prefix; as fast as [`Type::is_named`].
     pub fn name_starts_with(&self, prefix: &str) -> bool {
         self.btf.string_tail(self.name_offset()).starts_with(prefix)
     }
@@ -225,7 +225,7 @@ impl<'a> Type<'a> {
         .then(|| word(self.record, 8))
     }
 
-    /// How an integer is stored.
+    /// Returns the storage of an integer.
     pub fn int(&self) -> Option<IntInfo> {
         let trailer = self.trailer(&[Kind::Int]);
         let data = (!trailer.is_empty()).then(|| word(trailer, 0))?;
@@ -243,7 +243,7 @@ impl<'a> Type<'a> {
         })
     }
 
-    /// What an array holds.
+    /// Returns the elements of an array.
     pub fn array(&self) -> Option<ArrayInfo> {
         let trailer = self.trailer(&[Kind::Array]);
         (!trailer.is_empty()).then(|| ArrayInfo {
@@ -253,17 +253,17 @@ impl<'a> Type<'a> {
         })
     }
 
-    /// Whether a forward declaration is of a union (else of a struct).
+    /// Returns whether a forward declaration is of a union (else of a struct).
     pub fn is_forward_union(&self) -> bool {
         self.kind == Kind::Forward && self.flag()
     }
 
-    /// Whether an enum's values are signed.
+    /// Returns whether an enum's values are signed.
     pub fn is_signed_enum(&self) -> bool {
         self.is(&[Kind::Enum, Kind::Enum64]) && self.flag()
     }
 
-    /// How a function or a variable is linked.
+    /// Returns the linkage of a function or a variable.
     pub fn linkage(&self) -> Option<Linkage> {
         let number = match self.kind {
             Kind::Function => self.info() & 0xffff,
@@ -322,7 +322,7 @@ impl<'a> Type<'a> {
     }
 }
 
-/// What an integer's bits mean.
+/// Encoding of an integer's bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntEncoding {
     /// A number from 0.
@@ -339,18 +339,18 @@ pub enum IntEncoding {
     Other(u8),
 }
 
-/// How an integer is stored.
+/// Storage of an integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IntInfo {
-    /// What the bits mean.
+    /// Encoding of the bits.
     pub encoding: IntEncoding,
-    /// Where the value begins, in bits (old compilers described bit-fields so).
+    /// Start of the value, in bits (old compilers described bit-fields so).
     pub bit_offset: u8,
-    /// How long it is, in bits.
+    /// Width in bits.
     pub bits: u8,
 }
 
-/// What an array holds.
+/// Elements of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrayInfo {
     /// Type of the elements.
@@ -361,7 +361,7 @@ pub struct ArrayInfo {
     pub count: u32,
 }
 
-/// How a symbol is linked.
+/// Linkage of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linkage {
     /// Seen in its file only.

@@ -18,10 +18,10 @@ pub use switches::switched_off;
 use switches::{ftrace, kprobes};
 use tracing::tracing;
 
-/// How a check came out.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// As it should be.
+    /// No problem.
     Ok,
     /// Something will be missing, or some mechanism will not work.
     Warning,
@@ -32,13 +32,13 @@ pub enum Status {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at, in a word or two.
+    /// Subject of the check, in a word or two.
     pub name: &'static str,
-    /// How it came out.
+    /// The result.
     pub status: Status,
-    /// What was found, as a sentence without its full stop.
+    /// The finding, as a sentence without its full stop.
     pub found: String,
-    /// What would mend it, if it needs mending and something would.
+    /// The remedy, if one is needed and exists.
     pub remedy: Option<String>,
 }
 
@@ -73,10 +73,10 @@ impl Check {
 /// comes before.
 const ESSENTIAL: [fn(&Root) -> Check; 7] = [privileges, kernel, types, lockdown, kprobes, tracing, ftrace];
 
-/// What rules out some mechanism, or hides some functions.
+/// Conditions that rule out some mechanism, or hide some functions.
 const HELPFUL: [fn(&Root) -> Check; 3] = [jit, addresses, module_types];
 
-/// All checks.
+/// Runs all checks.
 pub fn run(root: &Root) -> Vec<Check> {
     ESSENTIAL.iter().chain(&HELPFUL).map(|check| check(root)).collect()
 }

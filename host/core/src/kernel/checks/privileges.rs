@@ -1,4 +1,4 @@
-//! What this process may do: its capabilities, and what follows from those that it lacks. Imports `kernel` alone.
+//! Privileges of this process: its capabilities, and the consequences of missing ones. Imports `kernel` alone.
 
 use super::super::{Root, symbols, tracefs};
 use super::{Check, read};
@@ -8,7 +8,7 @@ use std::io::Read;
 /// A capability that tracing needs (include/uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Capability {
-    /// As the kernel writes it.
+    /// Name in the kernel.
     pub(super) name: &'static str,
     bit: u32,
 }
@@ -43,12 +43,12 @@ pub(super) const CAP_BPF: Capability = Capability {
     bit: 39,
 };
 
-/// What a process that is not root needs, in words for the user.
+/// Privileges that a process without root needs, in words for the user.
 pub(super) const REMEDY: &str = "run ipft as root, for example with sudo; or give it CAP_BPF, CAP_PERFMON, CAP_SYSLOG \
                                  and CAP_DAC_READ_SEARCH";
 
 impl Capability {
-    /// Whether it is in this set, as `/proc/PID/status` writes it.
+    /// Returns whether it is in this set, as `/proc/PID/status` writes it.
     fn is_in(self, set: u64) -> bool {
         set >> self.bit & 1 == 1
     }
@@ -72,7 +72,7 @@ fn effective(status: &str) -> Option<u64> {
     u64::from_str_radix(field(status, "CapEff")?, 16).ok()
 }
 
-/// Whether this process has a capability. One that cannot tell counts as one that has.
+/// Returns whether this process has a capability; true if unknown.
 pub(super) fn has_capability(root: &Root, capability: Capability) -> bool {
     let status = read(root, "/proc/self/status").unwrap_or_default();
     effective(&status).is_none_or(|set| capability.is_in(set))
@@ -87,7 +87,7 @@ pub fn missing_capabilities(root: &Root) -> Vec<&'static str> {
     }
 }
 
-/// Whether this process has CAP_SYS_ADMIN, as far as it can tell.
+/// Returns whether this process has CAP_SYS_ADMIN, as far as known.
 pub fn is_administrator(root: &Root) -> bool {
     has_capability(root, CAP_SYS_ADMIN)
 }
@@ -103,7 +103,7 @@ fn missing(set: u64) -> Vec<&'static str> {
         .collect()
 }
 
-/// Whether the mode of a file that root owns is no obstacle.
+/// Returns whether the mode of root's file does not prevent access.
 pub(super) fn passes_modes(root: &Root) -> bool {
     has_capability(root, CAP_DAC_READ_SEARCH) || has_capability(root, CAP_DAC_OVERRIDE)
 }

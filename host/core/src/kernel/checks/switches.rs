@@ -50,7 +50,7 @@ pub(super) fn kprobes(root: &Root) -> Check {
     }
 }
 
-/// What is switched off that the probes of a backend need, with the remedy; `kprobes` says whether they are kprobes.
+/// Returns the disabled feature that a backend's probes need, with the remedy; `kprobes`: whether they are kprobes.
 pub fn switched_off(root: &Root, kprobes: bool) -> Option<(&'static str, &'static str)> {
     if number(root, FTRACE) == Some(0) {
         Some((

@@ -1,4 +1,4 @@
-//! A machine that has everything, and one thing wrong at a time.
+//! A machine without problems, and with one at a time.
 
 use super::super::testing::Tree;
 use super::privileges::{CAP_BPF, CAP_PERFMON};
@@ -28,7 +28,7 @@ fn machine() -> Tree {
         .with("/sys/bus/event_source/devices/kprobe/type", "8\n")
 }
 
-/// The one check that does not come out well.
+/// Returns the only check with a problem.
 fn complaint(tree: &Tree) -> Check {
     let mut bad: Vec<Check> = run(&tree.root())
         .into_iter()

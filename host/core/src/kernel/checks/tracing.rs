@@ -1,4 +1,4 @@
-//! Whether tracefs can be read, and if not, what forbids it. Imports `kernel` alone.
+//! Checks whether tracefs is readable, and if not, why. Imports `kernel` alone.
 
 use super::super::{Root, tracefs};
 use super::privileges::{self, CAP_DAC_READ_SEARCH};

@@ -1,4 +1,4 @@
-//! The kernel's memory, as `/proc/kcore` shows it to root: an ELF core file of a kernel that runs on.
+//! The kernel's memory, as `/proc/kcore` shows it to root: an ELF core file of the running kernel.
 //!
 //! What stands in it ready to be read, text files of the kernel would make anew at some thousand instructions a line:
 //! [`text`] sees what ftrace can patch; [`symbols`] brings together, from [`tables`] and [`modules`], what
@@ -97,7 +97,7 @@ impl Kcore {
         Ok(kcore)
     }
 
-    /// Where the file has an address, and how many bytes from there on.
+    /// Returns the file offset of an address, and the number of bytes available there.
     fn place(&self, address: u64) -> io::Result<(u64, u64)> {
         let segment = self
             .segments
@@ -117,7 +117,7 @@ impl Kcore {
         self.file.read_exact_at(into, self.place(address)?.0)
     }
 
-    /// So many bytes from an address on.
+    /// Reads this many bytes from an address on.
     fn bytes(&self, address: u64, len: usize) -> io::Result<Vec<u8>> {
         if self.place(address)?.1 < len as u64 {
             return Err(broken("more memory than the kernel has there"));

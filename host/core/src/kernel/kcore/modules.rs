@@ -11,7 +11,7 @@ use std::io;
 pub(super) const HEAD: &[u8] = b"modules";
 const SELF: &[u8] = b"__this_module";
 
-/// Where the kernel's structures have what is needed, in bytes from their beginning.
+/// Offsets of members in the kernel's structures, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct ModuleLayout {
     /// Of `struct module`.
@@ -28,7 +28,7 @@ pub(in super::super) struct ModuleLayout {
 
 /// A module that is being put together, and is not in `/proc/modules` yet (include/linux/module.h).
 const STATE_UNFORMED: u32 = 3;
-/// Of a name in `struct module`, with its NUL: `MODULE_NAME_LEN` for 64 bits.
+/// Size of the name in `struct module`, with its NUL: `MODULE_NAME_LEN` for 64 bits.
 const NAME_LEN: usize = 56;
 /// An entry of an ELF symbol table, and of its name the longest, with its NUL: `KSYM_NAME_LEN`.
 const SYMBOL_LEN: usize = 24;

@@ -1,4 +1,4 @@
-//! The functions that `/proc/kallsyms` lists, from where the kernel has them: its own table, and those of its modules.
+//! The functions that `/proc/kallsyms` lists, read from the kernel's own tables and those of its modules.
 //!
 //! The kernel prints the file at 2,200 instructions a line, a third of a second for one kernel; what is read here, it
 //! has in memory. What is read is checked against the file's beginning and against `/proc/modules`, and whatever does

@@ -14,13 +14,13 @@ use std::io;
 pub(super) struct Tables {
     count: usize,
     names: Vec<u8>,
-    /// What the codes stand for, each with a NUL behind it, and where in there each begins.
+    /// Expansions of the codes, each NUL-terminated, and the offset of each.
     tokens: Vec<u8>,
     starts: Vec<u8>,
     offsets: Vec<u8>,
 }
 
-/// What a symbol's 32 bits mean.
+/// Meaning of a symbol's 32 bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Addressing {
     /// Above 0: an address in the memory of a CPU. Below: the negative distance from just before a base. This is x86-64
@@ -96,7 +96,7 @@ impl Tables {
         Err(broken("a symbol table that is not the one that is printed"))
     }
 
-    /// Whether the table begins as what was printed of it, its last line perhaps cut.
+    /// Returns whether the table begins like the printed one, whose last line may be cut.
     fn agrees(&self, addressing: Addressing, printed: &[u8]) -> io::Result<bool> {
         let whole = memchr::memrchr(b'\n', printed).unwrap_or(0);
         // Modules have tables of their own, and come last.
@@ -144,7 +144,7 @@ impl Tables {
         Ok(())
     }
 
-    /// What each code stands for.
+    /// Returns the expansion of each code.
     fn texts(&self) -> [&[u8]; CODES] {
         std::array::from_fn(|code| {
             let start = u16::from_le_bytes(field(&self.starts, code * 2));

@@ -1,4 +1,4 @@
-//! The symbols of a kernel made by hand, as it prints them and as its memory has them.
+//! The symbols of a hand-made kernel, printed and in memory.
 
 use super::super::btf::Btf;
 use super::super::testing::{BtfBuilder, CoreBuilder, Printed, Random, Relative, Tree};

@@ -1,4 +1,4 @@
-//! Looks at the first instructions of kernel functions, to see whether ftrace can patch them.
+//! Examines the first instructions of kernel functions, to determine whether ftrace can patch them.
 //!
 //! ftrace's own list, `available_filter_functions`, looks every function of the kernel up by name, which takes a
 //! third of a second of instructions where a listing may take half. The same answer stands in the kernel's code: a
@@ -11,7 +11,7 @@ use super::Kcore;
 use std::io;
 use std::ops::Range;
 
-/// Where the kernel's own code is, as far as its symbols were seen.
+/// Range of the kernel's own code, as far as its symbols were seen.
 #[derive(Debug, Default)]
 pub(in super::super) struct Text {
     range: Range<u64>,
@@ -32,7 +32,7 @@ impl Text {
         }
     }
 
-    /// Whether the function at this address was compiled for ftrace. An error if its code cannot be read.
+    /// Returns whether the function at this address was compiled for ftrace. Fails if its code cannot be read.
     pub(in super::super) fn is_patchable(&self, kcore: &Kcore, address: u64) -> io::Result<bool> {
         let mut code = [0; ENTRY];
         kcore.read(address, &mut code)?;

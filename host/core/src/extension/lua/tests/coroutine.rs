@@ -1,4 +1,4 @@
-//! Coroutines of scripts: they work as in Lua's own interpreter, and can be interrupted as what is outside of them.
+//! Coroutines of scripts: they work as in Lua's own interpreter, and can be interrupted like other code.
 
 use super::*;
 use crate::extension::lua::coroutine::follow;
