@@ -57,8 +57,8 @@ enum pointer {
 };
 
 /*
- * Verifiers allow no arithmetic on a typed pointer but the difference to another pointer, which hashes as well. To be
- * asked before the pointer has served as a map's key: it may be a number after that.
+ * Verifiers allow no arithmetic on a typed pointer but the difference to another pointer, which hashes as well. Call
+ * this before the pointer has served as a map's key: it may be a number after that.
  */
 static __always_inline __u32 slot_of_packet(__u64 skb, enum pointer pointer)
 {

@@ -1,4 +1,4 @@
-//! What the decoder of a Lua script costs per event.
+//! Measures the cost of a Lua decoder per event.
 //!
 //! ```text
 //! cargo bench --bench lua --no-run
@@ -14,12 +14,12 @@ use ipft_core::extension::decode::Decode;
 use ipft_core::extension::lua::{Print, Script};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Events in a batch, as the stream makes them.
+/// Events per batch, as in the stream.
 const BATCH: usize = 4096;
 
-/// A name, and what the decoder does.
+/// A name, and the decoder's code.
 const SCENARIOS: &[(&str, &str)] = &[
-    // What it costs to call Lua at all.
+    // The cost of calling Lua at all.
     ("nothing", "function decode(data) end"),
     (
         "three",
@@ -73,7 +73,7 @@ fn main() {
     }
 }
 
-/// Decodes the events and returns the seconds that it took.
+/// Decodes the events and returns the seconds.
 fn run(decode: &str, events: usize) -> f64 {
     let path = std::env::temp_dir().join(format!("ipft-bench-{}.lua", std::process::id()));
     std::fs::write(&path, format!("api_version = 1\n{decode}\n")).expect("the script can be written");
@@ -100,7 +100,7 @@ fn measured(step: impl FnOnce()) -> f64 {
     processor_time() - start
 }
 
-/// Seconds that this thread has run: what others do on a busy machine is not measured.
+/// CPU time of this thread in seconds, independent of other load.
 fn processor_time() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9

@@ -1,4 +1,4 @@
-//! What it costs to decode a field of an event's payload and to write it.
+//! Measures the cost of decoding and writing a field of an event's payload.
 //!
 //! ```text
 //! cargo bench --bench schema --no-run
@@ -16,7 +16,7 @@ use std::time::Instant;
 use ipft_core::event::*;
 use ipft_core::sink::*;
 
-/// Events in a batch, as the stream makes them, and batches.
+/// Events per batch, as in the stream, and number of batches.
 const BATCH: usize = 4096;
 const BATCHES: usize = 64;
 
@@ -35,7 +35,7 @@ fn main() {
     for (sink, make) in sinks.into_iter().filter(|(name, _)| wanted(0, name)) {
         for (name, fields) in schemas().into_iter().filter(|(name, _)| wanted(1, name)) {
             let count = (fields.len() * BATCH * BATCHES) as f64;
-            // The best of some runs: whatever else the machine does only makes them longer.
+            // The best of several runs: other load only makes them longer.
             let best = |fields: &[Field]| {
                 (0..7)
                     .map(|_| run(make(), fields))
@@ -59,7 +59,7 @@ fn main() {
     }
 }
 
-/// Seconds that the sink takes for all events.
+/// Returns the sink's seconds for all events.
 fn run(mut sink: Box<dyn Sink>, fields: &[Field]) -> f64 {
     let size = fields.iter().map(|field| field.offset + field.size).max().unwrap_or(0);
     let trace = Trace {
@@ -97,7 +97,7 @@ fn run(mut sink: Box<dyn Sink>, fields: &[Field]) -> f64 {
             payload_len: size,
             spare: 0,
         });
-        // Numbers as packets have them: small, of changing length.
+        // Numbers as in packets: small, of changing length.
         let start = batch.payload.len();
         batch.payload.resize(start + size as usize, 0);
         for field in fields {
@@ -108,7 +108,7 @@ fn run(mut sink: Box<dyn Sink>, fields: &[Field]) -> f64 {
         }
     }
     let took = measured(|| (0..BATCHES).for_each(|_| sink.events(&batch).unwrap()));
-    // What the aggregate collects, it prints in the end.
+    // The aggregate prints at the end.
     took + measured(|| sink.finish(&Summary::default()).unwrap())
 }
 
@@ -120,7 +120,7 @@ fn measured(step: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// A writer that costs nothing, so that only the sink is measured.
+/// A null writer, so that only the sink is measured.
 struct Nowhere;
 
 impl Write for Nowhere {

@@ -1,7 +1,7 @@
-//! No sink allocates per event, and the aggregate keeps one in at most 48 bytes, and all in no more than it may: a
-//! counting allocator watches.
+//! No sink allocates per event, the aggregate stores an event in at most 48 bytes, and stays within its limit: checked
+//! by a counting allocator.
 //!
-//! One test in a process of its own, because the count is the whole process's.
+//! One test in its own process, because the counts are per process.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
@@ -15,7 +15,7 @@ use ipft_core::sink::*;
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-/// Bytes that are allocated now, and that were when most were.
+/// Allocated bytes now, and at the peak.
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
@@ -25,8 +25,8 @@ fn grown(by: usize) {
     PEAK.fetch_max(bytes, Ordering::Relaxed);
 }
 
-// SAFETY: every call is passed to the system's allocator with the arguments it came with; counting touches no memory
-// that it manages.
+// SAFETY: every call is passed to the system's allocator with its arguments; counting touches no memory that it
+// manages.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grown(layout.size());
@@ -106,7 +106,7 @@ fn trace() -> Trace {
     }
 }
 
-/// As [`trace`], of events that list their own fields.
+/// As [`trace`], for events with their own list of fields.
 fn tagged() -> Trace {
     Trace {
         schema: Schema {
@@ -117,7 +117,7 @@ fn tagged() -> Trace {
     }
 }
 
-/// Puts values of every type in place of the batch's payloads, longer ones in every other event.
+/// Replaces the batch's payloads by values of every type, longer ones in every other event.
 fn tag(batch: &mut Batch) -> &Batch {
     if batch.names.is_empty() {
         batch.names = ["len", "ratio", "text"].map(str::to_owned).to_vec();
@@ -135,7 +135,7 @@ fn tag(batch: &mut Batch) -> &Batch {
     batch
 }
 
-/// The batch with this number: calls with a return each, a new packet every 32 events.
+/// Returns the batch with this number: calls with a return each, a new packet every 32 events.
 fn fill(batch: &mut Batch, number: u64) {
     batch.clear();
     for index in number * BATCH..(number + 1) * BATCH {
@@ -159,7 +159,7 @@ fn fill(batch: &mut Batch, number: u64) {
     }
 }
 
-/// Allocations in `batches` batches, after the first ten, in which everything gets its size.
+/// Counts the allocations in `batches` batches, after the first ten, in which everything gets its size.
 fn count(mut take: impl FnMut(&mut Batch), batches: u64) -> usize {
     let mut batch = Batch::default();
     for number in 0..10 {
@@ -199,7 +199,7 @@ fn nothing_is_allocated_per_event() {
     writer.finish(&Summary::default()).unwrap();
     drop(writer);
 
-    // Reading gets everything its size within the first block, too.
+    // Reading also gets its buffers within the first block.
     let mut reader = Reader::open(Input::Stream(Box::new(std::io::Cursor::new(file)))).unwrap();
     let mut batch = Batch::default();
     let mut events = 0;
@@ -266,7 +266,7 @@ fn nothing_is_allocated_per_event() {
     bounded(&tagged(), 32);
 }
 
-/// Collects four times as much as may be kept, and looks at the memory that it took.
+/// Collects four times the limit, and checks the peak memory.
 fn bounded(trace: &Trace, per_packet: u64) {
     const MAX_MEMORY: usize = 3 << 20;
     // Of functions and fields.
@@ -306,7 +306,7 @@ fn bounded(trace: &Trace, per_packet: u64) {
     assert!((packets / 2..packets).contains(&early), "{early} of {packets}");
 }
 
-/// Collects that many events and looks at the memory that it took.
+/// Collects this many events and checks the peak memory.
 fn memory(tracer: Tracer, events: u64, per_packet: u64) {
     let mut trace = trace();
     trace.tracer = tracer;

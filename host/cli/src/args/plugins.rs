@@ -1,7 +1,7 @@
-//! The options that are about plugins: which of them an option is for.
+//! Options of plugins, and which plugin they belong to.
 //!
-//! An option names its plugin (`flame:width=800`), or belongs to the `--plugin` before it. So the order of the words
-//! counts here, as nowhere else on the command line.
+//! An option names its plugin (`flame:width=800`), or belongs to the preceding `--plugin`. So the order of words
+//! matters here, unlike elsewhere on the command line.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(super) struct PluginArgs {
     plugin_out_max: Vec<String>,
 }
 
-/// Names of the options above, as clap knows them.
+/// clap's names of the options above.
 const OPTIONS: [(&str, Set); 7] = [
     ("plugin_opt", set_option),
     ("plugin_out", set_out),
@@ -64,7 +64,7 @@ const OPTIONS: [(&str, Set); 7] = [
 
 type Set = fn(&mut Grants, &str) -> Result<(), String>;
 
-/// The plugins of a command line, with what each is granted.
+/// Returns the plugins of a command line, with their grants.
 pub(super) fn with_grants(matches: &ArgMatches, plugins: &[PathBuf]) -> Result<Vec<PluginFile>, UsageError> {
     let places = matches.indices_of("plugin").into_iter().flatten();
     let places: Vec<usize> = places.collect();
@@ -80,7 +80,7 @@ pub(super) fn with_grants(matches: &ArgMatches, plugins: &[PathBuf]) -> Result<V
     Ok(files)
 }
 
-/// The same for one plugin that is not named by an option.
+/// Returns the grants of one plugin that is not named by an option.
 pub(super) fn for_one(matches: &ArgMatches, path: &Path) -> Result<PluginFile, UsageError> {
     let mut file = PluginFile::new(path);
     for (id, set) in OPTIONS {
@@ -97,7 +97,7 @@ pub(super) fn for_one(matches: &ArgMatches, path: &Path) -> Result<PluginFile, U
     Ok(file)
 }
 
-/// The values of an option, each with its place on the command line.
+/// Returns the values of an option, each with its position on the command line.
 fn given<'a>(matches: &'a ArgMatches, id: &str) -> Vec<(usize, &'a str)> {
     if matches.value_source(id) != Some(ValueSource::CommandLine) {
         return Vec::new();
@@ -107,7 +107,7 @@ fn given<'a>(matches: &'a ArgMatches, id: &str) -> Vec<(usize, &'a str)> {
     places.zip(values.map(String::as_str)).collect()
 }
 
-/// Which plugin a value is for, and the value without the plugin's name.
+/// Returns the index of a value's plugin, and the value without the plugin's name.
 fn meant<'t>(files: &[PluginFile], places: &[usize], place: usize, text: &'t str) -> Result<(usize, &'t str), String> {
     if let Some((name, value)) = text.split_once(':') {
         let mut named = files.iter().enumerate().filter(|(_, file)| file.name == name);

@@ -1,4 +1,4 @@
-//! What the user asks for, as plain values. Imports plain values of `ipft_core` and of `ipft_plugin_host::package`.
+//! The user's request, as plain values. Imports plain values of `ipft_core` and of `ipft_plugin_host::package`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,26 +16,26 @@ use ipft_plugin_host::package::{Grants, Language};
 /// ring for each.
 pub const MOST_RECORD_BYTES: u32 = 16384;
 
-/// What the program is to do.
+/// The command to run.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Trace packets.
     Trace(Options),
-    /// Draw what was recorded (`ipft replay`).
+    /// Replay a recording (`ipft replay`).
     Replay(ReplayOptions),
     /// List the functions that can be traced (`-l`).
     List(ListOptions),
-    /// Print what the author of an extension starts from (`--gen`).
+    /// Print a template for the author of an extension (`--gen`).
     Generate(Generate),
-    /// Check what works on this machine (`ipft doctor`).
+    /// Check this machine (`ipft doctor`).
     Doctor,
-    /// Do something about plugins (`ipft plugin`).
+    /// Manage plugins (`ipft plugin`).
     Plugin(PluginCommand),
     /// Print this to stdout and succeed: help, version, completions, the manual page.
     Print(Vec<u8>),
 }
 
-/// What to trace, and how.
+/// Options of a trace.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The mark that a packet must carry, after masking; never 0.
@@ -44,73 +44,73 @@ pub struct Options {
     pub mask: u32,
     /// Entries only, or entries and returns.
     pub tracer: Tracer,
-    /// Who draws the result.
+    /// Outputs.
     pub drawing: Drawing,
-    /// Which of the functions are wanted.
+    /// Selection of functions.
     pub filter: Filter,
-    /// The built-in fields that each entry is to have.
+    /// Built-in fields of each entry.
     pub show: Show,
-    /// What more is wanted of each packet.
+    /// The extension, if any.
     pub extension: Option<ExtensionFile>,
-    /// How many of each packet's first bytes are wanted; 0 for none. With any, the ring buffer is used.
+    /// First bytes to record per packet; 0 for none. Otherwise the ring buffer is used.
     pub record_bytes: u32,
-    /// The attach mechanism to use; `None` leaves the choice to what works.
+    /// The attach mechanism; `None` selects by what works.
     pub backend: Option<BackendName>,
-    /// The buffers between the kernel and us.
+    /// The buffers between the kernel and ipft.
     pub buffers: Buffers,
-    /// How long to trace; never 0.
+    /// Time limit; never 0.
     pub duration: Option<Duration>,
-    /// How much to trace.
+    /// Limit of events or packets.
     pub stop_after: Option<StopAfter>,
     /// Raise the limits on locked memory and open files first.
     pub set_rlimit: bool,
-    /// Where to accept connections once the trace is ready.
+    /// Address for connections once the trace is ready.
     pub probe_server: Option<SocketAddr>,
     /// Keep all privileges after attaching.
     pub keep_privileges: bool,
     /// The user to become after attaching, by name or number.
     pub user: Option<String>,
-    /// Say what is done, and which functions were skipped and why.
+    /// Print the steps, and which functions were skipped and why.
     pub verbose: bool,
 }
 
-/// What to draw of which recording, and how.
+/// Options of a replay.
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
     /// The files, in any order; `-` is standard input.
     pub files: Vec<PathBuf>,
-    /// Only say what is in them.
+    /// Only print a summary.
     pub info: bool,
-    /// Who draws.
+    /// Outputs.
     pub drawing: Drawing,
-    /// What is drawn.
+    /// The selection.
     pub selection: Selection,
-    /// What makes fields of the recorded bytes.
+    /// Decoder of the recorded bytes.
     pub extension: Option<ExtensionFile>,
     /// Keep all privileges when the files are open.
     pub keep_privileges: bool,
-    /// Say more.
+    /// Print more.
     pub verbose: bool,
 }
 
-/// What becomes of the events, whether they happen now or were recorded.
+/// Outputs of a trace or a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drawing {
-    /// How the result is written.
+    /// Format of ipft's own output.
     pub output: Output,
     /// Whether the user requested that output, rather than the default.
     pub output_given: bool,
-    /// Who else draws the result.
+    /// Plugins.
     pub plugins: Vec<PluginFile>,
-    /// Bytes of events that may be kept in memory; `None` leaves that to the machine's size.
+    /// Memory limit of buffered events in bytes; `None` depends on the machine's memory.
     pub max_memory: Option<u64>,
-    /// Where it is recorded.
+    /// The recording.
     pub record: Option<RecordFile>,
-    /// Where to write the packets themselves.
+    /// The packet file.
     pub pcapng: Option<OutputFile>,
 }
 
-/// A file that a result goes to.
+/// An output file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputFile {
     /// `-`.
@@ -141,17 +141,17 @@ impl Drawing {
     }
 }
 
-/// A recording to be made.
+/// A recording to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordFile {
-    /// Where it goes.
+    /// Its file.
     pub file: OutputFile,
-    /// The most that a file of it may grow to, and how many files there may be; without, it is one file.
+    /// Maximum size of a file, and maximum number of files; without, it is one file.
     pub ring: Option<(u64, u32)>,
 }
 
 impl RecordFile {
-    /// What messages call it.
+    /// Returns the name in messages.
     pub fn name(&self) -> String {
         match &self.file {
             OutputFile::Stdout => "stdout".to_owned(),
@@ -159,20 +159,20 @@ impl RecordFile {
         }
     }
 
-    /// Whether it goes to standard output.
+    /// Returns whether it goes to standard output.
     pub fn is_stdout(&self) -> bool {
         self.file == OutputFile::Stdout
     }
 }
 
-/// A plugin, and what it may do.
+/// A plugin with its grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginFile {
-    /// What it is called in messages and in front of options: the file's name without its extension.
+    /// Name in messages and as a prefix of options: the file's name without its extension.
     pub name: String,
-    /// As the user wrote it: a path, or a name to be looked up.
+    /// As the user wrote it: a path, or a name to look up.
     pub path: PathBuf,
-    /// What it may do.
+    /// Its grants.
     pub grants: Grants,
 }
 
@@ -187,55 +187,55 @@ impl PluginFile {
     }
 }
 
-/// What to do about plugins.
+/// Commands of `ipft plugin`.
 #[derive(Clone, Debug)]
 pub enum PluginCommand {
-    /// List those that are installed.
+    /// List installed plugins.
     List,
-    /// Say what a file is, without running it.
+    /// Describe a file without running it.
     Inspect {
         /// The plugin.
         path: PathBuf,
         /// As JSON.
         json: bool,
     },
-    /// Run a plugin against built-in traces.
+    /// Run a plugin on built-in traces.
     Check {
         /// The plugin.
         plugin: PluginFile,
         /// Keep all privileges while it runs.
         keep_privileges: bool,
     },
-    /// Begin a new plugin.
+    /// Create a new plugin.
     New {
-        /// The folder to make.
+        /// The folder to create.
         dir: PathBuf,
-        /// What it is to be written in.
+        /// Its language.
         language: Language,
-        /// What it is to be called.
+        /// Its name.
         name: String,
     },
-    /// Put a description into a component.
+    /// Add a description to a component.
     Pack {
         /// The component.
         path: PathBuf,
         /// The description, as JSON.
         description: PathBuf,
-        /// Where to write the plugin.
+        /// The output file.
         out: PathBuf,
     },
-    /// Run a plugin on a trace that was kept.
+    /// Run a plugin on a stored trace.
     Run {
         /// The plugin.
         plugin: PluginFile,
-        /// What `--record` or `-o jsonl` wrote.
+        /// Output of `--record` or `-o jsonl`.
         recording: PathBuf,
         /// Keep all privileges while it runs.
         keep_privileges: bool,
     },
 }
 
-/// A file that says what more is wanted of each packet.
+/// An extension's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExtensionFile {
     /// C source, to be compiled.
@@ -246,7 +246,7 @@ pub enum ExtensionFile {
     Script(PathBuf),
 }
 
-/// What to print for the author of an extension.
+/// Templates for authors of extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generate {
     /// A complete extension.
@@ -255,20 +255,20 @@ pub enum Generate {
     Header,
 }
 
-/// What to list.
+/// Options of listing functions.
 #[derive(Clone, Debug)]
 pub struct ListOptions {
-    /// Which of the functions are wanted.
+    /// Selection of functions.
     pub filter: Filter,
-    /// List what this attach mechanism can trace.
+    /// List the functions for this attach mechanism.
     pub backend: Option<BackendName>,
     /// For this tracer.
     pub tracer: Tracer,
-    /// Say what is done.
+    /// Print the steps.
     pub verbose: bool,
 }
 
-/// The buffers between the kernel and us.
+/// The buffers between the kernel and ipft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
     /// Size of the BPF ring buffer in bytes: a power of two, at least a page. One buffer serves all CPUs.
@@ -290,14 +290,14 @@ pub struct PerfBuffer {
     pub wakeup_events: u32,
 }
 
-/// How the result is written.
+/// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// For people: per packet, at the end.
     Aggregate,
     /// One JSON object per event, with ipftrace2's keys.
     Json,
-    /// The complete typed stream, one JSON object a line.
+    /// The complete typed stream, one JSON object per line.
     Jsonl,
 }
 

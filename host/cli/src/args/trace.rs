@@ -1,4 +1,4 @@
-//! The options of a trace, as clap knows them, and the checks that need more than one of them.
+//! The options of a trace for clap, and the checks across several of them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -22,10 +22,9 @@ use super::{
 use ipft_core::event::Tracer;
 use ipft_core::field::Show;
 
-/// Of each packet's first bytes, where they are wanted and nobody said how many: all headers, and the payload of what
-/// is small.
+/// Default of recorded bytes per packet: all headers, and the payload of small packets.
 const RECORD_BYTES: u32 = 256;
-/// The ring must hold at least so many captures, or the first ones would leave no room for events.
+/// Minimum number of captures that fit the ring, or the first ones would leave no space for events.
 const LEAST_CAPTURES: u32 = 8;
 
 #[derive(Debug, Parser)]
@@ -41,7 +40,7 @@ const LEAST_CAPTURES: u32 = 8;
     override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft replay FILE... [OPTIONS]\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
     disable_help_subcommand = true,
     subcommand_help_heading = "Subcommands",
-    // As getopt_long(3) did: the last of several wins, and a long option may be abbreviated.
+    // As in getopt_long(3): the last of several wins, and a long option may be abbreviated.
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     infer_long_args = true
@@ -266,7 +265,7 @@ enum BackendArg {
 }
 
 impl Args {
-    /// The checks that need more than one option, and the step out of clap's world.
+    /// Checks options against each other, and converts clap's values.
     pub(super) fn into_command(self, matches: &ArgMatches) -> Result<Command, UsageError> {
         let tracer = match self.tracer {
             TracerArg::Function => Tracer::Function,

@@ -1,4 +1,4 @@
-//! The values of options: what each accepts, and what it says of others.
+//! Values of options: the accepted ones, and errors for others.
 
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use super::{ExtensionFile, MOST_RECORD_BYTES};
 pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 /// `max_entries` of a BPF ring buffer is a 32-bit word and a power of two.
 const LARGEST_RING: u64 = 1 << 31;
-/// The kernel's limit on locked memory is met long before: 256 MiB per CPU with pages of 4 KiB.
+/// Far above the kernel's limit on locked memory: 256 MiB per CPU with pages of 4 KiB.
 const MOST_PERF_PAGES: u64 = 1 << 16;
 
 pub(super) fn mark(text: &str) -> Result<u32, String> {

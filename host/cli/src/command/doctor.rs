@@ -1,6 +1,6 @@
-//! `ipft doctor`: says what works on this machine, and what would fix the rest.
+//! `ipft doctor`: reports what works on this machine, and how to fix the rest.
 //!
-//! The checks are those that a trace makes before it starts; each backend is tried for real, on one function.
+//! The checks are those before a trace; each backend is tried on one function.
 
 use std::io::{self, Write};
 
@@ -115,7 +115,7 @@ fn line(out: &mut impl Write, status: Status, name: &str, found: &str) -> io::Re
     writeln!(out, "{mark:>4}  {name}: {found}")
 }
 
-/// The verifier's log has its place in the message of a trace that failed.
+/// The verifier's log is part of a failed trace's message.
 fn first_line(error: &probe::ProbeError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }

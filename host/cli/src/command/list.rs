@@ -1,4 +1,4 @@
-//! `ipft -l`: the functions that can be traced.
+//! `ipft -l`: lists the traceable functions.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use ipft_core::message;
 use super::functions::find_functions;
 use crate::args;
 
-/// Lists the functions that can be traced.
+/// Lists the traceable functions.
 pub fn list(options: &args::ListOptions, out: &mut impl Write) -> anyhow::Result<()> {
     let root = Root::system();
     let functions = find_functions(&root, &options.filter)?;

@@ -1,4 +1,4 @@
-//! The book and the README hang together: every page is in the table of contents, and every link leads somewhere.
+//! Checks the book and the README: every page is in the table of contents, and every link is valid.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The page without its code blocks.
+/// Returns the page without its code blocks.
 fn prose(text: &str) -> String {
     let mut inside = false;
     text.lines()
@@ -31,7 +31,7 @@ fn prose(text: &str) -> String {
         .collect()
 }
 
-/// The targets of `[text](target)`.
+/// Returns the targets of `[text](target)`.
 fn links(prose: &str) -> Vec<&str> {
     prose
         .split("](")
@@ -40,7 +40,7 @@ fn links(prose: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The anchors that mdBook makes of headings: lower case, words joined by `-`, punctuation gone.
+/// Returns mdBook's anchors of headings: lower case, words joined by `-`, punctuation removed.
 fn anchors(text: &str) -> BTreeSet<String> {
     prose(text)
         .lines()

@@ -1,7 +1,7 @@
 //! Tests of the book's recording, `docs/demo.ipft`: its content, and that the book's commands for it have output.
 //!
-//! `cargo xtask demo` makes such a recording in `demo` of the target folder. One that takes this one's place has other
-//! packets at another time: the golden file, and the packet and the moment that the book names, follow it.
+//! `cargo xtask demo` makes such a recording in `demo` of the target folder. A replacement has other packets at another
+//! time: the golden file, and the packet and the time in the book, must be updated.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use xtask::plugins;
 
 const RECORDING: &str = "docs/demo.ipft";
 
-/// The pages that tell people to replay it.
+/// The pages with commands that replay it.
 const PAGES: [&str; 4] = [
     "README.md",
     "docs/src/plugins.md",
@@ -23,14 +23,14 @@ const PAGES: [&str; 4] = [
     "docs/src/recording.md",
 ];
 
-/// What a trace without events prints is no longer than that.
+/// Maximum length of the output for a trace without events.
 const HEADING: usize = 2;
 
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// The commands of the pages that replay something, as they are typed. What follows a `#` is for the reader.
+/// Returns the replay commands of the pages, as typed, without comments after `#`.
 fn commands() -> BTreeSet<String> {
     let mut commands = BTreeSet::new();
     for page in PAGES {
@@ -48,7 +48,7 @@ fn commands() -> BTreeSet<String> {
     commands
 }
 
-/// An empty folder as a reader has it: with the recording, and with traces of their own under the names of the book.
+/// Creates a reader's folder: with the recording, and with own traces under the names in the book.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("docs")).unwrap();
@@ -77,7 +77,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// The files that a command names to be written.
+/// Returns the output files of a command.
 fn files(command: &str) -> Vec<&str> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let named = words.windows(2).filter_map(|pair| match pair {
@@ -112,8 +112,8 @@ fn every_replay_that_the_book_shows_draws_something() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What the command prints, compared with a golden file. `UPDATE_GOLDEN=1` writes that anew, which is right for a
-/// recording that was made anew and wrong for any other.
+/// Compares a command's output with a golden file. `UPDATE_GOLDEN=1` updates the file, which is only right for a new
+/// recording.
 fn is_drawn_as_ever(command: &str, name: &str) {
     let folder = folder();
     let output = run(folder.path(), command);

@@ -1,6 +1,6 @@
-//! The manual for extensions shows what the program prints and what the examples hold, word for word.
+//! Checks that the manual for extensions shows the program's output and the examples, word for word.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p ipft --test it manual` writes the page anew.
+//! `UPDATE_GOLDEN=1 cargo test -p ipft --test it manual` updates the page.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// The page with a block of C in the place of the one behind this heading.
+/// Returns the page with another block of C below this heading.
 fn with_block(page: &str, name: &str, text: &str) -> String {
     let heading = format!("<!-- {name} -->\n");
     let (before, rest) = page.split_once(&heading).unwrap_or_else(|| panic!("no {heading}"));
@@ -38,7 +38,7 @@ fn the_manual_shows_skeleton_and_examples_as_they_are() {
     );
 }
 
-/// The skeleton begins with the header, so the page that shows the one shows the other.
+/// The skeleton begins with the header, so the page with the skeleton shows both.
 #[test]
 fn the_skeleton_begins_with_the_header() {
     assert!(generate::skeleton().starts_with(generate::HEADER));

@@ -1,7 +1,7 @@
-//! Native plugins: a C plugin that the C compiler makes here, in many ways, and one of our own in Rust.
+//! Tests of native plugins: a C plugin, compiled here in many variants, and one of the project's in Rust.
 //!
-//! The expected output is in `tests/golden/plugins/native-*.txt`; `UPDATE_GOLDEN=1 cargo test -p ipft --test it native` writes it
-//! anew.
+//! The expected output is in `tests/golden/plugins/native-*.txt`; `UPDATE_GOLDEN=1 cargo test -p ipft --test it native`
+//! updates it.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ fn cc(arguments: &[&str], output: &Path) {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
-/// Compiles the C plugin with these arguments besides.
+/// Compiles the C plugin with additional arguments.
 fn compile(output: &Path, more: &[&str]) {
     let source = project("host/cli/tests/native/plugin.c");
     let mut arguments = C.to_vec();
@@ -46,7 +46,7 @@ fn compile(output: &Path, more: &[&str]) {
     cc(&arguments, output);
 }
 
-/// Why a variant of the C plugin cannot be loaded.
+/// Returns the error of loading a variant of the C plugin.
 fn refused(more: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plugin.so");
@@ -54,7 +54,7 @@ fn refused(more: &[&str]) -> String {
     problem(&path)
 }
 
-/// Why a file cannot be loaded, after the words that name it.
+/// Returns the error of loading a file, without the words that name it.
 fn problem(path: &Path) -> String {
     let text = Library::load(path).unwrap_err().to_string();
     let start = format!("the native plugin {} cannot be loaded: ", path.display());
@@ -62,7 +62,7 @@ fn problem(path: &Path) -> String {
     problem.unwrap_or_else(|| panic!("{text}")).to_owned()
 }
 
-/// The C plugin as it should be.
+/// The correct C plugin.
 static SHOW: LazyLock<Library> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("show.so");
@@ -84,7 +84,7 @@ impl Messages {
         self.0.lock().unwrap().clone()
     }
 
-    /// The C plugin says when it is destroyed.
+    /// Asserts that the C plugin reported one destruction.
     fn assert_destroyed_once(&self) {
         let destroyed = (Level::Info, "destroyed".to_owned());
         let count = self.list().iter().filter(|message| **message == destroyed).count();
@@ -108,7 +108,7 @@ fn options(at: &str, what: &str) -> OptionValues {
     SHOW.description().values(&given).unwrap()
 }
 
-/// The C plugin, which does this in this call.
+/// Creates the C plugin with this behaviour in this call.
 fn acting(at: &str, what: &str, messages: &Messages) -> (PluginSink, Shared) {
     let output = Shared::default();
     let sink = SHOW.sink(
@@ -184,7 +184,7 @@ fn an_error_of_any_call_ends_the_plugin() {
             format!("the plugin show was ended in `{at}`: it failed: \\u{{1b}}[31mno {at}\n  for us")
         );
         messages.assert_destroyed_once();
-        // What it wrote before is there.
+        // Its earlier output is kept.
         assert!(output.text().starts_with("start tracer=function_graph"));
         assert_eq!(output.text().contains("seen events"), at == "finish");
     }
@@ -198,7 +198,7 @@ fn messages_of_a_plugin_are_escaped_and_bounded() {
     let list = messages.list();
     assert_eq!(list.len(), 1001);
     let levels: Vec<_> = list.iter().take(5).map(|(level, _)| *level).collect();
-    // The fifth is one that a later version may have.
+    // The fifth is one of a later version.
     assert_eq!(
         levels,
         [Level::Error, Level::Warning, Level::Info, Level::Debug, Level::Debug]
@@ -207,7 +207,7 @@ fn messages_of_a_plugin_are_escaped_and_bounded() {
     assert_eq!(list[1000], (Level::Warning, "it said more than is shown".to_owned()));
 }
 
-/// Takes nothing.
+/// A writer that fails.
 struct Closed(io::ErrorKind);
 
 impl Write for Closed {
@@ -279,7 +279,7 @@ struct Held(Receiver<()>, Shared);
 
 impl Write for Held {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // The other end is gone when all may pass.
+        // The other end is closed when all may pass.
         let _ = self.0.recv();
         self.1.write(bytes)
     }
@@ -305,7 +305,7 @@ fn a_slow_reader_does_not_count_against_the_plugin() {
     golden("plugins/native-graph.txt", &output.text());
 }
 
-/// A batch of as many events as the stream makes at most.
+/// Returns a batch of the stream's maximum size.
 fn full_batch() -> (Canned, Batch) {
     let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux")]);
     for packet in 1..=4096 {
@@ -367,7 +367,7 @@ fn a_dropped_sink_destroys_its_instance() {
 fn missing_optional_functions_are_not_called() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("few.so");
-    // What is not in the table is not used.
+    // Members beyond the table's size are not used.
     compile(&path, &["-DFEW", "-Wno-unused-function"]);
     let library = Library::load(&path).unwrap();
     let output = Shared::default();
@@ -436,7 +436,7 @@ fn an_undefined_symbol_is_named() {
     );
 }
 
-/// Why a plugin cannot be loaded that is linked with a library of this name, after `change`.
+/// Returns the error of loading a plugin that is linked with a library of this name, after `change`.
 fn linked(name: &str, change: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let (library, plugin) = (folder.path().join(name), folder.path().join("plugin.so"));
@@ -444,13 +444,13 @@ fn linked(name: &str, change: impl FnOnce(&Path)) -> String {
     compile(&plugin, &["-DLIBRARY", library.to_str().unwrap(), "-Wl,-rpath,$ORIGIN"]);
     change(&library);
     let problem = problem(&plugin);
-    // It is the change that does it.
+    // Without the change it loads.
     versioned(&library, "V_2.99");
     Library::load(&plugin).unwrap();
     problem
 }
 
-/// A library whose one function has this version.
+/// A library whose only function has this version.
 fn versioned(path: &Path, version: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (source, script) = (folder.path().join("other.c"), folder.path().join("script"));
@@ -519,7 +519,7 @@ fn a_larger_table_of_the_same_version_is_accepted() {
     Library::load(&path).unwrap();
 }
 
-/// Builds one of our plugins as a shared library.
+/// Builds one of the project's plugins as a shared library.
 fn build(package: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.ancestors().nth(3).unwrap().join("test-plugins");
@@ -540,7 +540,7 @@ fn a_rust_plugin_draws_the_same_as_a_shared_library() {
     let mut compared = 0;
     for recording in ipft_plugin::testing::traces() {
         let expected = project("tests/golden/plugins").join(format!("paths-{}.txt", recording.name));
-        // What a plugin misses is up to the queue.
+        // The number of missed events depends on the queue.
         if recording.summary.missed > 0 || !expected.exists() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! What becomes of outputs when stdout, stderr or a file cannot be written, or when others can write where the file is.
+//! Tests of outputs when stdout, stderr or a file cannot be written, or when other users can write to the folder.
 
 #[allow(dead_code, reason = "the golden files are for the tests of the sinks")]
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::recorded::*;
 use ipft_core::sink::{Record, Ring, Sink};
 
-/// A folder with a recording that was cut, so that something is said of it.
+/// Creates a folder with a cut recording, so that there is a message about it.
 fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.ipft");
@@ -24,7 +24,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Runs `ipft replay` in a shell, with what the shell does to its streams or limits.
+/// Runs `ipft replay` in a shell that changes its streams or limits.
 fn shell(before: &str, redirect: &str, arguments: &[&OsStr]) -> Ran {
     let mut command = Command::new("sh");
     command
@@ -68,7 +68,7 @@ fn a_failing_stderr_only_loses_messages() {
         assert_eq!(ran.out.lines().count(), events_in(&expected) + 2, "{redirect}");
         assert_eq!(events_in(&out), events_in(&expected), "{redirect}");
     }
-    // A pipe whose reader has gone.
+    // A pipe with a closed reader.
     let mut child = ipft([path.as_os_str(), "--info".as_ref()]);
     let mut child = child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stderr.take());
@@ -110,7 +110,7 @@ fn a_blocked_reader_stops_neither_files_nor_signals() {
         out.as_ref(),
     ]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The pipe is full soon.
+    // The pipe is soon full.
     std::thread::sleep(Duration::from_secs(1));
     let start = Instant::now();
     let pid = rustix::process::Pid::from_child(&child);
@@ -124,7 +124,7 @@ fn a_blocked_reader_stops_neither_files_nor_signals() {
         said.contains("stdout: cannot write the output: its reader took nothing for 2 s"),
         "{said}"
     );
-    // What was recorded until then has its end.
+    // The part recorded so far has an end.
     assert_eq!(replay([out.as_os_str(), "--info".as_ref()]).code, Some(0));
 }
 
@@ -193,7 +193,7 @@ fn a_ring_passes_over_names_that_others_have_taken() {
     };
     let mut sink = Record::create(&path("t.ipft"), Some(ring)).unwrap();
     sink.start(&canned.trace).unwrap();
-    // Planted while the trace goes on.
+    // Created while the trace runs.
     symlink("passwd", path("t.000001.ipft")).unwrap();
     fs::write(path("t.000002.ipft"), "notes").unwrap();
     for batch in &canned.batches {
@@ -213,14 +213,14 @@ fn a_ring_deletes_nothing_that_is_no_part_of_one() {
     let ring = |name: &str| record_ring(&long(5_000), &path(name), 64 << 10, 5);
     ring("t.ipft");
     fs::write(path("t.000777.ipft"), "notes").unwrap();
-    // A recording that has the number in its name only.
+    // A recording that only has the number in its name.
     record(&long(10), &path("t.000778.ipft"));
     record(&long(10), &path("t.000779.ipft"));
     let before = events_in(&path("t.000778.ipft"));
     ring("t.ipft");
     assert_eq!(fs::read(path("t.000777.ipft")).unwrap(), b"notes");
     assert_eq!(events_in(&path("t.000778.ipft")), before);
-    // And it does not begin in the place of something else.
+    // And it does not start in the place of another file.
     fs::write(path("u.000000.ipft"), "notes").unwrap();
     let ring = Ring {
         max_size: 64 << 10,

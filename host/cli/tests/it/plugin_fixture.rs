@@ -1,4 +1,4 @@
-//! The promise of `wit/`: a component that was built against version 0.1.0 loads and runs in every later ipft.
+//! Compatibility of `wit/`: a component that was built against version 0.1.0 loads and runs in every later ipft.
 
 use std::fs;
 use std::path::{Path, PathBuf};

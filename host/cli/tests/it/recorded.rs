@@ -1,4 +1,4 @@
-//! Runs the built `ipft replay` on recordings that are made here.
+//! Runs the built `ipft replay` on generated recordings.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,14 +11,14 @@ use ipft_core::sink::{Record, Ring, Sink};
 
 use support::canned::{Canned, Script};
 
-/// `ipft replay` with these arguments.
+/// Returns an `ipft replay` command with these arguments.
 pub(crate) fn ipft<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ipft"));
     command.arg("replay").args(arguments);
     command
 }
 
-/// What became of a run.
+/// Result of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -41,7 +41,7 @@ pub(crate) fn replay<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) ->
     ipft(arguments).output().expect("ipft runs").into()
 }
 
-/// The same of a file with options, without anything going wrong.
+/// Replays a file with options, and requires success.
 pub(crate) fn drawn(file: &Path, options: &[&str]) -> String {
     let arguments = [file.as_os_str()].into_iter().chain(options.iter().map(OsStr::new));
     let ran = replay(arguments);
@@ -49,7 +49,7 @@ pub(crate) fn drawn(file: &Path, options: &[&str]) -> String {
     ran.out
 }
 
-/// Writes a recording, and says where its blocks end: the first one is what was traced.
+/// Writes a recording, and returns the ends of its blocks: the first one describes the trace.
 pub(crate) fn record(canned: &Canned, path: &Path) -> Vec<u64> {
     let file = fs::File::create(path).expect("the file can be made");
     let mut writer = Writer::new(file, &canned.trace, 7).expect("it can be written");
@@ -65,7 +65,7 @@ pub(crate) fn record(canned: &Canned, path: &Path) -> Vec<u64> {
     ends
 }
 
-/// Records into a ring, and gives its files, the oldest first.
+/// Records into a ring, and returns its files, the oldest first.
 pub(crate) fn record_ring(canned: &Canned, path: &Path, max_size: u64, files: u32) -> Vec<PathBuf> {
     let mut sink = Record::create(path, Some(Ring { max_size, files })).expect("it can be written");
     sink.start(&canned.trace).expect("it starts");
@@ -78,7 +78,7 @@ pub(crate) fn record_ring(canned: &Canned, path: &Path, max_size: u64, files: u3
     found
 }
 
-/// What is in a folder, sorted.
+/// Lists a folder, sorted.
 pub(crate) fn files_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("the folder is there");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -86,7 +86,7 @@ pub(crate) fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// How many events are in a file.
+/// Returns the number of events in a file.
 pub(crate) fn events_in(path: &Path) -> usize {
     let file = fs::File::open(path).expect("it is there");
     let mut reader = Reader::open(Input::file(file).expect("it can be read")).expect("it has a beginning");
@@ -114,7 +114,7 @@ pub(crate) fn long(events: usize) -> Canned {
         ("veth_xmit", "veth"),
     ];
     let mut script = Script::new(Tracer::FunctionGraph, &CALLS);
-    // Regular times would take no space.
+    // Regular times would compress to nothing.
     let mut random = Random(5);
     for event in 0..events {
         let step = event % (2 * CALLS.len());
@@ -133,7 +133,7 @@ pub(crate) fn long(events: usize) -> Canned {
     script.can("long")
 }
 
-/// The trace with only the events that meet a condition, and the counts of these.
+/// Returns the trace with only the events that meet a condition, and their counts.
 pub(crate) fn only(canned: &Canned, mut wanted: impl FnMut(&Event) -> bool) -> Canned {
     let mut batches = canned.batches.clone();
     let mut packets = std::collections::BTreeSet::new();
@@ -153,7 +153,7 @@ pub(crate) fn only(canned: &Canned, mut wanted: impl FnMut(&Event) -> bool) -> C
     }
 }
 
-/// The last line of JSON lines: the counts of events and packets.
+/// Returns the last line of JSON lines: the counts of events and packets.
 pub(crate) fn counts(jsonl: &str) -> (u64, u64) {
     let last = jsonl.lines().last().expect("a line");
     let summary: serde_json::Value = serde_json::from_str(last).expect("JSON");
@@ -162,7 +162,7 @@ pub(crate) fn counts(jsonl: &str) -> (u64, u64) {
     (count("events"), count("packets"))
 }
 
-/// Pseudo-random numbers that are the same in every run (xorshift64).
+/// Generates the same pseudo-random numbers in every run (xorshift64).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

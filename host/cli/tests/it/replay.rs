@@ -1,4 +1,4 @@
-//! `ipft replay`, the program: what was recorded is drawn as it was while it happened, all of it or a part.
+//! Tests of the program `ipft replay`: recordings are drawn like live traces, as a whole or in part.
 
 #[allow(dead_code, reason = "the golden files are for the tests of the sinks")]
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ use ipft_plugin_host::host::wasm::{Component, Engine};
 use ipft_plugin_host::package::Grants;
 use support::canned::{Canned, draw};
 
-/// Canned traces and a long one, each with what the built-in sinks make of it.
+/// Returns canned traces and a long one, with the expected output of the built-in sinks.
 fn live(canned: &Canned) -> [(&'static str, String); 3] {
     [
         ("aggregate", draw(canned, Aggregate::new)),
@@ -71,7 +71,7 @@ fn a_plugin_draws_the_same_as_live() {
             .output()
             .unwrap();
         let ran = Ran::from(ran);
-        // The plugin has a decoder, too, and none of these traces has bytes that it could make fields of.
+        // The plugin has a decoder as well, but these traces have no bytes for it.
         assert_eq!(ran.code, Some(0), "{}: {}", canned.name, ran.said);
         assert!(ran.out == draw(&canned, Json::new), "{}", canned.name);
         let drawn = fs::read_to_string(&picture).unwrap();
@@ -80,7 +80,7 @@ fn a_plugin_draws_the_same_as_live() {
     }
 }
 
-/// Options, and what they select.
+/// Options, and their selections.
 type Filter = (Vec<String>, Box<dyn FnMut(&Event) -> bool>);
 
 #[test]
@@ -98,7 +98,7 @@ fn filters_select_events_and_the_summary_counts_them() {
         humantime::format_rfc3339_nanos(time).to_string()
     };
     let some = first.packet + 0x4200;
-    // Of blocks that are not the first.
+    // From blocks other than the first.
     let one = canned.batches[21].events[3].timestamp;
     let other = canned.batches[28].events[3].timestamp;
     let mut left = 0;
@@ -260,7 +260,7 @@ fn stdin_and_stdout_are_files_as_others_are() {
     let ran = Ran::from(ipft(["-", "-o", "jsonl"]).stdin(pipe).output().unwrap());
     assert!(ran.code == Some(0) && ran.out == expected, "{}", ran.said);
     assert_eq!(one.wait().unwrap().code(), Some(0));
-    // A pipe that ends early is a file that was cut.
+    // A pipe that ends early is a cut file.
     let bytes = fs::read(&path).unwrap();
     let mut cut = ipft(["-", "-o", "jsonl"])
         .stdin(Stdio::piped())

@@ -1,5 +1,5 @@
-//! What becomes of recordings when something goes wrong: files that are cut or damaged, full disks, programs that are
-//! killed, and names that would destroy what is to be read.
+//! Tests of recordings after faults: cut or damaged files, full disks, killed programs, and output names that would
+//! overwrite the input.
 
 #[allow(dead_code, reason = "the golden files are for the tests of the sinks")]
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("names are UTF-8 here")
 }
 
-/// The first events of a trace.
+/// Returns the first events of a trace.
 fn first(canned: &Canned, count: usize) -> Canned {
     let mut left = 0;
     only(canned, |_| {
@@ -110,7 +110,7 @@ fn damaged_blocks_are_skipped_with_exit_1() {
         assert_eq!((ran.code, ran.said), (Some(1), told));
         assert_eq!(events as usize, events_in(&path));
         assert!((15_000..20_000).contains(&events), "{events}");
-        // Before and behind the damage, everything is there.
+        // Before and after the damage, everything is present.
         let all = draw(&canned, Json::new);
         let ran = replay([text(&path), "-o", "json"]);
         let lines: Vec<&str> = ran.out.lines().collect();
@@ -349,9 +349,9 @@ fn a_file_at_its_size_limit_keeps_its_whole_blocks() {
     record(&canned, &path);
     let all = draw(&canned, Json::new);
     let length = fs::metadata(&path).unwrap().len();
-    // The first of the blocks of events has room.
+    // The first block of events fits.
     for blocks in [4, 6, 9].map(|tenths| length * tenths / 10 / 512) {
-        // The limit is in blocks of 512 bytes. Without the signal, what is beyond it fails as on a full disk.
+        // The limit is in blocks of 512 bytes. Without the signal, writes beyond it fail as on a full disk.
         let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
         let ran = std::process::Command::new("sh")
             .args(["-c", &limit, "sh", env!("CARGO_BIN_EXE_ipft"), "replay"])
@@ -369,7 +369,7 @@ fn a_file_at_its_size_limit_keeps_its_whole_blocks() {
         assert!(ran.code == Some(1) && ran.said.contains(&told), "{}", ran.said);
         assert!(!ran.out.is_empty() && all.starts_with(&ran.out));
     }
-    // There is no room for what was traced: the file would be of no use.
+    // The description of the trace does not fit: the file would be useless.
     let nothing = folder.path().join("nothing.ipft");
     let ran = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"])
@@ -391,7 +391,7 @@ fn a_ring_part_without_a_header_is_skipped() {
     let last = parts.last().unwrap();
     let there: usize = parts[..parts.len() - 1].iter().map(|part| events_in(part)).sum();
     let bytes = fs::read(last).unwrap();
-    // What a crash may leave of a part that has just begun.
+    // Possible remains of a new part after a crash.
     for (length, why) in [
         (0, "is empty"),
         (20, "ends within its first bytes"),
@@ -412,7 +412,7 @@ fn a_ring_part_without_a_header_is_skipped() {
         let ran = replay([last, last]);
         assert!(ran.code == Some(1) && ran.said.contains(why), "{}", ran.said);
     }
-    // Something else is a mistake of the user's.
+    // Another file is the user's mistake.
     fs::write(last, "no recording, and longer than the first bytes of one").unwrap();
     let ran = replay(&parts);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.said);
@@ -448,7 +448,7 @@ fn a_killed_recording_reads_to_its_last_whole_block() {
             "run {run}: other events than those that happened"
         );
         if ran.code == Some(0) {
-            // It was quicker than we were.
+            // The replay finished first.
             assert!(ran.out == all && ran.said.is_empty(), "run {run}: {}", ran.said);
             continue;
         }
@@ -461,7 +461,7 @@ fn a_killed_recording_reads_to_its_last_whole_block() {
         );
         seen.insert(ran.out.len());
     }
-    // Otherwise nothing was tested.
+    // Otherwise the test would prove nothing.
     assert!(
         cut >= 10 && seen.len() >= 5,
         "{cut} of 50 were killed in time, at {seen:?}"

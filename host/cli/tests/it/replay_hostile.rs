@@ -1,5 +1,5 @@
-//! Recordings that were made to do harm: numbers that no trace has, packets whose hashes are alike, blocks that promise more
-//! than there is. Each ends in an error that names what is wrong, or in bounded time and memory.
+//! Tests of malicious recordings: impossible numbers, packets with colliding hashes, blocks with false sizes. Each ends
+//! in an error that names the problem, or in bounded time and memory.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -9,11 +9,11 @@ use std::process::{Command, ExitStatus, Stdio};
 use ipft_core::recording::layout::{BLOCK_HEADER, BlockHeader, FILE_HEADER, FileHeader, Kind, MAJOR, MINOR};
 use serde_json::{Value, json};
 
-/// A file that grows block by block.
+/// A file that is built block by block.
 struct Recording(Vec<u8>);
 
 impl Recording {
-    /// One with this trace.
+    /// Creates one with this trace.
     fn new(trace: &Value) -> Self {
         let header = FileHeader {
             major: MAJOR,
@@ -42,7 +42,7 @@ impl Recording {
         self.0.extend(stored);
     }
 
-    /// Events of these packets, one each, with a payload of four bytes each if there is one.
+    /// Adds events of these packets, one each, with a payload of four bytes each if there is one.
     fn events(&mut self, packets: &[u64], payload: Option<u32>) {
         let events = packets.len() as u32;
         let bytes = if payload.is_some() { 4 * events } else { 0 };

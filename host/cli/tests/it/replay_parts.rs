@@ -1,4 +1,4 @@
-//! A part of a recording has the first bytes of its packets, wherever they stand, and those of no other packet.
+//! A part of a recording has the first bytes of its packets, wherever they are, and no others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -49,7 +49,7 @@ fn late(packets: u64, bytes: usize) -> Canned {
     canned
 }
 
-/// The packets of the events and of the captures in a file.
+/// Returns the packets of the events and of the captures in a file.
 fn packets(path: &Path) -> (BTreeSet<u64>, BTreeSet<u64>) {
     let mut reader = Reader::open(Input::file(fs::File::open(path).unwrap()).unwrap()).unwrap();
     let (mut events, mut captures) = (BTreeSet::new(), BTreeSet::new());

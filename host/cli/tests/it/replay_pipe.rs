@@ -1,4 +1,4 @@
-//! A recording that comes through a pipe while its trace goes on: `ssh router ipft --record - | ipft replay -`.
+//! Replays a recording through a pipe during its trace: `ssh router ipft --record - | ipft replay -`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::recorded::*;
 use ipft_core::recording::{Content, Input, Reader};
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any of these tests takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn begun(arguments: &[&str]) -> Child {
@@ -23,7 +23,7 @@ fn begun(arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// What comes out, as it comes.
+/// Output, as it arrives.
 fn collected(mut stdout: ChildStdout) -> Arc<Mutex<Vec<u8>>> {
     let bytes = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&bytes);
@@ -36,7 +36,7 @@ fn collected(mut stdout: ChildStdout) -> Arc<Mutex<Vec<u8>>> {
     bytes
 }
 
-/// Waits until it is so, and fails if it never is.
+/// Waits for a condition, and fails if it never holds.
 fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !so() {
@@ -45,7 +45,7 @@ fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// How many blocks of events are whole.
+/// Returns the number of whole blocks of events.
 fn blocks(bytes: Vec<u8>) -> usize {
     let Ok(mut reader) = Reader::open(Input::Stream(Box::new(std::io::Cursor::new(bytes)))) else {
         return 0;
@@ -89,14 +89,14 @@ fn a_signal_ends_a_waiting_replay_with_all_output() {
     let mut stdin = child.stdin.take().unwrap();
     let out = collected(child.stdout.take().unwrap());
     stdin.write_all(&bytes[..ends[4] as usize]).unwrap();
-    // What it has read is written before it waits for more.
+    // The events read so far are written before it waits for more.
     let lines = || out.lock().unwrap().iter().filter(|byte| **byte == b'\n').count();
     wait_until("all events", || lines() as u64 > expected.0);
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(sent.unwrap().success());
     wait_until("its end", || child.try_wait().unwrap().is_some());
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    // What it wrote last may still be on its way to us.
+    // Its last output may still be in the pipe.
     wait_until("a summary", || lines() as u64 > expected.0 + 1);
     let out = String::from_utf8(out.lock().unwrap().clone()).unwrap();
     assert_eq!(counts(&out), expected);

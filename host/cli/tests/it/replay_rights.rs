@@ -1,5 +1,5 @@
-//! What is left of the rights of `ipft replay`, `ipft plugin run` and `ipft plugin check` while plugins run: a native
-//! plugin tries what an attacker would, and `/proc/PID/status` is read.
+//! Tests of the privileges of `ipft replay`, `ipft plugin run` and `ipft plugin check` while plugins run: a native
+//! plugin acts like an attacker, and `/proc/PID/status` is read.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -40,7 +40,7 @@ fn recording() -> String {
         .to_owned()
 }
 
-/// What the attacker could do.
+/// Results of the attacker.
 fn done(arguments: &[&str]) -> Vec<String> {
     let ran = ipft(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr);

@@ -1,7 +1,7 @@
-//! The guide for authors of plugins is followed to the letter, for each language: what it says builds a plugin, and the
-//! plugin draws what it shows. A comment in the page tells the convention.
+//! Follows the guide for authors of plugins exactly, for each language: its commands build a plugin, whose output is
+//! that of the page. A comment in the page explains the convention.
 //!
-//! The tools come from the package managers of the languages; what was fetched stays in `target/plugin-tools`.
+//! The tools come from the package managers of the languages; downloads are kept in `target/plugin-tools`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::process::Command;
 use ipft_e2e::book::blocks;
 use ipft_plugin_host::package::inspect::inspect;
 
-/// What the page's `trace.jsonl` is.
+/// The page's `trace.jsonl`.
 const TRACE: &str = include_str!("../../../../tests/golden/graph.jsonl");
 
 fn root() -> PathBuf {
@@ -24,7 +24,7 @@ fn page() -> String {
     fs::read_to_string(root().join("docs/src/plugin-authors.md")).unwrap()
 }
 
-/// The steps for one language: commands, and what the page says they print, if it does.
+/// The steps for one language: commands, and their output if the page shows it.
 fn steps(page: &str, language: &str) -> Vec<(String, Option<String>)> {
     let mut steps: Vec<(String, Option<String>)> = Vec::new();
     for block in blocks(page).into_iter().filter(|block| block.has("template")) {
@@ -37,7 +37,7 @@ fn steps(page: &str, language: &str) -> Vec<(String, Option<String>)> {
     steps
 }
 
-/// An empty folder for one language.
+/// Creates an empty folder for one language.
 fn folder(language: &str) -> PathBuf {
     let folder = tools().join("followed").join(language);
     if folder.exists() {
@@ -47,13 +47,13 @@ fn folder(language: &str) -> PathBuf {
     folder
 }
 
-/// Where what the package managers fetched and built is kept from one run to the next.
+/// Returns the folder of downloads and builds that is kept between runs.
 fn tools() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     target.join("plugin-tools")
 }
 
-/// Runs all steps in one shell. What each prints is put into files beside the folder.
+/// Runs all steps in one shell. The output of each goes to files beside the folder.
 fn follow(language: &str, folder: &Path, steps: &[(String, Option<String>)]) -> String {
     let ipft = Path::new(env!("CARGO_BIN_EXE_ipft")).parent().unwrap();
     let path = std::env::var("PATH").unwrap();
@@ -62,7 +62,7 @@ fn follow(language: &str, folder: &Path, steps: &[(String, Option<String>)]) -> 
         if commands.contains("trace.jsonl") && !script.contains("TRACE\"") {
             script += "cp \"$TRACE\" trace.jsonl\n";
         }
-        // A group, not a subshell: `cd` is for the steps that follow.
+        // A group, not a subshell: `cd` applies to the following steps.
         script += &format!("{{\n{commands}}} > \"$PRINTED/{number}\"\n");
     }
     let printed = folder.join("printed");
@@ -112,7 +112,7 @@ fn the_guide_leads_to_a_plugin(language: &str, interface: &str) {
     let steps = steps(&page(), language);
     assert!(steps.len() >= 4 && steps.iter().any(|(_, shown)| shown.is_some()));
     let last = follow(language, &folder, &steps);
-    // Installed, it is listed and found by its name.
+    // Once installed, it is listed and found by its name.
     assert!(last.contains("how often packets entered each function"), "{last}");
     assert!(
         last.ends_with(

@@ -32,7 +32,7 @@ fn component(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// A component around one module.
+/// Returns a component around one module.
 fn around(module: &str) -> Vec<u8> {
     component(&format!(
         "(component (core module $m {module}) (core instance $i (instantiate $m)) {SINK})"
@@ -43,7 +43,7 @@ fn load(bytes: &[u8]) -> Result<Component, PluginError> {
     Component::load(&ENGINE, "evil", bytes, None, || (), &mut |_| ())
 }
 
-/// What ends it when a trace starts.
+/// Returns the error at the start of a trace.
 fn started(bytes: &[u8], grants: &Grants) -> PluginError {
     let component = load(bytes).expect("it loads");
     let trace = Trace {
@@ -66,7 +66,7 @@ fn started(bytes: &[u8], grants: &Grants) -> PluginError {
     }
 }
 
-/// The most memory that this process ever had, in bytes.
+/// Returns the peak memory of this process, in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("it can be read");
     let line = status
@@ -79,7 +79,7 @@ fn peak() -> usize {
 
 #[test]
 fn a_name_that_demangles_to_gigabytes_costs_nothing() {
-    // Each level names the one before several times: `A<i, i, ...>`, `A<S0_, S0_, ...>`, and so on.
+    // Each level refers to the one before several times: `A<i, i, ...>`, `A<S0_, S0_, ...>`, and so on.
     let (levels, arity) = (8, 16);
     let mut name = format!("_Z1f1AI{}E", "i".repeat(arity));
     for level in 1..=levels {
@@ -98,7 +98,7 @@ fn a_name_that_demangles_to_gigabytes_costs_nothing() {
     let Failure::Trap { backtrace, .. } = &error.failure else {
         panic!("{text}");
     };
-    // It is shown as it is, and cut.
+    // It is shown unchanged, and cut.
     assert!(backtrace.frames()[0].contains("!_Z1f1AIiiii"), "{text}");
     assert!(text.len() < 1000, "{} bytes", text.len());
     assert!(
@@ -166,7 +166,7 @@ fn doubled(levels: usize) -> Vec<u8> {
     ))
 }
 
-/// What a look at it says before anything is compiled.
+/// Returns the error of inspection, before anything is compiled.
 fn refused(bytes: &[u8]) -> String {
     let start = Instant::now();
     let error = inspect(bytes).expect_err("it is refused");
@@ -251,7 +251,7 @@ fn what_many_instances_need_counts_as_memory() {
     assert!(matches!(error.failure, Failure::Memory { .. }), "{error}");
 }
 
-/// One that takes the compiler long: so many blocks, in each of which any of so many local variables may change.
+/// A module that takes long to compile: many blocks, each of which may change any of many local variables.
 fn slow(blocks: usize, locals: usize) -> Vec<u8> {
     let mut code = String::new();
     for block in 0..blocks {
@@ -280,7 +280,7 @@ fn compile_within(bytes: &[u8], memory: u64, seconds: u64, stop: Option<OwnedFd>
     loaded
 }
 
-/// Compilers that this thread has started and that still run.
+/// Returns the running compilers that this thread has started.
 fn children() -> Vec<String> {
     let path = format!("/proc/self/task/{}/children", this_thread());
     let text = std::fs::read_to_string(path).expect("it can be read");

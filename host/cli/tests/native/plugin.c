@@ -1,6 +1,6 @@
 /*
- * A native plugin that writes everything it is told, and fails in the way that it is asked for: at run time with the
- * options `at` and `do`, and in the table itself as it is compiled. host/cli/tests/it/native.rs uses it.
+ * A native plugin that writes all of its input, and fails as configured: at run time by the options `at` and `do`, and
+ * in the table itself at compile time. host/cli/tests/it/native.rs uses it.
  */
 
 #include <fcntl.h>
@@ -53,7 +53,7 @@ static void text(struct show *show, const char *name, struct ipft_text text)
     }
 }
 
-/* The error of a call, if it was asked to fail there, or what else was asked for. */
+/* Returns the error of a call that is configured to fail, or performs another behaviour. */
 static const char *act(struct show *show, const char *at)
 {
     if (strcmp(show->at, at) != 0)

@@ -1,12 +1,12 @@
-//! The built-in fields: what `--show` can add to every entry without an extension.
+//! The built-in fields, which `--show` adds to every entry without an extension.
 //!
-//! Each has a file of its own here, with its name, its place in the schema and the kernels that can fill it, and a header of
-//! the same name in `bpf/src/field/`, which fills it. A field whose bytes its schema cannot explain would have its decoder in
-//! its file, too; none needs one yet. [`ALL`] is the registry: a field's place in it is the number of its bit in
+//! Each has its own file here, with its name, its place in the schema and its supported kernels, and a header of the
+//! same name in `bpf/src/field/`, which fills it. A field that its schema cannot describe would have its decoder in its
+//! file as well; none needs one yet. [`ALL`] is the registry: a field's index in it is its bit number in
 //! `ipft_config.fields`.
 //!
-//! The chosen fields lie behind each other in the order of the registry, each aligned to its own size, in front of the
-//! extension's bytes, which begin at a multiple of eight. This module imports nothing but `event`.
+//! The selected fields are stored in the order of the registry, each aligned to its own size, before the extension's
+//! bytes, which begin at a multiple of eight. This module imports only `event`.
 
 mod len;
 mod mark;
@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use crate::event::{Field, FieldFormat, FieldType, Schema};
 
-/// What the bytes of an extension begin at a multiple of.
+/// Alignment of an extension's bytes.
 const ALIGNMENT: u32 = 8;
 
 /// One built-in field.
@@ -23,19 +23,19 @@ const ALIGNMENT: u32 = 8;
 pub struct BuiltIn {
     /// Its name, in `--show` and in every output.
     pub name: &'static str,
-    /// What it is, for a list.
+    /// Description for a list.
     pub about: &'static str,
-    /// Bytes: a power of two of at most eight.
+    /// Size in bytes: a power of two of at most eight.
     pub size: u32,
-    /// What they hold.
+    /// Type of the bytes.
     pub kind: FieldType,
-    /// How people want to read them.
+    /// Display format.
     pub format: FieldFormat,
-    /// Which kernels can fill it.
+    /// Supported kernels.
     pub capability: Capability,
 }
 
-/// Which kernels can fill a field.
+/// Kernels that support a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
     /// All that can be traced.
@@ -48,20 +48,20 @@ pub static ALL: [&BuiltIn; 2] = [&len::FIELD, &mark::FIELD];
 /// The word for no field.
 const NONE: &str = "none";
 
-/// A name that no built-in field has.
+/// An unknown name of a built-in field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no field `{name}`; there are {}, or {NONE}", names().join(", "))]
 pub struct UnknownField {
-    /// What was given.
+    /// The unknown name.
     pub name: String,
 }
 
-/// The names of all fields.
+/// Returns the names of all fields.
 pub fn names() -> Vec<&'static str> {
     ALL.iter().map(|field| field.name).collect()
 }
 
-/// The built-in fields that a trace is to have; none by default.
+/// The built-in fields of a trace; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Show {
     bits: u32,
@@ -70,7 +70,7 @@ pub struct Show {
 impl FromStr for Show {
     type Err = UnknownField;
 
-    /// Reads names with commas between them, in any order, or `none`.
+    /// Parses names separated by commas, in any order, or `none`.
     fn from_str(list: &str) -> Result<Show, UnknownField> {
         let mut show = Show::default();
         if list == NONE {
@@ -86,18 +86,18 @@ impl FromStr for Show {
 }
 
 impl Show {
-    /// The fields as the kernel side is configured: one bit for each, in the order of [`ALL`].
+    /// Returns the configuration of the kernel side: one bit per field, in the order of [`ALL`].
     pub fn bits(self) -> u32 {
         self.bits
     }
 
-    /// Bytes that they take in front of an extension's.
+    /// Returns the bytes that they take before an extension's.
     pub fn size(self) -> u32 {
         let end = self.placed().last().map_or(0, |(field, offset)| offset + field.size);
         end.next_multiple_of(ALIGNMENT)
     }
 
-    /// The fields and where they begin.
+    /// Returns the fields and their offsets.
     fn placed(self) -> impl Iterator<Item = (&'static BuiltIn, u32)> {
         let chosen = ALL
             .iter()
@@ -110,7 +110,7 @@ impl Show {
         })
     }
 
-    /// The schema of payloads with these fields in front of an extension's.
+    /// Returns the schema of payloads with these fields before an extension's.
     pub fn schema(self, extension: &Schema) -> Schema {
         let size = self.size();
         let builtin = self.placed().map(|(field, offset)| Field {
@@ -133,7 +133,7 @@ impl Show {
         }
     }
 
-    /// The first of these fields that has the name of one of an extension's.
+    /// Returns the first of these fields that has the same name as one of an extension's.
     pub fn clash(self, extension: &Schema) -> Option<&'static str> {
         let names = self.placed().map(|(field, _)| field.name);
         let mut clashes = names.filter(|name| extension.fields.iter().any(|field| field.name == *name));

@@ -1,4 +1,4 @@
-//! What the aggregate prints early, because it may not keep everything until the end.
+//! Tests of early output of the aggregate, at its memory limit.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use ipft_core::event::*;
 use ipft_core::sink::*;
 use support::canned::{Canned, Script, draw, golden};
 
-/// As drawn by an aggregate that may keep so many bytes, and how many packets it says it printed early.
+/// Returns the output of an aggregate with this limit, and its count of packets printed early.
 fn draw_with(canned: &Canned, max_memory: u64) -> (String, u64) {
     let early = Rc::new(Cell::new(0));
     let told = early.clone();
@@ -23,7 +23,7 @@ fn draw_with(canned: &Canned, max_memory: u64) -> (String, u64) {
     (output, early.get())
 }
 
-/// The sections under the header.
+/// Returns the sections below the header.
 fn sections(output: &str) -> Vec<Vec<&str>> {
     let mut sections = output.split("===\n");
     let header = sections.next().expect("there is a header");
@@ -32,7 +32,7 @@ fn sections(output: &str) -> Vec<Vec<&str>> {
     sections.map(|section| section.lines().collect()).collect()
 }
 
-/// Packets that live for a while beside one, the first, that lives for as long as the trace does.
+/// Short-lived packets beside one, the first, that lives as long as the trace.
 fn long() -> Canned {
     let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux"), ("ip_output", "vmlinux")]);
     for step in 0..100_000 {
@@ -67,12 +67,12 @@ fn early_packets_keep_their_order() {
     let parts = sections(&output);
     assert!(early > 1000, "{early}");
     let is_first = |section: &&Vec<&str>| section[0].ends_with("ip_rcv");
-    // The packet that went on is there in parts.
+    // The packet that continued is split into parts.
     let split: Vec<_> = parts.iter().filter(is_first).collect();
     assert!((2..20).contains(&split.len()), "{} parts", split.len());
     let joined: Vec<&str> = split.into_iter().flatten().copied().collect();
     assert_eq!(joined, whole[0]);
-    // Of the others, only those may be split that the end of a time of printing went through.
+    // Of the others, only those at a limit of early output may be split.
     let joined: Vec<&str> = parts.iter().filter(|part| !is_first(part)).flatten().copied().collect();
     let expected: Vec<&str> = whole.iter().skip(1).flatten().copied().collect();
     assert_eq!(joined.len(), expected.len());
@@ -83,7 +83,7 @@ fn early_packets_keep_their_order() {
     assert_eq!(sorted, expected_sorted);
     let whole_ones = parts.iter().filter(|part| whole.contains(part)).count();
     assert!(whole_ones > whole.len() * 9 / 10, "{whole_ones} of {}", whole.len());
-    // Sections come in the order of their first event.
+    // Sections are in the order of their first event.
     let times: Vec<&str> = parts.iter().map(|part| &part[0][..10]).collect();
     assert!(times.is_sorted());
 }

@@ -1,26 +1,26 @@
-//! Compiles the extensions of the tests. clang is there: the workspace does not build without it.
+//! Compiles the tests' extensions. clang is available: the workspace does not build without it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The folder of the sources.
+/// Returns the folder of the sources.
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/extension")
 }
 
-/// The object of one of the sources.
+/// Returns the object of one of the sources.
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
     let path = folder().join(format!("{name}.c"));
     clang(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-/// The object of a source.
+/// Returns the object of a source.
 pub(crate) fn clang(source: &str) -> Vec<u8> {
     clang_with(source, &["-target", "bpf", "-O2", "-g", "-c"])
 }
 
-/// What clang makes of a source with these options.
+/// Compiles a source with these options.
 pub(crate) fn clang_with(source: &str, options: &[&str]) -> Vec<u8> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,7 @@
-//! From a C struct to what the sinks write, over objects that clang compiles here.
+//! Tests from a C struct to the output of sinks, with objects compiled here.
 //!
-//! The expected output is in `tests/golden/layout-*.txt`; `UPDATE_GOLDEN=1 cargo test -p ipft-core --test it layout` writes it anew.
+//! The expected output is in `tests/golden/layout-*.txt`; `UPDATE_GOLDEN=1 cargo test -p ipft-core --test it layout`
+//! updates it.
 
 use std::fmt::Write;
 
@@ -11,7 +12,7 @@ use ipft_core::extension::object;
 use ipft_core::sink::*;
 use support::canned::{Script, draw, golden};
 
-/// The object of a struct with these members, behind the header that all sources have.
+/// Returns the object of a struct with these members, after the header of all sources.
 fn event(members: &str) -> Vec<u8> {
     clang(&format!(
         "#include \"header.h\"\nstruct event {{ {members} }} __ipft_event_struct;"
@@ -31,7 +32,7 @@ fn error(bytes: &[u8]) -> LayoutError {
     read(bytes).expect_err("the layout is refused")
 }
 
-/// The error about the member of this name.
+/// Returns the error about the member of this name.
 fn problem(bytes: &[u8], member: &str) -> MemberProblem {
     match error(bytes) {
         LayoutError::Member { name, problem } => {
@@ -42,7 +43,7 @@ fn problem(bytes: &[u8], member: &str) -> MemberProblem {
     }
 }
 
-/// The name, type and format of each field.
+/// Returns the name, type and format of each field.
 fn fields(schema: &Schema) -> Vec<(&str, &str, &str)> {
     let fields = schema.fields.iter();
     fields
@@ -50,7 +51,7 @@ fn fields(schema: &Schema) -> Vec<(&str, &str, &str)> {
         .collect()
 }
 
-/// The schema, and how events look whose bytes are 1, 2, 3 ..., all 0, and all 255.
+/// Returns the schema, and the text of events with bytes 1, 2, 3 ..., all 0, and all 255.
 fn picture(schema: Schema) -> String {
     let mut text = format!("{} bytes\n", schema.size);
     for field in &schema.fields {

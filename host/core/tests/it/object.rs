@@ -1,11 +1,11 @@
-//! Which objects are let through to libbpf, over what clang makes here and over damaged copies of it.
+//! Tests of the objects accepted for libbpf, with clang's output and damaged copies of it.
 
 use crate::extension::{clang, clang_with, fixture};
 use ipft_core::extension::layout;
 use ipft_core::extension::object::{MAX_OBJECT, ObjectError, check};
 use ipft_core::kernel::btf::BtfError;
 
-/// The error about the object of a source that does not have the usual `module`.
+/// Returns the error for a source without the usual `module`.
 fn error(source: &str) -> ObjectError {
     let source = format!("#define WITHOUT_MODULE\n#include \"header.h\"\n{source}");
     check(&clang(&source)).expect_err(&source)
@@ -13,14 +13,14 @@ fn error(source: &str) -> ObjectError {
 
 const ARGUMENTS: &str = "(void *ctx, struct sk_buff *skb, __u8 data[64])";
 
-/// Where a section begins in the object, and how long it is.
+/// Returns the offset and size of a section.
 fn section(object: &[u8], name: &str) -> (usize, usize) {
     let header = section_header(object, name);
     let number = |at: usize| u64::from_ne_bytes(object[header + at..header + at + 8].try_into().unwrap()) as usize;
     (number(24), number(32))
 }
 
-/// Where the header of a section is.
+/// Returns the offset of a section's header.
 fn section_header(object: &[u8], name: &str) -> usize {
     let number = |at: usize, len: usize| {
         (0..len)
@@ -205,14 +205,14 @@ fn a_module_without_code_is_refused() {
         object[strings + name..].starts_with(b"module\0")
     });
     let symbol = symbol.expect("module is there");
-    // It begins far behind the section's end.
+    // It begins far beyond the section's end.
     object[symbol + 12] = 1;
     assert_eq!(check(&object).unwrap_err(), ObjectError::NotCode);
     // It is absolute.
     let mut object = fixture("gso");
     object[symbol + 6..symbol + 8].copy_from_slice(&0xfff1_u16.to_ne_bytes());
     assert_eq!(check(&object).unwrap_err(), ObjectError::NotCode);
-    // Its section is not one of code.
+    // Its section contains no code.
     let mut object = fixture("gso");
     let header = section_header(&object, ".text");
     object[header + 8] &= !4;

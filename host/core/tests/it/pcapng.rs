@@ -1,6 +1,7 @@
-//! What `--pcapng` writes, read back by a parser of the format that is not ours.
+//! Reads the output of `--pcapng` with an independent parser of the format.
 //!
-//! The expected packets are in `tests/golden/*.pcapng.txt`; `UPDATE_GOLDEN=1 cargo test -p ipft-core --test it pcapng` writes them anew.
+//! The expected packets are in `tests/golden/*.pcapng.txt`; `UPDATE_GOLDEN=1 cargo test -p ipft-core --test it pcapng`
+//! updates them.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -61,7 +62,7 @@ fn draw(canned: &Canned, sink: &mut Pcapng) -> Result<(), SinkError> {
     sink.finish(&canned.summary)
 }
 
-/// Captures so many bytes of a packet, in this batch.
+/// Adds a capture of this many bytes of a packet to the batch.
 fn capture(batch: &mut Batch, packet: u64, link: Link, length: u32, bytes: &[u8]) {
     batch.captures.push(Capture {
         packet,
@@ -74,7 +75,7 @@ fn capture(batch: &mut Batch, packet: u64, link: Link, length: u32, bytes: &[u8]
     batch.captured.extend_from_slice(bytes);
 }
 
-/// The trace with the first bytes of each packet: of odd ones an IP packet, of even ones an Ethernet frame.
+/// Returns the trace with first bytes of each packet: an IP packet for odd ones, an Ethernet frame for even ones.
 fn with_bytes(mut canned: Canned) -> Canned {
     let mut seen = BTreeSet::new();
     for batch in &mut canned.batches {
@@ -137,7 +138,7 @@ fn every_trace_matches_its_golden_file() {
     }
 }
 
-/// A trace in which packets 1 to `packets` come one after the other, each through two functions.
+/// Returns a trace in which packets 1 to `packets` come one after the other, each through two functions.
 fn one_after_the_other(packets: u64) -> Canned {
     let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux"), ("kfree_skb", "vmlinux")]);
     for packet in 1..=packets {
@@ -150,7 +151,7 @@ fn one_after_the_other(packets: u64) -> Canned {
     script.can("one after the other")
 }
 
-/// Three packets: two of IP, of versions 4 and 6, and between them a frame of ARP.
+/// Returns three packets: two of IP, of versions 4 and 6, and between them a frame of ARP.
 fn ip_and_arp() -> Canned {
     let mut canned = one_after_the_other(3);
     capture(&mut canned.batches[0], 1, Link::Ip, 84, b"\x45\0\0\x54");
@@ -206,7 +207,7 @@ fn frames_after_an_early_write_keep_the_link_type() {
 
 #[test]
 fn early_writes_bound_memory_and_lose_no_packet() {
-    // What is kept of events and packets grows by some hundred kilobytes at a time.
+    // Memory for events and packets grows by some hundred kilobytes at a time.
     let canned = with_bytes(one_after_the_other(50_000));
     let written = Written::default();
     let mut sink = written.sink().with_limit(4_000_000);
@@ -261,7 +262,7 @@ fn a_trace_without_bytes_creates_no_file() {
 fn packets_without_bytes_are_counted() {
     let mut canned = one_after_the_other(3);
     capture(&mut canned.batches[0], 2, Link::Ip, 4, b"\x45abc");
-    // The first is the one that counts.
+    // The first one counts.
     capture(&mut canned.batches[0], 2, Link::Ethernet, 2, b"no");
     capture(&mut canned.batches[0], 77, Link::Ip, 4, b"\x45abc");
     let written = Written::default();
@@ -291,7 +292,7 @@ fn a_broken_recording_gives_a_readable_file() {
             ..event
         });
     }
-    // Less than there is, and a range that is not there.
+    // Fewer bytes than announced, and a range outside the data.
     capture(&mut canned.batches[0], 1, Link::Ip, 0, b"abcde");
     capture(&mut canned.batches[0], 2, Link::Ip, 0, b"");
     canned.batches[0].captures[1].captured_len = u32::MAX;

@@ -1,4 +1,4 @@
-//! Recordings: what goes in comes out, from whole files and from whatever may have become of one.
+//! Tests of recordings: input equals output, for whole, cut and damaged files.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -9,7 +9,7 @@ use ipft_core::recording::{Content, End, Input, Reader, RecordingError, Writer};
 use ipft_core::sink::{Aggregate, Json, Jsonl, Sink};
 use support::canned::{Canned, Script, draw, golden};
 
-/// The bytes of a recording of the trace.
+/// Returns the bytes of a recording of the trace.
 fn record(canned: &Canned) -> Vec<u8> {
     let mut file = Vec::new();
     let mut writer = Writer::new(&mut file, &canned.trace, 7).unwrap();
@@ -21,11 +21,11 @@ fn record(canned: &Canned) -> Vec<u8> {
     file
 }
 
-/// What a file gave.
+/// Content of a file.
 #[derive(Debug, Default)]
 struct Read {
     batches: Vec<Batch>,
-    /// Those that were appended: how many batches came before, the index of the first, and their names.
+    /// Appended functions: number of earlier batches, index of the first, and their names.
     functions: Vec<(usize, u32, Vec<String>)>,
     losses: Vec<Vec<Loss>>,
     summary: Option<Summary>,
@@ -75,7 +75,7 @@ fn read(file: Vec<u8>, most: usize) -> Result<(Trace, Read), RecordingError> {
     Ok((reader.trace().clone(), read))
 }
 
-/// The recording, as a canned trace again.
+/// Converts the recording back to a canned trace.
 fn replay(canned: &Canned, most: usize) -> Canned {
     let (trace, read) = read(record(canned), most).unwrap();
     assert_eq!(read.end, Some(End::Whole), "{}", canned.name);
@@ -152,7 +152,7 @@ fn events_of_unknown_kinds_are_kept() {
     }
 }
 
-/// Pseudo-random numbers that are the same in every run (xorshift64).
+/// Generates the same pseudo-random numbers in every run (xorshift64).
 struct Random(u64);
 
 impl Random {
@@ -168,7 +168,7 @@ impl Random {
     }
 }
 
-/// A trace with everything that an event can have, in no order at all.
+/// Returns a trace with everything that an event can have, unordered.
 fn wild(seed: u64, events: usize, functions: u32) -> Canned {
     let mut random = Random(seed);
     let mut script = Script::new(Tracer::FunctionGraph, &[("ip_rcv", "vmlinux")]);
@@ -257,7 +257,7 @@ fn all_numbers_of_events_are_restored() {
     }
 }
 
-/// A recording of some blocks: two of events, one of losses between them.
+/// Returns a recording of some blocks: two of events, one of losses between them.
 fn several_blocks() -> (Vec<u8>, Vec<usize>) {
     let canned = wild(5, 40, 3);
     let mut file = Vec::new();
@@ -342,7 +342,7 @@ fn a_flipped_bit_costs_at_most_its_block() {
         assert!(place >= ends[0], "{place}: nothing of the beginning can be wrong");
         let noticed = flipped.damage > 0 || flipped.end != Some(End::Whole);
         assert!(noticed, "{place}");
-        // Which of the two blocks of events it is in, if any.
+        // The block of events that contains it, if any.
         let block = ends.windows(2).position(|ends| (ends[0]..ends[1]).contains(&place));
         let expected = match block {
             Some(0) => &whole[40..],
@@ -437,7 +437,7 @@ fn a_recording_is_small() {
     canned.trace.schema = Schema::default();
     canned.batches.clear();
     let mut timestamp = 464_048_546_191_357;
-    // Packets that go through the same two hundred functions, each taking its own time.
+    // Packets that pass the same two hundred functions, each with its own times.
     for packet in 0..500_u64 {
         let mut batch = Batch::default();
         let identity = timestamp << 10;

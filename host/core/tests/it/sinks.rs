@@ -1,6 +1,6 @@
-//! What the built-in sinks write, byte for byte and as what it claims to be.
+//! Tests of the built-in sinks' output, byte for byte and against its format.
 //!
-//! The expected output is in `tests/golden/`; `UPDATE_GOLDEN=1 cargo test -p ipft-core --test it sinks` writes it anew.
+//! The expected output is in `tests/golden/`; `UPDATE_GOLDEN=1 cargo test -p ipft-core --test it sinks` updates it.
 
 use std::io::{Error, ErrorKind, Write};
 use std::path::Path;
@@ -81,7 +81,7 @@ fn json_names_survive_whatever_they_hold() {
     assert_eq!(first["module"], canned.trace.functions[1].module.as_str());
 }
 
-/// What `jsonl` says of a function that is new.
+/// Returns the line of `jsonl` for a new function.
 fn late_functions(trace: &Trace) -> Value {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let mut sink = Jsonl::new(file.reopen().expect("the file"));
@@ -100,7 +100,7 @@ fn late_functions(trace: &Trace) -> Value {
     line
 }
 
-/// Makes every object of the schema refuse keys that it does not describe.
+/// Makes every object of the schema reject unknown keys.
 fn seal(schema: &mut Value) {
     if let Value::Object(object) = schema {
         if object.contains_key("properties") {
@@ -185,7 +185,7 @@ fn the_graph_nests_two_hundred_calls_deep() {
     }
 }
 
-/// A writer whose reader goes away after some bytes.
+/// A writer whose reader closes it after some bytes.
 struct Pipe {
     room: usize,
     end: ErrorKind,
@@ -206,7 +206,7 @@ impl Write for Pipe {
     }
 }
 
-/// All calls to a sink, up to the first that fails.
+/// Makes all calls of a sink, up to the first that fails.
 fn run(canned: &Canned, sink: &mut dyn Sink) -> Result<(), SinkError> {
     sink.start(&canned.trace)?;
     for batch in &canned.batches {

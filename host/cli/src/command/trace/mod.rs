@@ -1,5 +1,5 @@
-//! One trace from its start to its end: finds the functions, attaches, reads events until it is told to stop, and
-//! hands everything to the sinks. This is where the layers meet; none of them knows the others.
+//! One trace from start to end: finds the functions, attaches, reads events until the end, and passes everything to the
+//! sinks. The layers meet here and do not know each other.
 
 mod attach;
 mod limits;
@@ -30,10 +30,10 @@ use attach::{attach_visibly, detach_visibly, report_attachment};
 use limits::raise_limits;
 use probe_server::ProbeServer;
 
-// The command line knows nothing of the programs.
+// The command line does not know the programs.
 const _: () = assert!(args::MOST_RECORD_BYTES == ipft_bpf::wire::MAX_RECORD_BYTES);
 
-/// Traces until a signal, until a limit is reached, or until the reader of stdout goes away.
+/// Traces until a signal, until a limit is reached, or until the reader of stdout closes it.
 pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Outcome> {
     let root = Root::system();
     let user = user(options, &root)?;
@@ -59,14 +59,14 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     if let Some(name) = options.show.clash(extension.schema()) {
         bail!("the extension has a field `{name}`, as --show has; rename it, or leave {name} out of --show");
     }
-    // Before anything is attached, which takes long: files that cannot be written are told here.
+    // Before attaching, which takes long: errors of output files are reported here.
     let mut sinks = drawing::sinks(
         &options.drawing,
         drawing::memory(&options.drawing),
         &mut plugins,
         drawing::Source::Trace,
     )?;
-    // Before the functions: what comes between the two is found twice and not missed.
+    // Before the functions: modules loaded in between are found twice rather than missed.
     let loaded = LoadedModules::read(&root);
     let functions = find_functions(&root, &options.filter)?;
     let buffer = buffer(options, &root)?;
@@ -102,7 +102,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         mask: options.mask,
     };
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
-    // Perf buffers are of the CPUs that are online now.
+    // Perf buffers are those of the CPUs that are online now.
     let buffered = match buffer {
         Buffer::Perf { .. } => kernel::online_cpus(&root),
         Buffer::Ring { .. } => None,
@@ -114,7 +114,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         }
         losses
     };
-    // All that needs privileges has been done, and none of what a plugin or a script does with the trace.
+    // Everything that needs privileges is done, and no plugin or script has run yet.
     if !options.keep_privileges {
         let needs = Needs {
             folders: drawing::folders(&options.drawing),
@@ -128,7 +128,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     }
     reader.start(&trace)?;
     if sinks.start(&trace) == Flow::Stop {
-        // A plugin that could not start, with no other sink beside it, has been told.
+        // A plugin that failed to start, as the only sink, has been reported.
         if sinks.failures().next().is_some() {
             return Ok(Outcome::SinkFailed);
         }
@@ -197,7 +197,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     })
 }
 
-/// Finds the user to become after attaching. What is written from now on belongs to it.
+/// Finds the user to become after attaching. Files written from now on belong to it.
 fn user(options: &Options, root: &Root) -> anyhow::Result<Option<User>> {
     let Some(name) = &options.user else {
         return Ok(None);
@@ -208,7 +208,7 @@ fn user(options: &Options, root: &Root) -> anyhow::Result<Option<User>> {
     Ok(Some(user))
 }
 
-/// Starts to watch for modules that are loaded from now on. Without, the trace goes on as it is.
+/// Starts to watch for modules that are loaded from now on. The trace also works without.
 fn watch_modules(
     options: &Options,
     request: &Request<'_>,
