@@ -5,24 +5,24 @@
 //! program does. A function is named by its BTF id and carries its index as cookie. Ids of a module belong to the
 //! module's BTF, and a link takes ids of one BTF only, that of its program: each module gets programs of its own.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use ipft_bpf::wire::FunctionSource;
 
-use super::programs::{Programs, Selected, program_name};
-use super::reason::{self, Mechanism};
+use super::bisect::Bisection;
+use super::program_key::ProgramKey;
+use super::programs::{Programs, Selected};
+use super::reason::Mechanism;
 use super::syscall::{self, ModuleBtfs, TracingProgram};
 use super::{Attached, Backend, Layer, ProbeError, Refused, Request, Target, check_any, objection, unsupported};
 use crate::event::Tracer;
-use crate::kernel::Root;
 
 /// Tracing-multi links.
 #[derive(Debug)]
 pub struct FentryMulti;
 
 const NAME: &str = "fentry-multi";
-
-const WHAT: &str = "cannot attach to the functions";
 
 impl Backend for FentryMulti {
     fn name(&self) -> &'static str {
@@ -54,7 +54,7 @@ impl Backend for FentryMulti {
                 refused.push(Refused::new(*target, reason));
                 continue;
             }
-            let program = program_name(function, target.is_silent());
+            let program = ProgramKey::entry(function, target.is_silent());
             match groups
                 .iter_mut()
                 .find(|group| group.module == function.module && group.program == program)
@@ -70,15 +70,12 @@ impl Backend for FentryMulti {
             }
         }
 
-        let mut names: Vec<&str> = groups.iter().map(|group| group.program.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let selected: Vec<Selected> = names
-            .iter()
-            .map(|name| Selected {
+        let keys: BTreeSet<ProgramKey> = groups.iter().map(|group| group.program).collect();
+        let selected: Vec<Selected> = (keys.into_iter())
+            .map(|key| Selected {
                 attach_type: Some(attach_type),
                 tracing: true,
-                ..Selected::plain(*name)
+                ..Selected::plain(key)
             })
             .collect();
         let object = if session {
@@ -91,19 +88,21 @@ impl Backend for FentryMulti {
 
         let modules = ModuleBtfs::open();
         let mut own_programs = Vec::new();
-        let mut linker = Linker {
-            root: request.root,
-            attach_type,
-            links: Vec::new(),
-            refused,
-            refusals: 0,
+        let link = |program: BorrowedFd<'_>, targets: &[Target<'a>]| {
+            let ids: Vec<u32> = targets.iter().map(|target| target.function.btf_id).collect();
+            let cookies: Vec<u64> = (targets.iter())
+                .map(|target| target.index.map_or(u64::MAX, u64::from))
+                .collect();
+            syscall::link_tracing_multi(program, attach_type, &ids, &cookies)
         };
+        let mut bisection = Bisection::new(request.root, NAME, Mechanism::Trampoline, refused);
         let mut attached = 0;
         for group in &groups {
             let done = if group.module == "vmlinux" {
-                linker.link(programs.program(&group.program)?, &group.targets)?
+                let program = programs.program(group.program)?;
+                bisection.link(&group.targets, &|targets| link(program, targets))?
             } else {
-                let instructions = programs.instructions(&group.program)?;
+                let instructions = programs.instructions(group.program)?;
                 let loaded = modules.get(group.module).map(|btf| {
                     TracingProgram {
                         instructions: &instructions,
@@ -115,30 +114,30 @@ impl Backend for FentryMulti {
                 });
                 match loaded {
                     Ok(Ok(program)) => {
-                        let done = linker.link(program.as_fd(), &group.targets)?;
+                        let done = bisection.link(&group.targets, &|targets| link(program.as_fd(), targets))?;
                         own_programs.push(program);
                         done
                     }
-                    Ok(Err(error)) => linker.skip_all(group, &format!("its module refused the program: {error}")),
-                    Err(reason) => linker.skip_all(group, &reason),
+                    Ok(Err(error)) => group.refuse(&mut bisection, &format!("its module refused the program: {error}")),
+                    Err(reason) => group.refuse(&mut bisection, &reason),
                 }
             };
-            if !group.program.starts_with("ipft_silent") {
-                attached += done;
+            if !group.program.is_silent() {
+                attached += done.len() as u32;
             }
         }
-        check_any(NAME, request, attached, &linker.refused)?;
+        check_any(NAME, request, attached, &bisection.refused)?;
         Ok(Attached {
             layer: Layer {
                 programs,
                 own_programs,
                 events: Vec::new(),
-                links: linker.links,
+                links: bisection.links,
                 return_links: Vec::new(),
                 backend: NAME,
                 attached,
             },
-            refused: linker.refused,
+            refused: bisection.refused,
             without_return: Vec::new(),
         })
     }
@@ -147,64 +146,15 @@ impl Backend for FentryMulti {
 /// Functions that one link takes.
 struct Group<'a> {
     module: &'a str,
-    program: String,
+    program: ProgramKey,
     targets: Vec<Target<'a>>,
 }
 
-/// Makes links, and finds the functions that the kernel refuses by halving.
-struct Linker<'a> {
-    root: &'a Root,
-    attach_type: u32,
-    links: Vec<OwnedFd>,
-    refused: Vec<Refused<'a>>,
-    refusals: u32,
-}
-
-impl<'a> Linker<'a> {
-    /// Links all of the functions that the kernel accepts, and returns how many that are.
-    fn link(&mut self, program: BorrowedFd<'_>, targets: &[Target<'a>]) -> Result<u32, ProbeError> {
-        let ids: Vec<u32> = targets.iter().map(|target| target.function.btf_id).collect();
-        let cookies: Vec<u64> = targets
-            .iter()
-            .map(|target| target.index.map_or(u64::MAX, u64::from))
-            .collect();
-        let error = match syscall::link_tracing_multi(program, self.attach_type, &ids, &cookies) {
-            Ok(link) => {
-                self.links.push(link);
-                return Ok(targets.len() as u32);
-            }
-            Err(error) => error,
-        };
-        if let Some(reason) = error
-            .raw_os_error()
-            .and_then(|code| reason::of_any_call(self.root, code))
-        {
-            return Err(ProbeError::Machine { what: WHAT, reason });
-        }
-        self.refusals += 1;
-        if self.links.is_empty() && self.refusals > 12 {
-            return Err(ProbeError::Unsupported {
-                backend: NAME,
-                reason: error.to_string(),
-            });
-        }
-        match targets {
-            [] => Ok(0),
-            [one] => {
-                let reason = reason::of_function(self.root, Mechanism::Trampoline, &error, one.function);
-                self.refused.push(Refused::new(*one, reason));
-                Ok(0)
-            }
-            many => {
-                let (left, right) = many.split_at(many.len() / 2);
-                Ok(self.link(program, left)? + self.link(program, right)?)
-            }
-        }
-    }
-
-    fn skip_all(&mut self, group: &Group<'a>, reason: &str) -> u32 {
-        self.refused
-            .extend(group.targets.iter().map(|target| Refused::new(*target, reason)));
-        0
+impl<'a> Group<'a> {
+    /// Skips all of them. None is linked.
+    fn refuse(&self, bisection: &mut Bisection<'a>, reason: &str) -> Vec<Target<'a>> {
+        let refused = self.targets.iter().map(|target| Refused::new(*target, reason));
+        bisection.refused.extend(refused);
+        Vec::new()
     }
 }

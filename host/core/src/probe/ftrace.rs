@@ -11,7 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use ipft_bpf::wire::{Config, FunctionSource};
 use libbpf_sys::bpf_insn;
 
-use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
+use super::program_key::ProgramKey;
+use super::programs::{Programs, Selected};
 use super::reason::{self, Mechanism};
 use super::syscall::{self, ModuleBtfs, TracingProgram};
 use super::{Attached, Backend, Layer, ProbeError, Progress, Refused, Request, Target, check_any, objection};
@@ -50,7 +51,7 @@ impl Backend for Ftrace {
         let returns = request.tracer == Tracer::FunctionGraph;
         let config = request.config(FunctionSource::Cookie);
         let mut refused = Vec::new();
-        let mut wanted: Vec<(Target<'a>, String)> = Vec::new();
+        let mut wanted: Vec<(Target<'a>, ProgramKey)> = Vec::new();
         let shadowed = shadowed(request);
         let modules = ModuleBtfs::open();
         // Before the templates are loaded: what has no types cannot be what a template is loaded with.
@@ -66,7 +67,7 @@ impl Backend for Ftrace {
             } else if let Some(reason) = untyped(function) {
                 refused.push(Refused::new(*target, reason));
             } else {
-                wanted.push((*target, program_name(function, target.is_silent())));
+                wanted.push((*target, ProgramKey::entry(function, target.is_silent())));
             }
         }
         if wanted.is_empty() {
@@ -111,7 +112,7 @@ impl Backend for Ftrace {
             let exit = target
                 .index
                 .filter(|_| returns)
-                .and_then(|_| templates.get(RETURN_PROGRAM));
+                .and_then(|_| templates.get(&ProgramKey::Return));
             match attach_one(function, module_btf, entry, exit, target.index) {
                 Ok(attached) => {
                     for (program, link) in attached {
@@ -146,18 +147,18 @@ fn shadowed<'a>(request: &Request<'a>) -> HashSet<&'a str> {
     kernel::shared_names(request.root, of_modules.map(|function| function.name.as_str()))
 }
 
-/// Instructions ready to be patched, by the template's name.
-type Templates = HashMap<String, Vec<bpf_insn>>;
+/// Instructions ready to be patched, by the template that they are of.
+type Templates = HashMap<ProgramKey, Vec<bpf_insn>>;
 
 /// How many functions are tried for a template.
 const REPRESENTATIVES: usize = 4;
 
 /// For each template that is needed, functions that it can be loaded with, as libbpf wants to have them named: in modules
 /// only where the kernel itself has none, as a search through the modules' BTF takes longer.
-fn representatives(wanted: &[(Target<'_>, String)]) -> Vec<(String, Vec<String>)> {
-    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+fn representatives(wanted: &[(Target<'_>, ProgramKey)]) -> Vec<(ProgramKey, Vec<String>)> {
+    let mut found: Vec<(ProgramKey, Vec<String>)> = Vec::new();
     let is_kernels = |target: &Target<'_>| target.function.module == KERNEL;
-    let (kernels, modules): (Vec<_>, Vec<_>) = wanted.iter().partition(|(target, _)| is_kernels(target));
+    let (kernels, modules): (Vec<&_>, Vec<&_>) = wanted.iter().partition(|(target, _)| is_kernels(target));
     for (target, program) in kernels.into_iter().chain(modules) {
         let function = target.function;
         if function.arguments > 6 {
@@ -170,7 +171,7 @@ fn representatives(wanted: &[(Target<'_>, String)]) -> Vec<(String, Vec<String>)
         match found.iter_mut().find(|(found, _)| found == program) {
             Some((_, names)) if names.len() < REPRESENTATIVES => names.push(name),
             Some(_) => {}
-            None => found.push((program.clone(), vec![name])),
+            None => found.push((*program, vec![name])),
         }
     }
     found
@@ -180,24 +181,24 @@ fn representatives(wanted: &[(Target<'_>, String)]) -> Vec<(String, Vec<String>)
 fn templates(
     request: &Request<'_>,
     config: Config,
-    wanted: &[(Target<'_>, String)],
+    wanted: &[(Target<'_>, ProgramKey)],
     returns: bool,
 ) -> Result<(Programs, Templates), ProbeError> {
     let representatives = representatives(wanted);
     let mut result = Err(ProbeError::NoFunctions);
     for attempt in 0..REPRESENTATIVES {
         let mut selected: Vec<Selected> = (representatives.iter())
-            .filter_map(|(name, functions)| {
+            .filter_map(|(key, functions)| {
                 Some(Selected {
                     target: Some(functions.get(attempt).or(functions.last())?.clone()),
-                    ..Selected::plain(name.clone())
+                    ..Selected::plain(*key)
                 })
             })
             .collect();
         if returns && let Some(target) = selected.first().map(|entry| entry.target.clone()) {
             selected.push(Selected {
                 target,
-                ..Selected::plain(RETURN_PROGRAM)
+                ..Selected::plain(ProgramKey::Return)
             });
         }
         result = Programs::load(&ipft_bpf::FTRACE, config, request, &selected);
@@ -207,11 +208,11 @@ fn templates(
     }
     let programs = result?;
     let mut templates = Templates::new();
-    for (name, _) in &representatives {
-        templates.insert(name.clone(), programs.instructions(name)?);
+    for (key, _) in &representatives {
+        templates.insert(*key, programs.instructions(*key)?);
     }
     if returns {
-        templates.insert(RETURN_PROGRAM.to_owned(), programs.instructions(RETURN_PROGRAM)?);
+        templates.insert(ProgramKey::Return, programs.instructions(ProgramKey::Return)?);
     }
     Ok((programs, templates))
 }
@@ -277,10 +278,14 @@ mod tests {
         }
     }
 
-    fn representatives_of(functions: &[Candidate]) -> Vec<(String, Vec<String>)> {
+    fn key(function: &Candidate) -> ProgramKey {
+        ProgramKey::entry(function, false)
+    }
+
+    fn representatives_of(functions: &[Candidate]) -> Vec<(ProgramKey, Vec<String>)> {
         let targets = super::super::targets(functions, 0, &[]);
         let wanted: Vec<_> = (targets.into_iter())
-            .map(|target| (target, program_name(target.function, target.is_silent())))
+            .map(|target| (target, ProgramKey::entry(target.function, target.is_silent())))
             .collect();
         representatives(&wanted)
     }
@@ -288,7 +293,7 @@ mod tests {
     #[test]
     fn functions_of_modules_alone_have_representatives() {
         let functions = [candidate("veth_xmit", "veth", 2), candidate("long", "veth", 7)];
-        let expected = ("ipft_pointer_0".to_owned(), vec!["veth:veth_xmit".to_owned()]);
+        let expected = (key(&functions[0]), vec!["veth:veth_xmit".to_owned()]);
         assert_eq!(representatives_of(&functions), [expected]);
         assert_eq!(representatives_of(&functions[1..]), []);
     }
@@ -297,9 +302,6 @@ mod tests {
     fn the_kernels_own_functions_represent_first() {
         let functions = [candidate("veth_xmit", "veth", 2), candidate("ip_rcv", "vmlinux", 4)];
         let expected = vec!["ip_rcv".to_owned(), "veth:veth_xmit".to_owned()];
-        assert_eq!(
-            representatives_of(&functions),
-            [("ipft_pointer_0".to_owned(), expected)]
-        );
+        assert_eq!(representatives_of(&functions), [(key(&functions[0]), expected)]);
     }
 }

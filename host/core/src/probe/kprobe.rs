@@ -5,7 +5,7 @@
 //! 10 million instructions a probe, and disarming waits for a grace period under `event_mutex`: this backend starts
 //! and stops slowly, and threads cannot help.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
@@ -13,10 +13,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ipft_bpf::wire::FunctionSource;
 
-use super::programs::{Programs, RETURN_PROGRAM, Selected, program_name};
+use super::program_key::ProgramKey;
+use super::programs::{Programs, Selected};
 use super::reason::{self, Mechanism};
 use super::syscall::{self, KprobeTarget};
-use super::{ADDRESS_HIDDEN, Attached, Backend, Layer, ProbeError, Progress, Refused, Request, check_any, detach};
+use super::{
+    ADDRESS_HIDDEN, Attached, Backend, Layer, ProbeError, Progress, Refused, Request, Target, check_any, detach,
+};
 use crate::event::Tracer;
 use crate::kernel::Candidate;
 
@@ -60,30 +63,19 @@ impl Backend for Kprobe {
         };
         let config = request.config(source);
 
-        let programs_of: Vec<String> = (request.targets.iter())
-            .map(|target| program_name(target.function, target.is_silent()))
-            .collect();
-        let mut names: Vec<&str> = programs_of.iter().map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        let mut selected: Vec<Selected> = names.iter().map(|name| Selected::plain(*name)).collect();
-        if returns {
-            selected.push(Selected::plain(RETURN_PROGRAM));
-        }
+        let key_of = |target: &Target<'_>| ProgramKey::entry(target.function, target.is_silent());
+        let keys: BTreeSet<ProgramKey> = request.targets.iter().map(key_of).collect();
+        let returning = returns.then_some(ProgramKey::Return);
+        let selected: Vec<Selected> = keys.iter().copied().chain(returning).map(Selected::plain).collect();
         let programs = Programs::load(&ipft_bpf::KPROBE, config, request, &selected)?;
 
-        let by_name: HashMap<&str, BorrowedFd<'_>> = names
-            .iter()
-            .map(|name| programs.program(name).map(|fd| (*name, fd)))
+        let by_key: BTreeMap<ProgramKey, BorrowedFd<'_>> = (keys.iter())
+            .map(|key| programs.program(*key).map(|fd| (*key, fd)))
             .collect::<Result<_, _>>()?;
-        let all: Vec<_> = (request.targets.iter().zip(&programs_of))
-            .map(|(target, name)| (target, by_name.get(name.as_str()).copied()))
+        let all: Vec<_> = (request.targets.iter())
+            .map(|target| (target, by_key.get(&key_of(target)).copied()))
             .collect();
-        let return_program = if returns {
-            Some(programs.program(RETURN_PROGRAM)?)
-        } else {
-            None
-        };
+        let return_program = returning.map(|key| programs.program(key)).transpose()?;
         request.progress.begin(all.len());
         let outcomes = in_parallel(&all, |(target, program)| {
             if request.progress.is_cancelled() {

@@ -12,14 +12,14 @@ use libbpf_rs::Linker;
 use object::{Object as _, ObjectSection as _};
 use rustix::fs::MemfdFlags;
 
-use super::{ProbeError, programs};
+use super::{ProbeError, libbpf_log};
 use crate::kernel::btf::{Btf, Kind};
 
 /// The object in which `object`'s programs call the extension's `module`.
 pub(super) fn link(object: &ipft_bpf::Object, extension: &[u8]) -> Result<Vec<u8>, ProbeError> {
     let failed = |what: &'static str| move |error: std::io::Error| ProbeError::Link(format!("{what}: {error}"));
-    let told = |error: libbpf_rs::Error| ProbeError::Link(format!("{error}\n{}", programs::libbpf_said()));
-    programs::listen_to_libbpf();
+    let told = |error: libbpf_rs::Error| ProbeError::Link(format!("{error}\n{}", libbpf_log::take()));
+    libbpf_log::begin();
 
     let memory = rustix::fs::memfd_create("ipft-linked", MemfdFlags::CLOEXEC)
         .map_err(|error| failed("cannot make a file in memory")(error.into()))?;

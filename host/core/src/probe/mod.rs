@@ -3,15 +3,18 @@
 //! A backend is a mechanism of the kernel. Which of them work is found by trying them, never from a version. This room
 //! may import `kernel` (the functions) and `event` (what is counted as lost).
 
+mod bisect;
 mod detach;
 mod fentry_multi;
 mod ftrace;
 pub mod identity;
 mod kprobe;
 mod kprobe_multi;
+mod libbpf_log;
 mod link;
 mod loss;
 mod plan;
+mod program_key;
 mod programs;
 mod progress;
 mod proof;
@@ -124,7 +127,7 @@ impl ProbeError {
             what,
             code: reason::code(error),
             source: io::Error::other(format!("{error:#}")),
-            log: programs::libbpf_said(),
+            log: libbpf_log::take(),
         }
     }
 }

@@ -1,43 +1,20 @@
-//! The BPF programs of one trace: an object, opened, configured and loaded, with its maps.
-//!
-//! Names of programs are built here, from where a function keeps the packet and what part it plays; the C files stamp
-//! out one program for each.
+//! The BPF programs of one trace: an object, opened, configured and loaded, with its maps. Imports `program_key`, `link`
+//! and `reason`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Mutex;
 
 use ipft_bpf::wire::{Config, Cpu};
-use libbpf_rs::{AsRawLibbpf, Map, MapCore, Object, ObjectBuilder, PrintLevel, ProgramType};
+use libbpf_rs::{AsRawLibbpf, Map, MapCore, Object, ObjectBuilder, Program, ProgramType};
 
-use super::identity::{self, Role};
-use super::{Buffer, Maps, ProbeError, Request, link, reason};
-use crate::kernel::{Candidate, PacketArgument};
-
-/// The name of the program that serves a function. `silent` is for a function that the user did not ask for.
-pub(super) fn program_name(function: &Candidate, silent: bool) -> String {
-    let role = identity::role(function);
-    let kind = match (role, silent, function.unsure, function.argument) {
-        (Role::Release, true, ..) => "silent_release",
-        (Role::Free, true, ..) => "silent_free",
-        (Role::Release, false, ..) => "release",
-        (Role::Free, false, ..) => "free",
-        (Role::Teardown, ..) => "teardown",
-        (Role::Ordinary, _, _, PacketArgument::DoublePointer) => "double",
-        (Role::Ordinary, _, true, PacketArgument::Pointer) => "unsure",
-        (Role::Ordinary, _, false, PacketArgument::Pointer) => "pointer",
-    };
-    format!("ipft_{kind}_{}", function.position)
-}
-
-/// The program that serves every function's return.
-pub(super) const RETURN_PROGRAM: &str = "ipft_function_return";
+use super::program_key::ProgramKey;
+use super::{Buffer, Maps, ProbeError, Request, libbpf_log, link, reason};
 
 /// How one program is to be loaded.
 #[derive(Clone, Debug)]
 pub(super) struct Selected {
-    /// Its name in the object.
-    pub(super) name: String,
+    /// Which one.
+    pub(super) key: ProgramKey,
     /// The attach type to load it with, if its section does not say.
     pub(super) attach_type: Option<u32>,
     /// The kernel function to attach to, for programs that are loaded for one.
@@ -48,40 +25,14 @@ pub(super) struct Selected {
 
 impl Selected {
     /// A program as its section has it.
-    pub(super) fn plain(name: impl Into<String>) -> Self {
+    pub(super) fn plain(key: ProgramKey) -> Self {
         Selected {
-            name: name.into(),
+            key,
             attach_type: None,
             target: None,
             tracing: false,
         }
     }
-}
-
-/// What libbpf had to say since the last look, for the message of a failure.
-static LIBBPF_SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn listen(_level: PrintLevel, text: String) {
-    let mut said = LIBBPF_SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    // A verifier log can be long, and its end says why.
-    if said.len() >= 64 {
-        said.remove(0);
-    }
-    said.push(text);
-}
-
-/// From here on, what libbpf says can be asked for.
-pub(super) fn listen_to_libbpf() {
-    libbpf_rs::set_print(Some((PrintLevel::Warn, listen)));
-    libbpf_said();
-}
-
-/// Takes what libbpf has said.
-pub(super) fn libbpf_said() -> String {
-    let mut said = LIBBPF_SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let text = said.concat();
-    said.clear();
-    text
 }
 
 /// The name of a map without the name of its object, which libbpf puts before the usual sections (`.bss`).
@@ -123,20 +74,19 @@ impl Programs {
         request: &Request<'_>,
         selected: &[Selected],
     ) -> Result<Self, ProbeError> {
-        listen_to_libbpf();
+        libbpf_log::begin();
         let failed = |what: &'static str| move |error: libbpf_rs::Error| ProbeError::libbpf(what, &error);
 
         let mut open = ObjectBuilder::default()
             .open_memory(bytes)
             .map_err(failed("cannot open the BPF object"))?;
-        let mut missing: BTreeSet<&str> = selected.iter().map(|program| program.name.as_str()).collect();
+        let mut by_name: BTreeMap<String, &Selected> =
+            selected.iter().map(|program| (program.key.name(), program)).collect();
         for mut program in open.progs_mut() {
-            let name = program.name().to_string_lossy().into_owned();
-            let Some(wanted) = selected.iter().find(|wanted| wanted.name == name) else {
+            let Some(wanted) = by_name.remove(&*program.name().to_string_lossy()) else {
                 program.set_autoload(false);
                 continue;
             };
-            missing.remove(wanted.name.as_str());
             program.set_autoload(true);
             if wanted.tracing {
                 program.set_prog_type(ProgramType::Tracing);
@@ -153,8 +103,8 @@ impl Programs {
                     .map_err(failed("cannot set the attach target"))?;
             }
         }
-        if let Some(name) = missing.first() {
-            return Err(ProbeError::NoProgram((*name).to_owned()));
+        if let Some((missing, _)) = by_name.pop_first() {
+            return Err(ProbeError::NoProgram(missing));
         }
 
         for mut map in open.maps_mut() {
@@ -173,7 +123,7 @@ impl Programs {
                 (".rodata.ipft", _) => map.set_initial_value(&config.to_bytes()),
                 ("ipft_ring", Buffer::Ring { bytes }) => map.set_max_entries(*bytes),
                 ("ipft_ring", Buffer::Perf { .. }) | ("ipft_perf", Buffer::Ring { .. }) => map.set_autocreate(false),
-                ("ipft_calls", _) if !selected.iter().any(|program| program.name == RETURN_PROGRAM) => {
+                ("ipft_calls", _) if !selected.iter().any(|program| program.key == ProgramKey::Return) => {
                     map.set_max_entries(1)
                 }
                 _ => Ok(()),
@@ -193,23 +143,24 @@ impl Programs {
         Ok(Programs { object })
     }
 
+    /// A program of the object.
+    fn find(&self, key: ProgramKey) -> Result<Program<'_>, ProbeError> {
+        let name = key.name();
+        (self.object.progs())
+            .find(|program| program.name() == &*name)
+            .ok_or(ProbeError::NoProgram(name))
+    }
+
     /// A loaded program.
-    pub(super) fn program(&self, name: &str) -> Result<BorrowedFd<'_>, ProbeError> {
-        self.object
-            .progs()
-            .find(|program| program.name() == name)
+    pub(super) fn program(&self, key: ProgramKey) -> Result<BorrowedFd<'_>, ProbeError> {
+        self.find(key)
             // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
             .map(|program| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&program.as_fd())) })
-            .ok_or_else(|| ProbeError::NoProgram(name.to_owned()))
     }
 
     /// A loaded program's instructions, as libbpf has relocated them.
-    pub(super) fn instructions(&self, name: &str) -> Result<Vec<libbpf_sys::bpf_insn>, ProbeError> {
-        self.object
-            .progs()
-            .find(|program| program.name() == name)
-            .map(|program| program.insns().to_vec())
-            .ok_or_else(|| ProbeError::NoProgram(name.to_owned()))
+    pub(super) fn instructions(&self, key: ProgramKey) -> Result<Vec<libbpf_sys::bpf_insn>, ProbeError> {
+        self.find(key).map(|program| program.insns().to_vec())
     }
 
     /// Descriptors of all loaded programs.

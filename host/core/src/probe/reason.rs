@@ -203,6 +203,17 @@ pub(super) enum Mechanism {
     Trampoline,
 }
 
+impl Mechanism {
+    /// What the kernel lacks for the mechanism, if it says this code of everything.
+    pub(super) fn lacks(self, code: i32) -> Option<&'static str> {
+        match (self, code) {
+            // The link type exists and CONFIG_FPROBE is off (kernel/trace/bpf_trace.c).
+            (Mechanism::KprobeMulti, libc::EOPNOTSUPP) => Some("the kernel was built without CONFIG_FPROBE"),
+            _ => None,
+        }
+    }
+}
+
 /// Why the kernel refused one function, in words for the user.
 pub(super) fn of_function(root: &Root, mechanism: Mechanism, error: &io::Error, function: &Candidate) -> String {
     let Some(code) = error.raw_os_error() else {

@@ -1,0 +1,123 @@
+//! What a BPF program is for. The C files stamp out one program per key and name it (`bpf/src/program/`); only this file
+//! knows the names. It imports `identity` and `kernel`.
+
+use super::identity::{self, Role};
+use crate::kernel::{Candidate, PacketArgument};
+
+/// Which program of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum ProgramKey {
+    /// Runs when functions are entered; in a session, when they return, too.
+    Entry(Entry),
+    /// Runs when any function returns.
+    Return,
+}
+
+/// What the functions of an entry program have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Entry {
+    /// What the argument is that leads to the packet.
+    argument: Argument,
+    /// Which argument it is.
+    position: u8,
+    /// The part that the functions play in a packet's life.
+    role: Role,
+    /// Whether the user did not ask for them, so that no events are sent.
+    silent: bool,
+}
+
+/// What an argument is (`enum argument` in `untyped.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Argument {
+    Pointer,
+    DoublePointer,
+    Unsure,
+}
+
+impl ProgramKey {
+    /// The program that serves the entries of a function. `silent` is for a function that the user did not ask for.
+    pub(super) fn entry(function: &Candidate, silent: bool) -> Self {
+        let argument = match (function.argument, function.unsure) {
+            (PacketArgument::DoublePointer, _) => Argument::DoublePointer,
+            (PacketArgument::Pointer, true) => Argument::Unsure,
+            (PacketArgument::Pointer, false) => Argument::Pointer,
+        };
+        let role = identity::role(function);
+        ProgramKey::Entry(Entry {
+            argument,
+            position: function.position,
+            role,
+            // Of the other roles identity needs nothing.
+            silent: silent && matches!(role, Role::Release | Role::Free),
+        })
+    }
+
+    /// Whether the program sends no events.
+    pub(super) fn is_silent(self) -> bool {
+        matches!(self, ProgramKey::Entry(Entry { silent: true, .. }))
+    }
+
+    /// The program's name in its object.
+    pub(super) fn name(self) -> String {
+        let ProgramKey::Entry(entry) = self else {
+            return "ipft_function_return".to_owned();
+        };
+        let kind = match (entry.role, entry.silent, entry.argument) {
+            (Role::Release, true, _) => "silent_release",
+            (Role::Free, true, _) => "silent_free",
+            (Role::Release, false, _) => "release",
+            (Role::Free, false, _) => "free",
+            (Role::Teardown, ..) => "teardown",
+            (Role::Ordinary, _, Argument::DoublePointer) => "double",
+            (Role::Ordinary, _, Argument::Unsure) => "unsure",
+            (Role::Ordinary, _, Argument::Pointer) => "pointer",
+        };
+        format!("ipft_{kind}_{}", entry.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::testing::candidate_at;
+
+    #[test]
+    fn each_place_and_role_has_a_program_of_its_own() {
+        let name = |function: &Candidate, silent| ProgramKey::entry(function, silent).name();
+        assert_eq!(name(&candidate_at("ip_rcv", 0), false), "ipft_pointer_0");
+        assert_eq!(name(&candidate_at("ip_output", 2), false), "ipft_pointer_2");
+        assert_eq!(name(&candidate_at("sock_wfree", 0), false), "ipft_teardown_0");
+        assert_eq!(name(&candidate_at("kfree_skbmem", 0), false), "ipft_free_0");
+        assert_eq!(name(&candidate_at("kfree_skbmem", 0), true), "ipft_silent_free_0");
+        assert_eq!(name(&candidate_at("napi_reuse_skb", 1), true), "ipft_silent_release_1");
+        let mut function = candidate_at("ip_rcv", 1);
+        function.unsure = true;
+        assert_eq!(name(&function, false), "ipft_unsure_1");
+        function.argument = PacketArgument::DoublePointer;
+        assert_eq!(name(&function, false), "ipft_double_1");
+    }
+
+    #[test]
+    fn every_program_that_a_key_names_is_in_the_object() {
+        let file = object::File::parse(ipft_bpf::KPROBE.plain).expect("the object is whole");
+        let names: Vec<&str> = object::Object::symbols(&file)
+            .filter_map(|symbol| object::ObjectSymbol::name(&symbol).ok())
+            .collect();
+        let functions = ["ip_rcv", "sock_wfree", "kfree_skbmem", "skb_release_head_state"];
+        let keys = functions.iter().flat_map(|function| {
+            let function = candidate_at(function, 0);
+            [false, true].map(|silent| ProgramKey::entry(&function, silent))
+        });
+        for key in keys.chain([ProgramKey::Return]) {
+            assert!(names.contains(&key.name().as_str()), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn only_identitys_own_functions_are_silent() {
+        assert!(ProgramKey::entry(&candidate_at("kfree_skbmem", 0), true).is_silent());
+        assert!(!ProgramKey::entry(&candidate_at("kfree_skbmem", 0), false).is_silent());
+        assert!(!ProgramKey::entry(&candidate_at("ip_rcv", 0), true).is_silent());
+        assert!(!ProgramKey::Return.is_silent());
+    }
+}
