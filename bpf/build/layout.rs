@@ -5,10 +5,10 @@
 //! The structs and enums come from the BTF of an object (`include/uapi/linux/btf.h` in the kernel's sources), the
 //! `#define`s from the preprocessor's list. Anything unexpected is a panic: it stops the build.
 
-/// The first letters of the names that count.
+/// Prefix of the relevant names.
 const PREFIX: &str = "ipft_";
 
-/// Rust modules for the types in an object's BTF.
+/// Generates Rust modules for the types in an object's BTF.
 pub(crate) fn of_types(object: &[u8]) -> String {
     let btf = Btf::parse(section(object, ".BTF"));
     let mut rust = String::new();
@@ -34,7 +34,7 @@ pub(crate) fn of_types(object: &[u8]) -> String {
     rust
 }
 
-/// Rust constants for the `#define`s in what `clang -E -dM` prints.
+/// Generates Rust constants for the `#define`s in the output of `clang -E -dM`.
 pub(crate) fn of_defines(preprocessed: &str) -> String {
     let mut rust = String::new();
     for line in preprocessed.lines() {
@@ -55,7 +55,7 @@ pub(crate) fn of_defines(preprocessed: &str) -> String {
     rust
 }
 
-/// A section of a 64-bit little-endian ELF file.
+/// Returns a section of a 64-bit little-endian ELF file.
 fn section<'a>(object: &'a [u8], wanted: &str) -> &'a [u8] {
     let headers = long(object, 0x28);
     let count = usize::from(short(object, 0x3c));
@@ -84,10 +84,10 @@ enum Kind {
 struct Type<'a> {
     name: &'a str,
     kind: Kind,
-    /// Bytes, or the number of the type that is referred to.
+    /// Size in bytes, or the number of the referenced type.
     size: usize,
     count: usize,
-    /// What follows the type's head.
+    /// The data after the type's head.
     more: &'a [u8],
 }
 
@@ -139,7 +139,7 @@ impl<'a> Btf<'a> {
         Btf { types, strings }
     }
 
-    /// Name, offset and size of each field, in bytes.
+    /// Returns name, offset and size of each field, in bytes.
     fn fields(&self, of: &Type<'a>) -> Vec<(&'a str, usize, usize)> {
         let field = |index| {
             let field = &of.more[12 * index..][..12];
@@ -152,7 +152,7 @@ impl<'a> Btf<'a> {
         (0..of.count).map(field).collect()
     }
 
-    /// Name and number of each enumerator.
+    /// Returns name and number of each enumerator.
     fn values(&self, of: &Type<'a>) -> Vec<(&'a str, usize)> {
         let value = |index| {
             let value = &of.more[8 * index..][..8];
@@ -161,7 +161,7 @@ impl<'a> Btf<'a> {
         (0..of.count).map(value).collect()
     }
 
-    /// Bytes of a type.
+    /// Returns the size of a type in bytes.
     fn size(&self, id: usize) -> usize {
         let of = &self.types[id];
         match of.kind {

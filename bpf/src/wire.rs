@@ -4,13 +4,13 @@
 
 use std::mem::offset_of;
 
-/// What the build script found in `wire.h`: of each struct its size and each field's offset and size, and all values.
+/// The build script's constants for `wire.h`: size of each struct, offset and size of each field, and all values.
 #[allow(non_upper_case_globals, dead_code, missing_docs, unreachable_pub)]
 mod layout {
     include!(concat!(env!("OUT_DIR"), "/wire_layout.rs"));
 }
 
-/// Does not compile unless a struct has exactly the fields of the one in `wire.h`, in the same places.
+/// Fails to compile unless a struct has exactly the fields of the one in `wire.h`, at the same offsets.
 macro_rules! same_layout {
     ($rust:ident, $c:ident, $($field:ident),* $(,)?) => {
         const _: () = {
@@ -71,35 +71,35 @@ same_layout!(
     thread
 );
 
-/// Bytes of an event without payload.
+/// Size of an event without payload.
 pub const EVENT_SIZE: usize = size_of::<Event>();
 
-/// Bytes that follow the event of an entry, and its fields, when there is an extension (`IPFT_PAYLOAD`).
+/// Bytes of an extension's payload, after an entry's event and fields (`IPFT_PAYLOAD`).
 pub const PAYLOAD_SIZE: usize = layout::IPFT_PAYLOAD as usize;
 
-/// In [`Config::fields`]: the length of the packet.
+/// In [`Config::fields`]: the packet's length.
 pub const FIELD_LEN: u32 = 1 << layout::ipft_field::IPFT_FIELD_LEN;
 
-/// In [`Config::fields`]: the mark of the packet.
+/// In [`Config::fields`]: the packet's mark.
 pub const FIELD_MARK: u32 = 1 << layout::ipft_field::IPFT_FIELD_MARK;
 
 const _: () = assert!(layout::ipft_field::IPFT_FIELDS == 2, "wire.h has other fields");
 
-/// Bytes of each field in an event.
+/// Size of each field in an event.
 pub const FIELD_SIZE: u32 = 4;
 
-/// The most bytes of all fields of an event ([`Config::fields_size`]).
+/// Maximum size of all fields of an event ([`Config::fields_size`]).
 pub const MAX_FIELDS_SIZE: u32 = half_of(layout::IPFT_FIELDS_MOST);
 
-/// The size that the fields with these bits have together ([`Config::fields_size`]).
+/// Returns the total size of the fields with these bits ([`Config::fields_size`]).
 pub const fn fields_size(fields: u32) -> u32 {
     (fields.count_ones() * FIELD_SIZE).next_multiple_of(8)
 }
 
-/// In the place of [`Event::function`]: the record is a capture.
+/// Marks a capture, in the place of [`Event::function`].
 pub const CAPTURE: u64 = layout::IPFT_CAPTURE;
 
-/// The most bytes that are taken of a packet ([`Config::record_bytes`]).
+/// Maximum bytes recorded of a packet ([`Config::record_bytes`]).
 pub const MAX_RECORD_BYTES: u32 = 16384;
 
 /// `struct ipft_capture`, up to the bytes.
@@ -108,9 +108,9 @@ pub const MAX_RECORD_BYTES: u32 = 16384;
 pub struct Capture {
     /// Identity of the packet.
     pub packet: u64,
-    /// Bytes of the packet from the first that was taken on.
+    /// Length of the packet from the first captured byte on.
     pub length: u32,
-    /// How many were taken: the first of the bytes that follow.
+    /// Number of captured bytes, which follow.
     pub captured: u32,
     /// `bpf_ktime_get_ns()`.
     pub timestamp: u64,
@@ -136,7 +136,7 @@ same_layout!(
     bytes
 );
 
-/// Bytes of a capture without those of the packet.
+/// Size of a capture without the packet's bytes.
 pub const CAPTURE_SIZE: usize = size_of::<Capture>();
 
 /// In [`Capture::link`]: the first byte is of an Ethernet header.
@@ -151,11 +151,11 @@ const _: () = assert!(layout::ipft_link::COUNT == 2, "wire.h has other links");
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Cpu {
-    /// Events handed to the buffer.
+    /// Events passed to the buffer.
     pub emitted: u64,
-    /// Records that found no room in the buffer.
+    /// Records that did not fit the buffer.
     pub buffer_full: u64,
-    /// Events of packets that found no room in the table of packets.
+    /// Events of packets that did not fit the table of packets.
     pub packets_full: u64,
     /// Returns not traced because the table of open calls was full.
     pub calls_full: u64,
@@ -184,25 +184,25 @@ same_layout!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Config {
-    /// The mark a packet must carry, already masked.
+    /// The mark that a packet must carry, already masked.
     pub mark: u32,
     /// The bits of the mark that count.
     pub mask: u32,
-    /// Events go to the perf buffer, not to the ring buffer.
+    /// Whether events go to the perf buffer instead of the ring buffer.
     pub use_perf_buffer: bool,
-    /// Each traced call is remembered for the return program.
+    /// Whether each traced call is stored for the return program.
     pub remember_calls: bool,
-    /// How a program knows the function it runs in.
+    /// How a program identifies its function.
     pub function_source: FunctionSource,
-    /// The kernel does not handle every fault of a program that calls functions of its own.
+    /// Whether the kernel does not handle every fault of a program that calls its own functions.
     pub faults_crash: bool,
-    /// A CPU wakes the reader every so many events, less one: all bits below a power of two.
+    /// Number of events per CPU between wake-ups of the reader, less one: all bits below a power of two.
     pub wake_mask: u32,
-    /// Of each packet are sent so many of its first bytes, at most [`MAX_RECORD_BYTES`]; 0: none are.
+    /// Number of first bytes to send of each packet, at most [`MAX_RECORD_BYTES`]; 0: none.
     pub record_bytes: u32,
-    /// The built-in fields that follow the event of an entry: [`FIELD_LEN`] and its like.
+    /// The built-in fields after the event of an entry: [`FIELD_LEN`] and so on.
     pub fields: u32,
-    /// Bytes of these fields together, a multiple of 8.
+    /// Total size of these fields, a multiple of 8.
     pub fields_size: u32,
 }
 
@@ -236,7 +236,7 @@ pub enum FunctionSource {
 const _: () = assert!(layout::ipft_function_source::COUNT == 3, "wire.h has other sources");
 
 impl Config {
-    /// The bytes of `.rodata.ipft`.
+    /// Returns the bytes of `.rodata.ipft`.
     pub fn to_bytes(self) -> [u8; size_of::<Config>()] {
         let mut bytes = [0; size_of::<Config>()];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
@@ -267,7 +267,7 @@ fn half(bytes: &[u8], at: usize) -> u32 {
 }
 
 impl Event {
-    /// The event at the start of a record, or `None` if the record is too short.
+    /// Parses the event at the start of a record; `None` if the record is too short.
     #[inline]
     pub fn parse(record: &[u8]) -> Option<Event> {
         let bytes: &[u8; EVENT_SIZE] = record.get(..EVENT_SIZE)?.try_into().ok()?;
@@ -307,7 +307,7 @@ impl Capture {
 }
 
 impl Cpu {
-    /// The counters of all CPUs, out of the bytes of the `cpus` variable.
+    /// Parses the counters of all CPUs from the bytes of the `cpus` variable.
     pub fn parse_all(bytes: &[u8]) -> impl Iterator<Item = Cpu> + '_ {
         bytes.chunks_exact(size_of::<Cpu>()).map(|bytes| Cpu {
             emitted: word(bytes, offset_of!(Cpu, emitted)),

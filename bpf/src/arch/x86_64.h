@@ -23,27 +23,27 @@
 #define REGISTER_4(regs) PT_REGS_PARM5(regs)
 #define REGISTER_5(regs) PT_REGS_PARM6(regs)
 
-/* Where a kprobe is: all kinds of them show the address behind the one-byte breakpoint, even where none was hit
+/* Address of a kprobe: all kinds show the address after the one-byte breakpoint, even if none was hit
  * (arch/x86/kernel/kprobes/ftrace.c, opt.c). */
 static __always_inline __u64 probed_address(struct pt_regs *regs)
 {
 	return PT_REGS_IP(regs) - 1;
 }
 
-/* The address of the return address: at a function's entry the stack pointer holds it. */
+/* Location of the return address: at a function's entry the stack pointer holds it. */
 static __always_inline __u64 frame_at_entry(struct pt_regs *regs)
 {
 	return PT_REGS_SP(regs);
 }
 
-/* The same at the function's return, which has taken the return address off the stack. */
+/* The same at the function's return, which has popped the return address. */
 static __always_inline __u64 frame_at_return(struct pt_regs *regs)
 {
 	return PT_REGS_SP(regs) - sizeof(long);
 }
 
-/* Whether a value cannot be the address of an sk_buff: kernel addresses are the upper half of the address space, and
- * every sk_buff is aligned to a word. */
+/* Returns whether a value cannot be the address of an sk_buff: kernel addresses are the upper half of the address
+ * space, and every sk_buff is aligned to a word. */
 #define IS_NO_SKB(value) ((__s64)(value) >= 0 || (__u64)(value) & 7)
 
 #endif

@@ -51,7 +51,7 @@ static __always_inline void open_call(__u64 address, __u64 packet, __u64 functio
 	}
 	__u64 depth = frame->depth;
 	if (depth >= TAIL_CALLS) {
-		/* No function jumps on that often: returns of this frame were missed. */
+		/* No function tail-calls that often: returns of this frame were missed. */
 		__sync_fetch_and_add(&this_cpu()->calls_missed, depth);
 		depth = 0;
 	}
@@ -60,7 +60,7 @@ static __always_inline void open_call(__u64 address, __u64 packet, __u64 functio
 	frame->depth = depth + 1;
 }
 
-/* The return from a call with this frame, if that call was traced. A `function` of ~0 stands for any. */
+/* Finds the call with this frame at its return, if that call was traced. A `function` of ~0 matches any. */
 static __always_inline void close_call(void *ctx, __u64 address, __u64 function)
 {
 	if (!ipft_live_calls[slot_of(address)])

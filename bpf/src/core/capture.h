@@ -18,7 +18,7 @@
 #define IPV4_FRAGMENT 0x3fff /* "more fragments", and the offset */
 #define ETHERNET_PADDED 46   /* shorter packets are padded, and received so */
 
-/* Whether an IP header's length is that of the packet. */
+/* Returns whether an IP header's length is that of the packet. */
 static __always_inline int length_fits(__u32 said, __u32 length)
 {
 	return said == length || (said < length && length <= ETHERNET_PADDED);
@@ -81,7 +81,7 @@ static __noinline int capture(__u64 skb, __u64 now, int released)
 	__u8 *head = BPF_CORE_READ(held, head);
 	__u32 tail = BPF_CORE_READ(held, tail);
 	__u32 start = BPF_CORE_READ(held, network_header);
-	/* Both headers may lie before the data, which begins where the kernel is at work. */
+	/* Both headers may lie before the data, which begins where the kernel currently works. */
 	__u32 end = BPF_CORE_READ(held, len) + (__u32)(BPF_CORE_READ(held, data) - head);
 	struct net_device *device = BPF_CORE_READ(held, dev);
 	__u32 link = IPFT_ETHERNET;
@@ -89,7 +89,7 @@ static __noinline int capture(__u64 skb, __u64 now, int released)
 		__u8 first = 0;
 		int complete = 0;
 
-		/* Before the network layer has seen the packet, the offset may be anything. */
+		/* Before the network layer has seen the packet, the offset may have any value. */
 		if (start < tail && (__s32)(end - start) > 0)
 			bpf_probe_read_kernel(&first, sizeof(first), head + start);
 		if (first >> 4 == 4)
@@ -98,7 +98,7 @@ static __noinline int capture(__u64 skb, __u64 now, int released)
 			complete = ipv6_is_complete(head + start, tail - start, end - start, !!device);
 		if (!complete && !released)
 			return 0;
-		/* What was wrong to the end is shown as it is, if the packet was ever one. */
+		/* A header that never became valid is sent unchanged, if the packet was ever one. */
 		if (complete || (protocol && (first >> 4 == 4 || first >> 4 == 6)))
 			link = IPFT_IP;
 	}

@@ -17,17 +17,17 @@ extern int module(void *ctx, void *skb, void *data) __hidden;
 #define PAYLOAD IPFT_PAYLOAD
 #else
 #define PAYLOAD 0
-/* An extension brings its own, or program/license.bpf.c is linked in. */
+/* An extension has its own, or program/license.bpf.c is linked in. */
 char LICENSE[] SEC("license") = "GPL";
 #endif
 
-/* What is sent for an entry, at its largest; a return is the event alone. */
+/* The record of an entry at its maximum size; a return is only the event. */
 struct record {
 	struct ipft_event event;
 	__u8 more[FIELDS_ROOM + PAYLOAD];
 };
 
-/* Fills what follows the event of an entry. Whether the event is wanted. */
+/* Fills the part after the event of an entry. Returns whether the event is wanted. */
 static __always_inline int describe(void *ctx, struct record *record, __u64 skb, enum pointer pointer, __u64 number,
 				    __u32 fields)
 {
@@ -45,7 +45,7 @@ static __always_inline int describe(void *ctx, struct record *record, __u64 skb,
 #endif
 }
 
-/* 1 if the event is on its way to user space; 0 if it is not wanted, or lost and counted. */
+/* Returns 1 if the event was sent to user space; 0 if it is not wanted, or lost and counted. */
 static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor, __u64 packet, __u64 skb,
 				enum pointer pointer, __u64 now, __u64 function, __u32 kind)
 {
@@ -73,8 +73,8 @@ static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor
 			if (!describe(ctx, &record, skb, pointer, number, fields))
 				return 0;
 		}
-		/* PERF_RECORD_LOST tells only of losses that a later event of the CPU follows, so the error is counted: the
-		 * helper passes it on since 5.1 (kernel/events/core.c, perf_event_output). */
+		/* PERF_RECORD_LOST only reports losses that a later event of the CPU follows, so the error is counted: the helper
+		 * returns it since 5.1 (kernel/events/core.c, perf_event_output). */
 		if (bpf_perf_event_output(ctx, &ipft_perf, BPF_F_CURRENT_CPU, &record, size)) {
 			__sync_fetch_and_add(&cpu->buffer_full, 1);
 			return 0;
@@ -95,7 +95,7 @@ static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor
 	event->cpu_and_kind = processor | kind;
 	event->thread = bpf_get_current_pid_tgid();
 	if (entry) {
-		/* What is read back from memory is a number. */
+		/* Read back from memory, it is a number. */
 		__u64 number = EXTENSION ? *(volatile __u64 *)&event->skb : 0;
 
 		if (!describe(ctx, record, skb, pointer, number, fields)) {

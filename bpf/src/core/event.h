@@ -9,7 +9,7 @@
 #include "core/emit.h"
 #include "core/identity.h"
 
-/* The packet that lives at `skb`, from memory if this CPU saw it last. */
+/* Returns the packet that lives at `skb`, from memory if this CPU saw it last. */
 static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enum pointer pointer, __u64 now,
 					    enum role role)
 {
@@ -26,7 +26,7 @@ static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enu
 	if (role == ORDINARY && packet && *(volatile __u64 *)&cpu->last_check == check_of(packet, address))
 		return packet;
 	packet = identify(skb, pointer, now, role);
-	/* What is remembered is not looked at again, so its first bytes must be on their way. */
+	/* A remembered packet is not examined again, so its first bytes must have been sent. */
 	if (ipft_config.record_bytes && !capture(skb, now, role == RELEASE))
 		return packet;
 	if (role == ORDINARY) {
@@ -36,7 +36,7 @@ static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enu
 	return packet;
 }
 
-/* The entry of a function with a packet that matches. The packet's identity, or 0 if the event is lost. */
+/* Handles the entry of a function with a matching packet. Returns the packet's identity, or 0 if the event is lost. */
 static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, __u64 function, enum role role)
 {
 	__u32 processor = bpf_get_smp_processor_id();
@@ -49,7 +49,7 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 	return packet;
 }
 
-/* A return of a call that was traced. */
+/* Handles the return of a traced call. */
 static __always_inline void leave(void *ctx, __u64 packet, __u64 function)
 {
 	__u32 processor = bpf_get_smp_processor_id();

@@ -42,7 +42,7 @@ __u32 ipft_live_packets[FILTER_SIZE];
  */
 __u64 ipft_epoch;
 
-/* Where a packet stands in its life when a function sees it. */
+/* State of a packet's life, by the function that sees it. */
 enum role {
 	ORDINARY, /* the packet lives */
 	TEARDOWN, /* runs on a packet whose memory is being given back, too */
@@ -50,7 +50,7 @@ enum role {
 	FREE,	  /* the memory is given back: the last that is seen of the packet */
 };
 
-/* What the verifier takes the address of an sk_buff for. */
+/* The verifier's type of the address of an sk_buff. */
 enum pointer {
 	NUMBER,
 	TYPED,
@@ -73,7 +73,7 @@ static __always_inline __u64 check_of(__u64 packet, __u64 skb)
 	return packet ^ skb ^ *(volatile __u64 *)&ipft_epoch * 0x9e3779b97f4a7c15ull;
 }
 
-/* A new identity. */
+/* Returns a new identity. */
 static __always_inline __u64 new_packet(__u64 now)
 {
 	__u32 cpu = bpf_get_smp_processor_id() & (IPFT_MAX_CPUS - 1);
@@ -82,7 +82,7 @@ static __always_inline __u64 new_packet(__u64 now)
 	return now << 10 | cpu;
 }
 
-/* The packet that lives at `skb`, made if there is none. 0: the table is full. */
+/* Returns the packet that lives at `skb`, creating it if needed; 0 if the table is full. */
 static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now, enum role role)
 {
 	__u32 slot = slot_of_packet(skb, pointer);
@@ -122,7 +122,7 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 	return 0;
 }
 
-/* A packet that does not match (any more) is released or freed: it loses its identity if it had one. */
+/* Ends the identity, if any, of a packet that does not match (any more) and is released or freed. */
 static __always_inline void forget(__u64 skb, enum pointer pointer, enum role role)
 {
 	__u32 slot = slot_of_packet(skb, pointer);

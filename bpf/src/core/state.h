@@ -22,7 +22,7 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } ipft_perf SEC(".maps");
 
-/* In a map of its own, which user space reads whole. */
+/* In its own map, which user space reads as a whole. */
 struct ipft_cpu ipft_cpus[IPFT_MAX_CPUS] SEC(".bss.cpus");
 
 static __always_inline struct ipft_cpu *this_cpu(void)
@@ -38,7 +38,7 @@ static __always_inline struct ipft_cpu *this_cpu(void)
 
 static __always_inline __u32 slot_of(__u64 address)
 {
-	/* Frames and sk_buffs are aligned to 8 and spread over a page at least. */
+	/* Frames and sk_buffs are aligned to 8 and spread over at least a page. */
 	return (__u32)((address >> 3) ^ (address >> 17)) & (FILTER_SIZE - 1);
 }
 

@@ -20,7 +20,7 @@ struct ipft_event {
 	__u32 thread;	    /* kernel's id of the current thread */
 };
 
-/* In the place of an event's function: the record is a capture. No function has this index or address. */
+/* Marks a capture, in the place of an event's function. No function has this index or address. */
 #define IPFT_CAPTURE 0xffffffffffffffffull
 
 enum ipft_link {
@@ -28,7 +28,7 @@ enum ipft_link {
 	IPFT_IP,       /* of an IPv4 or IPv6 header */
 };
 
-/* The first bytes of a packet; only in the ring buffer. What tells it from an event lies where an event has it. */
+/* The first bytes of a packet; only in the ring buffer. Its mark is at the offset of an event's function. */
 struct ipft_capture {
 	__u64 packet;
 	__u32 length;	 /* bytes of the packet from the first byte here on */

@@ -12,7 +12,7 @@
 #include "field/len.h"
 #include "field/mark.h"
 
-/* Of all fields, rounded up to a multiple of eight. */
+/* Size of all fields, rounded up to a multiple of eight. */
 #define FIELDS_ROOM ((IPFT_FIELDS * sizeof(__u32) + 7) & ~7ul)
 _Static_assert(FIELDS_ROOM <= IPFT_FIELDS_MOST, "user space counts on less");
 
@@ -27,7 +27,7 @@ static __always_inline void fill_fields(__u32 *to, __u32 chosen, __u64 skb, enum
 	int directly = reads_typed(pointer);
 	__u32 *next = to;
 
-	/* What rounding adds. */
+	/* Padding. */
 	*(__u32 *)((void *)to + ipft_config.fields_size - sizeof(__u32)) = 0;
 	FILL(IPFT_FIELD_LEN, len);
 	FILL(IPFT_FIELD_MARK, mark);

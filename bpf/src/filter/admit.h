@@ -16,7 +16,8 @@ static __always_inline int mark_matches(__u32 mark)
 	return mark == ipft_config.mark;
 }
 
-/* Whether an entry is traced. A packet that is not (any more) loses its identity when it is released or freed. */
+/* Returns whether an entry is traced. A packet that does not match (any more) loses its identity when it is released or
+ * freed. */
 static __always_inline int admit(__u64 skb, enum pointer pointer, __u32 mark, enum role role)
 {
 	if (mark_matches(mark))

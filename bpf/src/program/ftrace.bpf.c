@@ -46,7 +46,7 @@ static __always_inline int finish(__u64 *ctx, __u64 skb, enum pointer pointer, _
 
 static __always_inline __u32 mark_of(struct sk_buff *skb)
 {
-	/* These two need functions of their own, capture() and module(). */
+	/* These two need their own functions, capture() and module(). */
 	if (ipft_config.faults_crash && (ipft_config.record_bytes || EXTENSION)) {
 		__u32 mark = 0;
 

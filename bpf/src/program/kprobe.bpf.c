@@ -20,7 +20,7 @@ static __always_inline __u64 frame_of(struct pt_regs *ctx)
 	return frame_at_entry(ctx);
 }
 
-/* In a session, 1 tells the kernel to leave the return of this call alone. */
+/* In a session, 1 makes the kernel skip the return of this call. */
 #define UNTRACED SESSION
 #define CONTEXT struct pt_regs
 #define SECTION "?kprobe"
@@ -30,11 +30,11 @@ static __always_inline __u64 frame_of(struct pt_regs *ctx)
 
 ALL_PROGRAMS
 
-/* The return of any function. */
+/* Handles the return of any function. */
 SEC("?kretprobe")
 int ipft_function_return(struct pt_regs *ctx)
 {
-	/* Without a cookie nothing tells which function it is: the instruction pointer is the caller's. */
+	/* Without a cookie the function is unknown: the instruction pointer is the caller's. */
 	__u64 function = ipft_config.function_source == IPFT_FROM_REGS ? ~0ull : this_function(ctx);
 
 	close_call(ctx, frame_at_return(ctx), function);

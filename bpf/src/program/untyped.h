@@ -47,7 +47,7 @@ static __always_inline int reads_directly(void)
 	return bpf_ksym_exists(bpf_rdonly_cast) && !ipft_config.faults_crash;
 }
 
-/* For kernels that do not read it directly. A function of its own keeps its stack out of the fast path. */
+/* For kernels that do not read it directly. Its own function keeps its stack out of the fast path. */
 static __noinline __u32 mark_read(__u64 skb)
 {
 	struct sk_buff *untyped = (void *)skb;
@@ -63,7 +63,7 @@ enum argument {
 	UNSURE,		/* struct sk_buff * if the compiler left the argument where the prototype has it */
 };
 
-/* The return of a call in a session. Where the kernel cannot leave out the others' returns, their cookie is zero. */
+/* Handles the return of a call in a session. If the kernel cannot skip the returns of others, their cookie is zero. */
 static __always_inline int session_return(void *ctx)
 {
 	__u64 packet = *session_cookie(ctx);
@@ -90,7 +90,7 @@ static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enu
 	return 0;
 }
 
-/* Functions of their own, so that a packet that does not match pays for no register that they save. */
+/* Separate functions, so that a packet that does not match does not pay for the registers that they save. */
 #define TRACE(name, pointer, role)                                \
 	static __noinline int name(void *ctx, __u64 skb)          \
 	{                                                         \
@@ -138,7 +138,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 	if (reads_directly()) {
 		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
 
-		/* The result goes on, so that the argument needs no register that outlives the call. */
+		/* The result is passed on, so that the argument needs no register that outlives the call. */
 		JUDGE(trace_typed, typed->mark, typed, TYPED);
 	} else {
 		JUDGE(trace, mark_read(skb), skb, NUMBER);
@@ -146,7 +146,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 	return UNTRACED;
 }
 
-/* Stamps out the programs. */
+/* Defines the programs. */
 #define ENTRY(name, position, argument, role)                                    \
 	SEC(SECTION)                                                             \
 	int ipft_##name(CONTEXT *ctx)                                                   \
@@ -154,7 +154,7 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 		return probe(ctx, ARGUMENT(position), argument, role);           \
 	}
 
-/* As an address with a type where probe() makes it one: the hash of the two is not the same. */
+/* As a typed address where probe() uses one: the hash of the two differs. */
 static __always_inline int forget_silently(__u64 skb, enum role role)
 {
 	if (reads_directly())
@@ -164,7 +164,7 @@ static __always_inline int forget_silently(__u64 skb, enum role role)
 	return UNTRACED;
 }
 
-/* Functions that identity needs although the user did not ask to see them. */
+/* Functions that identity needs although the user did not select them. */
 #define SILENT(name, position, role)                                             \
 	SEC(SECTION)                                                             \
 	int ipft_##name(CONTEXT *ctx)                                                   \
