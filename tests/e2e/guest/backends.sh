@@ -1,4 +1,4 @@
-# Which functions the backends attach, alone and together.
+# Functions that the backends attach, alone and together.
 #
 # Leaves JSON lines of each: NAME.out, .err, .exit.
 

@@ -1,4 +1,4 @@
-# Modules that are loaded, and one that is removed, while ipft traces, with the backends that it takes by itself.
+# Modules that are loaded, and one that is removed, during a trace, with the default backends.
 #
 #   FEW   a regular expression for the functions of NAT, and a handful of others
 #

@@ -1,4 +1,4 @@
-# What ipft may still do once everything is attached, and that it does its work without more.
+# Privileges of ipft after attaching, which are sufficient for its work.
 #
 #   FEW   a regular expression for a handful of functions on the packets' way
 #

@@ -1,8 +1,8 @@
-//! `cargo xtask deny`: checks the crates that ipft is built of against `deny.toml`: licences, duplicates, sources, and
-//! known weaknesses (the RustSec advisories).
+//! `cargo xtask deny`: checks ipft's dependencies against `deny.toml`: licences, duplicates, sources, and known
+//! vulnerabilities (the RustSec advisories).
 //!
-//! cargo-deny is built from crates.io once, without optimisation, and kept in the target folder. The advisories are a git
-//! repository on GitHub. Where that cannot be reached, all else is checked, and what was not is printed.
+//! cargo-deny is built from crates.io once, without optimisation, and cached in the target folder. The advisories are a
+//! git repository on GitHub. If it cannot be reached, the other checks run, and the missing one is reported.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,13 +12,13 @@ use anyhow::{Context, Result, bail};
 use crate::progress::{Step, step};
 use crate::{cache, packages, workspace};
 
-/// The version of cargo-deny. A later one may refuse what this one lets pass.
+/// The version of cargo-deny. A later one may reject what this one accepts.
 const VERSION: &str = "0.20.2";
 
-/// What needs nothing but the crates themselves.
+/// Checks that need only the crates themselves.
 const OFFLINE: [&str; 3] = ["bans", "licenses", "sources"];
 
-/// The path of cargo-deny, built if it is not there.
+/// Returns the path of cargo-deny, building it if needed.
 pub fn program() -> Result<PathBuf> {
     let folder = cache::folder(
         &workspace::target().join("deny"),
@@ -30,11 +30,11 @@ pub fn program() -> Result<PathBuf> {
     Ok(folder.join("bin/cargo-deny"))
 }
 
-/// Checks everything that can be checked here.
+/// Runs all checks that are possible here.
 pub fn run() -> Result<()> {
     packages::install(&[packages::BUILD])?;
     let program = program()?;
-    // It looks at the crates of all systems, also those that no build here needed.
+    // It checks the crates of all systems, including those that no build here needed.
     let mut fetch = workspace::cargo();
     fetch.args(["fetch", "--locked"]);
     step("fetch the crates").run(fetch)?;
@@ -89,7 +89,7 @@ fn check(program: &Path, what: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What it said last: the cause of a failure.
+/// Returns its last message: the cause of a failure.
 fn reason(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().rfind(|line| !line.trim().is_empty());

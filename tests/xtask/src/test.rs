@@ -1,4 +1,4 @@
-//! `cargo xtask test`: set-up, then every test there is, or the end-to-end tests that are named.
+//! `cargo xtask test`: set-up, then all tests, or selected end-to-end tests.
 //!
 //! It prints at its end how long each part took.
 
@@ -12,20 +12,20 @@ use crate::kernel::Kernel;
 use crate::progress::{output_of, step};
 use crate::{build, deny, packages, plugins, root, tools, workspace};
 
-/// The environment variable with the one backend that end-to-end tests try.
+/// The environment variable that selects one backend for end-to-end tests.
 pub const BACKEND: &str = "IPFT_TEST_BACKEND";
 
-/// What the names of all tests begin with that run in guests.
+/// Prefix of the names of all tests that run in guests.
 const IN_GUESTS: &str = "in_guests::";
 
-/// Tests that wait for guests: as many as there may be, since none of them computes and the guests take turns.
+/// Threads for tests that wait for guests: any number, since they do not compute and the guests take turns.
 const THREADS: &str = "100";
 
-/// Installs, fetches and builds all that any command here needs, apart from ipft.
+/// Installs, fetches and builds everything that the commands need, except ipft.
 pub fn set_up() -> Result<()> {
     install()?;
     thread::scope(|scope| {
-        // Fetching leaves a processor idle, and this takes one for minutes.
+        // Fetching leaves a processor idle, and this build takes one for minutes.
         let denier = scope.spawn(deny::program);
         fetch(&Kernel::ALL)?;
         let built = denier
@@ -59,7 +59,7 @@ fn fetch(kernels: &[Kernel]) -> Result<()> {
     })
 }
 
-/// How long parts took. Printed when it goes, so also when one of them failed.
+/// Durations of parts. Printed when it is dropped, also after a failure.
 struct Parts(Vec<(&'static str, Duration)>);
 
 impl Parts {
@@ -80,7 +80,7 @@ impl Drop for Parts {
     }
 }
 
-/// What the command line selects.
+/// Options of the command line.
 #[derive(Debug, Default, PartialEq)]
 struct Selection {
     kernel: Option<Kernel>,
@@ -115,14 +115,14 @@ impl Selection {
         Ok(selection)
     }
 
-    /// Whether a test of this name is for the kernel: its name ends with none, or with that one.
+    /// Returns whether a test applies to the kernel: its name ends with that one or with none.
     fn wants(&self, test: &str) -> bool {
         let is_on = |kernel: Kernel| test.ends_with(&format!("on_{}", kernel.series().replace('.', "_")));
         self.kernel.is_none_or(is_on) || !Kernel::ALL.into_iter().any(is_on)
     }
 }
 
-/// Runs all tests of the workspace, or end-to-end tests that the arguments choose.
+/// Runs all tests of the workspace, or the selected end-to-end tests.
 pub fn run(arguments: &[String]) -> Result<()> {
     let selection = Selection::parse(arguments)?;
     let mut parts = Parts(Vec::new());
@@ -133,7 +133,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
-/// Only end-to-end tests. Kernels and plugins are made when a test wants one.
+/// Runs only end-to-end tests. Kernels and plugins are built on demand.
 fn chosen(selection: &Selection, parts: &mut Parts) -> Result<()> {
     parts.time("set-up", || {
         packages::install(&[packages::BUILD, packages::GUEST, packages::TEST])?;
@@ -158,7 +158,7 @@ fn chosen(selection: &Selection, parts: &mut Parts) -> Result<()> {
 
 fn all(selection: &Selection, parts: &mut Parts) -> Result<()> {
     parts.time("set-up", install)?;
-    // Here the progress of what the tests need can be seen. Building does not wait for the network.
+    // Here the progress of the tests' dependencies is visible. Building does not wait for the network.
     parts.time("build", || {
         thread::scope(|scope| {
             let fetched = scope.spawn(|| fetch(&Kernel::ALL));
@@ -189,7 +189,7 @@ fn all(selection: &Selection, parts: &mut Parts) -> Result<()> {
     in_guests.and(others)
 }
 
-/// `cargo test` of the end-to-end tests; what follows is for their program.
+/// Returns `cargo test` for the end-to-end tests; further arguments are for their program.
 fn end_to_end() -> Command {
     let mut cargo = workspace::cargo();
     cargo.args(["test", "--workspace", "--test", "e2e", "--", "--test-threads", THREADS]);

@@ -1,5 +1,5 @@
-//! Links that take many functions at once, when the kernel refuses some of them: it refuses the whole link and does not
-//! say for which. Halving finds them. It imports `reason`.
+//! Finds the functions that the kernel refuses, for links that take many functions at once: it refuses the whole link
+//! and does not say for which. Bisection finds them. It imports `reason`.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,23 +8,23 @@ use super::reason::{self, Mechanism};
 use super::{ProbeError, Refused, Target};
 use crate::kernel::Root;
 
-/// How many links in a row are tried before a kernel that accepts none is believed to accept none.
+/// Number of refused links in a row after which the kernel is assumed to accept none.
 const TRIES: u32 = 12;
 
-/// The links of one backend, and the functions that the kernel does not take.
+/// The links of one backend, and the functions that the kernel refuses.
 pub(super) struct Bisection<'a> {
     root: &'a Root,
     backend: &'static str,
     mechanism: Mechanism,
-    /// What was linked.
+    /// Created links.
     pub(super) links: Vec<OwnedFd>,
-    /// What was not.
+    /// Refused functions.
     pub(super) refused: Vec<Refused<'a>>,
     refusals: u32,
 }
 
 impl<'a> Bisection<'a> {
-    /// Begins, with the functions that were refused before.
+    /// Starts with the functions that were refused before.
     pub(super) fn new(root: &'a Root, backend: &'static str, mechanism: Mechanism, refused: Vec<Refused<'a>>) -> Self {
         Bisection {
             root,
@@ -36,7 +36,7 @@ impl<'a> Bisection<'a> {
         }
     }
 
-    /// Links all of the functions that the kernel accepts, with `link`, and returns them.
+    /// Creates links with `link` for all functions that the kernel accepts, and returns them.
     pub(super) fn link(
         &mut self,
         targets: &[Target<'a>],
@@ -66,7 +66,7 @@ impl<'a> Bisection<'a> {
         }
     }
 
-    /// An error if no function is to blame: the machine refuses any call, or the kernel the whole mechanism.
+    /// Returns an error that no function causes: the machine refuses any call, or the kernel the whole mechanism.
     fn give_up_if_hopeless(&mut self, error: &io::Error) -> Result<(), ProbeError> {
         let code = error.raw_os_error();
         if let Some(reason) = code.and_then(|code| reason::of_any_call(self.root, code)) {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn only_functions_that_the_kernel_refuses_are_left_out() {
+    fn only_refused_functions_are_left_out() {
         let (tree, functions) = (Tree::new(), functions(20));
         let root = tree.root();
         let all = targets(&functions, 0, &[]);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_refuses_all_is_not_asked_for_each() {
+    fn a_kernel_that_refuses_all_is_detected_early() {
         let (tree, functions) = (Tree::new(), functions(4096));
         let root = tree.root();
         let all = targets(&functions, 0, &[]);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_fprobe_is_known_by_its_first_word() {
+    fn a_kernel_without_fprobe_is_detected_at_once() {
         let (tree, functions) = (Tree::new(), functions(2));
         let root = tree.root();
         let all = targets(&functions, 0, &[]);

@@ -1,5 +1,5 @@
-//! The `fentry-multi` backend: BPF trampolines for many functions through one tracing-multi link (7.x). It has the
-//! speed of fentry without its start: the kernel patches all functions at once.
+//! The `fentry-multi` backend: BPF trampolines for many functions through one tracing-multi link (7.x). It is as fast
+//! as fentry, without its slow start: the kernel patches all functions at once.
 //!
 //! One program serves functions of many prototypes, so its arguments have no type and it reads the mark as a kprobe
 //! program does. A function is named by its BTF id and carries its index as cookie. Ids of a module belong to the
@@ -143,7 +143,7 @@ impl Backend for FentryMulti {
     }
 }
 
-/// Functions that one link takes.
+/// Functions per link.
 struct Group<'a> {
     module: &'a str,
     program: ProgramKey,
@@ -151,7 +151,7 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// Skips all of them. None is linked.
+    /// Skips all of them, without a link.
     fn refuse(&self, bisection: &mut Bisection<'a>, reason: &str) -> Vec<Target<'a>> {
         let refused = self.targets.iter().map(|target| Refused::new(*target, reason));
         bisection.refused.extend(refused);

@@ -1,5 +1,5 @@
-//! The `ftrace` backend: fentry and fexit programs, through BPF trampolines (5.5 and later on x86-64). The kernel wants
-//! one program per function, so a start takes long; a packet is served faster than by any kprobe.
+//! The `ftrace` backend: fentry and fexit programs, through BPF trampolines (5.5 and later on x86-64). The kernel
+//! requires one program per function, so starting is slow; the cost per packet is lower than with any kprobe.
 //!
 //! libbpf loads one template for each place where a packet can be, with a representative function; the backend then
 //! writes each function's index into the relocated instructions and loads them itself.
@@ -25,7 +25,7 @@ pub struct Ftrace;
 
 const NAME: &str = "ftrace";
 
-/// What functions that are in no module have as theirs.
+/// The module of functions that are not in a module.
 const KERNEL: &str = "vmlinux";
 
 const SHADOWED: &str = "another symbol bears its name, and this kernel (before 6.4) may take that for it; a kprobe backend \
@@ -54,7 +54,7 @@ impl Backend for Ftrace {
         let mut wanted: Vec<(Target<'a>, ProgramKey)> = Vec::new();
         let shadowed = shadowed(request);
         let modules = ModuleBtfs::open();
-        // Before the templates are loaded: what has no types cannot be what a template is loaded with.
+        // Before loading the templates: functions without types cannot represent one.
         let untyped = |function: &Candidate| match function.module.as_str() {
             KERNEL => None,
             module => modules.get(module).err(),
@@ -136,8 +136,8 @@ impl Backend for Ftrace {
     }
 }
 
-/// Names of modules' functions that other symbols have, too, if this kernel would confuse them: it would make a trampoline
-/// for the one and attach it to the other.
+/// Returns names of modules' functions that other symbols share, if this kernel would confuse them: it would create a
+/// trampoline for one and attach it to the other.
 fn shadowed<'a>(request: &Request<'a>) -> HashSet<&'a str> {
     if !kernel::trampolines_go_by_name(request.root) {
         return HashSet::new();
@@ -147,14 +147,14 @@ fn shadowed<'a>(request: &Request<'a>) -> HashSet<&'a str> {
     kernel::shared_names(request.root, of_modules.map(|function| function.name.as_str()))
 }
 
-/// Instructions ready to be patched, by the template that they are of.
+/// Instructions ready to be patched, by template.
 type Templates = HashMap<ProgramKey, Vec<bpf_insn>>;
 
-/// How many functions are tried for a template.
+/// Number of functions tried per template.
 const REPRESENTATIVES: usize = 4;
 
-/// For each template that is needed, functions that it can be loaded with, as libbpf wants to have them named: in modules
-/// only where the kernel itself has none, as a search through the modules' BTF takes longer.
+/// Returns functions to load each needed template with, named as libbpf requires: in modules only if the kernel itself
+/// has none, as searching the modules' BTF takes longer.
 fn representatives(wanted: &[(Target<'_>, ProgramKey)]) -> Vec<(ProgramKey, Vec<String>)> {
     let mut found: Vec<(ProgramKey, Vec<String>)> = Vec::new();
     let is_kernels = |target: &Target<'_>| target.function.module == KERNEL;
@@ -177,7 +177,7 @@ fn representatives(wanted: &[(Target<'_>, ProgramKey)]) -> Vec<(ProgramKey, Vec<
     found
 }
 
-/// Loads each template that is needed with the first function that the kernel accepts for it.
+/// Loads each needed template with the first function that the kernel accepts for it.
 fn templates(
     request: &Request<'_>,
     config: Config,
@@ -217,7 +217,7 @@ fn templates(
     Ok((programs, templates))
 }
 
-/// Writes the function's index where the placeholder is: in the first half of a 64-bit load.
+/// Writes the function's index over the placeholder: in the first half of a 64-bit load.
 fn patch(template: &[bpf_insn], index: Option<u32>) -> Vec<bpf_insn> {
     const LOAD_64: u8 = (libbpf_sys::BPF_LD | libbpf_sys::BPF_IMM | libbpf_sys::BPF_DW) as u8;
     let mut instructions = template.to_vec();

@@ -29,7 +29,7 @@ pub struct Kprobe;
 
 const NAME: &str = "kprobe";
 
-/// What came of one function.
+/// Result for one function.
 enum Outcome {
     Attached {
         event: OwnedFd,
@@ -84,7 +84,7 @@ impl Backend for Kprobe {
             request.progress.step();
             let silent = target.is_silent();
             if !(cookies || silent) && target.function.address == 0 {
-                // By name it could be attached, but its events tell only where they come from.
+                // It could be attached by name, but its events only have an address.
                 return Outcome::Refused(io::Error::other(ADDRESS_HIDDEN));
             }
             match *program {
@@ -195,7 +195,7 @@ fn connect(program: BorrowedFd<'_>, event: &OwnedFd, cookie: Option<u64>) -> io:
     }
 }
 
-/// Does the work for each item, on as many threads as there are CPUs, and returns the results in order.
+/// Processes each item, on as many threads as there are CPUs, and returns the results in order.
 fn in_parallel<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
     let threads = std::thread::available_parallelism()
         .map_or(1, std::num::NonZero::get)
@@ -215,7 +215,7 @@ fn in_parallel<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> 
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            // Without the thread the others do its work.
+            // If a thread cannot be started, the others process its items.
             let _ = std::thread::Builder::new().spawn_scoped(scope, run);
         }
         run();

@@ -1,7 +1,7 @@
 //! The `kprobe-multi` and `kprobe-session` backends: one link for all functions whose packet is in the same place.
 //!
-//! They share all but the attach type. kprobe-multi (5.18, with FPROBE) sees entries, and returns through a second
-//! link; a session (6.10) sees both in one program, and the program says at the entry whether it wants the return, so
+//! They share everything but the attach type. kprobe-multi (5.18, with FPROBE) sees entries, and returns through a
+//! second link; a session (6.10) sees both in one program, which decides at the entry whether it wants the return, so
 //! that the returns of other packets cost nothing.
 
 use std::os::fd::BorrowedFd;
@@ -133,7 +133,7 @@ fn attach<'a>(backend: &'static str, kind: MultiKind, request: &Request<'a>) -> 
     })
 }
 
-/// The functions by the program that serves them. A link takes addresses, so functions without one are skipped.
+/// Groups the functions by their program. A link takes addresses, so functions without one are skipped.
 fn groups<'a>(request: &Request<'a>, refused: &mut Vec<Refused<'a>>) -> Vec<(ProgramKey, Vec<Target<'a>>)> {
     let mut groups: Vec<(ProgramKey, Vec<Target<'a>>)> = Vec::new();
     for target in &request.targets {

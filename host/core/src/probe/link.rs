@@ -1,7 +1,7 @@
-//! Links an extension's object into ours, with libbpf's static linker, so that its `module` is a function of each
+//! Links an extension's object with ipft's, using libbpf's static linker, so that its `module` is a function of each
 //! program and costs a call.
 //!
-//! The linker compares the declarations of `module` on both sides, and people have written it with `void *ctx` and with
+//! The linker compares the declarations of `module` on both sides, and extensions declare it with `void *ctx` or with
 //! `struct pt_regs *ctx`. So it gets a copy of the extension in which all three parameters are `void *`.
 
 use std::fs::File;
@@ -15,7 +15,7 @@ use rustix::fs::MemfdFlags;
 use super::{ProbeError, libbpf_log};
 use crate::kernel::btf::{Btf, Kind};
 
-/// The object in which `object`'s programs call the extension's `module`.
+/// Returns the object in which `object`'s programs call the extension's `module`.
 pub(super) fn link(object: &ipft_bpf::Object, extension: &[u8]) -> Result<Vec<u8>, ProbeError> {
     let failed = |what: &'static str| move |error: std::io::Error| ProbeError::Link(format!("{what}: {error}"));
     let told = |error: libbpf_rs::Error| ProbeError::Link(format!("{error}\n{}", libbpf_log::take()));
@@ -45,8 +45,8 @@ fn has_license(extension: &[u8]) -> bool {
     object::File::parse(extension).is_ok_and(|file| file.section_by_name("license").is_some())
 }
 
-/// A copy in which the pointers that `module` takes point to `void`. Other things may have the same pointer types; none
-/// of them looks at what a pointer in BTF points to (CO-RE starts at the struct itself).
+/// Returns a copy in which the pointer parameters of `module` point to `void`. Other declarations may share these
+/// pointer types; none of them depends on the target of a pointer in BTF (CO-RE starts at the struct itself).
 fn with_plain_parameters(extension: &[u8]) -> Vec<u8> {
     let mut copy = extension.to_vec();
     for at in parameter_targets(extension).unwrap_or_default() {
@@ -57,9 +57,9 @@ fn with_plain_parameters(extension: &[u8]) -> Vec<u8> {
     copy
 }
 
-/// Where in the file the types are named that the parameters of `module` point to.
+/// Returns the file offsets of the parameter types of `module`.
 fn parameter_targets(extension: &[u8]) -> Option<Vec<usize>> {
-    /// Name, info, and then the type that is pointed to (`struct btf_type`, include/uapi/linux/btf.h).
+    /// Name, info, and then the target type (`struct btf_type`, include/uapi/linux/btf.h).
     const TARGET: usize = 8;
 
     let file = object::File::parse(extension).ok()?;

@@ -1,7 +1,7 @@
 //! Attaches the BPF programs to the kernel's functions. One backend per file, one trait.
 //!
-//! A backend is a mechanism of the kernel. Which of them work is found by trying them, never from a version. This room
-//! may import `kernel` (the functions) and `event` (what is counted as lost).
+//! A backend is a mechanism of the kernel. Working ones are found by trying them, never from a version. This module may
+//! import `kernel` (the functions) and `event` (counts of losses).
 
 mod bisect;
 mod detach;
@@ -42,46 +42,46 @@ pub use plan::{Attachment, attach_beside, attach_with, attach_with_any, sum};
 pub use progress::Progress;
 pub use reason::Reason;
 
-/// Why nothing could be attached.
+/// The reason why nothing could be attached.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// libbpf or the kernel refused.
     #[error("{what}: {source}{}", said(.log))]
     Libbpf {
-        /// What was tried.
+        /// The failed operation.
         what: &'static str,
         /// The error's code, if it has one.
         code: Option<i32>,
         /// The error's text.
         source: io::Error,
-        /// What libbpf and the verifier said.
+        /// Messages of libbpf and the verifier.
         log: String,
     },
-    /// Something of the machine or its settings is in the way, and would be in that of any backend.
+    /// The machine or its settings prevent it, for any backend.
     #[error("{what}: {reason}")]
     Machine {
-        /// What was tried.
+        /// The failed operation.
         what: &'static str,
-        /// Why it failed, and what to do.
+        /// The cause, and the remedy.
         reason: Reason,
     },
-    /// It attaches, and its programs never run.
+    /// Programs are attached but never run.
     #[error("backend '{backend}' would see nothing: {cause}")]
     Silent {
         /// The backend's name.
         backend: &'static str,
-        /// Why, as far as it is known.
+        /// The cause, as far as known.
         cause: String,
     },
     /// The object lacks a program: a bug.
     #[error("the BPF object has no program '{0}'")]
     NoProgram(String),
-    /// The kernel does not know the mechanism, or does not let us use it.
+    /// The kernel does not support the mechanism, or denies its use.
     #[error("backend '{backend}' does not work on this kernel: {reason}")]
     Unsupported {
         /// The backend's name.
         backend: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         reason: String,
     },
     /// Every function was refused.
@@ -89,26 +89,26 @@ pub enum ProbeError {
     NothingAttached {
         /// The backend's name.
         backend: &'static str,
-        /// How many were tried.
+        /// The number of tried functions.
         count: usize,
         /// The first of them.
         function: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// The extension does not fit ours: libbpf's words.
+    /// The extension does not fit ipft's object: libbpf's message.
     #[error("the extension cannot be linked: {0}")]
     Link(String),
-    /// The kernel loads our programs, and does not with the extension linked in.
+    /// The kernel loads ipft's programs, but not with the extension linked in.
     #[error("the kernel did not accept the extension's code")]
     Extension {
-        /// What the verifier said, whole.
+        /// The verifier's whole log.
         log: String,
     },
-    /// The user wants it no more.
+    /// The user has stopped it.
     #[error("stopped while attaching")]
     Stopped,
-    /// The tracer needs more than the backend can.
+    /// The backend does not support the tracer.
     #[error("no function that takes a packet is left to trace")]
     NoFunctions,
 }
@@ -144,9 +144,9 @@ pub enum Buffer {
     Perf {
         /// Data pages of each, a power of two.
         pages: u32,
-        /// Every how many events one is taken.
+        /// `sample_period`: one of this many events is taken.
         sample_period: u64,
-        /// Every how many events the reader is woken.
+        /// `wakeup_events`: the reader is woken every this many events.
         wakeup_events: u32,
     },
 }
@@ -156,10 +156,10 @@ impl Buffer {
         matches!(self, Buffer::Perf { .. })
     }
 
-    /// After how many events of a CPU, less one, the reader of a ring buffer is woken: when an eighth of it is full.
-    /// A large ring waits for the reader to look by itself, which it does every few milliseconds.
+    /// Number of events per CPU, less one, between wake-ups of a ring buffer's reader: an eighth of the buffer. With a
+    /// large ring the reader polls, every few milliseconds.
     fn wake_mask(&self, payload: usize, capture: usize) -> u32 {
-        /// Of the ring buffer, before each record.
+        /// The ring buffer's header of each record.
         const HEADER: usize = 8;
         // Every event may be a packet's first.
         let record = (ipft_bpf::wire::EVENT_SIZE + payload + HEADER + capture) as u32;
@@ -170,7 +170,7 @@ impl Buffer {
     }
 }
 
-/// What is to be traced.
+/// A request to attach.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// The running system.
@@ -183,24 +183,24 @@ pub struct Request<'a> {
     pub mark: u32,
     /// The bits of the mark that count.
     pub mask: u32,
-    /// Where events go.
+    /// Destination of events.
     pub buffer: &'a Buffer,
     /// An object whose `module` fills the payload of each entry.
     pub extension: Option<&'a [u8]>,
-    /// How many of each packet's first bytes are wanted, at most [`ipft_bpf::wire::MAX_RECORD_BYTES`]; 0 for none. Only a
-    /// ring buffer takes them.
+    /// First bytes to record per packet, at most [`ipft_bpf::wire::MAX_RECORD_BYTES`]; 0 for none. Requires a ring
+    /// buffer.
     pub record_bytes: u32,
-    /// The built-in fields of each entry, by the bits that `ipft_bpf::wire` has for them.
+    /// The built-in fields of each entry, as bits of `ipft_bpf::wire`.
     pub fields: u32,
-    /// Bytes of these fields ([`ipft_bpf::wire::fields_size`]).
+    /// Size of these fields ([`ipft_bpf::wire::fields_size`]).
     pub fields_size: u32,
-    /// Where backends that take long say how far they are, and see that they are to stop.
+    /// Progress of slow backends, which also tells them to stop.
     pub progress: &'a Progress,
-    /// Maps of programs that are attached already, by name: those of this request use them too.
+    /// Maps of already attached programs, by name: this request uses them too.
     pub maps: Maps,
 }
 
-/// Maps that programs share, by the names that their object has for them.
+/// Maps that programs share, by their names in the object.
 pub type Maps = Arc<[(String, OwnedFd)]>;
 
 /// A function to attach to.
@@ -208,19 +208,19 @@ pub type Maps = Arc<[(String, OwnedFd)]>;
 pub struct Target<'a> {
     /// The function.
     pub function: &'a Candidate,
-    /// Its index in the function table; none of a function that the user did not ask for and that identity needs.
+    /// Its index in the function table; `None` for a function that only identity needs.
     pub index: Option<u32>,
 }
 
 impl Target<'_> {
-    /// Whether no events are wanted of it.
+    /// Returns whether its events are not wanted.
     fn is_silent(&self) -> bool {
         self.index.is_none()
     }
 }
 
-/// What there is to attach to: functions in the order of the function table, which begins with the index `first`, and
-/// those that only identity needs.
+/// Functions to attach to, in the order of the function table, starting at index `first`, and those that only identity
+/// needs.
 pub fn targets<'a>(functions: &'a [Candidate], first: u32, silent: &'a [Candidate]) -> Vec<Target<'a>> {
     let named = functions.iter().zip(first..).map(|(function, index)| Target {
         function,
@@ -231,7 +231,7 @@ pub fn targets<'a>(functions: &'a [Candidate], first: u32, silent: &'a [Candidat
 }
 
 impl Request<'_> {
-    /// Bytes that follow the event in the record of an entry: the fields, and the extension's payload.
+    /// Returns the size of an entry's record after the event: the fields, and the extension's payload.
     pub fn payload_size(&self) -> usize {
         let extension = match self.extension {
             Some(_) => ipft_bpf::wire::PAYLOAD_SIZE,
@@ -240,7 +240,7 @@ impl Request<'_> {
         self.fields_size as usize + extension
     }
 
-    /// The programs' configuration.
+    /// Returns the programs' configuration.
     fn config(&self, function_source: FunctionSource) -> Config {
         let record_bytes = if self.buffer.is_perf() { 0 } else { self.record_bytes };
         let capture = match record_bytes {
@@ -262,7 +262,7 @@ impl Request<'_> {
     }
 }
 
-/// What one backend has attached. Dropping it detaches.
+/// The attachments of one backend. Dropping it detaches.
 #[derive(Debug)]
 pub struct Layer {
     programs: Programs,
@@ -272,20 +272,21 @@ pub struct Layer {
     events: Vec<OwnedFd>,
     links: Vec<OwnedFd>,
     return_links: Vec<OwnedFd>,
-    /// Which backend did it.
+    /// The backend.
     pub backend: &'static str,
-    /// How many functions of the function table are attached.
+    /// Number of attached functions of the function table.
     pub attached: u32,
 }
 
 impl Layer {
-    /// What is to be closed, in this order: a link holds its event, so the event's last reference is the one that waits.
+    /// Descriptors to close, in this order: a link holds its event, so closing the event's last reference is the slow
+    /// one.
     fn into_descriptors(self) -> (Programs, Vec<Vec<OwnedFd>>) {
         let groups = vec![self.return_links, self.links, self.events, self.own_programs];
         (self.programs, groups)
     }
 
-    /// Detaches everything, and returns when the kernel has.
+    /// Detaches everything, and returns when the kernel is done.
     fn detach(self, progress: &Progress) {
         let (programs, groups) = self.into_descriptors();
         detach::close(groups, progress);
@@ -293,12 +294,12 @@ impl Layer {
     }
 }
 
-/// What came of a backend's try.
+/// Result of trying a backend.
 #[derive(Debug)]
 pub struct Attached<'a> {
-    /// What is attached.
+    /// Attached functions.
     layer: Layer,
-    /// What is not, and another backend may take.
+    /// Functions for another backend.
     refused: Vec<Refused<'a>>,
     /// Functions whose entries are attached and whose returns are not.
     without_return: Vec<Refused<'a>>,
@@ -309,7 +310,7 @@ pub struct Attached<'a> {
 pub struct Refused<'a> {
     /// The function.
     target: Target<'a>,
-    /// Why not, in words for the user.
+    /// The reason, in words for the user.
     reason: String,
 }
 
@@ -330,10 +331,10 @@ impl<'a> Refused<'a> {
     }
 }
 
-/// Why a function is skipped where an address is needed.
+/// The reason why a function is skipped if an address is required.
 const ADDRESS_HIDDEN: &str = "its address is not known (kernel.kptr_restrict hides it)";
 
-/// Why a function cannot be attached by its BTF id, if it cannot.
+/// Returns the reason why a function cannot be attached by its BTF id, if it cannot.
 fn objection(function: &Candidate) -> Option<&'static str> {
     if function.name.contains('.') {
         Some("it exists only with a compiler suffix, which BTF does not name; a kprobe backend sees it")
@@ -348,8 +349,8 @@ fn objection(function: &Candidate) -> Option<&'static str> {
     }
 }
 
-/// The error of a backend whose programs the kernel does not load. A kernel that lacks the mechanism says little more
-/// than "invalid argument".
+/// Returns the error of a backend whose programs the kernel does not load. A kernel without the mechanism reports
+/// little more than "invalid argument".
 fn unsupported(backend: &'static str, needs: &str, error: ProbeError) -> ProbeError {
     match error {
         ProbeError::Libbpf { code, source, .. } if reason::is_unknown_mechanism(code) => ProbeError::Unsupported {
@@ -360,7 +361,7 @@ fn unsupported(backend: &'static str, needs: &str, error: ProbeError) -> ProbeEr
     }
 }
 
-/// An error if nothing of what was wanted could be attached.
+/// Fails if none of the wanted functions could be attached.
 fn check_any(
     backend: &'static str,
     request: &Request<'_>,
@@ -383,29 +384,29 @@ fn check_any(
     })
 }
 
-/// A mechanism of the kernel that runs our programs when a function is entered (and returns).
+/// A mechanism of the kernel that runs ipft's programs at entries (and returns) of functions.
 pub trait Backend: Sync {
-    /// The name that `-b` takes.
+    /// Returns its name for `-b`.
     fn name(&self) -> &'static str;
-    /// One line for people.
+    /// Returns a one-line description.
     fn description(&self) -> &'static str;
-    /// Attaches for real. Functions that the kernel refuses are skipped with a reason; to attach none is an error. Whether
-    /// the programs run is not looked at: [`attach`] does that.
+    /// Attaches. Functions that the kernel refuses are skipped with a reason; attaching none is an error. Does not
+    /// check whether the programs run: [`attach`] does.
     fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError>;
-    /// Whether the backend is worth choosing for this tracer when the user did not choose.
+    /// Returns whether the backend is a candidate for this tracer by default.
     fn suits(&self, tracer: Tracer) -> bool;
 }
 
-/// All backends, in the order in which they are tried: the lowest price per packet first, but for `ftrace`, which
-/// would make the start and the end of a trace minutes long where a kprobe backend takes one.
+/// All backends, in the order in which they are tried: the lowest cost per packet first, except for `ftrace`, which
+/// takes minutes to start and stop where a kprobe backend takes one.
 pub static BACKENDS: [&dyn Backend; 5] = [&FentryMulti, &KprobeSession, &KprobeMulti, &Kprobe, &Ftrace];
 
-/// The backend of this name.
+/// Returns the backend with this name.
 pub fn backend(name: &str) -> Option<&'static dyn Backend> {
     BACKENDS.into_iter().find(|backend| backend.name() == name)
 }
 
-/// Attaches with a backend, and makes sure that the kernel runs the programs.
+/// Attaches with a backend, and verifies that the kernel runs the programs.
 fn attach<'a>(backend: &dyn Backend, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
     let kprobes = backend.name() == Kprobe.name();
     proof::refuse_if_switched_off(request, backend.name(), kprobes)?;
@@ -419,11 +420,11 @@ fn attach<'a>(backend: &dyn Backend, request: &Request<'a>) -> Result<Attached<'
     }
 }
 
-/// Tries a backend on one function: attaches for real, sees whether it runs, and detaches.
+/// Tries a backend on one function: attaches, checks whether it runs, and detaches.
 pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), ProbeError> {
     let mut plain =
         (request.targets.iter()).filter(|target| target.function.module == "vmlinux" && !target.function.unsure);
-    // Better one that can be seen to run.
+    // Prefer a function whose runs can be observed.
     let one = plain
         .clone()
         .find(|target| proof::is_passed(target.function) && objection(target.function).is_none())
@@ -441,10 +442,10 @@ pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), Probe
     attach(backend, &request).map(drop)
 }
 
-/// Whether the kernel has BPF ring buffers, and probes may use them.
+/// Returns whether the kernel has BPF ring buffers, and probes may use them.
 pub fn has_ring_buffer(root: &Root) -> bool {
-    // A kernel that does not know the type says EINVAL (kernel/bpf/syscall.c, find_and_alloc_map). Whatever else it says
-    // is of this process or the machine; loading the programs fails of it, too, with a reason.
+    // A kernel that does not know the type returns EINVAL (kernel/bpf/syscall.c, find_and_alloc_map). Other errors
+    // concern this process or the machine; loading the programs fails with them as well, with a reason.
     let unknown = syscall::try_ring_buffer(4096).is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL));
     !unknown && !ring_buffer_sleeps(root)
 }

@@ -1,32 +1,32 @@
-//! What a BPF program is for. The C files stamp out one program per key and name it (`bpf/src/program/`); only this file
-//! knows the names. It imports `identity` and `kernel`.
+//! Keys of BPF programs. The C files define one named program per key (`bpf/src/program/`); only this file knows the
+//! names. It imports `identity` and `kernel`.
 
 use super::identity::{self, Role};
 use crate::kernel::{Candidate, PacketArgument};
 
-/// Which program of an object.
+/// Identifies a program of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum ProgramKey {
-    /// Runs when functions are entered; in a session, when they return, too.
+    /// Runs at entries of functions; in a session, also at returns.
     Entry(Entry),
-    /// Runs when any function returns.
+    /// Runs at the return of any function.
     Return,
 }
 
-/// What the functions of an entry program have in common.
+/// Common properties of the functions of an entry program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Entry {
-    /// What the argument is that leads to the packet.
+    /// Type of the argument with the packet.
     argument: Argument,
-    /// Which argument it is.
+    /// Index of the argument.
     position: u8,
-    /// The part that the functions play in a packet's life.
+    /// Role of the functions in a packet's life.
     role: Role,
-    /// Whether the user did not ask for them, so that no events are sent.
+    /// Whether the user did not select them, so that no events are sent.
     silent: bool,
 }
 
-/// What an argument is (`enum argument` in `untyped.h`).
+/// Types of arguments (`enum argument` in `untyped.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Argument {
     Pointer,
@@ -35,7 +35,7 @@ enum Argument {
 }
 
 impl ProgramKey {
-    /// The program that serves the entries of a function. `silent` is for a function that the user did not ask for.
+    /// Returns the program for the entries of a function. `silent` is for a function that the user did not select.
     pub(super) fn entry(function: &Candidate, silent: bool) -> Self {
         let argument = match (function.argument, function.unsure) {
             (PacketArgument::DoublePointer, _) => Argument::DoublePointer,
@@ -47,17 +47,17 @@ impl ProgramKey {
             argument,
             position: function.position,
             role,
-            // Of the other roles identity needs nothing.
+            // Identity does not need the other roles.
             silent: silent && matches!(role, Role::Release | Role::Free),
         })
     }
 
-    /// Whether the program sends no events.
+    /// Returns whether the program sends no events.
     pub(super) fn is_silent(self) -> bool {
         matches!(self, ProgramKey::Entry(Entry { silent: true, .. }))
     }
 
-    /// The program's name in its object.
+    /// Returns the program's name in its object.
     pub(super) fn name(self) -> String {
         let ProgramKey::Entry(entry) = self else {
             return "ipft_function_return".to_owned();
@@ -82,7 +82,7 @@ mod tests {
     use crate::probe::testing::candidate_at;
 
     #[test]
-    fn each_place_and_role_has_a_program_of_its_own() {
+    fn each_place_and_role_has_its_own_program() {
         let name = |function: &Candidate, silent| ProgramKey::entry(function, silent).name();
         assert_eq!(name(&candidate_at("ip_rcv", 0), false), "ipft_pointer_0");
         assert_eq!(name(&candidate_at("ip_output", 2), false), "ipft_pointer_2");

@@ -10,21 +10,21 @@ use libbpf_rs::{AsRawLibbpf, Map, MapCore, Object, ObjectBuilder, Program, Progr
 use super::program_key::ProgramKey;
 use super::{Buffer, Maps, ProbeError, Request, libbpf_log, link, reason};
 
-/// How one program is to be loaded.
+/// Describes how to load a program.
 #[derive(Clone, Debug)]
 pub(super) struct Selected {
-    /// Which one.
+    /// The program.
     pub(super) key: ProgramKey,
     /// The attach type to load it with, if its section does not say.
     pub(super) attach_type: Option<u32>,
     /// The kernel function to attach to, for programs that are loaded for one.
     pub(super) target: Option<String>,
-    /// Whether it is of the tracing kind, where the section does not say.
+    /// Whether it is of the tracing kind, if the section does not say.
     pub(super) tracing: bool,
 }
 
 impl Selected {
-    /// A program as its section has it.
+    /// Creates a description of a program that has everything in its section.
     pub(super) fn plain(key: ProgramKey) -> Self {
         Selected {
             key,
@@ -35,7 +35,7 @@ impl Selected {
     }
 }
 
-/// The name of a map without the name of its object, which libbpf puts before the usual sections (`.bss`).
+/// Returns the name of a map without the prefix of its object, which libbpf adds to the usual sections (`.bss`).
 fn shared_name(name: &str) -> &str {
     name.find('.').and_then(|dot| name.get(dot..)).unwrap_or(name)
 }
@@ -60,7 +60,7 @@ impl Programs {
         };
         let linked = link::link(object, extension)?;
         Programs::load_bytes(&linked, config, request, selected).map_err(|error| {
-            // Whose fault it is shows without the extension.
+            // Loading without the extension shows which side is at fault.
             match (error, Programs::load_bytes(object.plain, config, request, selected)) {
                 (ProbeError::Libbpf { log, .. }, Ok(_)) => ProbeError::Extension { log },
                 (error, _) => error,
@@ -109,7 +109,7 @@ impl Programs {
 
         for mut map in open.maps_mut() {
             let name = shared_name(&map.name().to_string_lossy()).to_owned();
-            // libbpf has a descriptor for it all the same, of nothing.
+            // libbpf returns a descriptor for it nevertheless, an invalid one.
             let is_unused = matches!(
                 (name.as_str(), request.buffer),
                 ("ipft_ring", Buffer::Perf { .. }) | ("ipft_perf", Buffer::Ring { .. })
@@ -143,7 +143,7 @@ impl Programs {
         Ok(Programs { object })
     }
 
-    /// A program of the object.
+    /// Returns a program of the object.
     fn find(&self, key: ProgramKey) -> Result<Program<'_>, ProbeError> {
         let name = key.name();
         (self.object.progs())
@@ -151,19 +151,19 @@ impl Programs {
             .ok_or(ProbeError::NoProgram(name))
     }
 
-    /// A loaded program.
+    /// Returns a loaded program.
     pub(super) fn program(&self, key: ProgramKey) -> Result<BorrowedFd<'_>, ProbeError> {
         self.find(key)
             // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
             .map(|program| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&program.as_fd())) })
     }
 
-    /// A loaded program's instructions, as libbpf has relocated them.
+    /// Returns a loaded program's instructions, as relocated by libbpf.
     pub(super) fn instructions(&self, key: ProgramKey) -> Result<Vec<libbpf_sys::bpf_insn>, ProbeError> {
         self.find(key).map(|program| program.insns().to_vec())
     }
 
-    /// Descriptors of all loaded programs.
+    /// Returns the descriptors of all loaded programs.
     pub(super) fn loaded(&self) -> Vec<BorrowedFd<'_>> {
         self.object
             .progs()
@@ -173,7 +173,7 @@ impl Programs {
             .collect()
     }
 
-    /// The map that events come out of: `ipft_ring` or `ipft_perf`.
+    /// Returns the map with the events: `ipft_ring` or `ipft_perf`.
     pub(super) fn map(&self, name: &str) -> Option<BorrowedFd<'_>> {
         self.object.maps().find(|map| map.name() == name).map(|map| {
             // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
@@ -181,8 +181,8 @@ impl Programs {
         })
     }
 
-    /// The maps that another object's programs have to share, so that both know the same packets. What belongs to one
-    /// object stays out: its constants, and its open calls, which are closed by the backend that opened them.
+    /// Returns the maps that another object's programs must share, so that both know the same packets. Maps of one
+    /// object are excluded: its constants, and its open calls, which are closed by the backend that opened them.
     pub(super) fn shared_maps(&self) -> Result<Maps, ProbeError> {
         let failed = |source| ProbeError::Libbpf {
             what: "cannot share the BPF maps with another backend",
@@ -200,8 +200,9 @@ impl Programs {
         Ok(maps.into())
     }
 
-    /// The counters of all CPUs. libbpf has mapped them into memory (BPF_F_MMAPABLE), so that reading them needs neither
-    /// bpf(2) nor a capability: kernels before 6.0 refuse every call without CAP_BPF (`kernel.unprivileged_bpf_disabled`).
+    /// Returns the counters of all CPUs. libbpf has mapped them into memory (BPF_F_MMAPABLE), so that reading them
+    /// needs neither bpf(2) nor a capability: kernels before 6.0 refuse every call without CAP_BPF
+    /// (`kernel.unprivileged_bpf_disabled`).
     pub(super) fn cpus(&self) -> Vec<Cpu> {
         self.object
             .maps()
@@ -211,7 +212,7 @@ impl Programs {
     }
 }
 
-/// A copy of what is in a map of global data, which libbpf has mapped into memory. The programs write to it meanwhile.
+/// Copies a map of global data, which libbpf has mapped into memory. The programs write to it meanwhile.
 fn mapped(map: &Map<'_>) -> Vec<u8> {
     use std::sync::atomic::{AtomicU64, Ordering};
     let mut size = 0;
@@ -220,8 +221,8 @@ fn mapped(map: &Map<'_>) -> Vec<u8> {
     if start.is_null() {
         return Vec::new();
     }
-    // SAFETY: libbpf has mapped so many bytes at the start of a page, which is writable memory as long as the object
-    // lives; the kernel's side changes its words atomically.
+    // SAFETY: libbpf has mapped this many bytes at the start of a page, which is writable memory for the lifetime of
+    // the object; the kernel's side changes its words atomically.
     let words = unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), size as usize / size_of::<u64>()) };
     words
         .iter()

@@ -1,6 +1,5 @@
-//! Why the kernel refused: from what was tried and the code that it gave, and where the code has several meanings, from
-//! a look at what tells them apart. This is the one place that turns codes into causes and remedies. It imports
-//! `kernel::checks`.
+//! Determines why the kernel refused: from the operation and the error code, and for ambiguous codes by further checks.
+//! The only place that translates codes into causes and remedies. It imports `kernel::checks`.
 
 use std::io;
 
@@ -8,13 +7,13 @@ use super::{Buffer, syscall};
 use crate::kernel::checks;
 use crate::kernel::{Candidate, Root};
 
-/// A cause that lies in the machine or its settings: every backend would meet it.
+/// A cause in the machine or its settings, which affects every backend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}\n{remedy}")]
 pub struct Reason {
-    /// What is wrong.
+    /// The problem.
     pub cause: String,
-    /// What to do about it, in the imperative.
+    /// The remedy, in the imperative.
     pub remedy: String,
 }
 
@@ -30,14 +29,14 @@ impl Reason {
 /// ENOTSUPP of include/linux/errno.h, which has no name in user space.
 pub(super) const ENOTSUPP: i32 = 524;
 
-/// The code of an error of libbpf-rs, which passes on only its text.
+/// Returns the code of an error of libbpf-rs, which only passes on its text.
 pub(super) fn code(error: &libbpf_rs::Error) -> Option<i32> {
     let text = format!("{error:#}");
     let (_, rest) = text.rsplit_once("(os error ")?;
     rest.split_once(')')?.0.parse().ok()
 }
 
-/// Whether a kernel says this of programs or links of a kind that it does not know.
+/// Returns whether a kernel returns this code for unknown kinds of programs or links.
 pub(super) fn is_unknown_mechanism(code: Option<i32>) -> bool {
     matches!(
         code,
@@ -45,7 +44,7 @@ pub(super) fn is_unknown_mechanism(code: Option<i32>) -> bool {
     )
 }
 
-/// What of the machine explains that an object with programs and maps could not be loaded.
+/// Returns the cause in the machine for an object with programs and maps that could not be loaded.
 pub(super) fn of_load(root: &Root, buffer: &Buffer, code: i32) -> Option<Reason> {
     match code {
         libc::ENOMEM => Some(out_of_memory(ring_of(buffer))),
@@ -54,7 +53,7 @@ pub(super) fn of_load(root: &Root, buffer: &Buffer, code: i32) -> Option<Reason>
     }
 }
 
-/// What of the machine explains a failure of any of our calls, whatever was tried.
+/// Returns the cause in the machine for a failure of any call.
 pub(super) fn of_any_call(root: &Root, code: i32) -> Option<Reason> {
     match code {
         libc::ENOMEM => Some(out_of_memory(None)),
@@ -83,14 +82,14 @@ fn ring_of(buffer: &Buffer) -> Option<u32> {
     }
 }
 
-/// What the kernel says to a ring buffer of this size alone, if it refuses it.
+/// Returns the kernel's error for a ring buffer of this size alone, if it refuses one.
 fn refusal_of_ring(bytes: u32) -> Option<i32> {
     syscall::try_ring_buffer(bytes)
         .err()
         .and_then(|error| error.raw_os_error())
 }
 
-/// What a ring buffer may take without being named as what could be smaller.
+/// Size up to which a ring buffer is not named as the cause.
 const MODEST: u32 = 4 << 20;
 
 fn out_of_memory(ring: Option<u32>) -> Reason {
@@ -111,8 +110,8 @@ fn not_permitted(root: &Root, ring: Option<u32>) -> Reason {
     if let Some(reason) = lacking(root) {
         return reason;
     }
-    // Before 5.11 maps count as locked memory, and one that exceeds the limit is EPERM (kernel/bpf/syscall.c,
-    // bpf_charge_memlock).
+    // Before 5.11 maps are charged to locked memory, and one that exceeds the limit fails with EPERM
+    // (kernel/bpf/syscall.c, bpf_charge_memlock).
     if locked_memory_counts() {
         let ring = ring.map_or(String::new(), |bytes| {
             format!(" (the ring buffer takes {})", size(bytes))
@@ -132,9 +131,9 @@ fn not_permitted(root: &Root, ring: Option<u32>) -> Reason {
     )
 }
 
-/// Whether the kernel refuses a ring buffer that is larger than the limit of locked memory, and takes a small one.
+/// Returns whether the kernel refuses a ring buffer above the limit of locked memory, and accepts a small one.
 fn locked_memory_counts() -> bool {
-    /// Larger limits are none for maps like ours; nor is so much memory asked for only to see.
+    /// Larger limits do not restrict maps of this size, and a test should not allocate that much memory.
     const MOST: u64 = 256 << 20;
 
     let Some(limit) = limit(rustix::process::Resource::Memlock, 1).filter(|limit| *limit < MOST) else {
@@ -154,8 +153,8 @@ fn lacking(root: &Root) -> Option<Reason> {
     })
 }
 
-/// Debian's and Ubuntu's kernels know levels above those of mainline, at which perf_event_open(2) is for CAP_SYS_ADMIN
-/// alone, whatever CAP_PERFMON allows.
+/// Level of Debian's and Ubuntu's kernels above those of mainline, at which perf_event_open(2) requires CAP_SYS_ADMIN,
+/// regardless of CAP_PERFMON.
 fn paranoid(root: &Root) -> Option<Reason> {
     if checks::is_administrator(root) {
         return None;
@@ -192,7 +191,7 @@ fn most_files() -> String {
     limit(rustix::process::Resource::Nofile, 1).map_or("no limit".to_owned(), |most| most.to_string())
 }
 
-/// How a function was to be probed.
+/// Mechanism of probing a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mechanism {
     /// A perf kprobe.
@@ -204,7 +203,7 @@ pub(super) enum Mechanism {
 }
 
 impl Mechanism {
-    /// What the kernel lacks for the mechanism, if it says this code of everything.
+    /// Returns the feature that the kernel lacks for the mechanism, if it returns this code for everything.
     pub(super) fn lacks(self, code: i32) -> Option<&'static str> {
         match (self, code) {
             // The link type exists and CONFIG_FPROBE is off (kernel/trace/bpf_trace.c).
@@ -214,7 +213,7 @@ impl Mechanism {
     }
 }
 
-/// Why the kernel refused one function, in words for the user.
+/// Returns the reason why the kernel refused one function, in words for the user.
 pub(super) fn of_function(root: &Root, mechanism: Mechanism, error: &io::Error, function: &Candidate) -> String {
     let Some(code) = error.raw_os_error() else {
         return error.to_string();
@@ -232,12 +231,12 @@ pub(super) fn of_function(root: &Root, mechanism: Mechanism, error: &io::Error, 
         (Mechanism::KprobeMulti, libc::EINVAL | libc::ENOENT | libc::ESRCH) => {
             "the kernel has no ftrace site at its address".into()
         }
-        // The kernel says this where somebody else changes the function or its trampoline, and where ftrace is off.
+        // The kernel returns this if another user changes the function or its trampoline, and if ftrace is off.
         (_, libc::EBUSY) => match checks::switched_off(root, mechanism == Mechanism::Kprobe) {
             Some((cause, remedy)) => format!("{cause}; switch it on: {remedy}"),
             None => "the function is in use by another tracer or a live patch that does not share".into(),
         },
-        // Of all calls this is the only one that looks at the level. The verifier says EACCES, too, of a program.
+        // Only this call checks the level. The verifier also returns EACCES for a program.
         (Mechanism::Kprobe, libc::EACCES) => match lacking(root).or_else(|| paranoid(root)) {
             Some(reason) => format!("{}; {}", reason.cause, reason.remedy),
             None => error.to_string(),
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn paranoid_kernel_is_told_with_its_level() {
+    fn a_paranoid_kernel_is_reported_with_its_level() {
         // CAP_PERFMON (38) and CAP_BPF (39).
         let user = || machine().with("/proc/self/status", "Uid:\t1\t1\t1\t1\nCapEff:\t000000c000000000\n");
         let told =
@@ -301,14 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn rejection_by_verifier_is_not_blamed_on_machine() {
+    fn a_verifier_rejection_is_not_a_machine_problem() {
         let tree = machine().with("/proc/sys/kernel/perf_event_paranoid", "3\n");
         let buffer = Buffer::Ring { bytes: SMALL };
         assert_eq!(of_load(&tree.root(), &buffer, libc::EACCES), None);
     }
 
     #[test]
-    fn memory_and_files_are_not_the_kernels_version() {
+    fn memory_and_files_are_not_a_version_problem() {
         let tree = machine();
         for (code, word) in [(libc::ENOMEM, "memory"), (libc::EMFILE, "open files")] {
             assert!(!is_unknown_mechanism(Some(code)));
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_function_and_ftrace_off_are_told_apart() {
+    fn a_busy_function_differs_from_ftrace_off() {
         let busy = said(&machine(), Mechanism::Trampoline, libc::EBUSY);
         assert!(busy.contains("another tracer"), "{busy}");
         let off = machine().with("/proc/sys/kernel/ftrace_enabled", "0\n");

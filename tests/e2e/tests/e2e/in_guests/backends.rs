@@ -1,4 +1,4 @@
-//! Backends complete each other, and functions of modules that are loaded during a trace belong to it.
+//! Backends complement each other, and functions of modules loaded during a trace belong to it.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::Recording;
 use xtask::kernel::Kernel;
 
-/// The kernel on which the cheapest backend leaves out functions that others attach, and one where it does not.
+/// The kernel on which the cheapest backend skips functions that others attach, and one where it does not.
 const KERNELS: [Kernel; 2] = [Kernel::V7_2, Kernel::V6_12];
 
 fn left(kernel: Kernel) -> &'static Left {
@@ -28,7 +28,7 @@ fn recording(kernel: Kernel, name: &str) -> Recording {
         .unwrap_or_else(|error| panic!("{name}: {error:#}\n{said}"))
 }
 
-/// The functions that could not be attached.
+/// Returns the functions that could not be attached.
 fn skipped(recording: &Recording) -> BTreeSet<(String, String)> {
     let skipped = recording.summary.skipped.iter();
     skipped.map(|one| (one.name.clone(), one.module.clone())).collect()
@@ -42,7 +42,7 @@ fn the_default_attaches_all_that_kprobe_multi_does() {
             let all = recording(kernel, name);
             let missing: Vec<_> = skipped(&all).difference(&skipped(&multi)).cloned().collect();
             assert!(missing.is_empty(), "{}: {name} lacks {missing:?}", kernel.series());
-            // A packet has no mark where it runs. A suffix of the compiler's is part of the name on some kernels.
+            // A packet has no mark at that point. A compiler suffix is part of the name on some kernels.
             let received = |name: &str| name.starts_with("__netif_receive_skb_core");
             assert!(
                 all.trace.functions.iter().any(|function| received(&function.name)),
@@ -65,7 +65,7 @@ fn the_default_attaches_all_that_kprobe_multi_does() {
 }
 
 #[test]
-fn more_words_say_how_many_functions_each_backend_took() {
+fn verbose_output_counts_functions_per_backend() {
     let said = left(Kernel::V7_2).text("default.err");
     for backend in ["fentry-multi", "kprobe-multi"] {
         assert!(said.contains(&format!("Functions attached by {backend}: ")), "{said}");
@@ -73,7 +73,7 @@ fn more_words_say_how_many_functions_each_backend_took() {
 }
 
 #[test]
-fn functions_of_one_module_alone_can_be_traced_with_ftrace() {
+fn functions_of_one_module_are_traced_with_ftrace() {
     for kernel in KERNELS {
         let veth = recording(kernel, "module");
         assert!(veth.summary.attached > 0, "{}", kernel.series());
@@ -92,7 +92,7 @@ fn modules(kernel: Kernel) -> &'static Left {
     })
 }
 
-/// A trace of [`modules`], and what was said.
+/// Returns a trace of [`modules`], and its messages.
 fn of_modules(kernel: Kernel, name: &str) -> (Recording, String) {
     let left = modules(kernel);
     let said = left.text(&format!("{name}.err"));
@@ -110,14 +110,14 @@ fn module_loaded_during_a_trace_is_traced(kernel: Kernel) {
     assert!(late.events.iter().any(|event| event.module == "nf_nat"), "{said}");
     let left = modules(kernel);
     assert_eq!(left.text("late.left"), "");
-    // What was recorded beside it draws the same lines.
+    // The recording of the same trace gives the same lines.
     assert!(
         left.text("late.out") == left.text("replayed.out"),
         "the replay differs from the trace"
     );
 }
 
-/// As docs/src/backends.md says: kprobes let a module go, and it is traced again when it is back.
+/// As in docs/src/backends.md: kprobes release a module, and it is traced again when it is loaded again.
 fn traced_module_is_kept_except_by_kprobes(kernel: Kernel) {
     let (removed, said) = of_modules(kernel, "removed");
     let kprobes = matches!(kernel, Kernel::V5_10 | Kernel::V6_1);

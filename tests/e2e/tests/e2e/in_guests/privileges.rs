@@ -1,5 +1,5 @@
-//! What remains of ipft's privileges once everything is attached, on every kernel: what `/proc/PID/status` says, and
-//! what a native plugin that behaves like an attacker can still do.
+//! Privileges of ipft after attaching, on every kernel: the content of `/proc/PID/status`, and the abilities of a
+//! native plugin that acts like an attacker.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use ipft_e2e::jsonl::Recording;
 use xtask::kernel::Kernel;
 use xtask::workspace;
 
-/// A handful of functions on the packets' way.
+/// A few functions on the packets' way.
 const FEW: &str = "^(ip_output|ip_finish_output2|ip_rcv|ip_local_deliver|icmp_rcv)$";
 
 fn left(kernel: Kernel) -> &'static Left {
@@ -42,7 +42,7 @@ fn escape(kernel: Kernel) -> Result<std::path::PathBuf> {
     Ok(output)
 }
 
-/// What the attacker could do.
+/// Returns the attacker's results.
 fn done(kernel: Kernel, run: &str) -> Vec<String> {
     let said = left(kernel).text(&format!("{run}.err"));
     assert_eq!(left(kernel).exit(run), 0, "{run}: {said}");
@@ -53,7 +53,7 @@ fn done(kernel: Kernel, run: &str) -> Vec<String> {
     done.map(str::to_owned).collect()
 }
 
-/// What the threads' status says, one value per thread.
+/// Returns a field of the threads' status, one value per thread.
 fn status(kernel: Kernel, run: &str, field: &str) -> Vec<String> {
     let text = left(kernel).text(&format!("{run}.status"));
     let values = text
@@ -64,7 +64,7 @@ fn status(kernel: Kernel, run: &str, field: &str) -> Vec<String> {
     values
 }
 
-/// Every thread's value.
+/// Asserts the value for every thread.
 fn assert_status(kernel: Kernel, run: &str, field: &str, expected: &str) {
     let values = status(kernel, run, field);
     assert!(
@@ -96,7 +96,7 @@ fn ring_goes_on_and_only_its_folder_is_open(kernel: Kernel) {
     assert!(files.contains("trace.000000.ipft"), "{files}");
     let done = done(kernel, "ring");
     if kernel == Kernel::V5_10 {
-        // There is no Landlock, and who makes files may make any.
+        // Without Landlock, a process that may create files may create any.
         assert!(
             done.iter()
                 .all(|what| what.starts_with("read-") || what.starts_with("write-")),
@@ -144,7 +144,7 @@ fn user_option_leaves_another_user_without_rights(kernel: Kernel) {
     assert_eq!(done(kernel, "given"), [""; 0]);
     let done = done(kernel, "user");
     if kernel == Kernel::V5_10 {
-        // There is no Landlock: a ring opens files, and that user opens what everybody may.
+        // Without Landlock: a ring opens files, and that user opens files that are readable for all.
         assert!(
             done.iter().all(|what| what == "read-public" || what == "write-new"),
             "{done:?}"
