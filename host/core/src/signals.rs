@@ -159,8 +159,8 @@ impl Requests {
     }
 }
 
-/// Whether the process ignores `signal`, from the text of `/proc/self/status` (proc(5): `SigIgn`, a mask in hex whose
-/// lowest bit is signal 1).
+/// Returns whether the process ignores `signal`, from the text of `/proc/self/status` (proc(5): `SigIgn`, a mask in hex
+/// whose lowest bit is signal 1).
 fn ignored(signal: i32, status: &str) -> bool {
     status
         .lines()

@@ -135,7 +135,7 @@ pub(super) struct Packet {
     pub(super) position: Result<u8, SkipReason>,
 }
 
-/// Whether a BPF trampoline can be made for a prototype: `btf_distill_func_proto` in `kernel/bpf/btf.c` refuses
+/// Returns whether a BPF trampoline can be made for a prototype: `btf_distill_func_proto` in `kernel/bpf/btf.c` refuses
 /// variable arguments, more than `MAX_BPF_FUNC_ARGS`, and a struct as result.
 fn suits_trampoline(btf: &Btf, prototype: &Type) -> bool {
     const MAX_BPF_FUNC_ARGS: usize = 12;

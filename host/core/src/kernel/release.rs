@@ -34,14 +34,14 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Whether the kernel may crash when a BPF program which calls functions of its own reads through a wrong pointer,
-/// other than with a helper.
+/// Returns whether the kernel may crash when a BPF program which calls functions of its own reads through a wrong
+/// pointer, other than with a helper.
 pub fn faults_crash(root: &Root) -> bool {
     version(&release(root)).is_none_or(|version| version < FAULTS_ARE_HANDLED)
 }
 
-/// Whether the kernel may crash when returns of kprobe-multi links are detached while packets pass. Stable kernels that
-/// have the correction are trusted where their third number tells: distributions often leave it at 0.
+/// Returns whether the kernel may crash when returns of kprobe-multi links are detached while packets pass. Stable
+/// kernels that have the correction are trusted where their third number tells: distributions often leave it at 0.
 pub fn detaching_returns_crashes(root: &Root) -> bool {
     let release = release(root);
     let patch = release.split(|character: char| !character.is_ascii_digit()).nth(2);

@@ -32,8 +32,8 @@ const FIRST_IS_UNFILLED: [&str; 14] = [
     "__skb_wait_for_more_packets",
 ];
 
-/// Whether the first sk_buff among the arguments of the function is no packet. A compiler's suffix is not part of the
-/// name.
+/// Returns whether the first sk_buff among the arguments of the function is no packet. A compiler's suffix is not part
+/// of the name.
 pub(super) fn first_is_unfilled(function: &str) -> bool {
     FIRST_IS_UNFILLED.contains(&function)
 }

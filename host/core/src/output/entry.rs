@@ -323,8 +323,8 @@ fn is_ours(user: u32) -> bool {
     user == 0 || user == rustix::process::geteuid().as_raw()
 }
 
-/// Whether no other user can have made this link: none can write to its folder, or it is ours in a folder where files can
-/// be removed by their owners only, as /tmp is one.
+/// Returns whether no other user can have made this link: none can write to its folder, or it is ours in a folder where
+/// files can be removed by their owners only, as /tmp is one.
 fn is_trusted(folder: &Stat, link: &Stat) -> bool {
     if !is_ours(folder.st_uid) {
         return false;

@@ -123,8 +123,8 @@ impl Selection {
         }
     }
 
-    /// Whether a block may have events that are wanted, or first bytes of their packets. The blocks have to come in their
-    /// order: the first one begins the trace.
+    /// Returns whether a block may have events that are wanted, or first bytes of their packets. The blocks have to
+    /// come in their order: the first one begins the trace.
     pub fn wants(&mut self, block: &BlockHeader) -> bool {
         for moment in [&mut self.from, &mut self.to].into_iter().flatten() {
             if let Bound::Since(since) = *moment {

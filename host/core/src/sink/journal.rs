@@ -331,8 +331,8 @@ impl Journal {
         self.table.num_buckets() / 8 * 7
     }
 
-    /// Whether a table that is full is full of packets that are not forgotten. Else it is enough to make it anew, which
-    /// costs each packet that comes as much as finding seven, at most.
+    /// Returns whether a table that is full is full of packets that are not forgotten. Else it is enough to make it
+    /// anew, which costs each packet that comes as much as finding seven, at most.
     fn table_doubles(&self) -> bool {
         self.table.len() > self.table_places() / 8 * 7
     }
@@ -411,7 +411,7 @@ impl Journal {
         packet(&self.packets, number).packet
     }
 
-    /// Whether the events of every packet came in order of time.
+    /// Returns whether the events of every packet came in order of time.
     pub(super) fn is_sorted(&self) -> bool {
         !self.unsorted
     }

@@ -26,7 +26,8 @@ pub const BATCH: usize = 4096;
 /// Captured bytes after which a batch takes no further record.
 const CAPTURED: usize = 1 << 18;
 
-/// Whether the batch is to be handed over before it takes more. A capture has bytes, so these are what is counted of it.
+/// Returns whether the batch is to be handed over before it takes more. A capture has bytes, so these are what is
+/// counted of it.
 #[inline]
 fn is_full(batch: &Batch) -> bool {
     batch.events.len() >= BATCH || batch.captured.len() >= CAPTURED

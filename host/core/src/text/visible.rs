@@ -6,8 +6,9 @@ use std::io::{self, Write};
 
 use super::numbers::push_hex_byte;
 
-/// Whether a character does something to a terminal, or to the order in which others are read: controls (C0, DEL, C1),
-/// line and paragraph separators, and the marks that change the direction of the text. The one place that decides it.
+/// Returns whether a character does something to a terminal, or to the order in which others are read: controls (C0,
+/// DEL, C1), line and paragraph separators, and the marks that change the direction of the text. The one place that
+/// decides it.
 #[inline]
 pub fn steers(character: char) -> bool {
     matches!(

@@ -144,8 +144,8 @@ fn target(address: u64, code: [u8; 5]) -> Option<u64> {
 /// `endbr64`, and the NOPs that replace it in functions without indirect calls (arch/x86/include/asm/ibt.h).
 const ENDBR: [u32; 3] = [0xfa1e_0ff3, 0x001f_0f66, 0xd640_1f0f];
 
-/// Whether ftrace's NOP is here (arch/x86/include/asm/nops.h; up to 5.12 arch/x86/kernel/alternative.c, where the
-/// oldest AMD processors have one of their own). While the kernel patches it, its first byte is a breakpoint.
+/// Returns whether ftrace's NOP is here (arch/x86/include/asm/nops.h; up to 5.12 arch/x86/kernel/alternative.c, where
+/// the oldest AMD processors have one of their own). While the kernel patches it, its first byte is a breakpoint.
 fn is_nop(code: [u8; 5]) -> bool {
     matches!(code, [0x0f | 0xcc, 0x1f, 0x44, 0, 0] | [0x66, 0x66, 0x66, 0x66, 0x90])
 }

@@ -39,8 +39,8 @@ impl Text {
         Ok(arch::is_patchable(address, code, |target| self.is_tracer(target)))
     }
 
-    /// Whether a function that calls this right at its beginning is traced. One that begins with a call of another
-    /// function is not, although it looks so.
+    /// Returns whether a function that calls this right at its beginning is traced. One that begins with a call of
+    /// another function is not, although it looks so.
     fn is_tracer(&self, target: u64) -> bool {
         !self.range.contains(&target) || self.tracers.contains(&target)
     }
