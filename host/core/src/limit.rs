@@ -1,8 +1,8 @@
 //! Limits that end a trace: its duration, a number of events, a number of packets.
 //!
-//! `session` hands every batch to [`Limit::admit`] before anybody else sees it, which leaves out of it what comes too
-//! late, and asks then whether the trace is over. Nothing here looks at a clock: times are given, in nanoseconds of
-//! `CLOCK_MONOTONIC`, which is also what events carry. It may import `event`.
+//! `run` passes every batch to [`Limit::admit`] first, which removes late events, and then checks whether the trace is
+//! over. Nothing here reads a clock: times are given, in nanoseconds of `CLOCK_MONOTONIC`, like those of events. It may
+//! import `event`.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -205,8 +205,8 @@ mod tests {
         batch
     }
 
-    /// What is left of it: packets and times, and the packets of the captures. Checks that each has its bytes. `drained`
-    /// is when the buffer was found empty; without it, it was not.
+    /// Returns the admitted packets and times, and the packets of the captures. Checks that each has its bytes.
+    /// `drained` is when the buffer was found empty; `None` if it was not.
     fn admitted(limit: &mut Limit, events: &[(u64, u64)], drained: Option<u64>) -> (Vec<(u64, u64)>, Vec<u64>) {
         let mut batch = batch(events);
         let newest = events.last().map_or(0, |(_, timestamp)| *timestamp);

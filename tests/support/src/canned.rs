@@ -414,8 +414,8 @@ fn shown(extension: &Schema) -> Schema {
     show.schema(extension)
 }
 
-/// The same trace with events of kinds that nothing knows yet between all others: of packets of theirs, of functions that
-/// there are not, with payloads.
+/// Returns the same trace with events of unknown kinds between all others: of their own packets, of unknown functions,
+/// with payloads.
 pub fn with_other_kinds(canned: &Canned) -> Canned {
     let batches = canned.batches.iter().map(|batch| {
         let mut more = Batch {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::StopAfter;
 
-/// A limit above any useful time. The library that parses times sums their parts without overflow checks near the
-/// maximum of seconds, which needs a longer text than this.
+/// Maximum characters of a time. The library that parses times sums their parts without overflow checks near the
+/// maximum of seconds, which takes more characters to write.
 const LONGEST_TIME: usize = 24;
 
 /// How a range of accepted values is written.

@@ -52,8 +52,8 @@ impl PayloadLayout {
         self.prefix.min(MAX_PREFIX) + self.tail
     }
 
-    /// Returns whether a payload of so many bytes has at least the prefix, and no more than may follow it. One of no
-    /// bytes has not, unless there is nothing that it must have.
+    /// Returns whether a payload of this length has at least the prefix, and not too many bytes after it. An empty
+    /// payload fits only an empty prefix.
     #[inline]
     pub fn fits(self, length: usize) -> bool {
         // A length below the prefix wraps around, and is too large then.

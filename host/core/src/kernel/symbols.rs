@@ -103,8 +103,8 @@ pub(super) fn read_kallsyms(source: impl Read, mut each: impl FnMut(Symbol)) -> 
 /// Kernel addresses are the upper half of all.
 const KERNEL_HALF: u64 = 1 << 63;
 
-/// All that the kernel gives an address, functions and data, sorted by address. Of several names of one address the
-/// first counts, as it does in the kernel's own messages. Empty where the kernel hides addresses.
+/// Reads all functions and data with an address, sorted by address. Of several names of one address the first counts,
+/// as in the kernel's own messages. Empty if the kernel hides addresses.
 pub fn read_symbols(root: &Root) -> Result<Vec<(u64, String)>, KernelError> {
     let path = root.path("/proc/kallsyms");
     let mut all = Vec::new();

@@ -137,7 +137,7 @@ pub(crate) struct CoreBuilder {
 /// Addresses of a made kernel's symbols and modules.
 const SYMBOL_TABLES: u64 = 0xffff_ffff_9000_0000;
 const MODULES: u64 = 0xffff_ffff_c100_0000;
-/// Where in its `struct module` a made module has what is needed, and where the rest is behind it.
+/// Offsets of the relevant members in a made module's `struct module`.
 const MODULE: [(&str, u32); 4] = [("state", 0), ("list", 8), ("name", 24), ("kallsyms", 80)];
 const MODULE_SYMBOLS: [(&str, u32); 4] = [("symtab", 0), ("num_symtab", 8), ("strtab", 16), ("typetab", 24)];
 const MODULE_LEN: u64 = 1 << 12;

@@ -28,8 +28,8 @@ impl From<Metadata> for Node {
 }
 
 impl Place {
-    /// Where the path leads; an error if there is no such folder. Symbolic links are followed, unless they lead to
-    /// nothing: then the link itself is what would be replaced.
+    /// Resolves a path; fails if its folder does not exist. Symbolic links are followed, unless they are dangling: then
+    /// the link itself would be replaced.
     pub fn of(path: &Path) -> io::Result<Self> {
         if let Ok(known) = fs::metadata(path) {
             return Ok(Place::File(known.into()));

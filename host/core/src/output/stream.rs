@@ -89,7 +89,7 @@ impl Stream {
         Stream::become_file(path, output::PRIVATE)
     }
 
-    /// The same for what everybody may read.
+    /// Like [`Stream::file`], for a file that all users may read.
     pub fn public_file(path: &Path) -> io::Result<Self> {
         Stream::become_file(path, output::PUBLIC)
     }

@@ -27,7 +27,7 @@ pub(super) struct Steps {
     pub(super) user: Option<(u32, u32)>,
 }
 
-/// What a step is called, for errors. Their index passes from the handler to who waits.
+/// Names of the steps, for errors. The handler passes their index to the waiting thread.
 const NAMES: [&str; 6] = [
     "forbid new privileges (PR_SET_NO_NEW_PRIVS)",
     "limit files (Landlock)",

@@ -1,6 +1,6 @@
 //! The fixed parts of a recording, byte by byte, as drawn in the comment of `recording`.
 
-/// How every recording begins. The first byte is no text in any encoding, and the line ends betray a file that was
+/// Start of every recording. The first byte is not text in any encoding, and the line ends reveal a file that was
 /// transferred as text, as in PNG.
 pub const MAGIC: [u8; 8] = *b"\x89ipft\r\n\x1a";
 /// End of every recording that was not cut.

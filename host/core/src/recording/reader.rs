@@ -285,7 +285,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// What a block says whose content is as it was written; if it makes no sense, why, if that is known.
+    /// Parses a block with a valid checksum; for an invalid content, returns the reason, if known.
     fn understand(&mut self, block: &BlockHeader) -> Result<Understood, Option<TooLarge>> {
         let content = match block.kind {
             Kind::LOSSES => Content::Losses(document::read_losses(&self.content).ok_or(None)?),

@@ -13,8 +13,7 @@ use crate::signals::Signals;
 use crate::sink::{Flow, Sinks};
 use crate::stream::{Decoder, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuffer, Source, StreamError};
 
-/// How long events may lie in the buffer before they are looked at. The programs wake the reader earlier when many
-/// come at once.
+/// Maximum time that events wait in the buffer. The programs wake the reader earlier when many come at once.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Interval of progress reports to the sinks, in nanoseconds: slightly less than a second, so that a recording closes

@@ -22,7 +22,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Nothing, and room for no more than so many bytes.
+    /// Creates an empty store with a memory limit in bytes.
     pub(super) fn new(memory: u64) -> Self {
         Held {
             captures: HashMap::default(),

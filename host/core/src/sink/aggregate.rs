@@ -96,8 +96,8 @@ impl Aggregate {
         Ok(())
     }
 
-    /// What the journal may have of the memory. All events can be of one packet, and to print it takes 32 bytes an event
-    /// in the graph, and 6 if they have to be sorted, beside the 32 or 20 that the journal has.
+    /// Returns the journal's share of the memory limit. All events may belong to one packet, and printing it takes 32
+    /// bytes per event in the graph, and 6 if they must be sorted, in addition to the 32 or 20 of the journal.
     fn journal_limit(&self) -> usize {
         let eighths = match (self.printer.graph.is_some(), self.journal.is_sorted()) {
             (false, true) => return self.max_memory,

@@ -514,7 +514,7 @@ fn push_seconds(out: &mut Vec<u8>, nanoseconds: i64) {
     push_nine_digits(out, (nanoseconds % 1_000_000_000) as u32);
 }
 
-/// Nothing that has a name is larger: an address farther from the last name before it is in nothing that has one.
+/// Maximum size of a named object: an address further from the last name before it is in no named object.
 const FARTHEST: u64 = 16 << 20;
 
 /// `kfree_skb+0x12`: the last symbol that begins at or before the address.

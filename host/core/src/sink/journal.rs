@@ -307,9 +307,8 @@ impl Journal {
         self.next = place * CHUNK as u32;
     }
 
-    /// What a new chunk's payloads get. Those that can differ in length will need about what
-    /// they needed before; a chunk that needs more
-    /// grows.
+    /// Returns the capacity of a new chunk's payloads. Those that differ in length probably need about as much as
+    /// before; a chunk that needs more grows.
     fn new_payload_capacity(&self) -> usize {
         match self.chunks.newest() {
             Some(newest) if self.layout.has_tail() => {
@@ -331,8 +330,8 @@ impl Journal {
         self.table.num_buckets() / 8 * 7
     }
 
-    /// Returns whether a table that is full is full of packets that are not forgotten. Else it is enough to make it
-    /// anew, which costs each packet that comes as much as finding seven, at most.
+    /// Returns whether a full table is full of packets that are still stored. Otherwise rebuilding it is enough, which
+    /// costs each new packet at most seven lookups.
     fn table_doubles(&self) -> bool {
         self.table.len() > self.table_places() / 8 * 7
     }

@@ -201,7 +201,7 @@ impl Parts {
         Ok(parts.map(|(number, name)| (self.folder.beside(name), number)).collect())
     }
 
-    /// Where the next part goes. Others may have put something there that is not to be touched.
+    /// Returns the location of the next part. Names with foreign files are skipped.
     fn next(&mut self) -> io::Result<Entry> {
         let mut taken = 0;
         loop {

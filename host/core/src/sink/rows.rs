@@ -10,7 +10,7 @@ use super::texts::FunctionTexts;
 use crate::event::{EventKind, Function};
 use crate::text::*;
 
-/// Where the columns of a usual row begin. The timestamp begins at 0.
+/// Start positions of the columns of a usual row. The timestamp begins at 0.
 const CPU: usize = 21;
 /// The module, with the space in front of it.
 const MODULE: usize = 24;
@@ -32,7 +32,7 @@ pub(super) struct Rows {
     columns: FunctionTexts,
     /// The function's name alone.
     names: FunctionTexts,
-    /// The same of all functions whose names fit their columns, for usual rows.
+    /// The texts of functions whose names fit their columns, for usual rows.
     usual: Vec<Option<Usual>>,
     clock: Clock,
     /// The CPU of the row before, and its three digits.

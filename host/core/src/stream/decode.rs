@@ -11,8 +11,8 @@ use ipft_bpf::wire;
 
 use crate::event::{Batch, Capture, Event, EventKind, Link};
 
-/// What the function words of records mean. Backends that can give each function a number of its own send its index in
-/// the function table, which is small; others send its address, which is in the upper half of all numbers.
+/// Maps the function words of records to functions. Backends that can give each function a number send its index in the
+/// function table, which is small; others send its address, which is in the upper half of all numbers.
 #[derive(Clone, Debug, Default)]
 pub struct FunctionIds {
     count: u32,
@@ -134,8 +134,7 @@ impl FunctionIds {
 #[derive(Debug)]
 pub struct Decoder {
     functions: FunctionIds,
-    /// How many of the bytes that follow an entry are kept: built-in fields, and then an extension's. Nothing follows a
-    /// return.
+    /// Number of bytes to keep after an entry: built-in fields, and then an extension's. Returns have none.
     payload_size: usize,
     /// Records that were none of ours: too short, or of a function that is not in the table.
     undecodable: u64,

@@ -293,7 +293,7 @@ impl Recorded {
     }
 }
 
-/// What was wrong with a file that was read, which may be the last one of its trace that is there.
+/// Returns warnings about a file after reading it; `last`: whether it is the last available file of its trace.
 pub fn notes_on(path: &Path, reader: &Reader, last: bool) -> Vec<String> {
     let seen = reader.seen();
     let path = shown(path);

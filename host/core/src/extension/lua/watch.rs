@@ -137,8 +137,8 @@ thread_local! {
 }
 
 impl Calls {
-    /// What is at this address, if it is one of this thread's. An address that comes from Lua may be any: a script can
-    /// change the upvalues of every function.
+    /// Returns the calls at this address, if they belong to this thread. An address from Lua may be invalid: a script
+    /// can change the upvalues of every function.
     pub(super) fn at(address: *const c_void) -> Option<&'static Calls> {
         let is_there = |calls: &&&'static Calls| std::ptr::eq(std::ptr::from_ref(**calls).cast(), address);
         KNOWN.with_borrow(|known| known.iter().rev().find(is_there).copied())

@@ -74,8 +74,8 @@ fn passing(btf: &Btf, id: u32) -> Passing {
     }
 }
 
-/// What decides how a small struct is passed: one with a misaligned field goes to the stack, one with a
-/// floating-point field goes elsewhere.
+/// Properties that decide how a small struct is passed: one with a misaligned field goes to the stack, one with a
+/// floating-point field to other registers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fields {
     Aligned,
@@ -132,8 +132,8 @@ pub(in super::super) fn is_patchable(address: u64, code: [u8; ENTRY], is_tracer:
         || (ENDBR.contains(&mark) && traced(address.wrapping_add(4), second))
 }
 
-/// Where a call with a relative address leads, or a jump, as BPF trampolines that return for the function have from 6.19 on
-/// (include/linux/bpf.h, `bpf_trampoline_use_jmp`).
+/// Returns the target of a relative call, or of a jump, which BPF trampolines that return for the function use from
+/// 6.19 on (include/linux/bpf.h, `bpf_trampoline_use_jmp`).
 fn target(address: u64, code: [u8; 5]) -> Option<u64> {
     let [0xe8 | 0xe9, distance @ ..] = code else {
         return None;

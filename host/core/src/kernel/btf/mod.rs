@@ -195,8 +195,8 @@ impl<'a> Btf<'a> {
         &tail[..end]
     }
 
-    /// All strings from an offset on. To compare with it takes no longer than the other text is, however long the
-    /// string itself.
+    /// Returns all strings from an offset on. Comparing with it takes time proportional to the other text, independent
+    /// of the string's length.
     fn string_tail(&self, offset: u32) -> &str {
         match offset.checked_sub(self.first_string) {
             Some(own) => self.strings.get(own as usize..).unwrap_or(""),

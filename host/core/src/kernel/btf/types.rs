@@ -169,8 +169,8 @@ impl<'a> Type<'a> {
         self.kind
     }
 
-    /// Where its name is among the strings. Compilers write every string once, so that equal names of one BTF are at
-    /// equal offsets.
+    /// Returns the offset of its name in the strings. Compilers write every string once, so that equal names of one BTF
+    /// have equal offsets.
     pub fn name_offset(&self) -> u32 {
         word(self.record, 0)
     }

@@ -69,8 +69,8 @@ impl Check {
     }
 }
 
-/// What rules out any trace, in the order in which one would mend it: what comes later may fail only because of what
-/// comes before.
+/// Checks whose failure rules out any trace, in the order of fixing: a later one may fail only because of an earlier
+/// one.
 const ESSENTIAL: [fn(&Root) -> Check; 7] = [privileges, kernel, types, lockdown, kprobes, tracing, ftrace];
 
 /// Conditions that rule out some mechanism, or hide some functions.

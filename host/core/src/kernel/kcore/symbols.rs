@@ -12,8 +12,8 @@ use super::{Kcore, broken};
 use std::fs::{self, File};
 use std::io::{self, Read};
 
-/// As much of `/proc/kallsyms` is read to compare with it. The symbols of a CPU's memory come first, if they have
-/// addresses of their own kind; behind them there has to be code.
+/// Bytes of `/proc/kallsyms` that are read for comparison. The symbols of per-CPU memory come first, if they have
+/// separate addresses; code must follow within these bytes.
 const COMPARED: u64 = 128 << 10;
 
 /// Hands every function of the kernel and its modules to `each`, in the order of `/proc/kallsyms`. After an error, what

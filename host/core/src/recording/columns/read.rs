@@ -65,7 +65,7 @@ impl<'a> Columnar<'a> {
 }
 
 impl Decoded {
-    /// Nothing yet, for blocks of a trace with this schema.
+    /// Creates an empty reader for blocks of a trace with this schema.
     pub(in crate::recording) fn new(schema: &Schema) -> Self {
         Decoded {
             layout: PayloadLayout::new(schema),

@@ -22,8 +22,8 @@ pub(in crate::recording) struct Columns {
     /// The origin of the event before and its number.
     current: Origin,
     number: u32,
-    /// How many events there are. The three columns that follow have as many items, and perhaps more from the block
-    /// before, so that nothing has to be cleared.
+    /// Number of events. The next three columns have as many items, and possibly more from the previous block, so that
+    /// they need not be cleared.
     events: usize,
     steps: Vec<u32>,
     which: Vec<u32>,

@@ -118,7 +118,7 @@ fn flooded(duration: Option<Duration>, stop_after: Option<StopAfter>) -> (Option
     read(Box::new(Flood { size: 64, packets: 0 }), duration, stop_after)
 }
 
-/// The same of any source.
+/// Reads from any source.
 fn read(
     source: Box<dyn Source>,
     duration: Option<Duration>,

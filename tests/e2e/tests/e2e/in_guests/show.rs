@@ -14,7 +14,7 @@ const FEW: &str = "^(ip_output|ip_rcv|icmp_rcv)$";
 const KINDS: [&str; 3] = ["only", "c", "lua"];
 const OUTPUTS: [&str; 3] = ["jsonl", "json", "aggregate"];
 
-/// What the objects' sources begin with. They include nothing, as this machine may have no headers for BPF.
+/// The start of the objects' sources. They include nothing, as this machine may have no headers for BPF.
 const PRELUDE: &str = r#"
 typedef unsigned char __u8;
 typedef unsigned short __u16;
@@ -63,7 +63,7 @@ fn left() -> &'static Left {
     })
 }
 
-/// What a run saw, if it traced, ended in order and lost nothing.
+/// Returns the picture of a run that ended normally and lost nothing.
 fn picture(run: &str, output: &str) -> Picture {
     let said = left().text(&format!("{run}.err"));
     assert_eq!(left().exit(run), 0, "{run}: {said}");
