@@ -12,7 +12,7 @@ use crate::event::{Batch, Event};
 use crate::seeded::Seeded;
 
 /// Quiet time, in nanoseconds, after which the selected packets are considered complete.
-/// Nothing tells which event of a packet is its last.
+/// The last event of a packet is not marked.
 const QUIET: u64 = 1_000_000_000;
 
 /// Packets that are counted at most where events are limited, to bound the memory to some 20 MB. A trace with more of

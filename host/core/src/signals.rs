@@ -90,7 +90,7 @@ impl Signals {
                             let _ = rustix::io::write(&*event, &1u64.to_ne_bytes());
                         }
                         Request::Same => {}
-                        // Resets the signal's action and raises it: the exit status tells the shell which signal it
+                        // Resets the signal's action and raises it: the exit status shows the shell which signal it
                         // was (130 for SIGINT, 143 for SIGTERM). The kernel detaches what was attached.
                         Request::StopAtOnce => {
                             let _ = emulate_default_handler(signal);

@@ -10,7 +10,7 @@
 //! entry and stays as it is.
 //!
 //! One mistake cannot be avoided: when the entry of a recursive call is lost, its return is taken for that of the call
-//! around it, since nothing in the events tells the two apart.
+//! around it, since the events do not distinguish the two.
 
 use std::collections::HashMap;
 
@@ -54,7 +54,7 @@ pub struct Pairing {
     pub without_return: u64,
     /// Returns without an open entry.
     pub without_entry: u64,
-    /// Entries forgotten for want of room; their returns, if they come, count as `without_entry`.
+    /// Entries dropped at the limit; their returns, if they come, count as `without_entry`.
     pub forgotten: u64,
 }
 

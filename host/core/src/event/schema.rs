@@ -2,7 +2,7 @@
 //!
 //! Every payload begins with the same fields, at fixed offsets: first those that are built in, then an extension's. What a
 //! script or a decoder adds follows them as a list of [values](super::Values). A renderer never asks where a field came
-//! from. [`super::PayloadLayout`] tells the two parts apart.
+//! from. [`super::PayloadLayout`] separates the two parts.
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@
 //! A declaration tag on a member (`ipft:fmt:hex`) says how to show it; on an array, how to show each element. Members
 //! without bytes (`int end[0]`) and unnamed bit-fields have nothing to show.
 //!
-//! The types may come from anybody: nesting, members, names and fields are all bounded.
+//! The types are untrusted: nesting, members, names and fields are all bounded.
 
 mod error;
 mod tag;
@@ -447,7 +447,7 @@ fn fills_bytes(start: u64, width: u64) -> bool {
 /// Returns the type of an integer; `None` for other types and for unknown encodings.
 fn basic(found: &Type) -> Option<FieldType> {
     let encoding = found.int()?.encoding;
-    // clang gives `char` and `signed char` one encoding, gcc gives all three the same: the name tells them apart.
+    // clang gives `char` and `signed char` one encoding, gcc gives all three the same: the name distinguishes them.
     if found.size() == Some(1) && found.is_named("char") {
         return Some(FieldType::Char);
     }

@@ -165,7 +165,7 @@ fn kallsyms(hidden: bool) -> String {
     text + &format!("{first:016x} T deep\n{first:016x} d takes_none\n")
 }
 
-/// The small kernel without any source that tells what can be traced.
+/// The small kernel without any source of traceable functions.
 fn kernel() -> Tree {
     let (vmlinux, nat) = types();
     Tree::new()

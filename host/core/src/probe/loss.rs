@@ -1,5 +1,5 @@
 //! Counts what was lost in the kernel: by our programs, per CPU, and by the kernel before it ran them, per program or
-//! link. The kernel tells the latter from 5.12 (recursion) and 6.7 (missed probes) on; older ones do not tell.
+//! link. The kernel reports the latter from 5.12 (recursion) and 6.7 (missed probes) on.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 

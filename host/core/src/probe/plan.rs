@@ -3,7 +3,7 @@
 //! The cheapest backend that works comes first, and what it cannot attach goes to those behind it: a name that BTF does
 //! not have is no obstacle to a kprobe. Each of them is a layer of one attachment. A function is in one layer only, and
 //! all layers share the first one's maps, so a packet has one identity wherever it is seen. A backend that the user
-//! named is used alone. It imports what the room may.
+//! named is used alone. It imports what `probe` may.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 

@@ -54,7 +54,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a recording. `id` tells the trace from all others.
+    /// Starts a recording. `id` identifies the trace.
     pub fn new(out: W, trace: &Trace, id: u64) -> io::Result<Self> {
         let mut writer = Writer {
             out,

@@ -95,7 +95,7 @@ impl Late {
     pub fn start(setup: Setup<'_>, verbose: bool) -> io::Result<Late> {
         let (socket, other) = UnixStream::pair()?;
         socket.set_nonblocking(true)?;
-        // SAFETY: the child runs nothing but `watch` and ends without unwinding or running anybody's destructors. Of
+        // SAFETY: the child runs nothing but `watch` and ends without unwinding or running destructors. Of
         // other threads there are only such as wait (for a signal, for work), and the C library's allocator is made for
         // a fork at any time.
         let process = match unsafe { libc::fork() } {

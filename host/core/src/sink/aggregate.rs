@@ -48,7 +48,7 @@ pub struct Aggregate {
     counter: Option<Counter>,
     /// Bytes of memory that the journal may take.
     max_memory: usize,
-    /// Packets that were printed to make room.
+    /// Packets that were printed early.
     early: u64,
     told: Option<Told>,
 }

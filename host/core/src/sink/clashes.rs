@@ -10,7 +10,7 @@ use crate::event::Schema;
 /// Gets the messages.
 pub(super) type Tell = Box<dyn FnMut(&str)>;
 
-/// Looks at every name once, and tells the user of those that clash.
+/// Checks every name once, and warns about those that clash.
 #[derive(Default)]
 pub(super) struct Clashes {
     keys: &'static [&'static str],

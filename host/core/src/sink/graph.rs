@@ -2,7 +2,7 @@
 //!
 //! Calls nest within a context: a thread, or for the idle task a CPU. When two of them handle a packet at once (a
 //! softirq on another CPU goes on while the function that queued the packet is still returning), their lines alternate
-//! by time; each is indented by its own context's depth, and the CPU column tells them apart.
+//! by time; each is indented by its own context's depth, and the CPU column distinguishes them.
 //!
 //! A pair of entry and return indents the events in between. An entry whose return was lost does not indent: its end is
 //! unknown, and indentation without an end would spoil the rest. Neither does a return whose entry was lost remove

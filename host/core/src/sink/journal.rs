@@ -58,7 +58,7 @@ pub(super) struct Journal {
     unsorted: bool,
 }
 
-/// Up to `CHUNK` events. The vectors have all the room that they will need.
+/// Up to `CHUNK` events. The vectors have their final capacity.
 #[derive(Debug, Default)]
 struct Chunk {
     rows: Vec<Row>,
@@ -336,7 +336,7 @@ impl Journal {
         self.table.len() > self.table_places() / 8 * 7
     }
 
-    /// Makes room in the table. It is made anew, so that the old one is given back before and not after.
+    /// Grows the table by rebuilding it, so that the old one is freed before, not after.
     #[cold]
     fn grow_table(&mut self) {
         let capacity = match self.table_doubles() {

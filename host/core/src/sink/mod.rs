@@ -59,7 +59,7 @@ pub enum SinkError {
          is made"
     )]
     NoBytes,
-    /// No file of a ring would have room for events.
+    /// The files of a ring are too small for events.
     #[error(
         "each file of a ring begins with what was traced, which takes {beginning} bytes here; give --record-max-size \
          more, such as {}M",

@@ -159,7 +159,7 @@ impl Record {
     }
 }
 
-/// Cuts off half a block, which is no use to anybody. If this fails too, a reader passes over it.
+/// Cuts off an incomplete block. If this fails too, a reader skips it.
 fn take_back(writer: &mut Writer<Target>) {
     let whole = writer.whole();
     if let Target::File(file) = writer.get_mut() {

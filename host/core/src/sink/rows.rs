@@ -119,7 +119,7 @@ impl Rows {
         }
     }
 
-    /// Makes a usual row in a room full of spaces, and returns its length; or returns that it is not usual.
+    /// Writes a usual row into a buffer of spaces, and returns its length; `None` if it is not usual.
     #[inline(always)]
     fn fill(&mut self, row: &mut [u8; ROOM], event: &Kept, line: Option<&Line>) -> Option<usize> {
         let usual = self.usual.get(event.function as usize)?.as_ref()?;

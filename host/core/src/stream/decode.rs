@@ -364,7 +364,7 @@ mod tests {
     fn first_bytes_become_captures_beside_events() {
         for mut decoder in decoders() {
             let mut batch = Batch::default();
-            // The program reserves room for more than there was.
+            // The program reserves more bytes than there were.
             decoder.decode(&captured(3, 3, wire::LINK_ETHERNET, b"abc\0\0\0\0\0"), &mut batch);
             decoder.decode(&captured(1500, 4, wire::LINK_IP, b"wxyz"), &mut batch);
             decoder.decode(&captured(60, 0, wire::LINK_IP, b""), &mut batch);

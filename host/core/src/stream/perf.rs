@@ -1,6 +1,6 @@
 //! The perf buffer: one ring per CPU, for kernels without a BPF ring buffer and on request.
 //!
-//! libbpf maps and reads the rings. Each counts what it had no room for and says so in a record of its own. Rings of
+//! libbpf maps and reads the rings. Each counts its lost records and reports them in a separate record. Rings of
 //! different CPUs are drained one after the other, so events are put in order of time before they go on.
 
 use std::ffi::c_void;
@@ -91,7 +91,7 @@ impl Inbox {
         let Some((header, body)) = event.split_at_checked(8) else {
             return;
         };
-        // PERF_RECORD_LOST is nothing new: the programs count what finds no room.
+        // PERF_RECORD_LOST is redundant: the programs count records that do not fit.
         if u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) != libbpf_sys::PERF_RECORD_SAMPLE {
             return;
         }

@@ -46,7 +46,7 @@ pub(crate) fn push_unsigned(out: &mut Vec<u8>, value: u64) {
     push_long(out, value);
 }
 
-/// Apart, so that what is short need not make room for what this needs.
+/// Separate, so that short numbers do not pay for its stack frame.
 #[inline(never)]
 fn push_long(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());

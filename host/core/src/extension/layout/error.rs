@@ -80,16 +80,16 @@ pub enum MemberProblem {
         name = visible(.0)
     )]
     NotEnum(String),
-    /// Deeper than anybody reads.
+    /// Nested too deeply.
     #[error("is nested more than {MAX_DEPTH} deep")]
     TooDeep,
-    /// More than anybody reads.
+    /// Too many.
     #[error("is one of more than {MAX_MEMBERS}")]
     TooMany,
-    /// Longer than anybody reads.
+    /// Too long.
     #[error("has a name of more than {MAX_NAME} bytes, or an enum's member does")]
     NameTooLong,
-    /// More than anybody reads.
+    /// Too many.
     #[error("makes it more than {MAX_ENUM_MEMBERS} enum members in all fields")]
     TooManyEnumMembers,
 }

@@ -1,6 +1,6 @@
 //! Notifies the watch of the running coroutine.
 //!
-//! Every coroutine is a state of Lua with hooks of its own, and Lua does not tell which one runs. So a script gets a
+//! Every coroutine is a state of Lua with hooks of its own, and Lua does not report which one runs. So a script gets a
 //! `coroutine.resume` and a `coroutine.wrap` that do what Lua's own do, by calling them, and say before and after where
 //! the script goes on. Who uses no coroutine pays nothing for it.
 
@@ -36,7 +36,7 @@ pub(super) fn follow(lua: &Lua, calls: &'static Calls) -> mlua::Result<()> {
 
 /// # Safety
 ///
-/// The state's stack must have room for a value.
+/// The state's stack must have a free slot.
 unsafe fn push_calls(state: *mut ffi::lua_State, calls: &'static Calls) {
     let address: *const Calls = calls;
     // SAFETY: as this function's. The pointer is not written through.

@@ -7,7 +7,7 @@
 //! hook at Ctrl-C in the same way; `lua_sethook` is made to be called in a handler (`ldebug.c` says under what
 //! assumptions), but not by another thread.
 //!
-//! A coroutine is a state with hooks of its own. [`super::coroutine`] tells which of them runs; the handler sets its hook
+//! A coroutine is a state with hooks of its own. [`super::coroutine`] reports which of them runs; the handler sets its hook
 //! there too, and from then on every state that the call goes on in gets one. A C function that waits is not reached. A
 //! second signal ends the process in any case.
 

@@ -67,7 +67,7 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
         .map(str::trim)
 }
 
-/// The effective capabilities of this process; `None` if nothing tells them.
+/// Returns the effective capabilities of this process; `None` if unknown.
 fn effective(status: &str) -> Option<u64> {
     u64::from_str_radix(field(status, "CapEff")?, 16).ok()
 }

@@ -8,7 +8,7 @@ use super::{Differences, ENTERED, ESCAPE, FLAGS, Head, KIND, OTHER, Origin, Othe
 use crate::event::{Batch, Capture, Event, EventKind, PayloadLayout, Schema};
 use crate::seeded::Seeded;
 
-/// Functions that a step has room for.
+/// Maximum number of functions in a step.
 const MAX_FUNCTION: u32 = u32::MAX >> FLAGS;
 
 /// The events of a block that is being written.

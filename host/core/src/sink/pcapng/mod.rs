@@ -31,7 +31,7 @@ use comment::Comments;
 
 /// Bytes that are kept by default, about.
 pub const LIMIT: usize = 256 << 20;
-/// Events that room is made for at a time.
+/// Events by which memory grows at a time.
 const STEP: usize = 4096;
 /// Events of a packet that its comment is made of, of which it shows some hundred. The rest is counted.
 const MOST_EVENTS: usize = 1 << 16;
@@ -134,7 +134,7 @@ impl Pcapng {
         (self.journal.bytes_with(events)).saturating_add(self.captured.len() * PACKET + self.captured_bytes)
     }
 
-    /// Writes the oldest packets until there is room for these events.
+    /// Writes the oldest packets until these events fit.
     fn make_room(&mut self, events: &[Event]) -> Result<(), SinkError> {
         while self.memory_with(events) > self.limit {
             self.ethernet.get_or_insert(true);
