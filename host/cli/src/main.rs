@@ -26,7 +26,7 @@ static BEFORE_MAIN: extern "C" fn() = look_at_stdout;
 
 fn main() -> ExitCode {
     if STDOUT_CLOSED.load(Ordering::Relaxed) {
-        message!("ipft: stdout is closed; redirect it to a file, or to /dev/null if nobody needs it");
+        message!("ipft: stdout is closed; redirect it to a file or to /dev/null");
         return ExitCode::FAILURE;
     }
     ipft::program::main_with(std::env::args_os())

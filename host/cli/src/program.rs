@@ -58,7 +58,7 @@ pub fn main_with_start(words: impl IntoIterator<Item = OsString>, start: impl Fn
         Ok(false) => ExitCode::FAILURE,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            message!("ipft: {}", told(&error));
+            message!("ipft: {}", reported(&error));
             match error.downcast_ref::<UserError>() {
                 // A word of the command line, like any other unknown one.
                 Some(UserError::Unknown { .. }) => ExitCode::from(args::EXIT_USAGE),
@@ -70,17 +70,17 @@ pub fn main_with_start(words: impl IntoIterator<Item = OsString>, start: impl Fn
 
 /// Formats an error and its causes in one line. Errors that are also shown alone contain their cause; it is not
 /// repeated.
-fn told(error: &anyhow::Error) -> String {
+fn reported(error: &anyhow::Error) -> String {
     error
         .chain()
         .map(ToString::to_string)
-        .fold(String::new(), |told, cause| {
-            if told.is_empty() {
+        .fold(String::new(), |reported, cause| {
+            if reported.is_empty() {
                 cause
-            } else if told.contains(&cause) {
-                told
+            } else if reported.contains(&cause) {
+                reported
             } else {
-                format!("{told}: {cause}")
+                format!("{reported}: {cause}")
             }
         })
 }
@@ -152,9 +152,9 @@ mod tests {
         let result: Result<(), _> = Err(Unreadable { source });
         let error = result.context("no trace").unwrap_err();
         assert_eq!(
-            told(&error),
+            reported(&error),
             "no trace: cannot read it: the disk is gone\nread another one"
         );
-        assert_eq!(told(&anyhow!("alone")), "alone");
+        assert_eq!(reported(&anyhow!("alone")), "alone");
     }
 }

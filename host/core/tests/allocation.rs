@@ -272,10 +272,10 @@ fn bounded(trace: &Trace, per_packet: u64) {
     // Of functions and fields.
     const TEXTS: usize = 16 << 10;
     let early = Arc::new(AtomicUsize::new(0));
-    let told = early.clone();
+    let reported = early.clone();
     let mut aggregate = Aggregate::new(Nowhere).with_max_memory(
         MAX_MEMORY as u64,
-        Box::new(move |packets| told.store(packets as usize, Ordering::Relaxed)),
+        Box::new(move |packets| reported.store(packets as usize, Ordering::Relaxed)),
     );
     let mut batch = Batch::default();
     fill(&mut batch, 0);

@@ -38,7 +38,7 @@ pub struct WasmDecoder {
 struct Plugin {
     decoder: Decoder,
     over: bool,
-    told: bool,
+    reported: bool,
     tell: Tell,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Plugin {
 enum Nonsense {
     #[error("it made more than {MAX_NAMES} names, or one of more than {MAX_NAME} bytes")]
     Names,
-    #[error("it returned a value under a name that it never told")]
+    #[error("it returned a value whose name it had not listed")]
     Name,
     #[error("it returned values of payloads that are not there, or out of order")]
     Order,
@@ -66,7 +66,7 @@ impl WasmDecoder {
             plugin: Plugin {
                 decoder,
                 over: false,
-                told: false,
+                reported: false,
                 tell,
             },
             names: 0,
@@ -161,7 +161,7 @@ impl Plugin {
 
     /// Reports the first failure.
     fn tell(&mut self, failure: &str) {
-        if !std::mem::replace(&mut self.told, true) {
+        if !std::mem::replace(&mut self.reported, true) {
             (self.tell)(&format!(
                 "the plugin {} failed at an event, which is shown without fields, as others will be where it fails: {failure}",
                 self.decoder.plugin()

@@ -225,7 +225,7 @@ mod tests {
             }
         }
         let paths = trie.finish();
-        let told: Vec<_> = paths
+        let reported: Vec<_> = paths
             .iter()
             .map(|path| {
                 let fork = path.fork.as_ref().map(|fork| (fork.left, fork.depth));
@@ -233,7 +233,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            reported,
             [
                 (5, vec![1, 2, 3], None),
                 (3, vec![1, 2, 9, 4], Some((0, 2))),

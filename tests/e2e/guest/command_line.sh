@@ -67,12 +67,12 @@ exit_of unknown-option ipft -m 1 --nonsense
 exit_of no-function ipft -m 1 -r '^no_function_has_this_name$'
 
 # A plain user, and root on a machine that works.
-as_nobody() {
+as_plain_user() {
 	setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all --inh-caps -all "$@"
 }
-exit_of nobody-trace soon as_nobody ipft -m 1
-exit_of nobody-doctor as_nobody ipft doctor
-exit_of nobody-usage as_nobody ipft -m 0
+exit_of plain-trace soon as_plain_user ipft -m 1
+exit_of plain-doctor as_plain_user ipft doctor
+exit_of plain-usage as_plain_user ipft -m 0
 exit_of root-doctor ipft doctor
 
 # Readers.

@@ -211,7 +211,7 @@ impl Scenario {
         }
         match (status.code(), status.signal()) {
             // A plugin that seems too slow because of a wrong clock misses events, which is reported.
-            (Some(0), _) if said("it was slower than the trace and missed") => {
+            (Some(0), _) if said("events (could not keep up)") => {
                 self.nothing_else(left)?;
                 Ok(Outcome::Failed)
             }

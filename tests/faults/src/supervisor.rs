@@ -129,9 +129,9 @@ impl Counted {
 
     fn answer(&mut self, listener: RawFd) -> Result<()> {
         // SAFETY: structures of integers; the kernel requires the first to be zeroed.
-        let mut asked: libc::seccomp_notif = unsafe { zeroed() };
+        let mut requested: libc::seccomp_notif = unsafe { zeroed() };
         // SAFETY: the kernel writes a `seccomp_notif`, the type of the argument.
-        if unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV as _, &mut asked) } != 0 {
+        if unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV as _, &mut requested) } != 0 {
             let error = io::Error::last_os_error();
             // The calling thread was interrupted or has ended.
             return match error.raw_os_error() {
@@ -141,9 +141,9 @@ impl Counted {
         }
         // SAFETY: as above.
         let mut answer: libc::seccomp_notif_resp = unsafe { zeroed() };
-        answer.id = asked.id;
-        let number = libc::c_long::from(asked.data.nr);
-        let error = if number == libc::SYS_getpriority && asked.data.args[0] == u64::from(MARK) {
+        answer.id = requested.id;
+        let number = libc::c_long::from(requested.data.nr);
+        let error = if number == libc::SYS_getpriority && requested.data.args[0] == u64::from(MARK) {
             self.counts = true;
             Some(libc::EINVAL)
         } else if self.counts {

@@ -32,11 +32,14 @@ fn every_fault_is_reported_and_leaves_whole_files() {
     assert!(report.wrong.is_empty(), "{}", report.wrong.join("\n"));
     // Otherwise the test would prove nothing.
     let sum = |part: fn(&faults::walk::Counts) -> u64| report.counts.values().map(part).sum::<u64>();
-    let told = [
+    let reported = [
         sum(|counts| counts.failed),
         sum(|counts| counts.aborted),
         sum(|counts| counts.unharmed),
     ];
-    assert!(report.left_out > 0 || told.iter().all(|runs| *runs >= 10), "{told:?}");
-    assert!(told.iter().sum::<u64>() > 0, "no run in a minute");
+    assert!(
+        report.left_out > 0 || reported.iter().all(|runs| *runs >= 10),
+        "{reported:?}"
+    );
+    assert!(reported.iter().sum::<u64>() > 0, "no run in a minute");
 }

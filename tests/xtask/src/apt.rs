@@ -254,7 +254,7 @@ impl Repository {
         }
         ensure!(
             count == packages.len(),
-            "apt-get downloaded {count} of the {} packages asked for",
+            "apt-get downloaded {count} of the {} packages",
             packages.len()
         );
         fs::remove_dir_all(&archives).with_context(|| format!("remove {}", archives.display()))

@@ -56,8 +56,8 @@ pub fn run() -> Result<()> {
 
 /// Returns the reason why ipft cannot trace on this kernel, from its own message; `None` if it can.
 fn why_not_here(ipft: &Path) -> Result<Option<String>> {
-    let asked = Command::new(ipft).arg("doctor").stdin(Stdio::null()).output();
-    let answer = asked.with_context(|| format!("run {} doctor", ipft.display()))?;
+    let requested = Command::new(ipft).arg("doctor").stdin(Stdio::null()).output();
+    let answer = requested.with_context(|| format!("run {} doctor", ipft.display()))?;
     if answer.status.success() {
         return Ok(None);
     }

@@ -52,7 +52,7 @@ Options of vm:
   --memory MIB                      memory (2048)
   --append WORDS                    more words for the kernel's command line; may be repeated
 
-Options of bench kernel, which measures every row of its table unless told otherwise:
+Options of bench kernel, which measures every row of its table by default:
   --kernel 5.10|6.1|6.12|6.18|7.2   only rows of this kernel
   --backend NAME                    only rows of this backend
   --tracer function|function_graph  only rows of this tracer
@@ -63,7 +63,7 @@ Options of bench sinks:
   --profile                         also say where the instructions go
   --write                           also put the table into the book
 
-Options of faults, which walks through replays unless told otherwise:
+Options of faults, which walks through replays by default:
   --live                            trace in a guest, with kernel 6.12
   --kernel 5.10|6.1|6.12|6.18|7.2   the same with this kernel
   --most N                          only the first N places of each kind (1000)
@@ -88,12 +88,13 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
-    let asked = |names: &[&str]| names.contains(&command.as_str());
-    if asked(&["", "help", "-h", "--help"]) || rest.first().is_some_and(|first| first == "--help" || first == "-h") {
+    let requested = |names: &[&str]| names.contains(&command.as_str());
+    if requested(&["", "help", "-h", "--help"]) || rest.first().is_some_and(|first| first == "--help" || first == "-h")
+    {
         print!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    if asked(&["vm"]) {
+    if requested(&["vm"]) {
         return vm(rest).unwrap_or_else(|error| {
             let closed = error.downcast_ref::<std::io::Error>();
             if closed.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {

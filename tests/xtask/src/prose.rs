@@ -38,6 +38,9 @@ const SKIPPED: [&str; 8] = [
 /// File name endings of the checked files.
 const CHECKED: [&str; 9] = [".rs", ".md", ".sh", ".c", ".h", ".wit", ".toml", ".lua", ".py"];
 
+/// Where a word is the name of a user of the system.
+const USERS: [&str; 3] = ["--user nobody", "chown nobody", "\"nobody\""];
+
 /// Checks every tracked file.
 pub fn run() -> Result<()> {
     packages::install(&[packages::PROSE])?;
@@ -110,7 +113,10 @@ impl Words {
     fn check(&self, file: &str, text: &str) -> Vec<Finding> {
         let mut found = Vec::new();
         for (number, line) in text.lines().enumerate() {
-            let line = line.to_lowercase();
+            let mut line = line.to_lowercase();
+            for user in USERS {
+                line = line.replace(user, "");
+            }
             for (word, instead) in &self.0 {
                 if has_word(&line, word) {
                     found.push(Finding {
@@ -174,6 +180,13 @@ mod tests {
     #[test]
     fn a_word_is_found_whole_in_any_case() {
         assert_eq!(lines("Told.\nretold\ntolds\nfn it_is_told()\n(told)"), [1, 4, 5]);
+    }
+
+    #[test]
+    fn a_user_is_called_by_its_name() {
+        let words = Words(vec![("nobody".into(), "no user".into())]);
+        let found = words.check("a.sh", "ipft --user nobody\nnobody reads it\n");
+        assert_eq!(found.iter().map(|finding| finding.line).collect::<Vec<_>>(), [2]);
     }
 
     #[test]

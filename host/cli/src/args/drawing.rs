@@ -25,42 +25,42 @@ pub(super) struct DrawArgs {
     #[arg(short, long, value_name = "OUTPUT", default_value = "aggregate", help_heading = HOW)]
     output: OutputArg,
 
-    /// Let a plugin draw the result: a file, or the name of one that is installed
+    /// Render the result with a plugin: a file, or an installed plugin's name
     ///
     /// May be repeated. Without -o, a plugin takes the place of ipft's own output.
     /// 'ipft plugin list' shows what is installed. FILE.wasm runs in a sandbox;
-    /// FILE.so is native code, which does what it likes.
+    /// FILE.so is native code without a sandbox.
     #[arg(long, value_name = "PLUGIN", help_heading = HOW)]
     plugin: Vec<PathBuf>,
 
-    /// Memory for events that are kept until the end [default: a quarter of what there is]
+    /// Memory limit for buffered events [default: a quarter of what there is]
     ///
     /// In bytes or with K, M or G, at least 1M. '-o aggregate' keeps all events. When they
     /// need more than this, the oldest packets are printed early to make room.
     #[arg(long, value_name = "SIZE", value_parser = max_memory, allow_negative_numbers = true, help_heading = HOW)]
     max_memory: Option<u64>,
 
-    /// Record the trace in a file, to be drawn later by 'ipft replay'
+    /// Record the trace to a file; 'ipft replay' shows it again
     ///
     /// Without -o and --plugin, nothing else is written. '-' is stdout.
     #[arg(short = 'w', long, value_name = "FILE", value_parser = OsStringValueParser::new().map(OutputFile::from), help_heading = RECORDING)]
     record: Option<OutputFile>,
 
-    /// Go on in a new file when one has this size: a ring of files
+    /// Rotate to a new file at this size
     ///
     /// In bytes, or with K, M or G; at least 64K. The files are called FILE with a
     /// number before its extension; 'ipft replay' takes all of them at once.
     #[arg(long, value_name = "SIZE", value_parser = record_size, requires = "record", help_heading = RECORDING)]
     record_max_size: Option<u64>,
 
-    /// How many files a ring has; the oldest is deleted for a new one [default: 2]
+    /// Number of files to keep; the oldest is deleted [default: 2]
     #[arg(long, value_name = "N", value_parser = record_files, requires = "record_max_size", help_heading = RECORDING)]
     record_files: Option<u32>,
 
     #[command(flatten)]
     plugin_args: PluginArgs,
 
-    /// Write the packets to a file for Wireshark, each with its journey as a comment
+    /// Write the packets to a pcapng file, each with its journey as a comment
     ///
     /// It takes the recorded bytes of the packets: see --record-bytes. Without -o, the file takes the
     /// place of ipft's own output. '-' is stdout.

@@ -15,39 +15,39 @@ pub(super) const AFTER_LONG_HELP: &str = "\
 Numbers are decimal, hexadecimal (0x...) or octal (0...).
 
 Examples:
-  Which functions do packets with mark 0xdeadbeef go through?
+  Show the functions that packets with mark 0xdeadbeef go through:
       ipft -m 0xdeadbeef
 
-  The same as a call graph, with the duration of each call:
+  Show a call graph with durations:
       ipft -m 0xdeadbeef -t function_graph
 
-  Only functions of the IPv4 stack and of netfilter's connection tracking:
+  Trace only the IPv4 stack and connection tracking:
       ipft -m 0xdeadbeef -r '^(ip|nf_conntrack)_'
 
-  For ten seconds, or only the first three packets:
+  Stop after ten seconds, or after three packets:
       ipft -m 0xdeadbeef --duration 10s
       ipft -m 0xdeadbeef --stop-after 3packets
 
-  Mark what a ping sends, from another terminal:
+  Send marked packets, from another terminal:
       ping -m 3735928559 -c 1 192.0.2.1
 
-  Mark all that comes from one host:
+  Mark all packets from one host:
       iptables -t raw -A PREROUTING -s 192.0.2.1 -j MARK --set-mark 0xdeadbeef
 
-  What segmentation offload does to the packets, as gso.c says:
+  Show segmentation offload with the extension gso.c:
       ipft -m 0xdeadbeef -e gso.c
 
-  A flame graph, drawn by a plugin:
+  Draw a flame graph with a plugin:
       ipft -m 0xdeadbeef -t function_graph --plugin flame --plugin-out f.svg
 
-  Keep a trace, and draw it later, as often and in as many ways as you like:
+  Record a trace, and replay it later in other formats:
       ipft -m 0xdeadbeef --record trace.ipft
       ipft replay trace.ipft -o json
 
-  For a program to read:
+  Write JSON lines for another program:
       ipft -m 0xdeadbeef -o jsonl | jq .
 
-  Wait in a script until all is attached:
+  Wait in a script until the trace is ready:
       ipft -m 1 --enable-probe-server &
       until nc -z 127.0.0.1 13720; do sleep 1; done
 
@@ -56,6 +56,6 @@ Signals:
   A second one ends ipft at once.
 
 Exit status:
-  0  traced, or printed what was asked for
-  1  could not; stderr says why and what to try
+  0  success
+  1  failed; see stderr
   2  wrong usage";

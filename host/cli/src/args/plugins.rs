@@ -17,36 +17,36 @@ const PLUGINS: &str = "Plugins";
 /// What a plugin may do and how, as both `ipft -m` and `ipft plugin run` take it.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct PluginArgs {
-    /// Set an option of a plugin
+    /// Set a plugin option
     ///
     /// 'ipft plugin inspect' lists them. With several plugins, options follow the --plugin
     /// that they are for, or name it: --plugin-opt flame:width=800
     #[arg(long, value_name = "KEY=VALUE", help_heading = PLUGINS)]
     plugin_opt: Vec<String>,
 
-    /// Let a plugin write to this file, not to stdout
+    /// Write the plugin's output to this file instead of stdout
     ///
-    /// The file appears, or is replaced, when the plugin has done its work.
+    /// The file appears, or is replaced, when the plugin has finished.
     #[arg(long, value_name = "FILE", help_heading = PLUGINS)]
     plugin_out: Vec<String>,
 
-    /// Let a plugin see a folder, under another name
+    /// Grant a plugin access to a folder, as GUEST
     #[arg(long, value_name = "HOST::GUEST[:ro]", help_heading = PLUGINS)]
     plugin_dir: Vec<String>,
 
-    /// Let a plugin see an environment variable
+    /// Grant a plugin an environment variable
     #[arg(long, value_name = "KEY", help_heading = PLUGINS)]
     plugin_env: Vec<String>,
 
-    /// The most memory that a plugin may use [default: 512M]
+    /// Memory limit of a plugin [default: 512M]
     #[arg(long, value_name = "SIZE", help_heading = PLUGINS)]
     plugin_memory: Vec<String>,
 
-    /// The longest that one call of a plugin may take, in seconds [default: 30]
+    /// Time limit of one plugin call, in seconds [default: 30]
     #[arg(long, value_name = "SECONDS", help_heading = PLUGINS)]
     plugin_timeout: Vec<String>,
 
-    /// The most that a plugin may write [default: 1G]
+    /// Limit of a plugin's output [default: 1G]
     #[arg(long, value_name = "SIZE", help_heading = PLUGINS)]
     plugin_out_max: Vec<String>,
 }

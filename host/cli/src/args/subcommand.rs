@@ -10,12 +10,12 @@ use super::replay::ReplayArgs;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Subcommand {
-    /// Say what works here, and how to fix what does not
+    /// Check what works on this machine, with fixes
     ///
     /// Looks at the kernel, BTF, tracefs, capabilities and lockdown, and tries each
     /// backend for real. Exits with 1 where none works.
     Doctor,
-    /// Draw what --record has recorded, with the options of a trace
+    /// Replay a recording; takes the output options of a trace
     ///
     /// Needs no rights and no kernel. Several files of one trace are put in order.
     Replay(Box<ReplayArgs>),

@@ -110,14 +110,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = record_bytes, allow_negative_numbers = true, help_heading = WHAT)]
     record_bytes: Option<u32>,
 
-    /// Print what the author of an extension starts from
+    /// Print an extension template
     #[arg(long, value_name = "WHAT", help_heading = WHAT)]
     r#gen: Option<GenerateArg>,
 
     #[command(flatten)]
     drawing: DrawArgs,
 
-    /// Attach in this way, not in the cheapest that works
+    /// Attach mechanism [default: the cheapest that works]
     ///
     /// 'ipft doctor' says which of them work on this kernel.
     #[arg(short, long, value_name = "BACKEND", help_heading = HOW)]
@@ -130,14 +130,14 @@ pub(super) struct Args {
     #[arg(long, help_heading = HOW)]
     keep_privileges: bool,
 
-    /// Become this user after attaching
+    /// Switch to this user after attaching
     ///
     /// A name in /etc/passwd, or a number. Takes root. Files that ipft writes belong to
     /// this user then.
     #[arg(long, value_name = "USER", conflicts_with = "keep_privileges", help_heading = HOW)]
     user: Option<String>,
 
-    /// Say more, and which functions are skipped and why
+    /// Print details, such as skipped functions and the reasons
     #[arg(short, long, help_heading = HOW)]
     verbose: bool,
 
@@ -196,11 +196,11 @@ pub(super) struct Args {
     #[arg(long, help_heading = BUFFERS)]
     no_set_rlimit: bool,
 
-    /// Accept TCP connections once the trace is ready
+    /// Listen on a TCP port once the trace is ready
     #[arg(long, help_heading = PROBE)]
     enable_probe_server: bool,
 
-    /// The port to accept them on
+    /// Port of the probe server
     #[arg(
         long,
         value_name = "PORT",
@@ -211,7 +211,7 @@ pub(super) struct Args {
     )]
     probe_server_port: u16,
 
-    /// The address to accept them on
+    /// Address of the probe server
     #[arg(
         long,
         value_name = "ADDRESS",

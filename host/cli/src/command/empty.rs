@@ -63,10 +63,10 @@ pub fn replay(selection: &Selection, trace: &Trace) -> String {
         return "Nothing is selected: --to is before --from".to_owned();
     }
     let mut functions = trace.functions.iter();
-    if let Some(asked) = filter(&selection.filter)
+    if let Some(requested) = filter(&selection.filter)
         && !functions.any(|function| selection.filter.matches(&function.name, &function.module))
     {
-        return format!("Nothing is selected: no function of the recording matches {asked}");
+        return format!("Nothing is selected: no function of the recording matches {requested}");
     }
     let packets = match selection.packets.as_slice() {
         [] => None,
@@ -74,7 +74,7 @@ pub fn replay(selection: &Selection, trace: &Trace) -> String {
         many => Some(format!("any of {} --packet", many.len())),
     };
     let moment = |name: &str, moment: Option<Moment>| moment.map(|_| name.to_owned());
-    let asked: Vec<String> = [
+    let requested: Vec<String> = [
         packets,
         filter(&selection.filter),
         moment("--from", selection.from),
@@ -84,7 +84,7 @@ pub fn replay(selection: &Selection, trace: &Trace) -> String {
     .into_iter()
     .flatten()
     .collect();
-    format!("No event of the recording meets {}; {INFO}", asked.join(" and "))
+    format!("No event of the recording meets {}; {INFO}", requested.join(" and "))
 }
 
 /// Returns whether the first moment is certainly after the second.

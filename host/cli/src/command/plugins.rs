@@ -246,7 +246,7 @@ impl Plugins {
             let missed = plugin.usage.as_ref().map_or(0, Usage::missed);
             if missed > 0 {
                 message!(
-                    "ipft: {}: it was slower than the trace and missed {missed} events; nothing else did",
+                    "ipft: {}: dropped {missed} events (could not keep up); other outputs are unaffected",
                     plugin.name
                 );
             }

@@ -376,8 +376,8 @@ fn missing_and_foreign_files_of_a_ring_are_named() {
         replay(kept.chain(["-o", "jsonl"].map(OsStr::new)))
     };
     let ran = without(&[2]);
-    let told = format!("ipft: 1 part is missing between {} and {}\n", name(1), name(3));
-    assert_eq!((ran.code, &ran.said), (Some(0), &told));
+    let reported = format!("ipft: 1 part is missing between {} and {}\n", name(1), name(3));
+    assert_eq!((ran.code, &ran.said), (Some(0), &reported));
     let there: usize = [&parts[..2], &parts[3..]]
         .concat()
         .iter()
@@ -389,23 +389,23 @@ fn missing_and_foreign_files_of_a_ring_are_named() {
         packets < canned.summary.packets,
         "packets of the missing part are counted"
     );
-    let told = format!("ipft: 2 parts are missing between {} and {}\n", name(0), name(3));
-    assert_eq!(without(&[1, 2]).said, told);
-    let told = format!(
+    let reported = format!("ipft: 2 parts are missing between {} and {}\n", name(0), name(3));
+    assert_eq!(without(&[1, 2]).said, reported);
+    let reported = format!(
         "ipft: {} is not the last part of its trace; what follows is in part 2\n",
         name(1)
     );
     let ran = replay([&parts[1]]);
-    assert_eq!((ran.code, ran.said), (Some(0), told));
+    assert_eq!((ran.code, ran.said), (Some(0), reported));
     let ran = replay([&parts[1], &parts[0], &parts[1]]);
-    let told = format!("ipft: {0} and {0} are the same part of a trace\n", name(1));
-    assert_eq!((ran.code, ran.out.as_str(), ran.said), (Some(1), "", told));
+    let reported = format!("ipft: {0} and {0} are the same part of a trace\n", name(1));
+    assert_eq!((ran.code, ran.out.as_str(), ran.said), (Some(1), "", reported));
     let other = folder.path().join("other.ipft");
     record(&canned, &other);
     let ran = replay([&parts[0], &other]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
-    let told = format!("{} and {} are of different traces", name(0), other.display());
-    assert!(ran.said.contains(&told), "{}", ran.said);
+    let reported = format!("{} and {} are of different traces", name(0), other.display());
+    assert!(ran.said.contains(&reported), "{}", ran.said);
 }
 
 #[test]
@@ -416,7 +416,7 @@ fn a_ring_takes_the_place_of_an_older_one_of_its_name() {
     let first = record_ring(&canned, &path, 16 << 10, 100);
     assert!(first.len() >= 5, "{first:?}");
     let beside = folder.path().join("trace.000000.txt");
-    std::fs::write(&beside, "of somebody else").unwrap();
+    std::fs::write(&beside, "of another program").unwrap();
     let short = long(3_000);
     let parts = record_ring(&short, &path, 64 << 10, 100);
     assert_eq!(parts, [first[0].clone(), beside]);

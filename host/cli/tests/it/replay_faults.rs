@@ -38,11 +38,11 @@ fn a_cut_recording_is_drawn_to_the_cut_with_exit_1() {
         let whole = ends[block];
         fs::write(&path, &bytes[..(whole + more) as usize]).unwrap();
         let ran = replay([text(&path), "-o", "jsonl"]);
-        let told = format!(
+        let reported = format!(
             "ipft: {} was cut: it has no end, and what follows byte {whole} was not recorded or is lost\n",
             path.display()
         );
-        assert_eq!((ran.code, ran.said), (Some(1), told));
+        assert_eq!((ran.code, ran.said), (Some(1), reported));
         let (events, packets) = counts(&ran.out);
         assert_eq!(events as usize, events_in(&path));
         let info = drawn(&path, &["--info"]);
@@ -77,11 +77,11 @@ fn a_cut_behind_the_end_of_the_trace_costs_nothing() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
     let ran = replay([text(&path), "-o", "jsonl"]);
-    let told = format!(
+    let reported = format!(
         "ipft: {} was cut at its very end; nothing of the trace is missing\n",
         path.display()
     );
-    assert_eq!((ran.code, ran.said), (Some(0), told));
+    assert_eq!((ran.code, ran.said), (Some(0), reported));
     assert!(ran.out == draw(&canned, Jsonl::new));
     let info = drawn(&path, &["--info"]);
     assert!(info.contains("was cut at its very end"), "{info}");
@@ -101,13 +101,13 @@ fn damaged_blocks_are_skipped_with_exit_1() {
         let ran = replay([text(&path), "-o", "jsonl"]);
         let length = ends[block + 1] - ends[block];
         let (events, _) = counts(&ran.out);
-        let told = format!(
+        let reported = format!(
             "ipft: {} is damaged: {length} bytes in 1 place, the first at byte {}, cannot be read; {} events were in them\n",
             path.display(),
             ends[block],
             20_000 - events
         );
-        assert_eq!((ran.code, ran.said), (Some(1), told));
+        assert_eq!((ran.code, ran.said), (Some(1), reported));
         assert_eq!(events as usize, events_in(&path));
         assert!((15_000..20_000).contains(&events), "{events}");
         // Before and after the damage, everything is present.
@@ -359,14 +359,14 @@ fn a_file_at_its_size_limit_keeps_its_whole_blocks() {
             .output()
             .unwrap();
         let ran = Ran::from(ran);
-        let told = format!("ipft: {}: cannot write the output: File too large", out.display());
-        assert!(ran.code == Some(1) && ran.said.contains(&told), "{}", ran.said);
+        let reported = format!("ipft: {}: cannot write the output: File too large", out.display());
+        assert!(ran.code == Some(1) && ran.said.contains(&reported), "{}", ran.said);
         assert!(ran.out == all, "the other output is not what it should be");
         let kept = fs::metadata(&out).unwrap().len();
         assert!(kept > 0 && kept <= blocks * 512 && kept < length, "{kept} bytes");
         let ran = replay([text(&out), "-o", "json"]);
-        let told = format!("what follows byte {kept} was not recorded");
-        assert!(ran.code == Some(1) && ran.said.contains(&told), "{}", ran.said);
+        let reported = format!("what follows byte {kept} was not recorded");
+        assert!(ran.code == Some(1) && ran.said.contains(&reported), "{}", ran.said);
         assert!(!ran.out.is_empty() && all.starts_with(&ran.out));
     }
     // The description of the trace does not fit: the file would be useless.

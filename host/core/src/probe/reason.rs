@@ -289,12 +289,12 @@ mod tests {
     fn a_paranoid_kernel_is_reported_with_its_level() {
         // CAP_PERFMON (38) and CAP_BPF (39).
         let user = || machine().with("/proc/self/status", "Uid:\t1\t1\t1\t1\nCapEff:\t000000c000000000\n");
-        let told =
+        let reported =
             |tree: &Tree| said(tree, Mechanism::Kprobe, libc::EACCES).contains("kernel.perf_event_paranoid is 3");
-        assert!(told(&user().with("/proc/sys/kernel/perf_event_paranoid", "3\n")));
-        assert!(!told(&user().with("/proc/sys/kernel/perf_event_paranoid", "2\n")));
+        assert!(reported(&user().with("/proc/sys/kernel/perf_event_paranoid", "3\n")));
+        assert!(!reported(&user().with("/proc/sys/kernel/perf_event_paranoid", "2\n")));
         assert!(
-            !told(&machine().with("/proc/sys/kernel/perf_event_paranoid", "3\n")),
+            !reported(&machine().with("/proc/sys/kernel/perf_event_paranoid", "3\n")),
             "root may"
         );
     }

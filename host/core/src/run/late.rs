@@ -41,7 +41,7 @@ const END: u8 = b'.';
 
 /// Messages to the trace, one line each.
 #[derive(Debug, Serialize, Deserialize)]
-enum Told {
+enum Reported {
     /// Functions that are about to be attached. The other process waits until they are known.
     Functions(Vec<(String, String, u64)>),
     /// Results by module.
@@ -134,21 +134,21 @@ impl Late {
         while let Some(end) = memchr::memchr(b'\n', &self.received) {
             let line: Vec<u8> = self.received.drain(..=end).collect();
             match serde_json::from_slice(&line) {
-                Ok(told) => self.take(told, &mut learn),
+                Ok(reported) => self.take(reported, &mut learn),
                 Err(_) => self.over = true,
             }
         }
     }
 
-    fn take(&mut self, told: Told, learn: &mut impl FnMut(Vec<Function>)) {
-        match told {
-            Told::Functions(functions) => {
+    fn take(&mut self, reported: Reported, learn: &mut impl FnMut(Vec<Function>)) {
+        match reported {
+            Reported::Functions(functions) => {
                 let function = |(name, module, address)| Function { name, module, address };
                 learn(functions.into_iter().map(function).collect());
                 // A process that has gone has attached nothing.
                 let _ = (&self.socket).write_all(&[KNOWN]);
             }
-            Told::Attached { modules, skipped } => {
+            Reported::Attached { modules, skipped } => {
                 for (module, attached) in modules {
                     let missing = skipped.iter().filter(|(_, other, _)| *other == module).count();
                     self.attached = self.attached.saturating_add(attached);
@@ -176,12 +176,12 @@ impl Late {
                     self.skipped.push(SkippedFunction { name, module, reason });
                 }
             }
-            Told::Missing(module, reason) => message!(
+            Reported::Missing(module, reason) => message!(
                 "Module {}, loaded during the trace, is not traced: {}",
                 visible(&module),
                 visible(&reason)
             ),
-            Told::Losses(events, returns) => self.losses = [events, returns],
+            Reported::Losses(events, returns) => self.losses = [events, returns],
         }
     }
 
@@ -337,8 +337,8 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    fn tell(&mut self, told: &Told) -> io::Result<()> {
-        let mut line = serde_json::to_vec(told)?;
+    fn tell(&mut self, reported: &Reported) -> io::Result<()> {
+        let mut line = serde_json::to_vec(reported)?;
         line.push(b'\n');
         self.socket.write_all(&line)
     }
@@ -368,7 +368,7 @@ impl Watcher<'_> {
             Ok(found) => found,
             Err(error) => {
                 for module in new {
-                    self.tell(&Told::Missing(module, error.to_string()))?;
+                    self.tell(&Reported::Missing(module, error.to_string()))?;
                 }
                 return Ok(());
             }
@@ -376,7 +376,7 @@ impl Watcher<'_> {
         for missing in found.missing {
             let matches = self.setup.filter.matches_module(&missing.name);
             if matches && new.contains(&missing.name) {
-                self.tell(&Told::Missing(missing.name, missing.reason))?;
+                self.tell(&Reported::Missing(missing.name, missing.reason))?;
             }
         }
         let known = &self.known;
@@ -401,7 +401,7 @@ impl Watcher<'_> {
 
     fn attach(&mut self, wanted: &[Candidate], silent: &[Candidate]) -> io::Result<()> {
         let name = |function: &Candidate| (function.name.clone(), function.module.clone(), function.address);
-        self.tell(&Told::Functions(wanted.iter().map(name).collect()))?;
+        self.tell(&Reported::Functions(wanted.iter().map(name).collect()))?;
         let mut byte = [0];
         self.socket.read_exact(&mut byte)?;
         if byte != [KNOWN] {
@@ -441,7 +441,7 @@ impl Watcher<'_> {
             }
         }
         self.attachments.extend(result);
-        self.tell(&Told::Attached { modules, skipped })
+        self.tell(&Reported::Attached { modules, skipped })
     }
 
     /// Tells what the kernel lost, if that is more than before.
@@ -458,7 +458,7 @@ impl Watcher<'_> {
         }
         self.lost = lost;
         let [events, returns] = lost;
-        self.tell(&Told::Losses(events, returns))
+        self.tell(&Reported::Losses(events, returns))
     }
 }
 

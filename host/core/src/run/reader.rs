@@ -106,8 +106,8 @@ impl<'a> Reader<'a> {
         losses: &mut dyn FnMut() -> Vec<Loss>,
         mut late: Option<&mut Late>,
     ) -> Result<Option<Reached>, ReadError> {
-        let mut told = monotonic();
-        let mut asked = told;
+        let mut reported = monotonic();
+        let mut requested = reported;
         // Since when the trace is to end, and why.
         let mut ending = None;
         // Everything is looked at after each batch: in a flood the buffer is never empty.
@@ -119,8 +119,8 @@ impl<'a> Reader<'a> {
                     ending = Some((now, over));
                 }
             }
-            if let Some(late) = late.as_deref_mut().filter(|_| now - asked >= MODULES) {
-                asked = now;
+            if let Some(late) = late.as_deref_mut().filter(|_| now - requested >= MODULES) {
+                requested = now;
                 let mut flow = Flow::Continue;
                 late.receive(|new| {
                     self.decoder.add_functions(new.iter().map(|function| function.address));
@@ -158,8 +158,8 @@ impl<'a> Reader<'a> {
                 Some(_) => continue,
                 None => {}
             }
-            if now - told >= PROGRESS {
-                told = now;
+            if now - reported >= PROGRESS {
+                reported = now;
                 let mut progress = Progress {
                     timestamp: now,
                     losses: losses(),

@@ -39,7 +39,7 @@ use crate::event::{Batch, Event, Function, Summary, Trace, Tracer};
 const STEP: usize = 4096;
 
 /// Callback at the end with the number of packets that were printed before it.
-pub type Told = Box<dyn FnMut(u64)>;
+pub type Reported = Box<dyn FnMut(u64)>;
 
 /// The sink behind `-o aggregate`.
 pub struct Aggregate {
@@ -50,7 +50,7 @@ pub struct Aggregate {
     max_memory: usize,
     /// Packets that were printed early.
     early: u64,
-    told: Option<Told>,
+    reported: Option<Reported>,
 }
 
 impl Aggregate {
@@ -62,7 +62,7 @@ impl Aggregate {
             counter: None,
             max_memory: usize::MAX,
             early: 0,
-            told: None,
+            reported: None,
         }
     }
 
@@ -72,11 +72,11 @@ impl Aggregate {
         self
     }
 
-    /// Limits the bytes of buffered events; above it, the oldest packets are printed early. `told` is called at the end
+    /// Limits the bytes of buffered events; above it, the oldest packets are printed early. `reported` is called at the end
     /// if any were.
-    pub fn with_max_memory(mut self, bytes: u64, told: Told) -> Self {
+    pub fn with_max_memory(mut self, bytes: u64, reported: Reported) -> Self {
         self.max_memory = usize::try_from(bytes).unwrap_or(usize::MAX);
-        self.told = Some(told);
+        self.reported = Some(reported);
         self
     }
 
@@ -152,8 +152,8 @@ impl Sink for Aggregate {
         self.journal.close();
         while self.print_oldest()? {}
         self.printer.finish()?;
-        if let Some(told) = self.told.as_mut().filter(|_| self.early > 0) {
-            told(self.early);
+        if let Some(reported) = self.reported.as_mut().filter(|_| self.early > 0) {
+            reported(self.early);
         }
         Ok(())
     }

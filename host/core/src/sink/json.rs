@@ -126,8 +126,8 @@ mod tests {
 
     /// Returns the warnings of the trace, and the output.
     fn drawn(schema: Schema, batches: &[Batch]) -> (Vec<String>, String) {
-        let (out, told) = (Shared::default(), Rc::<RefCell<Vec<String>>>::default());
-        let tell = Rc::clone(&told);
+        let (out, reported) = (Shared::default(), Rc::<RefCell<Vec<String>>>::default());
+        let tell = Rc::clone(&reported);
         let mut sink = Json::new(out.clone()).with_warnings(Box::new(move |message| {
             let name = message.split('`').nth(1).unwrap_or_default();
             tell.borrow_mut().push(name.to_owned());
@@ -147,7 +147,7 @@ mod tests {
             sink.events(batch).unwrap();
         }
         sink.finish(&Summary::default()).unwrap();
-        (told.take(), out.text())
+        (reported.take(), out.text())
     }
 
     fn batch(names: &[&str], payload: Vec<u8>) -> Batch {
@@ -186,8 +186,8 @@ mod tests {
             fields: vec![field("len", 0), field("timestamp", 1)],
             ..Schema::default()
         };
-        let (told, text) = drawn(schema, &[batch(&[], vec![7, 8])]);
-        assert_eq!(told, ["timestamp"]);
+        let (reported, text) = drawn(schema, &[batch(&[], vec![7, 8])]);
+        assert_eq!(reported, ["timestamp"]);
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&read["timestamp"], &read["len"]), (&"8".into(), &"7".into()));
         assert!(text.contains("\"timestamp\":5,"), "{text}");
@@ -209,8 +209,8 @@ mod tests {
             batch(&["len", "module", "modules"], payload(1)),
             batch(&["len", "module", "modules"], payload(1)),
         ];
-        let (told, text) = drawn(schema, &batches);
-        assert_eq!(told, ["module"]);
+        let (reported, text) = drawn(schema, &batches);
+        assert_eq!(reported, ["module"]);
         assert_eq!(text.matches("\"module\":\"9\"").count(), 2, "{text}");
     }
 
@@ -232,15 +232,15 @@ mod tests {
         };
         let mut payload = vec![5];
         Value::Integer(9).push(&mut payload, 0);
-        let (told, text) = drawn(schema, &[batch(&["len"], payload)]);
-        assert_eq!(told, ["len"]);
+        let (reported, text) = drawn(schema, &[batch(&["len"], payload)]);
+        assert_eq!(reported, ["len"]);
         assert!(text.ends_with("\"len\":\"5\",\"len\":\"9\"}\n"), "{text}");
     }
 
     #[test]
     fn fields_are_compared_with_every_written_key() {
-        let (told, text) = drawn(Schema::default(), &[batch(&[], Vec::new())]);
-        assert!(told.is_empty());
+        let (reported, text) = drawn(Schema::default(), &[batch(&[], Vec::new())]);
+        assert!(reported.is_empty());
         let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
         let mut keys = KEYS.to_vec();
         keys.sort_unstable();

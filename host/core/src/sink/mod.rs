@@ -25,7 +25,7 @@ mod texts;
 #[cfg(test)]
 mod test_support;
 
-pub use aggregate::{Aggregate, Told};
+pub use aggregate::{Aggregate, Reported};
 pub use counter::Counter;
 pub use json::Json;
 pub use jsonl::{Jsonl, VERSION as JSONL_VERSION};
@@ -54,10 +54,7 @@ pub enum SinkError {
         reason: &'static str,
     },
     /// The sink writes packets, and has the bytes of none.
-    #[error(
-        "the trace has packets, and of none of them the bytes: --record-bytes (or --pcapng) has to be there when the trace \
-         is made"
-    )]
+    #[error("no packet bytes were recorded; trace again with --record-bytes or --pcapng")]
     NoBytes,
     /// The files of a ring are too small for events.
     #[error(

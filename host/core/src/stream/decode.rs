@@ -26,7 +26,7 @@ struct AddressTable {
     shift: u32,
     used: usize,
     /// Functions that were attached; the rest was learnt later.
-    told: HashSet<u64>,
+    reported: HashSet<u64>,
 }
 
 /// Bytes of `endbr64`. No two functions that ftrace can patch are that near.
@@ -36,7 +36,7 @@ impl AddressTable {
     /// Adds a probed address. Address 0 is invalid.
     fn tell(&mut self, address: u64, index: u32) {
         if address != 0 {
-            self.told.insert(address);
+            self.reported.insert(address);
             self.insert(address, index);
         }
     }
@@ -63,8 +63,8 @@ impl AddressTable {
     #[cold]
     fn learn(&mut self, address: u64) -> Option<u32> {
         let others = [address.wrapping_add(ENDBR), address.wrapping_sub(ENDBR)];
-        let told = others.into_iter().find(|other| self.told.contains(other))?;
-        let index = self.get(told)?;
+        let reported = others.into_iter().find(|other| self.reported.contains(other))?;
+        let index = self.get(reported)?;
         if address != 0 {
             self.insert(address, index);
         }
@@ -94,7 +94,7 @@ impl Default for AddressTable {
             slots: vec![(0, 0); 2],
             shift: 63,
             used: 0,
-            told: HashSet::new(),
+            reported: HashSet::new(),
         }
     }
 }

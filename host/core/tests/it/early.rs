@@ -10,13 +10,13 @@ use support::canned::{Canned, Script, draw, golden};
 /// Returns the output of an aggregate with this limit, and its count of packets printed early.
 fn draw_with(canned: &Canned, max_memory: u64) -> (String, u64) {
     let early = Rc::new(Cell::new(0));
-    let told = early.clone();
+    let reported = early.clone();
     let output = draw(canned, |writer| {
         Aggregate::new(writer).with_max_memory(
             max_memory,
             Box::new(move |packets| {
                 assert!(packets > 0);
-                assert_eq!(told.replace(packets), 0, "it is told once");
+                assert_eq!(reported.replace(packets), 0, "it is reported once");
             }),
         )
     });

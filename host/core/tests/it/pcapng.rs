@@ -19,7 +19,7 @@ use support::canned::{Canned, Script, golden};
 struct Written {
     bytes: Rc<RefCell<Vec<u8>>>,
     complete: Rc<RefCell<bool>>,
-    told: Rc<RefCell<Vec<String>>>,
+    reported: Rc<RefCell<Vec<String>>>,
 }
 
 impl Write for Written {
@@ -36,7 +36,7 @@ impl Write for Written {
 
 impl Written {
     fn sink(&self) -> Pcapng {
-        let told = self.told.clone();
+        let reported = self.reported.clone();
         let complete = |written: &mut Written| {
             *written.complete.borrow_mut() = true;
             Ok(())
@@ -44,7 +44,7 @@ impl Written {
         Pcapng::new(
             self.clone(),
             complete,
-            Box::new(move |message| told.borrow_mut().push(message.to_owned())),
+            Box::new(move |message| reported.borrow_mut().push(message.to_owned())),
         )
     }
 
@@ -127,7 +127,7 @@ fn every_trace_matches_its_golden_file() {
         draw(&canned, &mut written.sink()).unwrap();
         let dump = dump(&written.file()).replace(env!("CARGO_PKG_VERSION"), "VERSION");
         golden(&format!("{}.pcapng.txt", canned.name), &dump);
-        assert!(written.told.borrow().is_empty(), "{}", canned.name);
+        assert!(written.reported.borrow().is_empty(), "{}", canned.name);
         let control = dump.chars().find(|c| c.is_control() && *c != '\n');
         assert_eq!(control, None, "{}", canned.name);
         // Events of kinds that it does not know change nothing.
@@ -227,7 +227,7 @@ fn early_writes_bound_memory_and_lose_no_packet() {
         identities.len()
     );
     assert!(file.packets.iter().all(|packet| packet.comments.len() == 2));
-    assert!(written.told.borrow().is_empty());
+    assert!(written.reported.borrow().is_empty());
 }
 
 #[test]
@@ -243,10 +243,10 @@ fn an_endless_packet_is_written_and_its_rest_counted() {
     let written = Written::default();
     draw(&canned, &mut written.sink().with_limit(900_000)).unwrap();
     assert_eq!(written.file().packets.len(), 1);
-    let told = written.told.borrow().join("\n");
+    let reported = written.reported.borrow().join("\n");
     assert!(
-        told.contains("not in the file") && told.contains("the rest of packets"),
-        "{told}"
+        reported.contains("not in the file") && reported.contains("the rest of packets"),
+        "{reported}"
     );
 }
 
@@ -273,8 +273,8 @@ fn packets_without_bytes_are_counted() {
         (file.packets[0].link_type, &file.packets[0].bytes[..]),
         (101, &b"\x45abc"[..])
     );
-    let told = written.told.borrow().join("\n");
-    assert!(told.starts_with("2 packets are not in the file"), "{told}");
+    let reported = written.reported.borrow().join("\n");
+    assert!(reported.starts_with("2 packets are not in the file"), "{reported}");
 }
 
 #[test]

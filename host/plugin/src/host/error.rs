@@ -82,7 +82,7 @@ pub enum Failure {
     Compiler(std::io::Error),
     /// The compiler process ended without a result.
     #[error(
-        "cannot be compiled: the process that does that ended: {0}; if nobody has ended it, the file is damaged, or the machine has too little memory"
+        "cannot be compiled: the compiler process ended: {0}; if it was not killed, the file is damaged, or memory is short"
     )]
     CompilerEnded(Text),
     /// An import is missing, or has another type.
@@ -133,7 +133,7 @@ pub enum Failure {
         backtrace: Frames,
     },
     /// Stack overflow.
-    #[error("used up its stack, as functions do that call themselves without end{backtrace}")]
+    #[error("stack overflow (unbounded recursion?){backtrace}")]
     Stack {
         /// The backtrace.
         backtrace: Frames,
@@ -148,7 +148,7 @@ pub enum Failure {
     #[error("cannot write its output: {0}")]
     Write(std::io::Error),
     /// The reader of its stream has closed it.
-    #[error("has nobody left who reads its output")]
+    #[error("output pipe closed by reader")]
     Closed,
     /// It returned an error.
     #[error("failed: {0}")]

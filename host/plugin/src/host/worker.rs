@@ -165,7 +165,7 @@ struct Channel {
     /// Signals work for the plugin's thread.
     work: Condvar,
     /// Signals that the plugin has started, failed or ended.
-    told: Condvar,
+    reported: Condvar,
     missed: AtomicU64,
     delivered: AtomicU64,
     memory: AtomicUsize,
@@ -210,7 +210,7 @@ impl PluginSink {
     }
 
     fn failed(&self, error: std::io::Error) -> SinkError {
-        told(PluginError {
+        reported(PluginError {
             plugin: self.plugin.to_string(),
             during: During::Load,
             failure: Failure::Thread(error),
@@ -224,7 +224,7 @@ impl PluginSink {
             return Ok(());
         };
         if let Some(pulse) = &self.pulse {
-            self.channel.wait_for_end(pulse, &self.plugin).map_err(told)?;
+            self.channel.wait_for_end(pulse, &self.plugin).map_err(reported)?;
         }
         match thread.join() {
             Ok(()) => self.channel.lock().failure(),
@@ -248,7 +248,7 @@ impl Sink for PluginSink {
         let queue = self.channel.lock();
         let (mut queue, _) = self
             .channel
-            .told
+            .reported
             .wait_timeout_while(queue, START, |queue| !queue.started && !queue.over)
             .unwrap_or_else(PoisonError::into_inner);
         queue.failure()
@@ -313,7 +313,7 @@ impl std::fmt::Debug for PluginSink {
 }
 
 /// Converts a plugin's error for a sink. A closed reader is the end of the output, as for every sink.
-fn told(error: PluginError) -> SinkError {
+fn reported(error: PluginError) -> SinkError {
     match error.failure {
         Failure::Closed => SinkError::Closed,
         _ => SinkError::Plugin(Box::new(error)),
@@ -339,7 +339,7 @@ impl Channel {
         queue.pending = Pending::default();
         queue.failure = result.err();
         drop(queue);
-        self.told.notify_one();
+        self.reported.notify_one();
     }
 
     fn draw(&self, idle: Idle, trace: &Trace) -> Result<(), PluginError> {
@@ -347,7 +347,7 @@ impl Channel {
         plugin.start(trace)?;
         plugin.learn(&trace.functions, &[])?;
         self.lock().started = true;
-        self.told.notify_one();
+        self.reported.notify_one();
         let mut work = Pending::default();
         let mut missed = 0;
         let mut over = None;
@@ -425,7 +425,7 @@ impl Channel {
         loop {
             let before = pulse.count();
             let (now, _) = self
-                .told
+                .reported
                 .wait_timeout_while(queue, pulse.limit, |queue| !queue.over)
                 .unwrap_or_else(PoisonError::into_inner);
             queue = now;
@@ -447,6 +447,6 @@ impl Queue {
 
     /// Returns the failure, once.
     fn failure(&mut self) -> Result<(), SinkError> {
-        self.failure.take().map_or(Ok(()), |error| Err(told(error)))
+        self.failure.take().map_or(Ok(()), |error| Err(reported(error)))
     }
 }

@@ -457,7 +457,7 @@ fn check_import(import: &Interface) -> Result<(), Refusal> {
         Some(("wasi:http", _)) => Err(missing(import, "no plugin gets the network")),
         _ => Err(missing(
             import,
-            "a plugin may import ipft:plugin/host and WASI 0.2, so whoever built it has to put the rest inside",
+            "a plugin may import ipft:plugin/host and WASI 0.2, so its build has to include the rest",
         )),
     }
 }

@@ -43,14 +43,14 @@ pub struct List {
 
 /// The reason why a plugin is not found.
 #[derive(Debug, thiserror::Error)]
-#[error("no plugin '{name}' is installed: there is no {name}.wasm in {}; a file is named by its path, with its extension{}", folders.join(" or "), told(skipped))]
+#[error("no plugin '{name}' is installed: there is no {name}.wasm in {}; to load a file, give its path (./{name}.wasm){}", folders.join(" or "), reported(skipped))]
 pub struct NotFound {
     name: String,
     folders: Vec<String>,
     skipped: Vec<Untrusted>,
 }
 
-fn told(skipped: &[Untrusted]) -> String {
+fn reported(skipped: &[Untrusted]) -> String {
     skipped.iter().map(|why| format!("\n{why}")).collect()
 }
 

@@ -25,7 +25,7 @@ pub struct Trust {
 #[derive(Debug, thiserror::Error)]
 pub enum Untrusted {
     /// It, or a parent folder, belongs to another user.
-    #[error("{} is not used, as {} belongs to the user with number {user}, and root looks up plugins only where nobody but root can write; to load the file all the same, give its path", file.display(), of.display())]
+    #[error("{} is not used, as {} belongs to the user with number {user}, and root looks up plugins only where no other user can write; to load the file all the same, give its path", file.display(), of.display())]
     Owner {
         /// The file.
         file: PathBuf,

@@ -10,13 +10,13 @@ use support::hostile::*;
 
 /// Returns a decoder with this behaviour, and its messages.
 fn decoder(grants: &Grants, at: &str, what: &str) -> (WasmDecoder, Arc<Mutex<Vec<String>>>) {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let tell = told.clone();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let tell = reported.clone();
     let decoder = COMPONENT
         .decoder(grants, options(at, what), Messages::default().log())
         .expect("the plugin decodes");
     let tell = Box::new(move |message: &str| tell.lock().unwrap().push(message.to_owned()));
-    (WasmDecoder::new(decoder, tell), told)
+    (WasmDecoder::new(decoder, tell), reported)
 }
 
 fn trace() -> Trace {
@@ -88,7 +88,7 @@ fn pair(name: &str, value: &str) -> Vec<(String, String)> {
 
 #[test]
 fn entries_get_the_fields_of_their_payloads() {
-    let (mut decoder, told) = decoder(&grants(), "", "");
+    let (mut decoder, reported) = decoder(&grants(), "", "");
     decoder.start(&trace()).expect("it starts");
     let mut first = batch(&[Some(7), None, Some(9)]);
     decoder.decode(&mut first);
@@ -101,7 +101,7 @@ fn entries_get_the_fields_of_their_payloads() {
     assert_eq!(second.names, ["first", "first"]);
     assert_eq!(values(&second), [pair("first", "1"), vec![]]);
     assert_eq!(decoder.finish(), Report::default());
-    assert!(told.lock().unwrap().is_empty());
+    assert!(reported.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -174,19 +174,19 @@ fn more_events_than_a_call_takes_are_all_decoded() {
 fn failed_events_are_counted_and_have_no_fields() {
     for (what, expected) in [
         ("names", format!("more than {MAX_NAMES} names")),
-        ("unknown-name", "under a name that it never told".to_owned()),
+        ("unknown-name", "whose name it had not listed".to_owned()),
         ("unknown-payload", "payloads that are not there".to_owned()),
         ("order", "out of order".to_owned()),
         ("loop", "did not return within".to_owned()),
         ("trap", "it crashed".to_owned()),
         ("allocate", "64 MiB of memory".to_owned()),
-        ("recurse", "used up its stack".to_owned()),
+        ("recurse", "stack overflow".to_owned()),
         ("exit", "exit".to_owned()),
     ] {
         let mut grants = if what == "loop" { impatient() } else { grants() };
         // A million names take long.
         grants.limits.memory <<= if what == "names" { 2 } else { 0 };
-        let (mut decoder, told) = decoder(&grants, "decode", what);
+        let (mut decoder, reported) = decoder(&grants, "decode", what);
         decoder.start(&trace()).expect("it starts");
         for _ in 0..2 {
             let mut batch = batch(&[Some(1), Some(2)]);
@@ -200,38 +200,41 @@ fn failed_events_are_counted_and_have_no_fields() {
             report.messages,
             ["4 events are shown without fields, because the plugin hostile failed at them"]
         );
-        let told = told.lock().unwrap();
-        assert!(told.len() == 1 && told[0].contains(&expected), "{what}: {told:?}");
+        let reported = reported.lock().unwrap();
         assert!(
-            told[0].starts_with("the plugin hostile failed at an event, which is shown without fields"),
-            "{told:?}"
+            reported.len() == 1 && reported[0].contains(&expected),
+            "{what}: {reported:?}"
+        );
+        assert!(
+            reported[0].starts_with("the plugin hostile failed at an event, which is shown without fields"),
+            "{reported:?}"
         );
     }
 }
 
 #[test]
 fn an_error_loses_only_the_fields_of_its_call() {
-    let (mut decoder, told) = decoder(&grants(), "decode", "error");
+    let (mut decoder, reported) = decoder(&grants(), "decode", "error");
     decoder.start(&trace()).expect("it starts");
     for _ in 0..3 {
         decoder.decode(&mut batch(&[Some(1)]));
     }
     assert_eq!(decoder.finish().failed, 3);
-    let told = told.lock().unwrap();
+    let reported = reported.lock().unwrap();
     assert!(
-        told.len() == 1 && told[0].contains("it failed: \\u{1b}[2J\\u{202e}bad"),
-        "{told:?}"
+        reported.len() == 1 && reported[0].contains("it failed: \\u{1b}[2J\\u{202e}bad"),
+        "{reported:?}"
     );
 }
 
 #[test]
 fn an_oversized_payload_loses_only_its_own_fields() {
     for what in ["long-text", "much"] {
-        let (mut decoder, told) = decoder(&grants(), "decode", what);
+        let (mut decoder, reported) = decoder(&grants(), "decode", what);
         decoder.start(&trace()).expect("it starts");
         decoder.decode(&mut batch(&[Some(1), Some(2)]));
         assert_eq!(decoder.finish().failed, 1, "{what}");
-        assert!(told.lock().unwrap()[0].contains("more than 65536 bytes"), "{what}");
+        assert!(reported.lock().unwrap()[0].contains("more than 65536 bytes"), "{what}");
     }
 }
 

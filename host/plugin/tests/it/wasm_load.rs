@@ -240,12 +240,12 @@ fn a_plugin_brings_its_object() {
 
 /// Returns messages while a plugin is loaded through a cache, and whether it was compiled.
 fn through(cache: &Cache) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let loaded = Component::load(&ENGINE, "hostile", &HOSTILE, Some(cache), || (), &mut |message| {
-        told.push(message.to_owned());
+        reported.push(message.to_owned());
     });
     loaded.expect("whatever the cache is, the plugin loads");
-    told
+    reported
 }
 
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {
@@ -294,8 +294,11 @@ fn damaged_code_is_compiled_again() {
     flipped[good.len() / 2] ^= 1;
     for bad in [&flipped[..], &good[..good.len() / 2], &good[..10], b""] {
         std::fs::write(&path, bad).expect("it can be written");
-        let told = through(&cache);
-        assert!(told.len() == 1 && told[0].contains("is damaged"), "{told:?}");
+        let reported = through(&cache);
+        assert!(
+            reported.len() == 1 && reported[0].contains("is damaged"),
+            "{reported:?}"
+        );
         assert_eq!(std::fs::read(&path).expect("it can be read").len(), good.len());
     }
 }
@@ -313,11 +316,12 @@ fn a_folder_that_others_can_change_is_not_used() {
         (&file, 0o666, 0o600),
     ] {
         open(path, mode);
-        let told = through(&cache);
+        let reported = through(&cache);
         assert!(
-            told.iter()
-                .any(|message| message.contains("others than its user may change")),
-            "{told:?}"
+            reported
+                .iter()
+                .any(|message| message.contains("is writable by other users")),
+            "{reported:?}"
         );
         open(path, right);
     }

@@ -38,7 +38,7 @@ type Options = Vec<(String, String)>;
 #[derive(Default)]
 struct State {
     suffix: String,
-    told: bool,
+    reported: bool,
     names: Vec<String>,
     functions: Vec<String>,
     events: u64,
@@ -73,7 +73,7 @@ impl decoder::Guest for Complete {
     }
 
     fn decode(payloads: Vec<u8>, size: u32) -> Result<decoder::Decoded, String> {
-        let names = match with(|state| std::mem::replace(&mut state.told, true)) {
+        let names = match with(|state| std::mem::replace(&mut state.reported, true)) {
             true => Vec::new(),
             false => ["length", "twice", "word"].map(String::from).to_vec(),
         };

@@ -35,7 +35,7 @@ struct Row {
     what: &'static str,
     figure: Figure,
     /// The target: a maximum, for a rate a minimum.
-    asked: Option<f64>,
+    requested: Option<f64>,
     /// Value of ipftrace2.
     old: Option<f64>,
 }
@@ -59,11 +59,11 @@ enum Figure {
 
 use Figure::{Bytes, Instructions, Peak, Rate, Seconds, Stored};
 
-const fn row(what: &'static str, figure: Figure, asked: Option<f64>, old: Option<f64>) -> Row {
+const fn row(what: &'static str, figure: Figure, requested: Option<f64>, old: Option<f64>) -> Row {
     Row {
         what,
         figure,
-        asked,
+        requested,
         old,
     }
 }
@@ -374,8 +374,8 @@ fn markdown(rows: &[(&Row, f64)]) -> String {
     let mut text = String::from("| an event costs | measured | wanted | ipftrace2 |\n|---|---|---|---|\n");
     for (row, value) in rows {
         let cell = |value: Option<f64>| value.map_or(String::new(), |value| format!("{} ", shown(row.figure, value)));
-        let word = match row.asked {
-            Some(asked) if !is_met(row.figure, *value, asked) => " (not met)",
+        let word = match row.requested {
+            Some(requested) if !is_met(row.figure, *value, requested) => " (not met)",
             _ => "",
         };
         // Writing to a String cannot fail.
@@ -384,17 +384,17 @@ fn markdown(rows: &[(&Row, f64)]) -> String {
             "| {} | {}{word} | {}| {}|",
             row.what,
             shown(row.figure, *value),
-            cell(row.asked),
+            cell(row.requested),
             cell(row.old)
         );
     }
     text
 }
 
-fn is_met(figure: Figure, value: f64, asked: f64) -> bool {
+fn is_met(figure: Figure, value: f64, requested: f64) -> bool {
     match figure {
-        Rate(..) => value >= asked,
-        _ => value <= asked,
+        Rate(..) => value >= requested,
+        _ => value <= requested,
     }
 }
 
@@ -424,16 +424,16 @@ mod tests {
 
     #[test]
     fn rows_have_all_columns_and_mark_missed_targets() {
-        let missed = |row: &Row| match (row.figure, row.asked) {
-            (Rate(..), Some(asked)) => asked / 2.0,
-            (_, Some(asked)) => asked * 2.0,
+        let missed = |row: &Row| match (row.figure, row.requested) {
+            (Rate(..), Some(requested)) => requested / 2.0,
+            (_, Some(requested)) => requested * 2.0,
             (_, None) => 1234.0,
         };
         let rows: Vec<_> = ROWS.iter().map(|row| (row, missed(row))).collect();
         let table = markdown(&rows);
         assert!(table.lines().all(|line| line.matches('|').count() == 5), "{table}");
-        let asked = ROWS.iter().filter(|row| row.asked.is_some()).count();
-        assert_eq!(table.matches("(not met)").count(), asked);
+        let requested = ROWS.iter().filter(|row| row.requested.is_some()).count();
+        assert_eq!(table.matches("(not met)").count(), requested);
         let rate = row("a", Rate("replay", 1), Some(30.0), None);
         assert_eq!(markdown(&[(&rate, 29.0)]).matches("(not met)").count(), 1);
         assert_eq!(markdown(&[(&rate, 31.0)]).matches("(not met)").count(), 0);

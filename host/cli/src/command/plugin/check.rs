@@ -114,8 +114,8 @@ fn check_decoder(
     values: &OptionValues,
     out: &mut impl Write,
 ) -> anyhow::Result<bool> {
-    let told = Rc::new(RefCell::new(None));
-    let first = told.clone();
+    let reported = Rc::new(RefCell::new(None));
+    let first = reported.clone();
     let tell = move |failure: &str| *first.borrow_mut() = Some(failure.to_owned());
     let log = plugins::log(&component.description().name, true);
     let decoder = component.decoder(grants, values.clone(), log)?;
@@ -132,7 +132,7 @@ fn check_decoder(
     decoder.decode(&mut batch);
     let each = start.elapsed().as_nanos() / PAYLOADS as u128;
     let report = decoder.finish();
-    match told.take().or_else(|| report.messages.first().cloned()) {
+    match reported.take().or_else(|| report.messages.first().cloned()) {
         Some(failure) => {
             writeln!(out, "failed at {} of {PAYLOADS} payloads: {failure}", report.failed)?;
             Ok(false)

@@ -48,7 +48,10 @@ fn list(folders: &Folders, out: &mut impl Write) -> anyhow::Result<()> {
     let installed = installed.plugins;
     if installed.is_empty() {
         let paths: Vec<String> = folders.paths().iter().map(|path| path.display().to_string()).collect();
-        message!("No plugin is installed. A FILE.wasm in {} is.", paths.join(" or "));
+        message!(
+            "no plugins found in {}; copy a .wasm file there to install one",
+            paths.join(" or ")
+        );
         return Ok(());
     }
     let names: Vec<String> = (installed.iter().map(|plugin| visible(&plugin.name).into_owned())).collect();

@@ -65,7 +65,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
         if sinks.failures().next().is_some() {
             return Ok(Outcome::SinkFailed);
         }
-        bail!("nobody reads the output");
+        bail!("output closed before the trace started");
     }
     let mut replay = Replay {
         recorded: &mut recorded,

@@ -132,7 +132,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         if sinks.failures().next().is_some() {
             return Ok(Outcome::SinkFailed);
         }
-        bail!("nobody reads the output");
+        bail!("output closed before the trace started");
     }
     let _server = server.map(ProbeServer::serve).transpose()?;
     message!("Trace ready!");

@@ -129,8 +129,8 @@ mod tests {
     #[test]
     fn a_short_wait_is_not_shown() {
         std::thread::scope(|scope| {
-            let told = || -> String { panic!("told") };
-            drop(Waiting::show(scope, told, told));
+            let reported = || -> String { panic!("reported") };
+            drop(Waiting::show(scope, reported, reported));
         });
     }
 }

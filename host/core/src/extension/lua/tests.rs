@@ -35,17 +35,17 @@ impl Drop for Folder {
     }
 }
 
-type Told = Rc<RefCell<Vec<String>>>;
+type Reported = Rc<RefCell<Vec<String>>>;
 
-fn load(test: &str, text: &str) -> (Result<Script, ScriptError>, Told, Folder) {
+fn load(test: &str, text: &str) -> (Result<Script, ScriptError>, Reported, Folder) {
     let folder = Folder::new(test);
-    let told = Told::default();
+    let reported = Reported::default();
     let tell: Tell = Box::new({
-        let told = told.clone();
-        move |message| told.borrow_mut().push(message.to_owned())
+        let reported = reported.clone();
+        move |message| reported.borrow_mut().push(message.to_owned())
     });
     let script = Script::load(&folder.script(text), Print::Stdout, None, tell);
-    (script, told, folder)
+    (script, reported, folder)
 }
 
 /// The message with the folder's name taken out, which differs from run to run.
@@ -104,14 +104,18 @@ fn fields(batch: &Batch) -> Vec<Vec<String>> {
 
 /// Returns the fields that a valid script makes from these bytes, padded with zeros, and its messages.
 fn decoded(test: &str, text: &str, data: &[u8]) -> (Vec<String>, Vec<String>) {
-    let (script, told, folder) = load(test, text);
+    let (script, reported, folder) = load(test, text);
     let mut script = script.unwrap();
     let mut batch = Batch::default();
     let mut bytes = data.to_vec();
     bytes.resize(DATA, 0);
     event(EventKind::ENTRY, &bytes, &mut batch);
     script.decode(&mut batch);
-    let mut said: Vec<String> = told.borrow().iter().map(|message| plain(&folder, message)).collect();
+    let mut said: Vec<String> = reported
+        .borrow()
+        .iter()
+        .map(|message| plain(&folder, message))
+        .collect();
     said.extend(script.finish().messages.iter().map(|message| plain(&folder, message)));
     (fields(&batch).remove(0), said)
 }
@@ -320,7 +324,7 @@ fn names_keep_their_order_however_tables_differ() {
           end
           return fields
         end";
-    let (script, told, _folder) = load("order", text);
+    let (script, reported, _folder) = load("order", text);
     let mut script = script.unwrap();
     let mut batch = Batch::default();
     for round in 1..=30 {
@@ -338,7 +342,7 @@ fn names_keep_their_order_however_tables_differ() {
             assert_eq!(*fields, expected, "event {count}");
         }
     }
-    assert!(told.borrow().is_empty());
+    assert!(reported.borrow().is_empty());
 }
 
 #[test]
@@ -437,7 +441,7 @@ fn an_error_at_an_event_is_shown_once_and_counted() {
           return {count = count}
         end
         function fini() error('and at the end') end";
-    let (script, told, folder) = load("event", text);
+    let (script, reported, folder) = load("event", text);
     let mut script = script.unwrap();
     let mut batch = Batch::default();
     for _ in 0..2 {
@@ -448,9 +452,13 @@ fn an_error_at_an_event_is_shown_once_and_counted() {
         script.decode(&mut batch);
     }
     assert_eq!(fields(&batch), [vec![], vec!["count=5"], vec![]]);
-    let told: Vec<String> = told.borrow().iter().map(|message| plain(&folder, message)).collect();
+    let reported: Vec<String> = reported
+        .borrow()
+        .iter()
+        .map(|message| plain(&folder, message))
+        .collect();
     assert_eq!(
-        told,
+        reported,
         [
             "the script DIR/s.lua failed at an event, which is shown without fields, as others will be where it fails: \
              DIR/s.lua:5: even\\u{1b}\n\
@@ -520,15 +528,15 @@ fn an_invalid_result_names_the_key_and_the_type() {
         let (fields, said) = decoded("result", &text, &[]);
         assert!(fields.is_empty(), "{fields:?}");
         assert_eq!(said.len(), 2);
-        let told = said[0].split_once("where it fails: ").unwrap().1;
-        assert_eq!(told, format!("DIR/s.lua:2: decode() {message}"));
+        let reported = said[0].split_once("where it fails: ").unwrap().1;
+        assert_eq!(reported, format!("DIR/s.lua:2: decode() {message}"));
     }
 }
 
 #[test]
 fn out_of_memory_only_loses_fields() {
     let text = "api_version = 1 function decode() return {n = 1} end";
-    let (script, told, _folder) = load("memory", text);
+    let (script, reported, _folder) = load("memory", text);
     let mut script = script.unwrap();
     let mut batch = Batch::default();
     for _ in 0..3 {
@@ -541,7 +549,10 @@ fn out_of_memory_only_loses_fields() {
     script.lua.set_memory_limit(script.lua.used_memory() + 1).unwrap();
     script.decode(&mut batch);
     assert!(fields(&batch).iter().all(Vec::is_empty));
-    assert!(told.borrow()[0].contains("memory error: not enough memory"), "{told:?}");
+    assert!(
+        reported.borrow()[0].contains("memory error: not enough memory"),
+        "{reported:?}"
+    );
     script.lua.set_memory_limit(0).unwrap();
     script.decode(&mut undecoded);
     assert_eq!(fields(&undecoded), [["n=1"], ["n=1"], ["n=1"]]);
@@ -553,7 +564,7 @@ fn names_without_end_are_an_error_known_ones_go_on() {
     let text = "api_version = 1
         count = 0
         function decode() count = count + 1; return {['name' .. count % 5000] = count} end";
-    let (script, told, folder) = load("names", text);
+    let (script, reported, folder) = load("names", text);
     let mut script = script.unwrap();
     let mut batch = Batch::default();
     for _ in 0..5001 {
@@ -562,10 +573,10 @@ fn names_without_end_are_an_error_known_ones_go_on() {
     script.decode(&mut batch);
     assert_eq!(fields(&batch)[5000], ["name1=5001"]);
     assert_eq!(script.finish().failed, 5000 - 4096);
-    let told = plain(&folder, &told.borrow()[0]);
+    let reported = plain(&folder, &reported.borrow()[0]);
     assert!(
-        told.ends_with("decode() has used 4096 different field names, and may use no more"),
-        "{told}"
+        reported.ends_with("decode() has used 4096 different field names, and may use no more"),
+        "{reported}"
     );
 }
 
@@ -574,7 +585,7 @@ fn a_name_that_is_too_long_costs_the_event_its_fields() {
     let text = "api_version = 1
         count = 1023
         function decode() count = count + 1; return {[string.rep('n', count)] = 1} end";
-    let (script, told, folder) = load("long-name", text);
+    let (script, reported, folder) = load("long-name", text);
     let mut script = script.unwrap();
     let mut batch = Batch::default();
     event(EventKind::ENTRY, &[0; DATA], &mut batch);
@@ -582,10 +593,10 @@ fn a_name_that_is_too_long_costs_the_event_its_fields() {
     script.decode(&mut batch);
     assert_eq!(fields(&batch)[0].len(), 1);
     assert_eq!(script.finish().failed, 1);
-    let told = plain(&folder, &told.borrow()[0]);
+    let reported = plain(&folder, &reported.borrow()[0]);
     assert!(
-        told.ends_with("decode() has a field whose name has more than 1024 bytes"),
-        "{told}"
+        reported.ends_with("decode() has a field whose name has more than 1024 bytes"),
+        "{reported}"
     );
 }
 
@@ -642,10 +653,10 @@ fn a_decoder_that_does_not_end_is_interrupted() {
              function decode(data) if data:byte(1) == 1 then\n{body}\nend return {{fine = 1}} end
              function fini() for index = 1, 1000 do end end"
         );
-        let told = Told::default();
+        let reported = Reported::default();
         let tell: Tell = Box::new({
-            let told = told.clone();
-            move |message| told.borrow_mut().push(message.to_owned())
+            let reported = reported.clone();
+            move |message| reported.borrow_mut().push(message.to_owned())
         });
         let mut script = Script::load(&folder.script(&text), Print::Stdout, stopped(), tell).unwrap();
         let mut batch = Batch::default();
@@ -655,8 +666,8 @@ fn a_decoder_that_does_not_end_is_interrupted() {
         script.decode(&mut batch);
         // It is not called again: the next event would take as long.
         assert_eq!(fields(&batch), [vec!["fine=1"], vec![], vec![]]);
-        let told = plain(&folder, &told.borrow()[0]);
-        let (_, failure) = told.split_once("where it fails: ").unwrap();
+        let reported = plain(&folder, &reported.borrow()[0]);
+        let (_, failure) = reported.split_once("where it fails: ").unwrap();
         assert!(
             failure.starts_with("DIR/s.lua:3: interrupted: the call did not end\nstack traceback:\n\tDIR/s.lua:3: in "),
             "{failure}"
@@ -792,7 +803,7 @@ fn control_c_ends_a_decoder_that_does_not_end() {
         let folder = Folder::new("signal");
         let text = "api_version = 1
             function decode() print('\\nlooping') io.stdout:flush() while true do end end";
-        let tell: Tell = Box::new(|message| println!("told: {message}"));
+        let tell: Tell = Box::new(|message| println!("reported: {message}"));
         let mut script = Script::load(&folder.script(text), Print::Stdout, Some(stop), tell).unwrap();
         let mut batch = Batch::default();
         event(EventKind::ENTRY, &[0; DATA], &mut batch);
@@ -811,7 +822,7 @@ fn control_c_ends_a_decoder_that_does_not_end() {
     assert!(lines.any(|line| line == "looping"));
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(killed.unwrap().success());
-    assert!(lines.any(|line| line.starts_with("told: ") && line.ends_with("interrupted: the call did not end")));
+    assert!(lines.any(|line| line.starts_with("reported: ") && line.ends_with("interrupted: the call did not end")));
     assert!(lines.any(|line| line == "stopped: true 1"));
     let mut rest = String::new();
     child.stderr.take().unwrap().read_to_string(&mut rest).unwrap();

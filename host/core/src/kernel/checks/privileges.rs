@@ -171,7 +171,7 @@ pub(super) fn addresses(root: &Root) -> Check {
             "hidden from this process: the kprobe-multi and kprobe-session backends do not work, and functions whose \
              names occur twice cannot be traced",
             if has_capability(root, CAP_SYSLOG) {
-                "show them to whoever has CAP_SYSLOG: sysctl kernel.kptr_restrict=1"
+                "show them to processes with CAP_SYSLOG: sysctl kernel.kptr_restrict=1"
             } else {
                 "run ipft as root, or give it CAP_SYSLOG, with kernel.kptr_restrict at 0 or 1"
             },

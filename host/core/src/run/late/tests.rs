@@ -17,8 +17,8 @@ fn late() -> (Late, UnixStream) {
     (late, other)
 }
 
-fn line(told: &Told) -> Vec<u8> {
-    let mut line = serde_json::to_vec(told).unwrap();
+fn line(reported: &Reported) -> Vec<u8> {
+    let mut line = serde_json::to_vec(reported).unwrap();
     line.push(b'\n');
     line
 }
@@ -26,8 +26,8 @@ fn line(told: &Told) -> Vec<u8> {
 #[test]
 fn functions_are_known_before_the_process_continues() {
     let (mut late, mut other) = late();
-    let told = line(&Told::Functions(vec![("nf_nat_packet".into(), "nf_nat".into(), 7)]));
-    let (first, rest) = told.split_at(9);
+    let reported = line(&Reported::Functions(vec![("nf_nat_packet".into(), "nf_nat".into(), 7)]));
+    let (first, rest) = reported.split_at(9);
     other.write_all(first).unwrap();
     late.receive(|_| panic!("half a line"));
     other.write_all(rest).unwrap();
@@ -35,7 +35,7 @@ fn functions_are_known_before_the_process_continues() {
     let mut learnt = Vec::new();
     late.receive(|new| {
         let mut byte = [0];
-        assert!(other.read(&mut byte).is_err(), "told to go on too early");
+        assert!(other.read(&mut byte).is_err(), "reported to go on too early");
         learnt.extend(new);
     });
     assert_eq!(learnt.len(), 1);
@@ -49,14 +49,14 @@ fn functions_are_known_before_the_process_continues() {
 fn what_was_attached_and_lost_later_is_counted() {
     let (mut late, mut other) = late();
     let skipped = ("gone".to_owned(), "nf_nat".to_owned(), "why".to_owned());
-    for told in [
-        Told::Attached {
+    for reported in [
+        Reported::Attached {
             modules: vec![("nf_nat".into(), 11), ("dummy".into(), 2)],
             skipped: vec![skipped],
         },
-        Told::Losses(3, 0),
+        Reported::Losses(3, 0),
     ] {
-        other.write_all(&line(&told)).unwrap();
+        other.write_all(&line(&reported)).unwrap();
     }
     drop(other);
     late.receive(|_| panic!("no function is new"));

@@ -99,7 +99,7 @@ mod tests {
         bytes
     }
 
-    fn told(bytes: &[u8]) -> String {
+    fn reported(bytes: &[u8]) -> String {
         check(&mut Cursor::new(bytes)).unwrap_err().to_string()
     }
 
@@ -109,7 +109,7 @@ mod tests {
         let with = |at: usize, value: u8| {
             let mut bytes = library();
             bytes[at] = value;
-            told(&bytes)
+            reported(&bytes)
         };
         assert!(with(0, 0).contains("does not begin"));
         assert!(with(4, 1).contains("another kind of machine"));
@@ -125,13 +125,13 @@ mod tests {
     fn a_truncated_library_is_refused() {
         let good = library();
         for length in 4..good.len() {
-            assert!(told(&good[..length]).contains("only a part"), "{length}");
+            assert!(reported(&good[..length]).contains("only a part"), "{length}");
         }
         // Program header offset, number of program headers, segment offset.
         for (at, len) in [(32, 8), (57, 1), (HEADER + 8, 8), (HEADER + 32, 8)] {
             let mut bytes = library();
             bytes[at..at + len].fill(0xff);
-            assert!(told(&bytes).contains("only a part"), "{at}");
+            assert!(reported(&bytes).contains("only a part"), "{at}");
         }
     }
 }

@@ -176,7 +176,7 @@ impl Problem {
 mod tests {
     use super::*;
 
-    fn told(message: &str) -> String {
+    fn reported(message: &str) -> String {
         Problem::of_linker(message).to_string()
     }
 
@@ -189,7 +189,7 @@ mod tests {
             "Error relocating ./x.so: nowhere: symbol not found",
         ] {
             assert!(
-                told(message).starts_with("it uses `nowhere`, which neither it"),
+                reported(message).starts_with("it uses `nowhere`, which neither it"),
                 "{message}"
             );
         }
@@ -197,14 +197,14 @@ mod tests {
 
     #[test]
     fn a_missing_or_old_library_is_named_with_a_remedy() {
-        let text = told("/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.99' not found (required by ./x.so)");
+        let text = reported("/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.99' not found (required by ./x.so)");
         assert!(text.starts_with("it needs GLIBC_2.99 of /lib/x86_64-linux-gnu/libc.so.6, which is older"));
         for message in [
             "libnone.so.3: cannot open shared object file: No such file or directory",
             "Error loading shared library libnone.so.3: No such file or directory (needed by ./x.so)",
         ] {
             assert_eq!(
-                told(message),
+                reported(message),
                 "it needs the library libnone.so.3, which is not installed"
             );
         }
@@ -213,12 +213,12 @@ mod tests {
     #[test]
     #[cfg(target_env = "gnu")]
     fn a_plugin_of_musl_is_recognized() {
-        let text = told("libc.musl-x86_64.so.1: cannot open shared object file: No such file or directory");
+        let text = reported("libc.musl-x86_64.so.1: cannot open shared object file: No such file or directory");
         assert!(text.contains("built with musl, and this ipft with glibc"), "{text}");
     }
 
     #[test]
     fn an_unknown_message_is_shown_escaped() {
-        assert_eq!(told("odd\x1b[2J\n"), "odd\\u{1b}[2J");
+        assert_eq!(reported("odd\x1b[2J\n"), "odd\\u{1b}[2J");
     }
 }

@@ -49,7 +49,7 @@ pub struct Cache {
 enum CacheError {
     #[error("{}: {source}", path.display())]
     Path { path: PathBuf, source: io::Error },
-    #[error("others than its user may change {}, so that no code is kept there; make it and what is above it writable \
+    #[error("plugin cache disabled: {} is writable by other users; make it and what is above it writable \
              by its owner only", path.display())]
     Untrusted { path: PathBuf },
     #[error("{} is damaged; it is made anew", path.display())]

@@ -318,8 +318,8 @@ mod tests {
                 "exit status: 101 thread panicked\\u{1b}",
             ),
         ] {
-            let told = compiler.ended(status, words).to_string();
-            assert!(told.contains(expected), "{told}");
+            let reported = compiler.ended(status, words).to_string();
+            assert!(reported.contains(expected), "{reported}");
         }
     }
 

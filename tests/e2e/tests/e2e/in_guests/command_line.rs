@@ -75,7 +75,7 @@ fn wrong_usage_names_the_option_and_its_values() {
 
 #[test]
 fn wrong_usage_is_refused_for_a_plain_user_too() {
-    says("nobody-usage", &refusal("nobody-usage", 2), &["--mark"]);
+    says("plain-usage", &refusal("plain-usage", 2), &["--mark"]);
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn a_filter_without_a_match_is_refused() {
 #[test]
 fn a_plain_user_sees_root_and_capabilities_named() {
     says(
-        "nobody-trace",
-        &refusal("nobody-trace", 1),
+        "plain-trace",
+        &refusal("plain-trace", 1),
         &["root", "CAP_BPF", "CAP_PERFMON"],
     );
 }
@@ -130,7 +130,7 @@ fn doctor_lists_working_backends_and_fixes() {
         ],
     );
     for (run, words) in [
-        ("nobody-doctor", &["root", "CAP_BPF"][..]),
+        ("plain-doctor", &["root", "CAP_BPF"][..]),
         ("no-btf-doctor", &["BTF"]),
         ("no-tracefs-doctor", &["mount -t tracefs"]),
         ("lockdown-doctor", &["lockdown"]),

@@ -122,8 +122,8 @@ fn what_does_not_fit_into_memory_is_printed_early_and_not_lost(kernel: Kernel) {
     assert_eq!(headers.len(), 1);
     assert_eq!(rows.len() as u64, 2 * made().values().sum::<u64>(), "{report}");
     assert!(!report.contains("Lost"), "{report}");
-    let told: Vec<&str> = report.lines().filter(|line| line.contains("--max-memory")).collect();
-    assert_eq!(told.len(), 1, "{report}");
+    let reported: Vec<&str> = report.lines().filter(|line| line.contains("--max-memory")).collect();
+    assert_eq!(reported.len(), 1, "{report}");
     assert!(
         report.contains(" packets were printed before the trace ended"),
         "{report}"

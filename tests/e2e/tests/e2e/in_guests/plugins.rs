@@ -89,8 +89,8 @@ fn a_plugin_replaces_the_ordinary_output() {
 fn a_failing_plugin_is_named_and_costs_no_event() {
     for (run, words) in [("trap", "unreachable"), ("loop", "--plugin-timeout")] {
         let said = said(run, 1);
-        let told = said.lines().find(|line| line.starts_with("ipft: complete: "));
-        assert!(told.is_some(), "{run}: {said}");
+        let reported = said.lines().find(|line| line.starts_with("ipft: complete: "));
+        assert!(reported.is_some(), "{run}: {said}");
         assert!(said.contains(words), "{run}: {said}");
         assert!(!left().has(&format!("{run}.txt")), "{run} left a file");
         // The other plugin and the JSON have all events: a ping and its reply at least.

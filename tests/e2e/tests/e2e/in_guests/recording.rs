@@ -69,10 +69,10 @@ fn a_failing_recording_is_refused_before_attaching() {
 #[test]
 fn a_full_disk_names_the_file_and_keeps_a_valid_part() {
     let message = said("full", 1);
-    let told = message.lines().filter(|line| line.contains("No space left on device"));
-    let told: Vec<&str> = told.collect();
-    assert_eq!(told.len(), 1, "{message}");
-    assert!(told[0].starts_with("ipft: /tmp/small/full.ipft: "), "{message}");
+    let reported = message.lines().filter(|line| line.contains("No space left on device"));
+    let reported: Vec<&str> = reported.collect();
+    assert_eq!(reported.len(), 1, "{message}");
+    assert!(reported[0].starts_with("ipft: /tmp/small/full.ipft: "), "{message}");
     // The other output has all events, up to those sent later.
     let live = left().text("full.out");
     let events = of_type(&live, "event");

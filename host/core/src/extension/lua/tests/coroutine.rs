@@ -38,21 +38,21 @@ fn a_coroutine_that_does_not_end_is_interrupted_too() {
              {body}
              end"
         );
-        let told = Told::default();
+        let reported = Reported::default();
         let tell: Tell = Box::new({
-            let told = told.clone();
-            move |message| told.borrow_mut().push(message.to_owned())
+            let reported = reported.clone();
+            move |message| reported.borrow_mut().push(message.to_owned())
         });
         let mut script = Script::load(&folder.script(&text), Print::Stdout, stopped(), tell).unwrap();
         let mut batch = Batch::default();
         event(EventKind::ENTRY, &[0; DATA], &mut batch);
         script.decode(&mut batch);
-        let told = told.borrow();
+        let reported = reported.borrow();
         assert!(
-            told[0].contains("interrupted: the call did not end"),
-            "{test}: {told:?}"
+            reported[0].contains("interrupted: the call did not end"),
+            "{test}: {reported:?}"
         );
-        drop(told);
+        drop(reported);
         assert_eq!(script.finish().failed, 1, "{test}");
     }
 }
