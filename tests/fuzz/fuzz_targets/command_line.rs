@@ -21,7 +21,7 @@ const WORDS: &str = "\
 
 /// Returns all words that the mutator knows.
 static KNOWN: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let help = |words: &[&str]| match cli::parse(words) {
+    let help = |words: &[&str]| match args::parse(words) {
         Ok(Command::Print(text)) => String::from_utf8_lossy(&text).into_owned(),
         _ => String::new(),
     };
@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
     let words = data
         .split(|byte| *byte == b'\n')
         .map(|word| OsString::from_vec(word.to_vec()));
-    match cli::parse(std::iter::once(OsString::from("ipft")).chain(words)) {
+    match args::parse(std::iter::once(OsString::from("ipft")).chain(words)) {
         Ok(Command::Trace(options)) => assert!(options.mark != 0 && options.mask != 0),
         Ok(Command::Print(text)) => assert!(!text.is_empty()),
         Ok(command) => drop(format!("{command:?}")),

@@ -352,7 +352,7 @@ mod tests {
     fn every_file_of_a_template_is_in_the_binary() {
         for (language, folder) in ALL.iter().zip(["rust", "c", "js", "python"]) {
             let templates = Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("../sdk/templates")
+                .join("../../sdk/templates")
                 .join(folder);
             let mut there: Vec<PathBuf> = below(&templates)
                 .iter()
