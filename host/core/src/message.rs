@@ -1,4 +1,4 @@
-//! Messages for the user, on stderr. This is the one place that writes them: [`message!`](crate::message) never fails and
+//! Messages for the user, on stderr. This is the one place that writes them: [`message!`](macro@crate::message) never fails and
 //! never panics, whatever stderr is, and what it writes cannot steer a terminal. Imports `text`.
 
 use std::fmt;
@@ -23,7 +23,7 @@ pub fn rewrite_line(text: &str) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// Implementation of [`message!`](crate::message).
+/// Implementation of [`message!`](macro@crate::message).
 pub fn write(message: fmt::Arguments<'_>) {
     let mut line = text::visible_lines(&message.to_string()).into_owned();
     line.push('\n');

@@ -129,7 +129,7 @@ fn signed(bytes: &[u8]) -> Option<i64> {
 /// A field of an event, with its name. Displays like in `ipft`: `{field}`, and [`Shown::json`].
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
-    /// Its name. Show it through [`text`](crate::text) as well: it comes from outside.
+    /// Its name. Show it through [`crate::text`] as well: it comes from outside.
     pub name: &'a str,
     /// Its value.
     pub value: Value<'a>,

@@ -2,7 +2,7 @@
 //!
 //! What is damaged is skipped and noted ([`Seen`]): a block whose content is not what its checksum says, and bytes that are
 //! no block at all, up to the next that is. Nothing that a file says is believed before it is checked, and no number in
-//! it makes the reader take more memory than [`layout::MAX_BLOCK`] some times over.
+//! it makes the reader take more memory than [`MAX_BLOCK`](super::layout::MAX_BLOCK) some times over.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};

@@ -1,6 +1,6 @@
 //! A misbehaving plugin, for the tests of the plugin host.
 //!
-//! Its option `at` selects the call, its option `do` the behaviour: see [`act`]. It writes to its stream anything that
+//! Its option `at` selects the call, its option `do` the behaviour: see `act`. It writes to its stream anything that
 //! it should not have been able to reach. Otherwise it writes down its arguments. It is built for WebAssembly only, and
 //! uses the contract without the SDK, which would prevent most of this.
 
