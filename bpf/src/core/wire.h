@@ -7,7 +7,7 @@
 #ifndef IPFT_WIRE_H
 #define IPFT_WIRE_H
 
-#define IPFT_MAX_CPUS 1024 /* a power of two; also the room for the CPU in a packet's identity */
+#define IPFT_MAX_CPUS 1024 /* a power of two; also the range of the CPU in a packet's identity */
 
 #define IPFT_RETURN 0x80000000u /* in cpu_and_kind: the event is a return */
 

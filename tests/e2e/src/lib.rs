@@ -14,38 +14,32 @@ pub mod jsonl;
 pub mod pcapng;
 pub mod shape;
 
-/// Defines a test of the same name for every kernel. Those of one property are adjacent, so that parallel tests use
-/// different guests.
+/// Defines a test of the same name for each of these kernels. Those of one property are adjacent, so that parallel tests
+/// use different guests.
+#[macro_export]
+macro_rules! on_kernels {
+    (@one $property:ident [$($test:ident: $kernel:ident),+]) => {
+        mod $property {
+            use xtask::kernel::Kernel;
+
+            $(#[test]
+            fn $test() {
+                super::$property(Kernel::$kernel);
+            })+
+        }
+    };
+    ($kernels:tt, $($property:ident),+ $(,)?) => {
+        $($crate::on_kernels!(@one $property $kernels);)+
+    };
+}
+
+/// Defines a test of the same name for every kernel: see [`on_kernels`].
 #[macro_export]
 macro_rules! on_every_kernel {
     ($($property:ident),+ $(,)?) => {
-        $(mod $property {
-            use xtask::kernel::Kernel;
-
-            #[test]
-            fn on_5_10() {
-                super::$property(Kernel::V5_10);
-            }
-
-            #[test]
-            fn on_6_1() {
-                super::$property(Kernel::V6_1);
-            }
-
-            #[test]
-            fn on_6_12() {
-                super::$property(Kernel::V6_12);
-            }
-
-            #[test]
-            fn on_6_18() {
-                super::$property(Kernel::V6_18);
-            }
-
-            #[test]
-            fn on_7_2() {
-                super::$property(Kernel::V7_2);
-            }
-        })+
+        $crate::on_kernels!(
+            [on_5_10: V5_10, on_6_1: V6_1, on_6_12: V6_12, on_6_18: V6_18, on_7_2: V7_2],
+            $($property),+
+        );
     };
 }

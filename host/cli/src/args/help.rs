@@ -1,4 +1,7 @@
-//! The texts around the options in the help of the program.
+//! The texts around the options in the help of the program, and help that is made of lists. Imports
+//! plain values of `ipft_core`.
+
+use ipft_core::field;
 
 pub(super) const ABOUT: &str = "Show every kernel function that a marked packet goes through";
 
@@ -59,3 +62,12 @@ Exit status:
   0  success
   1  failed; see stderr
   2  wrong usage";
+
+/// The help of `--show`, which lists the fields.
+pub(super) fn show() -> String {
+    format!(
+        "Add built-in fields to every entry\n\nLIST is one or more of {}, separated by commas, or none. They come before the \
+         fields of an extension.",
+        field::described()
+    )
+}

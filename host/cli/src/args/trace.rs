@@ -9,7 +9,7 @@ use clap::{ArgMatches, Parser, ValueEnum};
 use regex::Regex;
 
 use super::drawing::DrawArgs;
-use super::help::{ABOUT, AFTER_HELP, AFTER_LONG_HELP, LONG_ABOUT};
+use super::help::{self, ABOUT, AFTER_HELP, AFTER_LONG_HELP, LONG_ABOUT};
 use super::number;
 use super::subcommand::Subcommand;
 use super::value::{
@@ -97,10 +97,7 @@ pub(super) struct Args {
     script: Option<PathBuf>,
 
     /// Add built-in fields to every entry
-    ///
-    /// LIST is one or more of len (length of the packet) and mark (its mark),
-    /// separated by commas, or none. They come before the fields of an extension.
-    #[arg(long, value_name = "LIST", default_value = "none", hide_default_value = true, help_heading = WHAT)]
+    #[arg(long, value_name = "LIST", default_value = "none", hide_default_value = true, long_help = help::show(), help_heading = WHAT)]
     show: Show,
 
     /// Record the first bytes of each packet [default: 256 with --pcapng]

@@ -74,7 +74,6 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
                 extension: None,
                 record_bytes: 0,
                 fields: 0,
-                fields_size: 0,
                 progress: &Progress::default(),
                 maps: probe::Maps::from([]),
             };

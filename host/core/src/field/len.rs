@@ -1,13 +1,12 @@
-//! `len`: the packet's length in bytes.
+//! `len`: the packet's length in bytes, from where its data begins: behind the headers that were taken off.
 
-use super::{BuiltIn, Capability};
+use super::BuiltIn;
 use crate::event::{FieldFormat, FieldType};
 
 pub(super) static FIELD: BuiltIn = BuiltIn {
     name: "len",
-    about: "bytes of the packet from where its data begins, which is behind the headers that were taken off",
+    about: "length of the packet",
     size: 4,
     kind: FieldType::Unsigned,
     format: FieldFormat::Plain,
-    capability: Capability::EveryKernel,
 };

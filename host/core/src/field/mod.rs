@@ -1,8 +1,8 @@
 //! The built-in fields, which `--show` adds to every entry without an extension.
 //!
-//! Each has its own file here, with its name, its place in the schema and its supported kernels, and a header of the
-//! same name in `bpf/src/field/`, which fills it. A field that its schema cannot describe would have its decoder in its
-//! file as well; none needs one yet. [`ALL`] is the registry: a field's index in it is its bit number in
+//! Each has its own file here, with its name, its description and its type, and a header of the same name in
+//! `bpf/src/field/`, which fills it. Every kernel that can be traced has both fields, and their schema describes them
+//! whole: a field that needs a check of the kernel or a decoder of its own has it in its file. [`ALL`] is the registry: a field's index in it is its bit number in
 //! `ipft_config.fields`.
 //!
 //! The selected fields are stored in the order of the registry, each aligned to its own size, before the extension's
@@ -23,7 +23,7 @@ const ALIGNMENT: u32 = 8;
 pub struct BuiltIn {
     /// Its name, in `--show` and in every output.
     pub name: &'static str,
-    /// Description for a list.
+    /// Its value in a few words, for the help of `--show`.
     pub about: &'static str,
     /// Size in bytes: a power of two of at most eight.
     pub size: u32,
@@ -31,15 +31,6 @@ pub struct BuiltIn {
     pub kind: FieldType,
     /// Display format.
     pub format: FieldFormat,
-    /// Supported kernels.
-    pub capability: Capability,
-}
-
-/// Kernels that support a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capability {
-    /// All that can be traced.
-    EveryKernel,
 }
 
 /// All built-in fields, in the order of their bits.
@@ -59,6 +50,19 @@ pub struct UnknownField {
 /// Returns the names of all fields.
 pub fn names() -> Vec<&'static str> {
     ALL.iter().map(|field| field.name).collect()
+}
+
+/// Returns the fields with what they show, for a sentence: `len (length of the packet) and mark (its mark)`.
+pub fn described() -> String {
+    let mut fields: Vec<String> = ALL
+        .iter()
+        .map(|field| format!("{} ({})", field.name, field.about))
+        .collect();
+    let last = fields.pop().unwrap_or_default();
+    match fields.is_empty() {
+        true => last,
+        false => format!("{} and {last}", fields.join(", ")),
+    }
 }
 
 /// The built-in fields of a trace; none by default.

@@ -192,8 +192,6 @@ pub struct Request<'a> {
     pub record_bytes: u32,
     /// The built-in fields of each entry, as bits of `ipft_bpf::wire`.
     pub fields: u32,
-    /// Size of these fields ([`ipft_bpf::wire::fields_size`]).
-    pub fields_size: u32,
     /// Progress of slow backends, which also tells them to stop.
     pub progress: &'a Progress,
     /// Maps of already attached programs, by name: this request uses them too.
@@ -237,7 +235,7 @@ impl Request<'_> {
             Some(_) => ipft_bpf::wire::PAYLOAD_SIZE,
             None => 0,
         };
-        self.fields_size as usize + extension
+        ipft_bpf::wire::fields_size(self.fields) as usize + extension
     }
 
     /// Returns the programs' configuration.
@@ -256,7 +254,7 @@ impl Request<'_> {
             function_source,
             record_bytes,
             fields: self.fields,
-            fields_size: self.fields_size,
+            fields_size: ipft_bpf::wire::fields_size(self.fields),
             faults_crash: faults_crash(self.root),
         }
     }

@@ -129,7 +129,6 @@ mod tests {
             extension: None,
             record_bytes: 0,
             fields: 0,
-            fields_size: 0,
             progress: &super::super::Progress::default(),
             maps: super::super::Maps::from([]),
         };

@@ -81,7 +81,6 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         extension: extension.object(),
         record_bytes: options.record_bytes,
         fields: options.show.bits(),
-        fields_size: options.show.size(),
         progress: &progress,
         maps: probe::Maps::from([]),
     };

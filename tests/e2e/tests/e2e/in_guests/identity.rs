@@ -153,30 +153,8 @@ fn clones_and_merged_packets_have_identities_of_their_own(kernel: Kernel) {
     assert!(received >= 16, "{received}");
 }
 
-macro_rules! on_each_kernel {
-    ($($property:ident),+ $(,)?) => {
-        $(mod $property {
-            use xtask::kernel::Kernel;
-
-            #[test]
-            fn on_5_10() {
-                super::$property(Kernel::V5_10);
-            }
-
-            #[test]
-            fn on_6_12() {
-                super::$property(Kernel::V6_12);
-            }
-
-            #[test]
-            fn on_7_2() {
-                super::$property(Kernel::V7_2);
-            }
-        })+
-    };
-}
-
-on_each_kernel!(
+ipft_e2e::on_kernels!(
+    [on_5_10: V5_10, on_6_12: V6_12, on_7_2: V7_2],
     clones_and_merged_packets_have_identities_of_their_own,
     nothing_is_seen_of_a_datagram_after_its_end,
     ten_thousand_packets_have_ten_thousand_identities,

@@ -130,25 +130,8 @@ fn what_does_not_fit_into_memory_is_printed_early_and_not_lost(kernel: Kernel) {
     );
 }
 
-macro_rules! on_each_kernel {
-    ($($property:ident),+ $(,)?) => {
-        $(mod $property {
-            use xtask::kernel::Kernel;
-
-            #[test]
-            fn on_5_10() {
-                super::$property(Kernel::V5_10);
-            }
-
-            #[test]
-            fn on_6_12() {
-                super::$property(Kernel::V6_12);
-            }
-        })+
-    };
-}
-
-on_each_kernel!(
+ipft_e2e::on_kernels!(
+    [on_5_10: V5_10, on_6_12: V6_12],
     a_buffer_that_is_large_enough_loses_nothing,
     a_call_loses_one_of_its_ends_or_none,
     a_full_perf_buffer_counts_what_it_loses,
