@@ -14,15 +14,8 @@ static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enu
 					    enum role role)
 {
 	__u64 packet = *(volatile __u64 *)&cpu->last_packet;
-	__u64 address = 0;
+	__u64 address = number_of(skb, pointer);
 
-	/* As a number, which a typed pointer is not: see slot_of_packet. */
-	if (pointer == TYPED) {
-		address = skb;
-		asm volatile("%0 -= %1" : "+r"(address) : "r"(ipft_live_packets));
-	} else {
-		address = skb;
-	}
 	if (role == ORDINARY && packet && *(volatile __u64 *)&cpu->last_check == check_of(packet, address))
 		return packet;
 	packet = identify(skb, pointer, now, role);

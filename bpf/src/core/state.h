@@ -35,10 +35,11 @@ static __always_inline struct ipft_cpu *this_cpu(void)
  * there before it pays for a lookup. Kept in step with the maps by atomic additions, so a zero is certain.
  */
 #define FILTER_SIZE 16384
+_Static_assert((FILTER_SIZE * 1ull) << 17 <= 1ull << 32, "slot_of takes bits of the low half of an address");
 
 static __always_inline __u32 slot_of(__u64 address)
 {
-	/* Frames and sk_buffs are aligned to 8 and spread over at least a page. */
+	/* Frames and sk_buffs are aligned to 8 and spread over at least a page. Only bits of the low half count, see low_half. */
 	return (__u32)((address >> 3) ^ (address >> 17)) & (FILTER_SIZE - 1);
 }
 

@@ -154,22 +154,13 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 		return probe(ctx, ARGUMENT(position), argument, role);           \
 	}
 
-/* As a typed address where probe() uses one: the hash of the two differs. */
-static __always_inline int forget_silently(__u64 skb, enum role role)
-{
-	if (reads_directly())
-		forget((__u64)bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff)), TYPED, role);
-	else
-		forget(skb, NUMBER, role);
-	return UNTRACED;
-}
-
 /* Functions that identity needs although the user did not select them. */
 #define SILENT(name, position, role)                                             \
 	SEC(SECTION)                                                             \
 	int ipft_##name(CONTEXT *ctx)                                                   \
 	{                                                                        \
-		return forget_silently(ARGUMENT(position), role);                        \
+		forget(ARGUMENT(position), NUMBER, role);                                \
+		return UNTRACED;                                                         \
 	}
 
 #define ALL_PROGRAMS                                  \

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::event::{Loss, SkippedFunction};
 
-/// The backends that take what another could not, in their order. They attach by address, which every function has, and
-/// they agree with each other and with `fentry-multi` on how the tables of packets are kept; `ftrace` does not.
+/// The backends that take what another could not, in their order. They attach by address, which every function has. All
+/// backends keep the tables of packets in the same way.
 static COMPLETING: [&dyn Backend; 3] = [&KprobeSession, &KprobeMulti, &Kprobe];
 
 /// Everything that is attached for one trace. Dropping it detaches; so does the end of the process.
