@@ -13,6 +13,7 @@
 pub mod event;
 pub mod extension;
 pub mod field;
+pub mod filter;
 pub mod kernel;
 pub mod limit;
 pub mod message;

@@ -14,6 +14,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("core/text", &[]),
     ("core/event", &["core/seeded"]),
     ("core/field", &["core/event"]),
+    ("core/filter", &[]),
     ("core/message", &["core/text"]),
     ("core/kernel", &["core/text"]),
     ("core/privileges", &[]),

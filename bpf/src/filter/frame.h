@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The frame that a filter judges. May include kernel.h.
+ *
+ * A filter is compiled for Ethernet (host/core/src/filter), and judges each packet as the frame that it would be on an
+ * Ethernet, whether or not it has that header at the moment. So one program answers for the link and the network layer,
+ * before the MAC header is there and after it is gone. The frame is built on the stack: two bytes that say whether the
+ * MAC addresses are valid, 12 of these, the Ethernet type, and then the first bytes of the network header. The network
+ * header is aligned to 8 there, as the verifier wants loads from the stack.
+ */
+#ifndef IPFT_FRAME_H
+#define IPFT_FRAME_H
+
+#include "core/kernel.h"
+
+/* The compiled filter, linked in. Returns 1, 0, or -1 if it needs bytes behind `available`. */
+extern int ipft_filter(const void *header, __u64 start, __u32 available, __u32 length) __hidden;
+
+#define FRAME_WORDS 10	/* LONGEST_PREFIX in ebpf.rs, and the padding */
+#define FRAME_HEADER 14 /* of Ethernet */
+#define FRAME_TAG 4	/* of a VLAN */
+#define NO_HEADER 0xffff
+
+/* What the filter looks at; set before the object is loaded, so that the verifier removes the rest. */
+struct ipft_frame {
+	__u32 bytes; /* of the network header, rounded up to 8 */
+	__u8 mac;
+	__u8 vlan;
+	__u8 length;
+};
+
+/* An accelerated VLAN tag, which is not in the packet's bytes. `vlan_present` exists up to 6.2, and since then a
+ * tag is present if vlan_proto is not 0 or, with vlan_all, either of them. */
+struct frame_tag {
+	__u16 protocol; /* as on the wire; 0: none */
+	__u16 tci;
+};
+
+/* What a packet has at a gate. */
+struct frame_packet {
+	__u64 head;
+	__u32 network;	 /* offset of the network header */
+	__u32 mac;	 /* offset of the MAC header, or NO_HEADER */
+	__u32 tail;	 /* offset of the end of what can be read there */
+	__u32 length;	 /* from the network header on */
+	__u16 protocol;	 /* as on the wire */
+	struct frame_tag tag;
+};
+
+/* Returns what ipft_filter() returns. */
+static __always_inline int judge_frame(const volatile struct ipft_frame *uses, const struct frame_packet *packet)
+{
+	__u64 frame[FRAME_WORDS];
+	__u16 *types = (__u16 *)&frame[1] + 3;
+	__u64 start = packet->head + packet->network;
+	__u32 header = FRAME_HEADER;
+	__u32 available = packet->tail - packet->network;
+	__u16 protocol = packet->protocol;
+	__u32 bytes = uses->bytes;
+
+	if ((__s32)available < 0)
+		available = 0;
+	frame[0] = 0;
+	frame[1] = 0;
+	if (uses->mac && packet->mac != NO_HEADER) {
+		bpf_probe_read_kernel((__u8 *)frame + 2, 12, (void *)(packet->head + packet->mac));
+		*(__u8 *)frame = 1;
+	}
+	if (bytes > sizeof(frame) - 16 - FRAME_TAG)
+		bytes = sizeof(frame) - 16 - FRAME_TAG;
+	if (uses->vlan && packet->tag.protocol) {
+		/* Words, since the network header is at 4 bytes more. */
+		types[0] = packet->tag.protocol;
+		types[1] = packet->tag.tci;
+		types[2] = protocol;
+		header += FRAME_TAG;
+		if (bytes && bpf_probe_read_kernel((__u8 *)frame + 20, bytes, (void *)start))
+			return -1;
+	} else {
+		if (bytes && bpf_probe_read_kernel(&frame[2], bytes, (void *)start))
+			return -1;
+		types[0] = protocol;
+	}
+	return ipft_filter(frame, start - header, available + header, uses->length ? packet->length + header : 0);
+}
+
+#endif
