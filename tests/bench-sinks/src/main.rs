@@ -8,14 +8,24 @@
 //! It is a separate package because it is built without the dependencies of tests, and because a test runs it: fifty
 //! million events are too many for an unoptimised build.
 
+use std::fs::File;
 use std::hint::black_box;
 use std::io::{Cursor, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use ipft_bpf::wire;
 use ipft_core::event::*;
+use ipft_core::extension::Extension;
+use ipft_core::limit::Limit;
 use ipft_core::recording::{Content, Input, Reader, Writer};
+use ipft_core::run;
+use ipft_core::run::clock::monotonic;
+use ipft_core::signals::Signals;
 use ipft_core::sink::*;
+use ipft_core::stream::{Recorded, RingBuffer};
 
 /// Events per batch, as in the stream.
 const BATCH: usize = 4096;
@@ -116,6 +126,22 @@ const SCENARIOS: &[Scenario] = &[
         source.length = 1;
         bounded(source, events)
     }),
+    ("ring-json", |events| live(Json::new(Nowhere), Tracer::Function, events)),
+    ("ring-aggregate", |events| {
+        live(Aggregate::new(Nowhere), Tracer::Function, events)
+    }),
+    ("ring-graph", |events| {
+        live(Aggregate::new(Nowhere), Tracer::FunctionGraph, events)
+    }),
+    ("file-json", |events| {
+        replayed(Json::new(Nowhere), Tracer::Function, events)
+    }),
+    ("file-aggregate", |events| {
+        replayed(Aggregate::new(Nowhere), Tracer::Function, events)
+    }),
+    ("file-graph", |events| {
+        replayed(Aggregate::new(Nowhere), Tracer::FunctionGraph, events)
+    }),
     ("pair", |events| {
         let mut source = Source::new(Tracer::FunctionGraph, 0);
         let mut calls = OpenCalls::default();
@@ -180,6 +206,116 @@ fn replay(tracer: Tracer, events: usize) -> f64 {
     });
     assert_eq!(count, events);
     took
+}
+
+/// Measures the whole way of a live trace: from records in a ring, through the loop that reads it, into a sink. The
+/// sink's end is not included.
+fn live(sink: impl Sink + 'static, tracer: Tracer, events: usize) -> f64 {
+    let mut source = Source::new(tracer, 0);
+    let size = (events * RECORD).next_power_of_two().max(page_size());
+    let ring = ring(&mut source, events, size);
+    let buffer = RingBuffer::new(ring.as_fd(), u32::try_from(size).expect("so many events fit a ring")).unwrap();
+    let mut extension = Extension::default();
+    let mut reader = run::Reader::with_source(Box::new(buffer), &source.trace, &mut extension);
+    let signals = Signals::install().unwrap();
+    let mut limit = Limit::new(None, None, monotonic());
+    let mut sinks = Sinks::new(Box::new(|name, error| panic!("{name}: {error}")));
+    sinks.add("sink", Destination::Elsewhere, Box::new(Until { sink, left: events }));
+    assert_eq!(sinks.start(&source.trace), Flow::Continue);
+    let took = measured(|| {
+        let reached = reader.run(&signals, &mut limit, &mut sinks, &mut Vec::new, None);
+        assert_eq!(reached.unwrap(), None);
+    });
+    assert_eq!((reader.events, reader.losses().len()), (events as u64, 0));
+    took
+}
+
+/// Measures the whole way of a replay: from a recording on disk into a sink, without the sink's end.
+fn replayed(mut sink: impl Sink, tracer: Tracer, events: usize) -> f64 {
+    let mut source = Source::new(tracer, 0);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut writer = Writer::new(file.as_file(), &source.trace, 1).unwrap();
+    source.run(events, |batch| writer.push(batch).unwrap());
+    writer.finish(&Summary::default()).unwrap();
+    drop(writer);
+    let mut recorded = Recorded::open(&[file.path().to_owned()], None).unwrap();
+    sink.start(recorded.trace()).unwrap();
+    let mut batch = Batch::default();
+    let mut count = 0;
+    let took = measured(|| {
+        while recorded.read(&mut batch, |_| true).unwrap() {
+            count += batch.events.len();
+            sink.events(&batch).unwrap();
+        }
+    });
+    assert_eq!(count, events);
+    took
+}
+
+/// Bytes of an event's record in a ring, with its header.
+const RECORD: usize = 8 + wire::EVENT_SIZE;
+
+fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+/// A file laid out as the kernel maps a BPF ring buffer, with the records of these events: a page with the reader's
+/// position, a page with the writers', and the data. In the kernel a copy of the data follows; no record here needs it.
+fn ring(source: &mut Source, events: usize, size: usize) -> File {
+    let page = page_size();
+    let ring = tempfile::tempfile().unwrap();
+    ring.set_len((2 * page + 2 * size) as u64).unwrap();
+    let mut end = 0;
+    let mut records = Vec::new();
+    let addresses: Vec<u64> = source.trace.functions.iter().map(|function| function.address).collect();
+    source.run(events, |batch| {
+        records.clear();
+        for event in &batch.events {
+            let is_return = event.kind == EventKind::RETURN;
+            records.extend((wire::EVENT_SIZE as u64).to_ne_bytes());
+            for word in [
+                event.packet,
+                if is_return { 0 } else { event.skb },
+                event.timestamp,
+                addresses[event.function as usize],
+            ] {
+                records.extend(word.to_ne_bytes());
+            }
+            let kind = if is_return { wire::RETURN } else { 0 };
+            records.extend((event.cpu | kind).to_ne_bytes());
+            records.extend(event.thread.to_ne_bytes());
+        }
+        ring.write_all_at(&records, (2 * page + end) as u64).unwrap();
+        end += records.len();
+    });
+    ring.write_all_at(&(end as u64).to_ne_bytes(), page as u64).unwrap();
+    ring
+}
+
+/// A sink that closes after so many events, which ends the loop that reads them.
+struct Until<S> {
+    sink: S,
+    left: usize,
+}
+
+impl<S: Sink> Sink for Until<S> {
+    fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
+        self.sink.start(trace)
+    }
+
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        self.sink.functions(new)
+    }
+
+    fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.sink.events(batch)?;
+        self.left -= batch.events.len();
+        if self.left == 0 { Err(SinkError::Closed) } else { Ok(()) }
+    }
+
+    fn finish(&mut self, summary: &Summary) -> Result<(), SinkError> {
+        self.sink.finish(summary)
+    }
 }
 
 /// Memory limit of `bounded`, in bytes.

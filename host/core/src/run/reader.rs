@@ -78,15 +78,20 @@ impl<'a> Reader<'a> {
                 },
             )?),
         };
+        Ok(Reader::with_source(source, trace, extension))
+    }
+
+    /// Creates a reader of any source whose records are of this trace.
+    pub fn with_source(source: Box<dyn Source + 'a>, trace: &Trace, extension: &'a mut Extension) -> Self {
         let functions = FunctionIds::new(trace.functions.iter().map(|function| function.address));
-        Ok(Reader {
+        Reader {
             source,
             decoder: Decoder::new(functions, trace.schema.builtin as usize + extension.payload_size()),
             extension,
             calls: (trace.tracer == Tracer::FunctionGraph).then(OpenCalls::default),
             batch: Batch::default(),
             events: 0,
-        })
+        }
     }
 
     /// Tells what decodes payloads what is traced.

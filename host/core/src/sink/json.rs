@@ -14,7 +14,7 @@ use super::fields::{Fields, Style};
 use super::output::Output;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
-use crate::event::{Batch, EventKind, Function, Summary, Trace};
+use crate::event::{Batch, Event, EventKind, Function, Summary, Trace};
 use crate::text::*;
 
 /// The keys that every event has.
@@ -31,14 +31,13 @@ const KEYS: [&str; 6] = [
 #[derive(Debug)]
 pub struct Json {
     output: Output,
-    /// `,"module":"…","function":"…","is_return":` of every function.
-    functions: FunctionTexts,
+    /// `,"module":"…","function":"…","is_return":false` of every function.
+    entries: FunctionTexts,
+    /// The same of returns.
+    returns: FunctionTexts,
     fields: Fields,
     clashes: Clashes,
-    clock: Clock,
-    /// The packet of the event before, and how an event of it begins.
-    packet: u64,
-    beginning: [u8; 46],
+    beginning: Beginning,
 }
 
 impl Json {
@@ -46,12 +45,11 @@ impl Json {
     pub fn new(writer: impl Write + 'static) -> Self {
         Json {
             output: Output::new(writer),
-            functions: FunctionTexts::default(),
+            entries: FunctionTexts::default(),
+            returns: FunctionTexts::default(),
             fields: Fields::default(),
             clashes: Clashes::default(),
-            clock: Clock::default(),
-            packet: 0,
-            beginning: beginning(0),
+            beginning: Beginning::default(),
         }
     }
 
@@ -62,11 +60,72 @@ impl Json {
     }
 }
 
-/// `{"packet_id":"0x…","timestamp":`
-fn beginning(packet: u64) -> [u8; 46] {
-    let mut text = *b"{\"packet_id\":\"0x0000000000000000\",\"timestamp\":";
-    text[14..32].copy_from_slice(&hex_wide(packet));
-    text
+/// `{"packet_id":"0x…","timestamp":N,"processor_id":N`: the text of the event before, changed where this event differs.
+#[derive(Debug)]
+struct Beginning {
+    text: [u8; ROOM],
+    len: usize,
+    packet: u64,
+    clock: Clock,
+    cpu: u32,
+    /// Scratch space.
+    renewed: Vec<u8>,
+}
+
+/// Position of the packet's identity.
+const PACKET: usize = 14;
+/// Position of the timestamp.
+const TIMESTAMP: usize = 46;
+/// Room for the longest text, in whole blocks.
+const ROOM: usize = 96;
+
+const _: () = assert!(TIMESTAMP + 20 + PROCESSOR.len() + 10 <= ROOM);
+
+const PROCESSOR: &[u8] = b",\"processor_id\":";
+
+impl Default for Beginning {
+    fn default() -> Self {
+        let mut text = [0; ROOM];
+        text[..TIMESTAMP].copy_from_slice(b"{\"packet_id\":\"0x0000000000000000\",\"timestamp\":");
+        Beginning {
+            text,
+            len: 0,
+            packet: 0,
+            clock: Clock::default(),
+            cpu: 0,
+            renewed: Vec::with_capacity(2 * ROOM),
+        }
+    }
+}
+
+impl Beginning {
+    #[inline(always)]
+    fn push(&mut self, out: &mut Vec<u8>, event: &Event) {
+        if event.packet != self.packet {
+            self.packet = event.packet;
+            self.text[PACKET..PACKET + 18].copy_from_slice(&hex_wide(event.packet));
+        }
+        let same = event.cpu == self.cpu && self.clock.refill(&mut self.text, TIMESTAMP, event.timestamp);
+        if !same {
+            self.renew(event);
+        }
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.text);
+        out.truncate(end);
+    }
+
+    /// Writes everything after the packet's identity.
+    #[inline(never)]
+    fn renew(&mut self, event: &Event) {
+        let text = &mut self.renewed;
+        text.clear();
+        self.clock.push(text, event.timestamp);
+        text.extend_from_slice(PROCESSOR);
+        push_unsigned(text, u64::from(event.cpu));
+        self.cpu = event.cpu;
+        self.len = TIMESTAMP + text.len();
+        self.text[TIMESTAMP..self.len].copy_from_slice(text);
+    }
 }
 
 impl Sink for Json {
@@ -77,13 +136,16 @@ impl Sink for Json {
     }
 
     fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
-        self.functions.append(new, |out, function| {
-            out.extend_from_slice(b",\"module\":");
-            push_json_string(out, &function.module);
-            out.extend_from_slice(b",\"function\":");
-            push_json_string(out, &function.name);
-            out.extend_from_slice(b",\"is_return\":");
-        });
+        for (texts, is_return) in [(&mut self.entries, b"false".as_slice()), (&mut self.returns, b"true")] {
+            texts.append(new, |out, function| {
+                out.extend_from_slice(b",\"module\":");
+                push_json_string(out, &function.module);
+                out.extend_from_slice(b",\"function\":");
+                push_json_string(out, &function.name);
+                out.extend_from_slice(b",\"is_return\":");
+                out.extend_from_slice(is_return);
+            });
+        }
         Ok(())
     }
 
@@ -92,17 +154,10 @@ impl Sink for Json {
         self.clashes.look_at_names(&batch.names);
         for event in batch.calls() {
             let out = &mut self.output.buffer;
-            if event.packet != self.packet {
-                self.packet = event.packet;
-                self.beginning = beginning(event.packet);
-            }
-            out.extend_from_slice(&self.beginning);
-            self.clock.push(out, event.timestamp);
-            out.extend_from_slice(b",\"processor_id\":");
-            push_unsigned(out, u64::from(event.cpu));
-            self.functions.push(out, event.function);
+            self.beginning.push(out, event);
             let is_return = event.kind == EventKind::RETURN;
-            out.extend_from_slice(if is_return { b"true" } else { b"false" });
+            let functions = if is_return { &self.returns } else { &self.entries };
+            functions.push(out, event.function);
             self.fields.push(out, batch.payload_of(event));
             out.extend_from_slice(b"}\n");
             self.output.line_done()?;
@@ -121,7 +176,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::event::{Event, Field, FieldFormat, FieldType, Schema, Value};
+    use crate::event::{Field, FieldFormat, FieldType, Schema, Value};
     use crate::sink::test_support::{Shared, trace};
 
     /// Returns the warnings of the trace, and the output.
@@ -235,6 +290,31 @@ mod tests {
         let (reported, text) = drawn(schema, &[batch(&["len"], payload)]);
         assert_eq!(reported, ["len"]);
         assert!(text.ends_with("\"len\":\"5\",\"len\":\"9\"}\n"), "{text}");
+    }
+
+    #[test]
+    fn a_beginning_may_change_in_any_part() {
+        let mut beginning = Beginning::default();
+        let mut random = 1_u64;
+        for _ in 0..10_000 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let of = |values: &[u64], shift: u32| values[(random >> shift) as usize % values.len()];
+            let event = Event {
+                packet: of(&[0, 1, 2, u64::MAX], 10),
+                timestamp: of(&[5, 7, 99_999_999, 100_000_000, 464_048_546_191_357, u64::MAX], 20) - random % 5,
+                cpu: of(&[0, 0, 1, 12, 9999, 10_000, u32::MAX.into()], 30) as u32,
+                ..batch(&[], Vec::new()).events[0]
+            };
+            let mut out = Vec::new();
+            beginning.push(&mut out, &event);
+            let expected = format!(
+                "{{\"packet_id\":\"{:#018x}\",\"timestamp\":{},\"processor_id\":{}",
+                event.packet, event.timestamp, event.cpu
+            );
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -54,6 +54,20 @@ impl Clock {
         Some(end)
     }
 
+    /// Writes the last eight digits of the timestamp into a text that has the timestamp before at `start`. Returns
+    /// whether that is enough: the other digits are the same.
+    #[inline(always)]
+    pub(crate) fn refill<const N: usize>(&self, text: &mut [u8; N], start: usize, timestamp: u64) -> bool {
+        if timestamp / LOW != self.high || self.len == 0 {
+            return false;
+        }
+        match text[start..].get_mut(self.len..self.len + 8) {
+            Some(digits) => digits.copy_from_slice(&eight_digits((timestamp % LOW) as u32)),
+            None => return false,
+        }
+        true
+    }
+
     #[cold]
     fn keep(&mut self, high: u64) {
         *self = Clock::default();

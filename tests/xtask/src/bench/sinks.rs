@@ -138,6 +138,27 @@ const ROWS: &[Row] = &[
     ),
     row("pairing returns with entries", Instructions("pair"), None, None),
     row(
+        "from the ring to `-o json`",
+        Instructions("ring-json"),
+        Some(250.0),
+        None,
+    ),
+    row(
+        "from the ring to the aggregate's memory",
+        Instructions("ring-aggregate"),
+        Some(220.0),
+        None,
+    ),
+    row("the same with the graph", Instructions("ring-graph"), Some(290.0), None),
+    row("from a recording to `-o json`", Instructions("file-json"), None, None),
+    row(
+        "from a recording to the aggregate's memory",
+        Instructions("file-aggregate"),
+        None,
+        None,
+    ),
+    row("the same with the graph", Instructions("file-graph"), None, None),
+    row(
         "aggregate, 10 million events",
         Bytes("aggregate-collect", 10_000_000),
         Some(48.0),
