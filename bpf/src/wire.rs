@@ -149,35 +149,40 @@ const _: () = assert!(layout::ipft_link::COUNT == 2, "wire.h has other links");
 
 /// `struct ipft_cpu`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(128))]
 pub struct Cpu {
     /// Events passed to the buffer.
     pub emitted: u64,
+    last_packet: u64,
+    last_check: u64,
+    due: u64,
+    /// Identities given on this CPU.
+    pub packets: u64,
     /// Records that did not fit the buffer.
     pub buffer_full: u64,
+    /// Events over the limit of events a second.
+    pub over_limit: u64,
     /// Events of packets that did not fit the table of packets.
     pub packets_full: u64,
     /// Returns not traced because the table of open calls was full.
     pub calls_full: u64,
     /// Returns that never came.
     pub calls_missed: u64,
-    last_packet: u64,
-    last_check: u64,
-    /// Identities given on this CPU.
-    pub packets: u64,
 }
 
 same_layout!(
     Cpu,
     ipft_cpu,
     emitted,
-    buffer_full,
-    packets_full,
-    calls_full,
-    calls_missed,
     last_packet,
     last_check,
-    packets
+    due,
+    packets,
+    buffer_full,
+    over_limit,
+    packets_full,
+    calls_full,
+    calls_missed
 );
 
 /// `struct ipft_config`.
@@ -204,6 +209,8 @@ pub struct Config {
     pub fields: u32,
     /// Total size of these fields, a multiple of 8.
     pub fields_size: u32,
+    /// Nanoseconds between events of a CPU at the highest rate in the long run; 0 for any rate.
+    pub event_interval: u32,
 }
 
 same_layout!(
@@ -218,7 +225,8 @@ same_layout!(
     wake_mask,
     record_bytes,
     fields,
-    fields_size
+    fields_size,
+    event_interval
 );
 
 /// `enum ipft_function_source`.
@@ -250,6 +258,7 @@ impl Config {
         put(offset_of!(Config, record_bytes), &self.record_bytes.to_ne_bytes());
         put(offset_of!(Config, fields), &self.fields.to_ne_bytes());
         put(offset_of!(Config, fields_size), &self.fields_size.to_ne_bytes());
+        put(offset_of!(Config, event_interval), &self.event_interval.to_ne_bytes());
         bytes
     }
 }
@@ -314,11 +323,13 @@ impl Cpu {
         bytes.chunks_exact(size_of::<Cpu>()).map(|bytes| Cpu {
             emitted: word(bytes, offset_of!(Cpu, emitted)),
             buffer_full: word(bytes, offset_of!(Cpu, buffer_full)),
+            over_limit: word(bytes, offset_of!(Cpu, over_limit)),
             packets_full: word(bytes, offset_of!(Cpu, packets_full)),
             calls_full: word(bytes, offset_of!(Cpu, calls_full)),
             calls_missed: word(bytes, offset_of!(Cpu, calls_missed)),
             last_packet: 0,
             last_check: 0,
+            due: 0,
             packets: word(bytes, offset_of!(Cpu, packets)),
         })
     }

@@ -169,7 +169,8 @@ struct ipft_event {
 
 /* Events lost in one way on one CPU. 32 bytes. */
 struct ipft_loss {
-    /* `buffer-full`, `recursion`, `return-missed`, `map-full`, `undecodable`, or one of a later version. */
+    /* `buffer-full`, `recursion`, `return-missed`, `map-full`, `rate-limit`, `no-buffer`, `undecodable`, or one of a
+     * later version. */
     struct ipft_text kind;
     /* Number of events. */
     uint64_t count;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The entry of a function with a traced packet, and its return. May include identity.h, capture.h and emit.h.
+ * The entry of a function with a traced packet, and its return. May include identity.h, capture.h, emit.h and limit.h.
  */
 #ifndef IPFT_EVENT_H
 #define IPFT_EVENT_H
@@ -8,6 +8,7 @@
 #include "core/capture.h"
 #include "core/emit.h"
 #include "core/identity.h"
+#include "core/limit.h"
 
 /* Returns the packet that lives at `skb`, from memory if this CPU saw it last. */
 static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enum pointer pointer, __u64 now,
@@ -35,6 +36,13 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 	__u32 processor = bpf_get_smp_processor_id();
 	struct ipft_cpu *cpu = &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)];
 	__u64 now = bpf_ktime_get_ns();
+
+	if (!within_limit(cpu, now)) {
+		__sync_fetch_and_add(&cpu->over_limit, 1);
+		if (role == RELEASE || role == FREE)
+			forget(skb, pointer, role);
+		return 0;
+	}
 	__u64 packet = identify_again(cpu, skb, pointer, now, role);
 
 	if (!packet || !emit(ctx, cpu, processor, packet, skb, pointer, now, function, 0))
@@ -42,13 +50,14 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 	return packet;
 }
 
-/* Handles the return of a traced call. */
+/* Handles the return of a traced call. It is sent over the limit, too, or the entry would have been in vain. */
 static __always_inline void leave(void *ctx, __u64 packet, __u64 function)
 {
 	__u32 processor = bpf_get_smp_processor_id();
+	struct ipft_cpu *cpu = &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)];
 
-	emit(ctx, &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)], processor, packet, 0, NUMBER, bpf_ktime_get_ns(), function,
-	     IPFT_RETURN);
+	charge(cpu);
+	emit(ctx, cpu, processor, packet, 0, NUMBER, bpf_ktime_get_ns(), function, IPFT_RETURN);
 }
 
 #endif

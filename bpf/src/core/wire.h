@@ -70,6 +70,7 @@ struct ipft_config {
 	__u32 record_bytes;   /* of each packet are sent so many of its first bytes; 0: none are */
 	__u32 fields;	      /* the chosen fields, a bit of each enum ipft_field */
 	__u32 fields_size;    /* their bytes together, rounded up to a multiple of 8 */
+	__u32 event_interval; /* nanoseconds between events of a CPU in the long run, see limit.h; 0: any number */
 };
 
 enum ipft_function_source {
@@ -78,16 +79,21 @@ enum ipft_function_source {
 	IPFT_FROM_REGS,	   /* the instruction pointer: 5.10 has neither */
 };
 
-/* One cache line, so that CPUs do not share one. The counters only grow. */
+/*
+ * Two cache lines, so that CPUs do not share one: the first has what every event needs, and what is counted in a flood.
+ * The counters only grow.
+ */
 struct ipft_cpu {
 	__u64 emitted;	     /* events handed to the buffer; paces wake-ups, may run behind */
+	__u64 last_packet;   /* identity of the packet that was seen last, see identity.h */
+	__u64 last_check;    /* what tells whether last_packet is still the packet at an address */
+	__u64 due;	     /* when the events so far would have come at the highest rate, see limit.h */
+	__u64 packets;	     /* identities given on this CPU */
 	__u64 buffer_full;   /* records that found no room in the ring or perf buffer */
+	__u64 over_limit;    /* events over the limit of events a second */
 	__u64 packets_full;  /* events of packets that found no room in the table of packets */
 	__u64 calls_full;    /* returns that are not traced because the table of open calls was full */
 	__u64 calls_missed;  /* returns that never came: their frame was entered again */
-	__u64 last_packet;   /* identity of the packet that was seen last, see identity.h */
-	__u64 last_check;    /* what tells whether last_packet is still the packet at an address */
-	__u64 packets;	     /* identities given on this CPU */
-};
+} __attribute__((aligned(128)));
 
 #endif

@@ -179,7 +179,8 @@ pub struct Member {
 /// Events lost in one way on one CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// `buffer-full`, `recursion`, `return-missed`, `map-full`, `undecodable`, or one of a later version.
+    /// `buffer-full`, `recursion`, `return-missed`, `map-full`, `rate-limit`, `no-buffer`,
+    /// `undecodable`, or one of a later version.
     pub kind: String,
     /// The CPU, if the kernel counts per CPU.
     pub cpu: Option<u32>,

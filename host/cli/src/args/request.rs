@@ -54,6 +54,8 @@ pub struct Options {
     pub extension: Option<ExtensionFile>,
     /// First bytes to record per packet; 0 for none. Otherwise the ring buffer is used.
     pub record_bytes: u32,
+    /// Maximum number of events per second on each CPU; 0 for any number.
+    pub max_events_per_second: u32,
     /// The attach mechanism; `None` selects by what works.
     pub backend: Option<BackendName>,
     /// The buffers between the kernel and ipft.

@@ -60,6 +60,7 @@ fn only_the_mark_is_needed_and_the_old_defaults_hold() {
             }
         }
     );
+    assert_eq!(options.max_events_per_second, 1_000_000);
     assert!(options.set_rlimit);
     assert_eq!(options.probe_server, None);
     assert_eq!((options.duration, options.stop_after), (None, None));
@@ -89,6 +90,8 @@ fn every_flag_reaches_its_option() {
         "8080",
         "--probe-server-address",
         "::1",
+        "--max-events-per-second",
+        "0",
         "--ring-size",
         "64K",
         "--duration",
@@ -112,6 +115,7 @@ fn every_flag_reaches_its_option() {
     assert_eq!(options.backend, Some(BackendName::FentryMulti));
     assert!(!options.set_rlimit);
     assert_eq!(options.probe_server, Some("[::1]:8080".parse().unwrap()));
+    assert_eq!(options.max_events_per_second, 0);
     assert_eq!(options.buffers.ring_size, 65536);
     assert_eq!(options.duration, Some(Duration::from_secs(5400)));
     assert_eq!(options.stop_after, Some(StopAfter::Packets(10)));
@@ -302,6 +306,8 @@ fn wrong_usage_names_the_option_and_its_values() {
         &["-m", "1", "--max-memory", "-1G"],
         &["-m", "1", "--max-memory", "half"],
         &["-m", "1", "--ring-size", "1M", "--perf-page-count", "8"],
+        &["-m", "1", "--max-events-per-second", "1000000001"],
+        &["-m", "1", "--max-events-per-second", "none"],
         &["-m", "1", "--duration", "soon"],
         &["-m", "1", "--duration", "0"],
         &["-m", "1", "--duration", "-5"],

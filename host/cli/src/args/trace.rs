@@ -13,7 +13,8 @@ use super::help::{self, ABOUT, AFTER_HELP, AFTER_LONG_HELP, LONG_ABOUT};
 use super::number;
 use super::subcommand::Subcommand;
 use super::value::{
-    address, extension, mark, pattern, perf_pages, port, record_bytes, ring_size, sample_period, wakeup_events,
+    address, events_per_second, extension, mark, pattern, perf_pages, port, record_bytes, ring_size, sample_period,
+    wakeup_events,
 };
 use super::{
     BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, PerfBuffer, StopAfter,
@@ -167,6 +168,21 @@ pub(super) struct Args {
         help_heading = BUFFERS
     )]
     ring_size: u32,
+
+    /// Record at most so many events per second on each CPU
+    ///
+    /// 0 means any number. After a quiet time, a CPU may record the events of one second at
+    /// once. What is over the limit is counted as lost. It keeps a mark that matches all
+    /// traffic from taking the CPUs.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1000000",
+        value_parser = events_per_second,
+        allow_negative_numbers = true,
+        help_heading = BUFFERS
+    )]
+    max_events_per_second: u32,
 
     /// Pages of the perf buffer per CPU [default: 8]
     ///
@@ -340,6 +356,7 @@ impl Args {
             show: self.show,
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
             record_bytes,
+            max_events_per_second: self.max_events_per_second,
             backend,
             buffers: Buffers {
                 ring_size: self.ring_size,

@@ -50,6 +50,11 @@ pub(super) fn record_bytes(text: &str) -> Result<u32, String> {
     number::parse(text, 1..=u64::from(MOST_RECORD_BYTES), Show::Decimal).map(|number| number as u32)
 }
 
+/// Timestamps have nanoseconds, so a higher limit would be none.
+pub(super) fn events_per_second(text: &str) -> Result<u32, String> {
+    number::parse(text, 0..=1_000_000_000, Show::Decimal).map(|number| number as u32)
+}
+
 pub(super) fn perf_pages(text: &str) -> Result<u32, String> {
     let pages = number::parse(text, 1..=MOST_PERF_PAGES, Show::Decimal)?;
     if !pages.is_power_of_two() {

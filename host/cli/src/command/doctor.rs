@@ -73,6 +73,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
                 buffer: &buffer,
                 extension: None,
                 record_bytes: 0,
+                max_events_per_second: 0,
                 fields: 0,
                 progress: &Progress::default(),
                 maps: probe::Maps::from([]),

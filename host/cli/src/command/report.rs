@@ -30,6 +30,9 @@ pub fn report_losses(summary: &Summary, reached: Option<Reached>) {
     if summary.losses.iter().any(|loss| loss.kind == LossKind::BufferFull) {
         message!("A larger --ring-size (or --perf-page-count) loses fewer to a full buffer.");
     }
+    if summary.losses.iter().any(|loss| loss.kind == LossKind::RateLimit) {
+        message!("Mark fewer packets, or raise --max-events-per-second.");
+    }
     if let Some(Reached::StopAfter(_)) = reached {
         // The kernel counts without the selection.
         message!("Some of them may belong to what --stop-after leaves out.");

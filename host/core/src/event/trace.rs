@@ -66,6 +66,8 @@ pub enum LossKind {
     ReturnMissed,
     /// The table of live packets or of open calls was full.
     MapFull,
+    /// There were more events on a CPU than the limit of events a second allows.
+    RateLimit,
     /// The CPU came online after the trace had begun, and has no perf buffer.
     NoBuffer,
     /// A record of the buffer was no event: a bug of ours, or of the kernel's.
@@ -80,6 +82,7 @@ impl LossKind {
             LossKind::Recursion => "recursion",
             LossKind::ReturnMissed => "return-missed",
             LossKind::MapFull => "map-full",
+            LossKind::RateLimit => "rate-limit",
             LossKind::NoBuffer => "no-buffer",
             LossKind::Undecodable => "undecodable",
         }
@@ -92,6 +95,7 @@ impl LossKind {
             LossKind::Recursion => "probe hit inside another probe",
             LossKind::ReturnMissed => "return not probed",
             LossKind::MapFull => "packet table full",
+            LossKind::RateLimit => "over --max-events-per-second",
             LossKind::NoBuffer => "CPU online only since the trace began, and without a perf buffer",
             LossKind::Undecodable => "record not understood",
         }

@@ -13,6 +13,7 @@ pub(super) fn counted(programs: &Programs) -> Vec<Loss> {
     for (cpu, number) in programs.cpus().iter().zip(0..) {
         let counts = [
             (LossKind::BufferFull, cpu.buffer_full),
+            (LossKind::RateLimit, cpu.over_limit),
             (LossKind::MapFull, cpu.packets_full.saturating_add(cpu.calls_full)),
             (LossKind::ReturnMissed, cpu.calls_missed),
         ];

@@ -192,6 +192,8 @@ pub struct Request<'a> {
     pub record_bytes: u32,
     /// The built-in fields of each entry, as bits of `ipft_bpf::wire`.
     pub fields: u32,
+    /// Maximum number of events per second on each CPU in the long run; 0 for any number.
+    pub max_events_per_second: u32,
     /// Progress of slow backends, which also tells them to stop.
     pub progress: &'a Progress,
     /// Maps of already attached programs, by name: this request uses them too.
@@ -228,6 +230,9 @@ pub fn targets<'a>(functions: &'a [Candidate], first: u32, silent: &'a [Candidat
     named.chain(silent).collect()
 }
 
+/// Nanoseconds in a second: also the highest limit of events per second that differs from none.
+const NANOSECONDS: u32 = 1_000_000_000;
+
 impl Request<'_> {
     /// Returns the size of an entry's record after the event: the fields, and the extension's payload.
     pub fn payload_size(&self) -> usize {
@@ -255,6 +260,10 @@ impl Request<'_> {
             record_bytes,
             fields: self.fields,
             fields_size: ipft_bpf::wire::fields_size(self.fields),
+            event_interval: match self.max_events_per_second {
+                0 => 0,
+                rate => NANOSECONDS.div_ceil(rate),
+            },
             faults_crash: faults_crash(self.root),
         }
     }

@@ -128,6 +128,7 @@ mod tests {
             buffer: &super::super::Buffer::Ring { bytes: 4096 },
             extension: None,
             record_bytes: 0,
+            max_events_per_second: 0,
             fields: 0,
             progress: &super::super::Progress::default(),
             maps: super::super::Maps::from([]),

@@ -179,11 +179,12 @@ const TYPES: [FieldType; 6] = [
     FieldType::Bytes,
 ];
 
-const KINDS: [LossKind; 6] = [
+const KINDS: [LossKind; 7] = [
     LossKind::BufferFull,
     LossKind::Recursion,
     LossKind::ReturnMissed,
     LossKind::MapFull,
+    LossKind::RateLimit,
     LossKind::NoBuffer,
     LossKind::Undecodable,
 ];

@@ -161,7 +161,8 @@ typedef struct {
 
 // Events that were lost in one way on one CPU.
 typedef struct ipft_plugin_types_loss_t {
-  // `buffer-full`, `recursion`, `return-missed`, `map-full`, `undecodable`, or a way of a later version.
+  // `buffer-full`, `recursion`, `return-missed`, `map-full`, `rate-limit`, `no-buffer`, `undecodable`, or a way of
+  // a later version.
   sink_plugin_string_t   kind;
   // Where, if the kernel counts it per CPU.
   sink_plugin_option_u32_t   cpu;

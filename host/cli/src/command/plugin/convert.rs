@@ -122,6 +122,7 @@ fn loss(loss: &sdk::Loss) -> Loss {
         LossKind::Recursion,
         LossKind::ReturnMissed,
         LossKind::MapFull,
+        LossKind::RateLimit,
         LossKind::NoBuffer,
     ];
     Loss {

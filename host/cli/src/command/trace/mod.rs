@@ -4,6 +4,7 @@
 mod attach;
 mod limits;
 mod probe_server;
+mod rate;
 mod waiting;
 
 use anyhow::{Context, bail};
@@ -29,6 +30,7 @@ use crate::args::{self, ExtensionFile, Options, RecordFile};
 use attach::{attach_visibly, detach_visibly, report_attachment};
 use limits::raise_limits;
 use probe_server::ProbeServer;
+use rate::RateWarning;
 
 // The command line does not know the programs.
 const _: () = assert!(args::MOST_RECORD_BYTES == ipft_bpf::wire::MAX_RECORD_BYTES);
@@ -80,6 +82,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         buffer: &buffer,
         extension: extension.object(),
         record_bytes: options.record_bytes,
+        max_events_per_second: options.max_events_per_second,
         fields: options.show.bits(),
         progress: &progress,
         maps: probe::Maps::from([]),
@@ -137,7 +140,13 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     message!("Trace ready!");
 
     let mut limit = Limit::new(options.duration, options.stop_after, monotonic());
-    let result = reader.run(&signals, &mut limit, &mut sinks, &mut || kernel_losses(), late.as_mut());
+    let mut warning = RateWarning::on_stderr(options.max_events_per_second);
+    let mut losses = || {
+        let losses = kernel_losses();
+        warning.warn(&losses);
+        losses
+    };
+    let result = reader.run(&signals, &mut limit, &mut sinks, &mut losses, late.as_mut());
     if let Some(late) = &mut late {
         late.finish();
     }

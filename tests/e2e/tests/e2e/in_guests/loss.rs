@@ -1,4 +1,5 @@
-//! Losses of full buffers are counted: seen events plus counted losses are the generated events, on every CPU.
+//! Losses of full buffers and of the limit of events per second are counted: seen events plus counted losses are the
+//! generated events, on every CPU.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,9 @@ const FUNCTIONS: [&str; 4] = ["ip_send_skb", "ip_output", "ip_finish_output2", "
 /// Datagrams that each CPU sends.
 const FLOODS: [u64; 2] = [3000, 2000];
 
+/// Events that a CPU may record at once and per second where they are limited.
+const LIMIT: u64 = 500;
+
 /// A ring buffer with the perf kprobes of old kernels, and with the newest backend.
 const KERNELS: [Kernel; 2] = [Kernel::V5_10, Kernel::V6_12];
 
@@ -20,7 +24,7 @@ fn left(kernel: Kernel) -> &'static Left {
     let run = KERNELS.iter().position(|each| *each == kernel);
     RUNS[run.expect("one of the kernels")].left(|| {
         let script = format!(
-            "FUNCTIONS='^({})$'\nFLOOD_0={}\nFLOOD_1={}\n{}",
+            "FUNCTIONS='^({})$'\nFLOOD_0={}\nFLOOD_1={}\nLIMIT={LIMIT}\n{}",
             FUNCTIONS.join("|"),
             FLOODS[0],
             FLOODS[1],
@@ -42,14 +46,20 @@ fn made() -> BTreeMap<u32, u64> {
 }
 
 /// Returns the sum of seen events and losses per CPU. A loss without a CPU fails.
-fn seen_and_lost(recording: &Recording, kind: Kind) -> BTreeMap<u32, u64> {
+fn seen_and_lost(recording: &Recording, kind: Kind, loss: &str) -> BTreeMap<u32, u64> {
+    let mut sums = seen(recording, kind);
+    for lost in &recording.lost {
+        assert_eq!(lost.kind, loss);
+        *sums.entry(lost.cpu.expect("the CPU of the loss")).or_default() += lost.count;
+    }
+    sums
+}
+
+/// Counts the events per CPU.
+fn seen(recording: &Recording, kind: Kind) -> BTreeMap<u32, u64> {
     let mut sums = BTreeMap::new();
     for event in recording.events.iter().filter(|event| event.kind == kind) {
         *sums.entry(event.cpu).or_default() += 1;
-    }
-    for lost in &recording.lost {
-        assert_eq!(lost.kind, "buffer-full");
-        *sums.entry(lost.cpu.expect("the CPU of the loss")).or_default() += lost.count;
     }
     sums
 }
@@ -70,14 +80,18 @@ fn check_report(report: &str, recording: &Recording) {
             "no '{line}' in {report}"
         );
     }
-    assert!(report.contains("--ring-size"), "it does not say what to try: {report}");
+    let remedy = match recording.lost.iter().any(|loss| loss.kind == "rate-limit") {
+        true => "raise --max-events-per-second",
+        false => "--ring-size",
+    };
+    assert!(report.contains(remedy), "it does not say what to try: {report}");
 }
 
 fn a_buffer_that_is_large_enough_loses_nothing(kernel: Kernel) {
     for name in ["large", "large-perf"] {
         let recording = recording(kernel, name);
         assert!(recording.lost.is_empty(), "{name}: {:?}", recording.lost);
-        assert_eq!(seen_and_lost(&recording, Kind::Entry), made(), "{name}");
+        assert_eq!(seen_and_lost(&recording, Kind::Entry, "buffer-full"), made(), "{name}");
         check_report(&left(kernel).text(&format!("{name}.err")), &recording);
     }
 }
@@ -93,7 +107,7 @@ fn a_full_perf_buffer_counts_what_it_loses(kernel: Kernel) {
 fn check_small(kernel: Kernel, name: &str) {
     let recording = recording(kernel, name);
     assert!(recording.summary.lost > 0, "nothing was lost, so nothing was shown");
-    assert_eq!(seen_and_lost(&recording, Kind::Entry), made());
+    assert_eq!(seen_and_lost(&recording, Kind::Entry, "buffer-full"), made());
     check_report(&left(kernel).text(&format!("{name}.err")), &recording);
 }
 
@@ -101,7 +115,7 @@ fn check_small(kernel: Kernel, name: &str) {
 fn a_call_loses_one_of_its_ends_or_none(kernel: Kernel) {
     let recording = recording(kernel, "small-ring-graph");
     assert!(recording.summary.lost > 0, "nothing was lost, so nothing was shown");
-    let sums = seen_and_lost(&recording, Kind::Return);
+    let sums = seen_and_lost(&recording, Kind::Return, "buffer-full");
     assert_eq!(sums, made());
     let unpaired = recording
         .events
@@ -109,6 +123,31 @@ fn a_call_loses_one_of_its_ends_or_none(kernel: Kernel) {
         .find(|event| event.kind == Kind::Return && event.duration.is_none());
     assert!(unpaired.is_none(), "its entry was lost, and yet: {unpaired:?}");
     check_report(&left(kernel).text("small-ring-graph.err"), &recording);
+}
+
+/// A call whose entry is over the limit has no return, and all other calls have one.
+fn events_over_the_limit_are_counted_exactly(kernel: Kernel) {
+    for (name, kind) in [("limited", Kind::Entry), ("limited-graph", Kind::Return)] {
+        let recording = recording(kernel, name);
+        assert_eq!(seen_and_lost(&recording, kind, "rate-limit"), made(), "{name}");
+        assert_eq!(seen(&recording, Kind::Entry), seen(&recording, kind), "{name}");
+        for (cpu, events) in seen(&recording, kind) {
+            let made = made()[&cpu];
+            assert!(
+                (LIMIT / 2..made).contains(&events),
+                "{name}: {events} of {made} events on CPU {cpu}"
+            );
+        }
+        let report = left(kernel).text(&format!("{name}.err"));
+        check_report(&report, &recording);
+        let warning = format!("more than {LIMIT} events per second");
+        assert_eq!(report.matches(&warning).count(), 1, "{report}");
+    }
+}
+
+fn other_work_goes_on_in_a_limited_flood(kernel: Kernel) {
+    let lines = left(kernel).text("limited.work").lines().count();
+    assert!(lines > 20, "another process wrote {lines} lines during the flood");
 }
 
 fn what_does_not_fit_into_memory_is_printed_early_and_not_lost(kernel: Kernel) {
@@ -136,5 +175,7 @@ ipft_e2e::on_kernels!(
     a_call_loses_one_of_its_ends_or_none,
     a_full_perf_buffer_counts_what_it_loses,
     a_full_ring_buffer_counts_what_it_loses,
+    events_over_the_limit_are_counted_exactly,
+    other_work_goes_on_in_a_limited_flood,
     what_does_not_fit_into_memory_is_printed_early_and_not_lost,
 );
