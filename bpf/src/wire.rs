@@ -209,6 +209,8 @@ pub struct Config {
     pub fields: u32,
     /// Total size of these fields, a multiple of 8.
     pub fields_size: u32,
+    /// Number of ring buffers, less one: all bits below a power of two.
+    pub ring_mask: u32,
     /// Nanoseconds between events of a CPU at the highest rate in the long run; 0 for any rate.
     pub event_interval: u32,
 }
@@ -226,6 +228,7 @@ same_layout!(
     record_bytes,
     fields,
     fields_size,
+    ring_mask,
     event_interval
 );
 
@@ -258,6 +261,7 @@ impl Config {
         put(offset_of!(Config, record_bytes), &self.record_bytes.to_ne_bytes());
         put(offset_of!(Config, fields), &self.fields.to_ne_bytes());
         put(offset_of!(Config, fields_size), &self.fields_size.to_ne_bytes());
+        put(offset_of!(Config, ring_mask), &self.ring_mask.to_ne_bytes());
         put(offset_of!(Config, event_interval), &self.event_interval.to_ne_bytes());
         bytes
     }

@@ -113,7 +113,7 @@ static __noinline int capture(__u64 skb, __u64 now, int released)
 
 	packet->captured = 1;
 	__u64 room = ipft_config.record_bytes;
-	struct ipft_capture *record = bpf_ringbuf_reserve(&ipft_ring, sizeof(*record) + room, 0);
+	struct ipft_capture *record = reserve(bpf_get_smp_processor_id(), sizeof(*record) + room);
 	if (!record) {
 		__sync_fetch_and_add(&this_cpu()->buffer_full, 1);
 		return 1;

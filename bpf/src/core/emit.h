@@ -82,7 +82,7 @@ static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor
 		return 1;
 	}
 
-	struct record *record = bpf_ringbuf_reserve(&ipft_ring, size, 0);
+	struct record *record = reserve(processor, size);
 	if (!record) {
 		__sync_fetch_and_add(&cpu->buffer_full, 1);
 		return 0;

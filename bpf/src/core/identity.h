@@ -34,13 +34,25 @@ struct {
 __u32 ipft_live_packets[FILTER_SIZE];
 
 /*
- * Grows whenever an identity ends, on whichever CPU. Most events of a CPU are of the packet of the event before, so a
- * CPU remembers that packet and needs no lookup while no identity has ended.
+ * The epoch of an address grows whenever an identity of one of its group ends, on whichever CPU. Most events of a CPU
+ * are of the packet of the event before, so a CPU remembers that packet and needs no lookup while no identity of its
+ * group has ended. Groups have cache lines of their own, so that a CPU is seldom disturbed by the packets of another.
  *
  * What is remembered is two words, and a program may be interrupted by another one between them. So the second word
  * holds the identity too, mixed with the address and the epoch: words of different packets do not fit together.
  */
-__u64 ipft_epoch;
+#define EPOCHS 256 /* groups: a power of two, at most FILTER_SIZE */
+
+struct epoch {
+	__u64 count;
+} __attribute__((aligned(64)));
+
+struct epoch ipft_epochs[EPOCHS];
+
+static __always_inline __u64 *epoch_of(__u32 slot)
+{
+	return &ipft_epochs[slot & (EPOCHS - 1)].count;
+}
 
 /* State of a packet's life, by the function that sees it. */
 enum role {
@@ -97,7 +109,7 @@ static __always_inline __u32 slot_of_packet(__u64 skb, enum pointer pointer)
 static __always_inline __u64 check_of(__u64 packet, __u64 skb)
 {
 	/* Odd, so that every epoch changes other bits than the address does. */
-	return packet ^ skb ^ *(volatile __u64 *)&ipft_epoch * 0x9e3779b97f4a7c15ull;
+	return packet ^ skb ^ *(volatile __u64 *)epoch_of(slot_of(skb)) * 0x9e3779b97f4a7c15ull;
 }
 
 /* Returns a new identity. */
@@ -127,7 +139,7 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 		if (role == FREE && !bpf_map_delete_elem(&ipft_packets, &skb))
 			__sync_fetch_and_add(&ipft_live_packets[slot], -1);
 		if (role == RELEASE || role == FREE)
-			__sync_fetch_and_add(&ipft_epoch, 1);
+			__sync_fetch_and_add(epoch_of(slot), 1);
 		return id;
 	}
 
@@ -164,7 +176,7 @@ static __always_inline void forget(__u64 skb, enum pointer pointer, enum role ro
 		if (packet)
 			packet->dying = 1;
 	}
-	__sync_fetch_and_add(&ipft_epoch, 1);
+	__sync_fetch_and_add(epoch_of(slot), 1);
 }
 
 #endif

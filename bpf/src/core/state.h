@@ -16,6 +16,19 @@ struct {
 	__uint(max_entries, 4096);
 } ipft_ring SEC(".maps");
 
+/* Rings of groups of CPUs: CPU n writes to the ring n & ring_mask. User space makes them. */
+struct ipft_ring_of_cpus {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct ipft_ring_of_cpus);
+} ipft_rings SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
 	__uint(key_size, sizeof(__u32));
@@ -28,6 +41,25 @@ struct ipft_cpu ipft_cpus[IPFT_MAX_CPUS] SEC(".bss.cpus");
 static __always_inline struct ipft_cpu *this_cpu(void)
 {
 	return &ipft_cpus[bpf_get_smp_processor_id() & (IPFT_MAX_CPUS - 1)];
+}
+
+/* Reserves a record in the ring of this CPU; NULL if it is full. */
+static __always_inline void *reserve(__u32 processor, __u64 size)
+{
+	void *ring;
+
+	if (ipft_config.ring_mask) {
+		__u32 number = processor & ipft_config.ring_mask;
+
+		ring = bpf_map_lookup_elem(&ipft_rings, &number);
+		if (!ring)
+			return 0;
+	} else {
+		ring = &ipft_ring;
+		/* Keeps the compiler from naming the map before the branch: it does not exist if there are several rings. */
+		asm volatile("" : "+r"(ring));
+	}
+	return bpf_ringbuf_reserve(ring, size, 0);
 }
 
 /*

@@ -70,6 +70,7 @@ struct ipft_config {
 	__u32 record_bytes;   /* of each packet are sent so many of its first bytes; 0: none are */
 	__u32 fields;	      /* the chosen fields, a bit of each enum ipft_field */
 	__u32 fields_size;    /* their bytes together, rounded up to a multiple of 8 */
+	__u32 ring_mask;      /* number of rings less one, a power of two less one; 0: one ring for all CPUs */
 	__u32 event_interval; /* nanoseconds between events of a CPU in the long run, see limit.h; 0: any number */
 };
 

@@ -273,7 +273,7 @@ pub struct ListOptions {
 /// The buffers between the kernel and ipft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
-    /// Size of the BPF ring buffer in bytes: a power of two, at least a page. One buffer serves all CPUs.
+    /// Size of all BPF ring buffers together, in bytes: a power of two, at least a page.
     pub ring_size: u32,
     /// A `--perf-*` option was given: use the perf buffer even where there is a ring buffer.
     pub perf_requested: bool,

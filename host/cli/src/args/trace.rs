@@ -156,8 +156,8 @@ pub(super) struct Args {
 
     /// Size of the BPF ring buffer
     ///
-    /// A power of two, in bytes or with K, M or G, from one page to 2G. All CPUs share it. A larger one loses
-    /// fewer events in a flood.
+    /// A power of two, in bytes or with K, M or G, from one page to 2G. CPUs divide it, in
+    /// parts of at least 2M. A larger one loses fewer events in a flood.
     #[arg(
         long,
         value_name = "SIZE",

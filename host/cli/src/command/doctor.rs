@@ -38,7 +38,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
     }
 
     let (buffer, name) = if probe::has_ring_buffer(root) {
-        (Buffer::Ring { bytes: 4096 }, "BPF ring buffer")
+        (Buffer::Ring { bytes: 4096, count: 1 }, "BPF ring buffer")
     } else {
         (
             Buffer::Perf {

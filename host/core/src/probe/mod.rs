@@ -135,10 +135,12 @@ impl ProbeError {
 /// The buffer that events pass through on their way to user space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Buffer {
-    /// One BPF ring buffer for all CPUs (5.8 and later).
+    /// BPF ring buffers (5.8 and later): one for all CPUs, or one for each group of CPUs.
     Ring {
-        /// Its size: a power of two, and a multiple of the page size.
+        /// The size of all of them: a power of two, and a multiple of the page size.
         bytes: u32,
+        /// How many there are: a power of two.
+        count: u32,
     },
     /// One perf buffer per CPU.
     Perf {
@@ -152,6 +154,17 @@ pub enum Buffer {
 }
 
 impl Buffer {
+    /// Returns ring buffers that have this size together, for a machine with so many CPUs. Writers take a ring's lock,
+    /// so CPUs share one only if theirs would be too small for a burst otherwise.
+    pub fn rings(bytes: u32, cpus: usize) -> Buffer {
+        /// Holds the events of 40 ms at the default limit, and the reader looks every 20 ms.
+        const SMALLEST: u32 = 2 << 20;
+        let cpus = u32::try_from(cpus.clamp(1, ipft_bpf::wire::MAX_CPUS)).unwrap_or(1);
+        let most = (bytes / SMALLEST).max(1);
+        let count = cpus.next_power_of_two().min(most);
+        Buffer::Ring { bytes, count }
+    }
+
     fn is_perf(&self) -> bool {
         matches!(self, Buffer::Perf { .. })
     }
@@ -164,7 +177,9 @@ impl Buffer {
         // Every event may be a packet's first.
         let record = (ipft_bpf::wire::EVENT_SIZE + payload + HEADER + capture) as u32;
         match *self {
-            Buffer::Ring { bytes } => ((bytes / 8 / record).max(1).next_power_of_two() / 2).clamp(1, 8192) - 1,
+            Buffer::Ring { bytes, count } => {
+                ((bytes / count / 8 / record).max(1).next_power_of_two() / 2).clamp(1, 8192) - 1
+            }
             Buffer::Perf { .. } => 0,
         }
     }
@@ -260,6 +275,10 @@ impl Request<'_> {
             record_bytes,
             fields: self.fields,
             fields_size: ipft_bpf::wire::fields_size(self.fields),
+            ring_mask: match *self.buffer {
+                Buffer::Ring { count, .. } => count - 1,
+                Buffer::Perf { .. } => 0,
+            },
             event_interval: match self.max_events_per_second {
                 0 => 0,
                 rate => NANOSECONDS.div_ceil(rate),
@@ -437,7 +456,7 @@ pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), Probe
         .find(|target| proof::is_passed(target.function) && objection(target.function).is_none())
         .or_else(|| plain.next())
         .ok_or(ProbeError::NoFunctions)?;
-    let small = Buffer::Ring { bytes: 4096 };
+    let small = Buffer::Ring { bytes: 4096, count: 1 };
     let request = Request {
         targets: vec![*one],
         buffer: match request.buffer {
@@ -453,6 +472,6 @@ pub fn try_out(backend: &dyn Backend, request: &Request<'_>) -> Result<(), Probe
 pub fn has_ring_buffer(root: &Root) -> bool {
     // A kernel that does not know the type returns EINVAL (kernel/bpf/syscall.c, find_and_alloc_map). Other errors
     // concern this process or the machine; loading the programs fails with them as well, with a reason.
-    let unknown = syscall::try_ring_buffer(4096).is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL));
+    let unknown = syscall::ring_buffer(4096).is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL));
     !unknown && !ring_buffer_sleeps(root)
 }

@@ -57,10 +57,9 @@ impl Attachment {
         self.layers().map(|layer| layer.attached).sum()
     }
 
-    /// The map that events come out of.
-    pub fn buffer_map(&self, buffer: &Buffer) -> Option<BorrowedFd<'_>> {
-        let name = if buffer.is_perf() { "ipft_perf" } else { "ipft_ring" };
-        self.first.programs.map(name)
+    /// Returns the maps that events come out of: several if there are several ring buffers.
+    pub fn buffer_maps(&self, buffer: &Buffer) -> Vec<BorrowedFd<'_>> {
+        self.first.programs.buffer_maps(buffer)
     }
 
     /// The maps that further programs of this trace share.

@@ -2,13 +2,13 @@
 //! and `reason`.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use ipft_bpf::wire::{Config, Cpu};
-use libbpf_rs::{AsRawLibbpf, Map, MapCore, Object, ObjectBuilder, Program, ProgramType};
+use libbpf_rs::{AsRawLibbpf, Map, MapCore, MapFlags, Object, ObjectBuilder, Program, ProgramType};
 
 use super::program_key::ProgramKey;
-use super::{Buffer, Maps, ProbeError, Request, libbpf_log, link, reason};
+use super::{Buffer, Maps, ProbeError, Request, libbpf_log, link, reason, syscall};
 
 /// Describes how to load a program.
 #[derive(Clone, Debug)]
@@ -44,6 +44,18 @@ fn shared_name(name: &str) -> &str {
 #[derive(Debug)]
 pub(super) struct Programs {
     object: Object,
+    /// The ring buffers of groups of CPUs, if there are several.
+    rings: Vec<OwnedFd>,
+}
+
+/// Returns whether a map of the object is a buffer of another kind than the requested one.
+fn is_other_buffer(name: &str, buffer: &Buffer) -> bool {
+    let used = match buffer {
+        Buffer::Ring { count: 1, .. } => "ipft_ring",
+        Buffer::Ring { .. } => "ipft_rings",
+        Buffer::Perf { .. } => "ipft_perf",
+    };
+    ["ipft_ring", "ipft_rings", "ipft_perf"].contains(&name) && name != used
 }
 
 impl Programs {
@@ -107,13 +119,17 @@ impl Programs {
             return Err(ProbeError::NoProgram(missing));
         }
 
+        let machine = |code: Option<i32>| {
+            Some(ProbeError::Machine {
+                what: "cannot load the BPF programs",
+                reason: reason::of_load(request.root, request.buffer, code?)?,
+            })
+        };
+        let mut rings = Vec::new();
         for mut map in open.maps_mut() {
             let name = shared_name(&map.name().to_string_lossy()).to_owned();
             // libbpf returns a descriptor for it nevertheless, an invalid one.
-            let is_unused = matches!(
-                (name.as_str(), request.buffer),
-                ("ipft_ring", Buffer::Perf { .. }) | ("ipft_perf", Buffer::Ring { .. })
-            );
+            let is_unused = is_other_buffer(&name, request.buffer);
             if !is_unused && let Some((_, shared)) = request.maps.iter().find(|(shared, _)| *shared == name) {
                 map.reuse_fd(shared.as_fd())
                     .map_err(failed("cannot share the BPF maps of another backend"))?;
@@ -121,8 +137,24 @@ impl Programs {
             }
             let result = match (name.as_str(), request.buffer) {
                 (".rodata.ipft", _) => map.set_initial_value(&config.to_bytes()),
-                ("ipft_ring", Buffer::Ring { bytes }) => map.set_max_entries(*bytes),
-                ("ipft_ring", Buffer::Perf { .. }) | ("ipft_perf", Buffer::Ring { .. }) => map.set_autocreate(false),
+                _ if is_unused => map.set_autocreate(false),
+                ("ipft_ring", Buffer::Ring { bytes, .. }) => map.set_max_entries(*bytes),
+                ("ipft_rings", Buffer::Ring { bytes, count }) => {
+                    for _ in 0..*count {
+                        let ring = syscall::ring_buffer(bytes / count).map_err(|error| {
+                            machine(error.raw_os_error()).unwrap_or(ProbeError::Libbpf {
+                                what: "cannot create the ring buffers",
+                                code: error.raw_os_error(),
+                                source: error,
+                                log: String::new(),
+                            })
+                        })?;
+                        rings.push(ring);
+                    }
+                    // Kernels before 5.10 compare the sizes.
+                    let first = rings.first().map(|ring| map.set_inner_map_fd(ring.as_fd()));
+                    first.unwrap_or(Ok(())).and_then(|()| map.set_max_entries(*count))
+                }
                 ("ipft_calls", _) if !selected.iter().any(|program| program.key == ProgramKey::Return) => {
                     map.set_max_entries(1)
                 }
@@ -131,16 +163,34 @@ impl Programs {
             result.map_err(failed("cannot configure a BPF map"))?;
         }
         let object = open.load().map_err(|error| {
-            let code = reason::code(&error);
-            match code.and_then(|code| reason::of_load(request.root, request.buffer, code)) {
-                Some(reason) => ProbeError::Machine {
-                    what: "cannot load the BPF programs",
-                    reason,
-                },
-                None => ProbeError::libbpf("the kernel did not accept the BPF programs", &error),
-            }
+            machine(reason::code(&error))
+                .unwrap_or_else(|| ProbeError::libbpf("the kernel did not accept the BPF programs", &error))
         })?;
-        Ok(Programs { object })
+        let programs = Programs { object, rings };
+        programs
+            .share_rings()
+            .map_err(failed("cannot share the ring buffers"))?;
+        Ok(programs)
+    }
+
+    /// Puts the rings of groups of CPUs into their map.
+    fn share_rings(&self) -> libbpf_rs::Result<()> {
+        let Some(map) = self.object.maps().find(|map| map.name() == "ipft_rings") else {
+            return Ok(());
+        };
+        for (number, ring) in (0_u32..).zip(&self.rings) {
+            map.update(&number.to_ne_bytes(), &ring.as_raw_fd().to_ne_bytes(), MapFlags::ANY)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the maps that events come out of.
+    pub(super) fn buffer_maps(&self, buffer: &Buffer) -> Vec<BorrowedFd<'_>> {
+        match buffer {
+            Buffer::Ring { count: 1, .. } => self.map("ipft_ring").into_iter().collect(),
+            Buffer::Ring { .. } => self.rings.iter().map(AsFd::as_fd).collect(),
+            Buffer::Perf { .. } => self.map("ipft_perf").into_iter().collect(),
+        }
     }
 
     /// Returns a program of the object.
@@ -173,8 +223,8 @@ impl Programs {
             .collect()
     }
 
-    /// Returns the map with the events: `ipft_ring` or `ipft_perf`.
-    pub(super) fn map(&self, name: &str) -> Option<BorrowedFd<'_>> {
+    /// Returns a map of the object.
+    fn map(&self, name: &str) -> Option<BorrowedFd<'_>> {
         self.object.maps().find(|map| map.name() == name).map(|map| {
             // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
             unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&map.as_fd())) }

@@ -77,16 +77,14 @@ pub(super) fn of_any_call(root: &Root, code: i32) -> Option<Reason> {
 
 fn ring_of(buffer: &Buffer) -> Option<u32> {
     match *buffer {
-        Buffer::Ring { bytes } => Some(bytes),
+        Buffer::Ring { bytes, .. } => Some(bytes),
         Buffer::Perf { .. } => None,
     }
 }
 
 /// Returns the kernel's error for a ring buffer of this size alone, if it refuses one.
 fn refusal_of_ring(bytes: u32) -> Option<i32> {
-    syscall::try_ring_buffer(bytes)
-        .err()
-        .and_then(|error| error.raw_os_error())
+    syscall::ring_buffer(bytes).err().and_then(|error| error.raw_os_error())
 }
 
 /// Size up to which a ring buffer is not named as the cause.
@@ -278,7 +276,7 @@ mod tests {
     #[test]
     fn missing_capability_is_named() {
         let tree = machine().with("/proc/self/status", "Uid:\t1\t1\t1\t1\nCapEff:\t0000008000000000\n");
-        let buffer = Buffer::Ring { bytes: SMALL };
+        let buffer = Buffer::Ring { bytes: SMALL, count: 1 };
         let reason = of_load(&tree.root(), &buffer, libc::EPERM).unwrap();
         assert!(reason.cause.contains("CAP_PERFMON"), "{reason}");
         assert!(!reason.cause.contains("CAP_BPF"), "{reason}");
@@ -302,7 +300,7 @@ mod tests {
     #[test]
     fn a_verifier_rejection_is_not_a_machine_problem() {
         let tree = machine().with("/proc/sys/kernel/perf_event_paranoid", "3\n");
-        let buffer = Buffer::Ring { bytes: SMALL };
+        let buffer = Buffer::Ring { bytes: SMALL, count: 1 };
         assert_eq!(of_load(&tree.root(), &buffer, libc::EACCES), None);
     }
 

@@ -20,21 +20,19 @@ fn owned(result: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
-/// Makes a ring buffer of this size and gives it back: what the kernel says to it.
-pub(super) fn try_ring_buffer(bytes: u32) -> io::Result<()> {
+/// Creates a ring buffer of this size.
+pub(super) fn ring_buffer(bytes: u32) -> io::Result<OwnedFd> {
     // SAFETY: the name outlives the call, and null options are allowed.
-    let map = owned(unsafe {
+    owned(unsafe {
         libbpf_sys::bpf_map_create(
             libbpf_sys::BPF_MAP_TYPE_RINGBUF,
-            c"ipft_try".as_ptr(),
+            c"ipft_ring".as_ptr(),
             0,
             0,
             bytes,
             std::ptr::null(),
         )
-    })?;
-    drop(map);
-    Ok(())
+    })
 }
 
 /// The kernel counts how often programs run while this is open (5.8 and later, with CAP_SYS_ADMIN).

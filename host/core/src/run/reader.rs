@@ -11,7 +11,9 @@ use crate::limit::{Limit, Reached};
 use crate::probe::{Attachment, Buffer, sum};
 use crate::signals::Signals;
 use crate::sink::{Flow, Sinks};
-use crate::stream::{Decoder, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuffer, Source, StreamError};
+use crate::stream::{
+    Decoder, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuffer, RingBuffers, Source, StreamError,
+};
 
 /// Maximum time that events wait in the buffer. The programs wake the reader earlier when many come at once.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -62,15 +64,23 @@ impl<'a> Reader<'a> {
         trace: &Trace,
         extension: &'a mut Extension,
     ) -> Result<Self, ReadError> {
-        let map = attachment.buffer_map(buffer).ok_or(ReadError::NoBuffer)?;
+        let maps = attachment.buffer_maps(buffer);
+        let first = *maps.first().ok_or(ReadError::NoBuffer)?;
         let source: Box<dyn Source + 'a> = match *buffer {
-            Buffer::Ring { bytes } => Box::new(RingBuffer::new(map, bytes)?),
+            Buffer::Ring { bytes, count: 1 } => Box::new(RingBuffer::new(first, bytes)?),
+            Buffer::Ring { bytes, count } => {
+                let rings: Result<Vec<RingBuffer<'a>>, StreamError> = maps
+                    .into_iter()
+                    .map(|map| RingBuffer::new(map, bytes / count))
+                    .collect();
+                Box::new(RingBuffers::new(rings?, monotonic))
+            }
             Buffer::Perf {
                 pages,
                 sample_period,
                 wakeup_events,
             } => Box::new(PerfBuffer::new(
-                map,
+                first,
                 PerfOptions {
                     pages,
                     sample_period,

@@ -1,6 +1,6 @@
 //! Converts the kernel's records into batches of events.
 //!
-//! A stream has two halves: a source passes on records as the programs wrote them (`ring`, `perf`), and [`Decoder`]
+//! A stream has two halves: a source passes on records as the programs wrote them (`ring`, `rings`, `perf`), and [`Decoder`]
 //! converts them to events. A recording has events already ([`Recorded`]). This module may import `event` and
 //! `recording`; it knows nothing of probes except the meaning of a record's function word.
 
@@ -8,6 +8,7 @@ mod decode;
 mod perf;
 pub mod recorded;
 mod ring;
+mod rings;
 mod stdin;
 
 use std::os::fd::BorrowedFd;
@@ -19,6 +20,7 @@ pub use decode::{Decoder, FunctionIds};
 pub use perf::{PerfBuffer, PerfOptions};
 pub use recorded::{Recorded, RecordedError};
 pub use ring::RingBuffer;
+pub use rings::RingBuffers;
 
 /// Events that a batch holds at most: enough to make the hand-over to a sink cheap, and few enough to stay in cache.
 pub const BATCH: usize = 4096;

@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use ipft_bpf::wire;
+
 use super::{Decoder, Rest, Source, StreamError, is_full};
 use crate::event::Batch;
 
 /// `BPF_RINGBUF_BUSY_BIT`: the record is being written.
-const BUSY: u32 = 1 << 31;
+pub(super) const BUSY: u32 = 1 << 31;
 /// `BPF_RINGBUF_DISCARD_BIT`: its writer gave it up.
 const DISCARD: u32 = 1 << 30;
 /// `BPF_RINGBUF_HDR_SZ`: length and page offset before each record.
@@ -25,13 +27,13 @@ const HEADER: u64 = 8;
 
 /// One mapping of memory that the kernel shares with us.
 #[derive(Debug)]
-struct Mapping {
+pub(super) struct Mapping {
     start: NonNull<u8>,
     length: usize,
 }
 
 impl Mapping {
-    fn new(fd: BorrowedFd<'_>, length: usize, protection: i32, offset: usize) -> io::Result<Self> {
+    pub(super) fn new(fd: BorrowedFd<'_>, length: usize, protection: i32, offset: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let start = unsafe {
             libc::mmap(
@@ -50,10 +52,24 @@ impl Mapping {
     }
 
     /// The 64-bit word at the start.
-    fn position(&self) -> &AtomicU64 {
+    pub(super) fn position(&self) -> &AtomicU64 {
         // SAFETY: the mapping is at least a page, aligned to one, and lives as long as `self`; the kernel's side
         // changes the word only atomically.
         unsafe { self.start.cast::<AtomicU64>().as_ref() }
+    }
+}
+
+// SAFETY: tests share the mapping between threads, which access it only as atomic words.
+#[cfg(test)]
+unsafe impl Sync for Mapping {}
+
+#[cfg(test)]
+impl Mapping {
+    /// A word at this place, which a test writes.
+    pub(super) fn word(&self, place: usize) -> &AtomicU64 {
+        assert!(place.is_multiple_of(8) && place + 8 <= self.length);
+        // SAFETY: the place is in the mapping, aligned, and lives as long as `self`.
+        unsafe { self.start.add(place).cast::<AtomicU64>().as_ref() }
     }
 }
 
@@ -61,6 +77,49 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and nothing borrowed from it outlives `self`.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// What lies at a position of a ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found<'a> {
+    /// A record that is still being written.
+    Busy,
+    /// A record that its writer gave up.
+    Discarded {
+        /// Position of the record after it.
+        next: u64,
+    },
+    /// A record.
+    Record {
+        /// Its bytes.
+        bytes: &'a [u8],
+        /// Position of the record after it.
+        next: u64,
+    },
+}
+
+/// A ring of records, as its reader sees it. Positions only grow.
+pub(super) trait Records {
+    /// Returns the position of the first record that was not released.
+    fn consumed(&self) -> u64;
+    /// Returns the position behind the last record that was reserved.
+    fn reserved(&self) -> u64;
+    /// Returns what lies at a position before that.
+    fn find(&self, position: u64) -> Found<'_>;
+    /// Gives everything before the position back to the writers.
+    fn release(&mut self, position: u64);
+}
+
+/// Returns the time in a record, which events and captures have at the same place. A record that is too short for one
+/// comes first.
+#[inline]
+pub(super) fn timestamp(record: &[u8]) -> u64 {
+    const PLACE: usize = std::mem::offset_of!(wire::Event, timestamp);
+    const _: () = assert!(PLACE == std::mem::offset_of!(wire::Capture, timestamp));
+    match record.get(PLACE..).and_then(|bytes| bytes.first_chunk()) {
+        Some(bytes) => u64::from_ne_bytes(*bytes),
+        None => 0,
     }
 }
 
@@ -108,6 +167,42 @@ impl<'a> RingBuffer<'a> {
         // has passed them, which only `read` moves, after this borrow has ended.
         unsafe { std::slice::from_raw_parts(self.producer.start.add(offset).as_ptr(), length) }
     }
+
+    /// The descriptor to wait for.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd
+    }
+}
+
+impl Records for RingBuffer<'_> {
+    fn consumed(&self) -> u64 {
+        self.consumer.position().load(Ordering::Relaxed)
+    }
+
+    fn reserved(&self) -> u64 {
+        self.producer.position().load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn find(&self, position: u64) -> Found<'_> {
+        let length = self.header(position).load(Ordering::Acquire);
+        if length & BUSY != 0 {
+            return Found::Busy;
+        }
+        let bytes = length & !DISCARD;
+        let next = position + ((u64::from(bytes) + HEADER + 7) & !7);
+        match length & DISCARD {
+            0 => Found::Record {
+                bytes: self.record(position, bytes),
+                next,
+            },
+            _ => Found::Discarded { next },
+        }
+    }
+
+    fn release(&mut self, position: u64) {
+        self.consumer.position().store(position, Ordering::Release);
+    }
 }
 
 impl Source for RingBuffer<'_> {
@@ -117,21 +212,22 @@ impl Source for RingBuffer<'_> {
 
     fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError> {
         let mut rest = Rest::Nothing;
-        let mut position = self.consumer.position().load(Ordering::Relaxed);
-        let end = self.producer.position().load(Ordering::Acquire);
+        let mut position = self.consumed();
+        let end = self.reserved();
         while position < end && !is_full(batch) {
-            let length = self.header(position).load(Ordering::Acquire);
-            if length & BUSY != 0 {
-                rest = Rest::Unfinished;
-                break;
+            match self.find(position) {
+                Found::Busy => {
+                    rest = Rest::Unfinished;
+                    break;
+                }
+                Found::Discarded { next } => position = next,
+                Found::Record { bytes, next } => {
+                    decoder.decode(bytes, batch);
+                    position = next;
+                }
             }
-            let bytes = length & !DISCARD;
-            if length & DISCARD == 0 {
-                decoder.decode(self.record(position, bytes), batch);
-            }
-            position += (u64::from(bytes) + HEADER).next_multiple_of(8);
         }
-        self.consumer.position().store(position, Ordering::Release);
+        self.release(position);
         Ok(if is_full(batch) { Rest::More } else { rest })
     }
 }

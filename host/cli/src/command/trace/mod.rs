@@ -272,9 +272,8 @@ fn buffer(options: &Options, root: &Root) -> anyhow::Result<Buffer> {
             wakeup_events: buffers.perf.wakeup_events,
         }
     } else {
-        Buffer::Ring {
-            bytes: buffers.ring_size,
-        }
+        let cpus = kernel::online_cpus(root).map_or(1, |cpus| cpus.len());
+        Buffer::rings(buffers.ring_size, cpus)
     })
 }
 
