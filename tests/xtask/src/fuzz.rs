@@ -15,11 +15,13 @@ use crate::progress::{Step, step};
 use crate::{packages, plugins, workspace};
 
 /// The programs of `tests/fuzz`.
-const TARGETS: [&str; 8] = [
+const TARGETS: [&str; 10] = [
     "btf",
     "capture",
     "command_line",
     "component",
+    "filter",
+    "filter_program",
     "kernel",
     "layout",
     "object",
@@ -138,6 +140,7 @@ fn seeds() -> Result<PathBuf> {
     fs::copy(&kernel, seeds.join("kernel").join("small")).with_context(|| format!("copy {}", kernel.display()))?;
     let line = seeds.join("command_line").join("trace");
     fs::write(&line, "-m\n0xdeadbeef\n--pcapng\nf.pcapng").with_context(|| format!("write {}", line.display()))?;
+    filters(&seeds)?;
     let recordings = workspace::root().join("tests/fixtures/recording-1.0");
     let list = fs::read_dir(&recordings).with_context(|| format!("read {}", recordings.display()))?;
     for entry in list {
@@ -146,6 +149,22 @@ fn seeds() -> Result<PathBuf> {
         fs::copy(entry.path(), seed).with_context(|| format!("copy {}", entry.path().display()))?;
     }
     Ok(seeds)
+}
+
+/// Writes the filters of the tests, alone and with the beginning of a TCP packet.
+fn filters(seeds: &Path) -> Result<()> {
+    const FRAME: &[u8] = b"\n\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0E\0\0\x28\0\x01\x40\0\x40\x06\0\0\
+        \x0a\0\0\x01\x0a\0\0\x02\x04\0\0\x50\0\0\0\x01\0\0\0\0\x50\x02\xff\xff\0\0\0\0";
+    let list = workspace::root().join("tests/filter/src/expressions.txt");
+    let list = fs::read_to_string(&list).with_context(|| format!("read {}", list.display()))?;
+    for (number, filter) in list.lines().filter(|line| !line.starts_with('#')).enumerate() {
+        let whole = [filter.as_bytes(), FRAME].concat();
+        for (target, bytes) in [("filter", filter.as_bytes()), ("filter_program", &whole)] {
+            let path = seeds.join(target).join(number.to_string());
+            fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn seed(step: &Step, source: &Path, seeds: &Path) -> Result<()> {

@@ -25,8 +25,7 @@ impl FilterError {
         let from = start.saturating_sub(BEFORE);
         let marked = (end - start).clamp(1, AFTER);
         let shown = expression.chars().skip(from).take(start - from + marked + AFTER);
-        // Nothing of the expression moves the cursor.
-        let mut excerpt: String = shown.map(|each| if each.is_control() { ' ' } else { each }).collect();
+        let mut excerpt: String = shown.map(|each| if is_plain(each) { each } else { ' ' }).collect();
         let _ = write!(excerpt, "\n{:indent$}{:^<marked$}", "", "", indent = start - from);
         FilterError {
             problem,
@@ -165,6 +164,29 @@ pub enum Problem {
         "no packet can match this filter: its conditions contradict each other; 'or' may be meant instead of 'and'"
     )]
     Never,
+}
+
+/// The most characters of a word in a message.
+const LONGEST_SHOWN: usize = 40;
+
+/// Returns a part of the expression as messages show it: short, and nothing that moves the cursor.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(LONGEST_SHOWN).flat_map(escaped).collect();
+    if text.chars().nth(LONGEST_SHOWN).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+fn escaped(each: char) -> impl Iterator<Item = char> {
+    let plain = is_plain(each).then_some(each);
+    let escape = plain.is_none().then(|| each.escape_unicode());
+    plain.into_iter().chain(escape.into_iter().flatten())
+}
+
+/// Returns whether the character is shown as one that moves nothing else.
+fn is_plain(each: char) -> bool {
+    matches!(each, '\\' | '\'' | '"') || each.escape_debug().count() == 1
 }
 
 /// Names that are similar to an unknown one. Shown as `; did you mean ...?`.

@@ -4,7 +4,7 @@
 use std::net::Ipv6Addr;
 
 use super::ast::{PROTOCOLS, Protocol, Span};
-use super::error::{FilterError, Nearest, Problem};
+use super::error::{self, FilterError, Nearest, Problem};
 use super::names;
 
 /// The longest expression.
@@ -311,7 +311,7 @@ pub(super) fn number(text: &str) -> Result<u32, Problem> {
         [b'0', _, ..] => u32::from_str_radix(&text[1..], 8),
         _ => text.parse(),
     };
-    value.map_err(|_| Problem::Number(text.to_owned()))
+    value.map_err(|_| Problem::Number(error::shown(text)))
 }
 
 /// Parses the forms of an Ethernet address without colons: `00-11-22-33-44-55`, `0.11.22.33.44.55`, `0011.2233.4455`,

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::ast::{Direction, Kind, Mask, Protocol, Qualifiers, Value};
-use super::error::{FilterError, Nearest, Problem};
+use super::error::{self, FilterError, Nearest, Problem};
 use super::generate::{Condition, Generated, Generator};
 use super::link::{ARP, IP, IP6, ISO, RARP};
 use super::names;
@@ -134,7 +134,7 @@ impl Generator<'_> {
     }
 
     pub(super) fn unknown(&self, what: &'static str, name: &str, nearest: Nearest) -> FilterError {
-        let name = name.escape_debug().to_string();
+        let name = error::shown(name);
         self.error(Problem::UnknownName { what, name, nearest })
     }
 
@@ -238,7 +238,7 @@ impl Generator<'_> {
     fn host_name(&mut self, name: &str, qualifiers: Qualifiers) -> Generated {
         let resolved = self.names.addresses(name);
         let addresses = resolved.map_err(|reason| {
-            let name = name.escape_debug().to_string();
+            let name = error::shown(name);
             self.error(Problem::Resolve { name, reason })
         })?;
         let mut any = Vec::new();

@@ -8,7 +8,7 @@ use super::arithmetic;
 use super::ast::{
     ByteTest, Connective, Direction, Kind, LlcType, Mask, Node, Primitive, Protocol, Qualifiers, Span, Value,
 };
-use super::error::{FilterError, Problem};
+use super::error::{self, FilterError, Nearest, Problem};
 use super::lexer::{self, Keyword, Token, UNSUPPORTED};
 
 /// The deepest nesting of parentheses, brackets and arithmetic.
@@ -95,7 +95,7 @@ impl Parser<'_> {
     pub(super) fn found(&self) -> String {
         match self.peek() {
             Token::End => "the end".to_owned(),
-            _ => format!("'{}'", self.expression[self.span()].escape_debug()),
+            _ => format!("'{}'", error::shown(&self.expression[self.span()])),
         }
     }
 
@@ -109,7 +109,7 @@ impl Parser<'_> {
                 Problem::Unsupported { what, why, remedy }
             }
             Token::Name(word) => Problem::UnknownWord {
-                word: word.clone(),
+                word: error::shown(word),
                 nearest: lexer::nearest(word),
             },
             _ => Problem::Unexpected {
@@ -499,8 +499,8 @@ impl Parser<'_> {
             }
             None => {
                 let what = "type of LLC frames";
-                let nearest = super::error::Nearest::choose(word, TYPES.iter().map(|(name, ..)| *name));
-                let name = word.to_owned();
+                let nearest = Nearest::choose(word, TYPES.iter().map(|(name, ..)| *name));
+                let name = error::shown(word);
                 Err(self.error(self.span(), Problem::UnknownName { what, name, nearest }))
             }
         }

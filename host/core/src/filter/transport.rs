@@ -2,7 +2,7 @@
 //! `names` and `ports`.
 
 use super::ast::{Direction, Protocol, Qualifiers, Value};
-use super::error::{FilterError, Problem};
+use super::error::{self, FilterError, Problem};
 use super::generate::{Condition, Generated, Generator, Offset};
 use super::graph::{self, Compare, ValueId};
 use super::link::{IP, IP6};
@@ -115,7 +115,7 @@ impl Generator<'_> {
             _ => return Ok(vec![number]),
         };
         let name = match value {
-            Value::Name(name) => name.escape_debug().to_string(),
+            Value::Name(name) => error::shown(name),
             _ => String::new(),
         };
         Err(self.error(Problem::PortProtocol { name, is, wanted }))
