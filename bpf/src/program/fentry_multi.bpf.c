@@ -5,9 +5,10 @@
  */
 #include "core/calls.h"
 
+/* The lower half of the cookie; the upper one has the place, see untyped.h. */
 static __always_inline __u64 this_function(__u64 *ctx)
 {
-	return bpf_get_attach_cookie(ctx);
+	return (__u32)bpf_get_attach_cookie(ctx);
 }
 
 /* These sessions keep track of their calls themselves. */
@@ -37,3 +38,4 @@ static __always_inline __u64 argument_of(__u64 *ctx, __u32 position)
 #include "program/untyped.h"
 
 ALL_PROGRAMS
+SHARED_PROGRAMS

@@ -29,6 +29,7 @@ static __always_inline __u64 frame_of(struct pt_regs *ctx)
 #include "program/untyped.h"
 
 ALL_PROGRAMS
+SHARED_PROGRAMS
 
 /* Handles the return of any function. */
 SEC("?kretprobe")

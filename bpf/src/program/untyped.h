@@ -5,9 +5,10 @@
  * returns for a call that is not traced), CONTEXT, SECTION and ARGUMENT(position) before this. They are compiled
  * twice: with SESSION 1, one program serves entry and return.
  *
- * There is one program for each place where the packet can be: which argument (0 to 5, the registers of the calling
+ * There is one program for each place where the packet often is: which argument (0 to 5, the registers of the calling
  * convention) and what the argument is. The place is known when a function is attached, so a program that had to look
- * it up per packet would waste time.
+ * it up per packet would waste time. But every program needs a link, whose release takes the kernel a grace period. So
+ * functions of the other places share ipft_any, which looks the place up.
  */
 #ifndef IPFT_UNTYPED_H
 #define IPFT_UNTYPED_H
@@ -106,6 +107,16 @@ TRACE(trace_typed_teardown, TYPED, TEARDOWN)
 TRACE(trace_typed_release, TYPED, RELEASE)
 TRACE(trace_typed_free, TYPED, FREE)
 
+/* One for all roles, for programs that many functions share: the larger a program, the longer its loading takes. */
+#define TRACE_ANY(name, pointer)                                             \
+	static __noinline int name(void *ctx, __u64 skb, enum role role)     \
+	{                                                                    \
+		return trace(ctx, skb, pointer, role);                       \
+	}
+
+TRACE_ANY(trace_any, NUMBER)
+TRACE_ANY(trace_typed_any, TYPED)
+
 #define JUDGE(prefix, mark, skb, pointer)                                 \
 	do {                                                              \
 		if (!admit((__u64)(skb), pointer, mark, role))            \
@@ -146,6 +157,12 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 	return UNTRACED;
 }
 
+/* What the attach cookie of ipft_any and ipft_end says of a function, above an index (program_key.rs). */
+#define PLACE_POSITION(cookie) ((cookie) >> 32 & 7)
+#define PLACE_ARGUMENT(cookie) ((enum argument)((cookie) >> 36 & 3))
+#define PLACE_ROLE(cookie) ((enum role)((cookie) >> 40 & 3))
+#define PLACE_SILENT(cookie) ((cookie) >> 44 & 1)
+
 /* Defines the programs. */
 #define ENTRY(name, position, argument, role)                                    \
 	SEC(SECTION)                                                             \
@@ -161,6 +178,117 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 	{                                                                        \
 		forget(ARGUMENT(position), NUMBER, role);                                \
 		return UNTRACED;                                                         \
+	}
+
+/* The compiler must not merge the loads: the verifier allows none whose place in the context is not constant. */
+#define ARGUMENT_AT(position)                           \
+	case position: {                                \
+		__u64 value = ARGUMENT(position);       \
+		asm volatile("" : "+r"(value));         \
+		return value;                           \
+	}
+
+static __always_inline __u64 argument_at(CONTEXT *ctx, __u32 position)
+{
+	switch (position) {
+		ARGUMENT_AT(0)
+		ARGUMENT_AT(1)
+		ARGUMENT_AT(2)
+		ARGUMENT_AT(3)
+		ARGUMENT_AT(4)
+		ARGUMENT_AT(5)
+	}
+	return 0;
+}
+
+#define JUDGE_ANY(name, mark, skb, pointer)                             \
+	do {                                                            \
+		if (!admit((__u64)(skb), pointer, mark, role))          \
+			return UNTRACED;                                \
+		return name(ctx, (__u64)(skb), role);                   \
+	} while (0)
+
+/* Its own function keeps its stack out of the fast path. */
+static __noinline __u64 pointed_to(__u64 address)
+{
+	__u64 skb = 0;
+
+	bpf_probe_read_kernel(&skb, sizeof(skb), (void *)address);
+	return skb;
+}
+
+/* Functions of any place. */
+static __always_inline int probe_any(CONTEXT *ctx)
+{
+	if (SESSION && session_is_return(ctx))
+		return session_return(ctx);
+	__u64 place = bpf_get_attach_cookie(ctx);
+	__u64 skb = argument_at(ctx, PLACE_POSITION(place));
+	enum argument argument = PLACE_ARGUMENT(place);
+	enum role role = PLACE_ROLE(place);
+
+	if (PLACE_SILENT(place)) {
+		forget(skb, NUMBER, role);
+		return UNTRACED;
+	}
+	if (argument == DOUBLE_POINTER)
+		skb = pointed_to(skb);
+	if (argument != POINTER && IS_NO_SKB(skb))
+		return UNTRACED;
+
+	if (reads_directly()) {
+		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
+
+		JUDGE_ANY(trace_typed_any, typed->mark, typed, TYPED);
+	} else {
+		JUDGE_ANY(trace_any, mark_read(skb), skb, NUMBER);
+	}
+}
+
+#define JUDGE_END(name, mark, skb, pointer)                                                  \
+	do {                                                                                 \
+		int matches = mark_matches(mark);                                            \
+		if (!matches && !ipft_live_packets[slot_of_packet((__u64)(skb), pointer)])     \
+			return UNTRACED;                                                     \
+		__u64 place = bpf_get_attach_cookie(ctx);                                    \
+		enum role role = PLACE_ROLE(place);                                          \
+		if (matches && !PLACE_SILENT(place))                                         \
+			return name(ctx, (__u64)(skb), role);                                \
+		if (role == RELEASE || role == FREE)                                         \
+			forget((__u64)(skb), pointer, role);                                 \
+		return UNTRACED;                                                             \
+	} while (0)
+
+/*
+ * Functions that play a part in a packet's life, with the packet as first argument. Every packet passes some of them,
+ * so the cookie, for which the kernel searches, is only read if something is to be done.
+ */
+static __always_inline int probe_end(CONTEXT *ctx)
+{
+	if (SESSION && session_is_return(ctx))
+		return session_return(ctx);
+	__u64 skb = ARGUMENT(0);
+
+	if (reads_directly()) {
+		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
+
+		JUDGE_END(trace_typed_any, typed->mark, typed, TYPED);
+	} else {
+		JUDGE_END(trace_any, mark_read(skb), skb, NUMBER);
+	}
+}
+
+/* Programs of backends whose links have cookies. */
+#define SHARED_PROGRAMS                       \
+	SEC(SECTION)                          \
+	int ipft_any(CONTEXT *ctx)            \
+	{                                     \
+		return probe_any(ctx);        \
+	}                                     \
+	SEC(SECTION)                          \
+	int ipft_end(CONTEXT *ctx)            \
+	{                                     \
+		return probe_end(ctx);        \
 	}
 
 #define ALL_PROGRAMS                                  \

@@ -3,7 +3,7 @@
 //!
 //! One program serves functions of many prototypes, so its arguments have no type and it reads the mark as a kprobe
 //! program does. A function is named by its BTF id and carries its index as cookie. Ids of a module belong to the
-//! module's BTF, and a link takes ids of one BTF only, that of its program: each module gets programs of its own.
+//! module's BTF, and a link takes ids of one BTF only, that of its program: each module gets a program of its own.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use ipft_bpf::wire::FunctionSource;
 
 use super::bisect::Bisection;
+use super::groups::{self, Group};
 use super::program_key::ProgramKey;
 use super::programs::{Programs, Selected};
 use super::reason::Mechanism;
@@ -23,6 +24,9 @@ use crate::event::Tracer;
 pub struct FentryMulti;
 
 const NAME: &str = "fentry-multi";
+
+/// The module of functions that are not in a module.
+const KERNEL: &str = "vmlinux";
 
 impl Backend for FentryMulti {
     fn name(&self) -> &'static str {
@@ -47,30 +51,31 @@ impl Backend for FentryMulti {
         };
 
         let mut refused = Vec::new();
-        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut by_module: Vec<(&'a str, Vec<Target<'a>>)> = Vec::new();
         for target in &request.targets {
             let function = target.function;
             if let Some(reason) = objection(function) {
                 refused.push(Refused::new(*target, reason));
                 continue;
             }
-            let program = ProgramKey::entry(function, target.is_silent());
-            match groups
-                .iter_mut()
-                .find(|group| group.module == function.module && group.program == program)
-            {
-                Some(group) => group.targets.push(*target),
-                None => {
-                    groups.push(Group {
-                        module: &function.module,
-                        program,
-                        targets: vec![*target],
-                    });
-                }
+            let module = function.module.as_str();
+            match by_module.iter_mut().find(|(known, _)| *known == module) {
+                Some((_, targets)) => targets.push(*target),
+                None => by_module.push((module, vec![*target])),
             }
         }
+        // A module has few functions, and loading a program takes longer than reading its cookies ever will.
+        let groups: Vec<(&str, Group<'_>)> = (by_module.into_iter())
+            .flat_map(|(module, targets)| {
+                let groups = match module {
+                    KERNEL => groups::group(targets),
+                    _ => vec![Group::of_any(targets)],
+                };
+                groups.into_iter().map(move |group| (module, group))
+            })
+            .collect();
 
-        let keys: BTreeSet<ProgramKey> = groups.iter().map(|group| group.program).collect();
+        let keys: BTreeSet<ProgramKey> = groups.iter().map(|(_, group)| group.program).collect();
         let selected: Vec<Selected> = (keys.into_iter())
             .map(|key| Selected {
                 attach_type: Some(attach_type),
@@ -90,20 +95,18 @@ impl Backend for FentryMulti {
         let mut own_programs = Vec::new();
         let link = |program: BorrowedFd<'_>, targets: &[Target<'a>]| {
             let ids: Vec<u32> = targets.iter().map(|target| target.function.btf_id).collect();
-            let cookies: Vec<u64> = (targets.iter())
-                .map(|target| target.index.map_or(u64::MAX, u64::from))
-                .collect();
+            let cookies: Vec<u64> = targets.iter().map(groups::cookie).collect();
             syscall::link_tracing_multi(program, attach_type, &ids, &cookies)
         };
         let mut bisection = Bisection::new(request.root, NAME, Mechanism::Trampoline, refused);
         let mut attached = 0;
-        for group in &groups {
-            let done = if group.module == "vmlinux" {
+        for (module, group) in &groups {
+            let done = if *module == KERNEL {
                 let program = programs.program(group.program)?;
                 bisection.link(&group.targets, &|targets| link(program, targets))?
             } else {
                 let instructions = programs.instructions(group.program)?;
-                let loaded = modules.get(group.module).map(|btf| {
+                let loaded = modules.get(module).map(|btf| {
                     TracingProgram {
                         instructions: &instructions,
                         attach_type,
@@ -118,13 +121,15 @@ impl Backend for FentryMulti {
                         own_programs.push(program);
                         done
                     }
-                    Ok(Err(error)) => group.refuse(&mut bisection, &format!("its module refused the program: {error}")),
-                    Err(reason) => group.refuse(&mut bisection, &reason),
+                    Ok(Err(error)) => refuse(
+                        group,
+                        &mut bisection,
+                        &format!("its module refused the program: {error}"),
+                    ),
+                    Err(reason) => refuse(group, &mut bisection, &reason),
                 }
             };
-            if !group.program.is_silent() {
-                attached += done.len() as u32;
-            }
+            attached += done.iter().filter(|target| !target.is_silent()).count() as u32;
         }
         check_any(NAME, request, attached, &bisection.refused)?;
         Ok(Attached {
@@ -143,18 +148,9 @@ impl Backend for FentryMulti {
     }
 }
 
-/// Functions per link.
-struct Group<'a> {
-    module: &'a str,
-    program: ProgramKey,
-    targets: Vec<Target<'a>>,
-}
-
-impl<'a> Group<'a> {
-    /// Skips all of them, without a link.
-    fn refuse(&self, bisection: &mut Bisection<'a>, reason: &str) -> Vec<Target<'a>> {
-        let refused = self.targets.iter().map(|target| Refused::new(*target, reason));
-        bisection.refused.extend(refused);
-        Vec::new()
-    }
+/// Skips all functions of a group, without a link.
+fn refuse<'a>(group: &Group<'a>, bisection: &mut Bisection<'a>, reason: &str) -> Vec<Target<'a>> {
+    let refused = group.targets.iter().map(|target| Refused::new(*target, reason));
+    bisection.refused.extend(refused);
+    Vec::new()
 }

@@ -1,4 +1,5 @@
-//! The `kprobe-multi` and `kprobe-session` backends: one link for all functions whose packet is in the same place.
+//! The `kprobe-multi` and `kprobe-session` backends: a link for all functions whose packet is in the same place, and one
+//! for those of rare places.
 //!
 //! They share everything but the attach type. kprobe-multi (5.18, with FPROBE) sees entries, and returns through a
 //! second link; a session (6.10) sees both in one program, which decides at the entry whether it wants the return, so
@@ -9,6 +10,7 @@ use std::os::fd::BorrowedFd;
 use ipft_bpf::wire::FunctionSource;
 
 use super::bisect::Bisection;
+use super::groups::{self, Group};
 use super::program_key::ProgramKey;
 use super::programs::{Programs, Selected};
 use super::reason::Mechanism;
@@ -73,7 +75,7 @@ fn attach<'a>(backend: &'static str, kind: MultiKind, request: &Request<'a>) -> 
     let groups = groups(request, &mut refused);
     let second_link = returns && kind != MultiKind::Session;
     let returning = second_link.then_some(ProgramKey::Return);
-    let selected: Vec<Selected> = (groups.iter().map(|(key, _)| *key).chain(returning))
+    let selected: Vec<Selected> = (groups.iter().map(|group| group.program).chain(returning))
         .map(|key| Selected {
             attach_type: Some(attach_type),
             ..Selected::plain(key)
@@ -91,18 +93,18 @@ fn attach<'a>(backend: &'static str, kind: MultiKind, request: &Request<'a>) -> 
     let programs =
         Programs::load(object, config, request, &selected).map_err(|error| unsupported(backend, needs, error))?;
 
-    let link = |program: BorrowedFd<'_>, targets: &[Target<'a>], kind| {
+    let link = |program: BorrowedFd<'_>, targets: &[Target<'a>], with_cookies: bool, kind| {
         let addresses: Vec<u64> = targets.iter().map(|target| target.function.address).collect();
-        syscall::link_kprobe_multi(program, &addresses, kind)
+        let cookies: Option<Vec<u64>> = with_cookies.then(|| targets.iter().map(groups::cookie).collect());
+        syscall::link_kprobe_multi(program, &addresses, cookies.as_deref(), kind)
     };
     let mut entries = Bisection::new(request.root, backend, Mechanism::KprobeMulti, refused);
     let mut entered = Vec::new();
-    for (key, targets) in &groups {
-        let program = programs.program(*key)?;
-        let done = entries.link(targets, &|targets| link(program, targets, kind))?;
-        if !key.is_silent() {
-            entered.extend(done);
-        }
+    for group in &groups {
+        let program = programs.program(group.program)?;
+        let with_cookies = group.program.reads_cookie();
+        let done = entries.link(&group.targets, &|targets| link(program, targets, with_cookies, kind))?;
+        entered.extend(done.into_iter().filter(|target| !target.is_silent()));
     }
     let attached = entered.len() as u32;
     check_any(backend, request, attached, &entries.refused)?;
@@ -116,7 +118,7 @@ fn attach<'a>(backend: &'static str, kind: MultiKind, request: &Request<'a>) -> 
     let mut exits = Bisection::new(request.root, backend, Mechanism::KprobeMulti, Vec::new());
     if second_link && !entered.is_empty() {
         let program = programs.program(ProgramKey::Return)?;
-        exits.link(&entered, &|targets| link(program, targets, MultiKind::Return))?;
+        exits.link(&entered, &|targets| link(program, targets, false, MultiKind::Return))?;
     }
     Ok(Attached {
         layer: Layer {
@@ -133,19 +135,9 @@ fn attach<'a>(backend: &'static str, kind: MultiKind, request: &Request<'a>) -> 
     })
 }
 
-/// Groups the functions by their program. A link takes addresses, so functions without one are skipped.
-fn groups<'a>(request: &Request<'a>, refused: &mut Vec<Refused<'a>>) -> Vec<(ProgramKey, Vec<Target<'a>>)> {
-    let mut groups: Vec<(ProgramKey, Vec<Target<'a>>)> = Vec::new();
-    for target in &request.targets {
-        if target.function.address == 0 {
-            refused.push(Refused::new(*target, ADDRESS_HIDDEN));
-            continue;
-        }
-        let key = ProgramKey::entry(target.function, target.is_silent());
-        match groups.iter_mut().find(|(group, _)| *group == key) {
-            Some((_, targets)) => targets.push(*target),
-            None => groups.push((key, vec![*target])),
-        }
-    }
-    groups
+/// Groups the functions. A link takes addresses, so functions without one are skipped.
+fn groups<'a>(request: &Request<'a>, refused: &mut Vec<Refused<'a>>) -> Vec<Group<'a>> {
+    let hidden = |target: &&Target<'_>| target.function.address == 0;
+    refused.extend((request.targets.iter().filter(hidden)).map(|target| Refused::new(*target, ADDRESS_HIDDEN)));
+    groups::group((request.targets.iter().filter(|target| !hidden(target))).copied())
 }

@@ -7,6 +7,7 @@ mod bisect;
 mod detach;
 mod fentry_multi;
 mod ftrace;
+mod groups;
 pub mod identity;
 mod kprobe;
 mod kprobe_multi;

@@ -9,6 +9,10 @@ use crate::kernel::{Candidate, PacketArgument};
 pub(super) enum ProgramKey {
     /// Runs at entries of functions; in a session, also at returns.
     Entry(Entry),
+    /// The same for functions with different properties, which the attach cookie says.
+    Any,
+    /// The same for functions of different roles that get the packet first.
+    End,
     /// Runs at the return of any function.
     Return,
 }
@@ -52,15 +56,45 @@ impl ProgramKey {
         })
     }
 
-    /// Returns whether the program sends no events.
-    pub(super) fn is_silent(self) -> bool {
-        matches!(self, ProgramKey::Entry(Entry { silent: true, .. }))
+    /// Returns the program that this one's functions share with others of a role, or with any.
+    pub(super) fn shared(self) -> Self {
+        match self {
+            ProgramKey::Entry(entry) if entry.role != Role::Ordinary && entry.position == 0 => ProgramKey::End,
+            _ => ProgramKey::Any,
+        }
+    }
+
+    /// Returns whether the program reads the properties of a function from the cookie.
+    pub(super) fn reads_cookie(self) -> bool {
+        matches!(self, ProgramKey::Any | ProgramKey::End)
+    }
+
+    /// Returns the properties as the upper half of a cookie (`PLACE_POSITION` and others in `untyped.h`).
+    pub(super) fn place(self) -> u64 {
+        let ProgramKey::Entry(entry) = self else {
+            return 0;
+        };
+        let argument = match entry.argument {
+            Argument::Pointer => 0,
+            Argument::DoublePointer => 1,
+            Argument::Unsure => 2,
+        };
+        let role = match entry.role {
+            Role::Ordinary => 0,
+            Role::Teardown => 1,
+            Role::Release => 2,
+            Role::Free => 3,
+        };
+        u64::from(entry.position) << 32 | argument << 36 | role << 40 | u64::from(entry.silent) << 44
     }
 
     /// Returns the program's name in its object.
     pub(super) fn name(self) -> String {
-        let ProgramKey::Entry(entry) = self else {
-            return "ipft_function_return".to_owned();
+        let entry = match self {
+            ProgramKey::Entry(entry) => entry,
+            ProgramKey::Any => return "ipft_any".to_owned(),
+            ProgramKey::End => return "ipft_end".to_owned(),
+            ProgramKey::Return => return "ipft_function_return".to_owned(),
         };
         let kind = match (entry.role, entry.silent, entry.argument) {
             (Role::Release, true, _) => "silent_release",
@@ -108,16 +142,34 @@ mod tests {
             let function = candidate_at(function, 0);
             [false, true].map(|silent| ProgramKey::entry(&function, silent))
         });
-        for key in keys.chain([ProgramKey::Return]) {
+        for key in keys.chain([ProgramKey::Return, ProgramKey::Any, ProgramKey::End]) {
             assert!(names.contains(&key.name().as_str()), "{key:?}");
         }
     }
 
     #[test]
+    fn the_cookie_says_where_a_packet_is_and_its_role() {
+        let place = |function: &Candidate, silent| ProgramKey::entry(function, silent).place() >> 32;
+        assert_eq!(place(&candidate_at("ip_rcv", 0), false), 0);
+        assert_eq!(place(&candidate_at("ip_output", 2), false), 2);
+        assert_eq!(place(&candidate_at("kfree_skbmem", 0), true), 0x1300);
+        assert_eq!(place(&candidate_at("napi_reuse_skb", 1), false), 0x201);
+        let mut function = candidate_at("ip_rcv", 5);
+        function.unsure = true;
+        assert_eq!(place(&function, false), 0x25);
+        function.argument = PacketArgument::DoublePointer;
+        assert_eq!(place(&function, false), 0x15);
+    }
+
+    #[test]
     fn only_identitys_own_functions_are_silent() {
-        assert!(ProgramKey::entry(&candidate_at("kfree_skbmem", 0), true).is_silent());
-        assert!(!ProgramKey::entry(&candidate_at("kfree_skbmem", 0), false).is_silent());
-        assert!(!ProgramKey::entry(&candidate_at("ip_rcv", 0), true).is_silent());
-        assert!(!ProgramKey::Return.is_silent());
+        let silent = |name: &str, silent| {
+            ProgramKey::entry(&candidate_at(name, 0), silent)
+                .name()
+                .contains("silent")
+        };
+        assert!(silent("kfree_skbmem", true));
+        assert!(!silent("kfree_skbmem", false));
+        assert!(!silent("ip_rcv", true));
     }
 }

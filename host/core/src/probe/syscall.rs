@@ -156,9 +156,20 @@ pub(super) enum MultiKind {
     Session,
 }
 
-/// One link for many functions, by address.
-pub(super) fn link_kprobe_multi(program: BorrowedFd<'_>, addresses: &[u64], kind: MultiKind) -> io::Result<OwnedFd> {
+/// One link for many functions, by address. `cookies`, if there are any, belong to the addresses, one each.
+pub(super) fn link_kprobe_multi(
+    program: BorrowedFd<'_>,
+    addresses: &[u64],
+    cookies: Option<&[u64]>,
+    kind: MultiKind,
+) -> io::Result<OwnedFd> {
     let mut options = link_options();
+    if let Some(cookies) = cookies {
+        if cookies.len() != addresses.len() {
+            return Err(io::Error::other("each function needs one cookie"));
+        }
+        options.__bindgen_anon_1.kprobe_multi.cookies = cookies.as_ptr();
+    }
     options.__bindgen_anon_1.kprobe_multi.addrs = addresses.as_ptr();
     options.__bindgen_anon_1.kprobe_multi.cnt = u32::try_from(addresses.len()).map_err(io::Error::other)?;
     if kind == MultiKind::Return {
@@ -168,7 +179,7 @@ pub(super) fn link_kprobe_multi(program: BorrowedFd<'_>, addresses: &[u64], kind
         MultiKind::Session => libbpf_sys::BPF_TRACE_KPROBE_SESSION,
         MultiKind::Entry | MultiKind::Return => libbpf_sys::BPF_TRACE_KPROBE_MULTI,
     };
-    // SAFETY: `options` and the addresses it points to outlive the call; the kernel copies them.
+    // SAFETY: `options` and the slices it points to outlive the call; the kernel copies them.
     owned(unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), 0, attach_type, &raw const options) })
 }
 
