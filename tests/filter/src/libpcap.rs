@@ -72,10 +72,4 @@ impl Filter {
         // SAFETY: libpcap compiled the program, and `captured` bytes can be read.
         unsafe { bpf_filter(self.0.as_ptr(), packet.as_ptr(), length, captured) != 0 }
     }
-
-    /// Returns the number of instructions.
-    #[allow(clippy::len_without_is_empty, reason = "a program is never empty")]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
 }

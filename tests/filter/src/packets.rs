@@ -176,7 +176,7 @@ fn ip(random: &mut Random, tunnels: u32) -> (u16, Vec<u8>) {
         packet.extend((60 + random.below(1400) as u16).to_be_bytes());
         packet.extend([0, 1]);
         let fragment = match random.percent(15) {
-            true => (random.below(4) as u16) << 13 | random.below(3) as u16 * 100,
+            true => ((random.below(4) as u16) << 13) | (random.below(3) as u16 * 100),
             false => 0x4000,
         };
         packet.extend(fragment.to_be_bytes());

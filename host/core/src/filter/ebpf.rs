@@ -343,7 +343,7 @@ impl Translator<'_> {
             && held == id
         {
             if let (Form::Memory, Form::Number, Some(load)) = (is, form, memory) {
-                self.to_number(load.size);
+                self.make_number(load.size);
                 self.state.held = Some((id, Form::Number));
                 return Ok(());
             }
@@ -438,11 +438,11 @@ impl Translator<'_> {
 
     fn formed(&mut self, size: u32, form: Form) {
         if form == Form::Number && size > 1 {
-            self.to_number(size);
+            self.make_number(size);
         }
     }
 
-    fn to_number(&mut self, size: u32) {
+    fn make_number(&mut self, size: u32) {
         self.put(Instruction::constant(ALU | TO_BE, A, 8 * size));
     }
 

@@ -123,7 +123,7 @@ fn satisfiable_filters_are_not_called_impossible() {
 fn errors_have_column_mark_and_remedy() {
     let cases = [
         ("tcp prot 80", 5, "did you mean 'port' or 'proto'?"),
-        ("host 10.0.0.1 adn tcp", 15, "did you mean 'and'?"),
+        ("host 10.0.0.1 abd tcp", 15, "did you mean 'and'?"),
         ("tcp port htpp", 10, "did you mean 'http'"),
         ("ip6 protochain 6", 5, "use 'proto'"),
         ("gateway two", 1, "ether host ADDRESS"),

@@ -5,6 +5,7 @@ mod command_line;
 mod extension;
 mod extension_errors;
 mod faults;
+mod filter;
 mod first_bytes;
 mod identity;
 mod journey;
