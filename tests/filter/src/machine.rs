@@ -22,9 +22,13 @@ struct Machine<'a> {
 
 /// Runs the program on the first bytes of a frame of `length` bytes.
 pub fn run(filter: &Filter, frame: &[u8], length: u32) -> Result<Verdict, String> {
+    run_with(filter, frame, length, true)
+}
+
+/// The same, with or without MAC addresses.
+pub fn run_with(filter: &Filter, frame: &[u8], length: u32, has_mac: bool) -> Result<Verdict, String> {
     let prefix = filter.prefix() as usize;
-    // Not 0: there are MAC addresses.
-    let mut header = vec![1, 0];
+    let mut header = vec![u8::from(has_mac), 0];
     header.extend((0..prefix).map(|index| frame.get(index).copied().unwrap_or(0xee)));
     let mut machine = Machine {
         registers: [None; 11],

@@ -82,6 +82,39 @@ fn composed_expressions_mean_the_same_as_in_libpcap() {
 }
 
 #[test]
+fn mac_addresses_that_are_not_there_match_nothing() {
+    let mut random = Random::new(7);
+    let mut frame = packets::frame(&mut random);
+    frame.bytes.resize(60, 0);
+    frame.bytes[..14].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]);
+    for (expression, expected) in [
+        ("ether host 00:00:00:00:00:00", Verdict::NoMatch),
+        ("not ether host 00:00:00:00:00:00", Verdict::Match),
+        ("ether[0] = 0", Verdict::NoMatch),
+        ("ether[0] & 1 = 0", Verdict::NoMatch),
+        ("not ether broadcast", Verdict::Match),
+        ("multicast or broadcast", Verdict::NoMatch),
+        ("byte 6 = 0", Verdict::NoMatch),
+        ("ether proto 0x0800", Verdict::Match),
+        ("ether[12:2] = 0x0800", Verdict::Match),
+        ("ip and not ether src 00:00:00:00:00:00", Verdict::Match),
+    ] {
+        let filter = filter::compile(expression, &TestNames).expect("it is accepted");
+        let length = frame.length;
+        assert_eq!(
+            filter.judge_without_mac(&frame.bytes, length),
+            expected,
+            "[{expression}]"
+        );
+        assert_eq!(
+            machine::run_with(&filter, &frame.bytes, length, false),
+            Ok(expected),
+            "[{expression}]"
+        );
+    }
+}
+
+#[test]
 fn differences_from_libpcap_are_those_listed() {
     for (expression, why) in expressions::REFUSED_HERE {
         assert!(

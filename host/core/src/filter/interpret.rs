@@ -20,8 +20,13 @@ enum Stop {
 }
 
 /// Evaluates the filter on the first bytes of a frame of `length` bytes.
-pub(super) fn judge(graph: &Graph, frame: &[u8], length: u32) -> Verdict {
-    let packet = Packet { graph, frame, length };
+pub(super) fn judge(graph: &Graph, frame: &[u8], length: u32, has_mac: bool) -> Verdict {
+    let packet = Packet {
+        graph,
+        frame,
+        length,
+        has_mac,
+    };
     let mut target = graph.start;
     loop {
         let branch = match target {
@@ -47,6 +52,7 @@ struct Packet<'a> {
     graph: &'a Graph,
     frame: &'a [u8],
     length: u32,
+    has_mac: bool,
 }
 
 impl Packet<'_> {
@@ -55,7 +61,7 @@ impl Packet<'_> {
         match self.graph.values.get(id) {
             Value::Constant(value) => Ok(value),
             Value::Length => Ok(self.length),
-            Value::HasMac => Ok(1),
+            Value::HasMac => Ok(self.has_mac.into()),
             Value::Load(load) => self.load(0, load),
             Value::LoadAt(base, load) => {
                 let base = self.value(base)?;

@@ -31,6 +31,7 @@
 mod arithmetic;
 mod ast;
 mod ebpf;
+mod emit;
 mod error;
 mod facts;
 mod generate;
@@ -134,7 +135,12 @@ impl Filter {
 
     /// Judges the first bytes of a frame of `length` bytes, as the function in the kernel does.
     pub fn judge(&self, frame: &[u8], length: u32) -> Verdict {
-        interpret::judge(&self.graph, frame, length)
+        interpret::judge(&self.graph, frame, length, true)
+    }
+
+    /// The same for a packet without MAC addresses: in the frame, they are zeros.
+    pub fn judge_without_mac(&self, frame: &[u8], length: u32) -> Verdict {
+        interpret::judge(&self.graph, frame, length, false)
     }
 
     /// Returns whether a whole frame matches.

@@ -134,23 +134,21 @@ impl Generator<'_> {
         let next = self.load(self.layers.network(), 6, 1);
         let source = self.load(self.layers.network(), 40, 2);
         let destination = self.load(self.layers.network(), 42, 2);
+        let carried = Condition::Any(transports.iter().map(|number| self.equal(next, *number)).collect());
         let ports = self.either_port([source, destination], ports, direction);
-        let each = |number: &u32| Condition::All(vec![self.equal(next, *number), ports.clone()]);
-        let any = Condition::Any(transports.iter().map(each).collect());
-        Ok(Condition::All(vec![self.link_type(IP6)?, any]))
+        Ok(Condition::All(vec![self.link_type(IP6)?, carried, ports]))
     }
 
     /// Only the first fragment has ports.
     fn ports_by_ip(&mut self, transports: &[u32], ports: Ports, direction: Direction) -> Generated {
-        let carried = self.load(self.layers.network(), 9, 1);
+        let protocol = self.load(self.layers.network(), 9, 1);
         let header = self.transport();
         let source = self.load(header, 0, 2);
         let destination = self.load(header, 2, 2);
-        let ports = self.either_port([source, destination], ports, direction);
+        let carried = Condition::Any(transports.iter().map(|number| self.equal(protocol, *number)).collect());
         let first = self.is_first_fragment();
-        let each = |number: &u32| Condition::All(vec![self.equal(carried, *number), first.clone(), ports.clone()]);
-        let any = Condition::Any(transports.iter().map(each).collect());
-        Ok(Condition::All(vec![self.link_type(IP)?, any]))
+        let ports = self.either_port([source, destination], ports, direction);
+        Ok(Condition::All(vec![self.link_type(IP)?, carried, first, ports]))
     }
 
     fn either_port(&mut self, at: [ValueId; 2], ports: Ports, direction: Direction) -> Condition {
