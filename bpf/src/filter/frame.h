@@ -16,9 +16,10 @@
 /* The compiled filter, linked in. Returns 1, 0, or -1 if it needs bytes behind `available`. */
 extern int ipft_filter(const void *header, __u64 start, __u32 available, __u32 length) __hidden;
 
-#define FRAME_WORDS 10	/* LONGEST_PREFIX in ebpf.rs, and the padding */
 #define FRAME_HEADER 14 /* of Ethernet */
 #define FRAME_TAG 4	/* of a VLAN */
+#define FRAME_BYTES 64	/* LONGEST_PREFIX in ebpf.rs, less the header */
+#define FRAME_WORDS 11	/* padding, header, tag and bytes */
 #define NO_HEADER 0xffff
 
 /* What the filter looks at; set before the object is loaded, so that the verifier removes the rest. */
@@ -66,8 +67,8 @@ static __always_inline int judge_frame(const volatile struct ipft_frame *uses, c
 		bpf_probe_read_kernel((__u8 *)frame + 2, 12, (void *)(packet->head + packet->mac));
 		*(__u8 *)frame = 1;
 	}
-	if (bytes > sizeof(frame) - 16 - FRAME_TAG)
-		bytes = sizeof(frame) - 16 - FRAME_TAG;
+	if (bytes > FRAME_BYTES)
+		bytes = FRAME_BYTES;
 	if (uses->vlan && packet->tag.protocol) {
 		/* Words, since the network header is at 4 bytes more. */
 		types[0] = packet->tag.protocol;
