@@ -1,6 +1,6 @@
 //! Translates what the compiler says of `wire.h` into Rust constants that `src/wire.rs` is built from and compared with:
-//! of each struct its size and its fields' places, of each enum its values, and the values of `#define`s. Imports
-//! nothing of ours.
+//! of each struct its size and its fields' places, of each enum its values, and the values of `#define`s. Reads ELF files
+//! for that. Imports nothing of ours.
 //!
 //! The structs and enums come from the BTF of an object (`include/uapi/linux/btf.h` in the kernel's sources), the
 //! `#define`s from the preprocessor's list. Anything unexpected is a panic: it stops the build.
@@ -34,39 +34,130 @@ pub(crate) fn of_types(object: &[u8]) -> String {
     rust
 }
 
-/// Generates Rust constants for the `#define`s in the output of `clang -E -dM`.
-pub(crate) fn of_defines(preprocessed: &str) -> String {
-    let mut rust = String::new();
-    for line in preprocessed.lines() {
-        let mut words = line.split_whitespace().skip(1);
-        let (Some(name), Some(value), None) = (words.next(), words.next(), words.next()) else {
-            continue;
-        };
-        if name.starts_with("IPFT_") {
-            let digits = value.trim_end_matches(['u', 'l']);
-            let number = match digits.strip_prefix("0x") {
-                Some(digits) => u64::from_str_radix(digits, 16),
-                None => digits.parse(),
+/// The `#define`s of `wire.h` with their values.
+pub(crate) struct Defines(Vec<(String, u64)>);
+
+impl Defines {
+    /// Parses the output of `clang -E -dM`.
+    pub(crate) fn parse(preprocessed: &str) -> Self {
+        let mut defines = Vec::new();
+        for line in preprocessed.lines() {
+            let mut words = line.split_whitespace().skip(1);
+            let (Some(name), Some(value), None) = (words.next(), words.next(), words.next()) else {
+                continue;
             };
-            let number = number.unwrap_or_else(|_| panic!("wire.h: the value of {name} is no plain number: {value}"));
-            rust += &format!("pub const {name}: u64 = {number};\n");
+            if name.starts_with("IPFT_") {
+                let digits = value.trim_end_matches(['u', 'l']);
+                let number = match digits.strip_prefix("0x") {
+                    Some(digits) => u64::from_str_radix(digits, 16),
+                    None => digits.parse(),
+                };
+                let number =
+                    number.unwrap_or_else(|_| panic!("wire.h: the value of {name} is no plain number: {value}"));
+                defines.push((name.to_owned(), number));
+            }
         }
+        Defines(defines)
     }
-    rust
+
+    /// Returns the value of one of them.
+    pub(crate) fn value(&self, wanted: &str) -> u64 {
+        let found = self.0.iter().find(|(name, _)| name == wanted);
+        found.unwrap_or_else(|| panic!("wire.h does not define {wanted}")).1
+    }
+
+    /// Generates Rust constants.
+    pub(crate) fn to_rust(&self) -> String {
+        let constant = |(name, value): &(String, u64)| format!("pub const {name}: u64 = {value};\n");
+        self.0.iter().map(constant).collect()
+    }
 }
 
-/// Returns a section of a 64-bit little-endian ELF file.
+/// A 64-bit little-endian ELF file.
+pub(crate) struct Elf<'a> {
+    pub(crate) sections: Vec<Section<'a>>,
+    pub(crate) functions: Vec<Function<'a>>,
+}
+
+/// A section of an ELF file.
+pub(crate) struct Section<'a> {
+    pub(crate) index: usize,
+    name: &'a str,
+    kind: usize,
+    flags: usize,
+    /// Position in the file.
+    pub(crate) start: usize,
+    size: usize,
+}
+
+/// A symbol of a function.
+pub(crate) struct Function<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) is_global: bool,
+    /// Index of its section.
+    pub(crate) section: usize,
+    /// Position in its section.
+    pub(crate) start: usize,
+    pub(crate) size: usize,
+}
+
+impl Section<'_> {
+    /// Returns the position in the file after the section.
+    pub(crate) fn end(&self) -> usize {
+        self.start + self.size
+    }
+
+    /// Returns whether the section has instructions (SHF_EXECINSTR).
+    pub(crate) fn is_code(&self) -> bool {
+        self.flags & 4 != 0
+    }
+}
+
+impl<'a> Elf<'a> {
+    pub(crate) fn parse(object: &'a [u8]) -> Self {
+        const SYMBOL: usize = 24;
+        const SYMBOLS: usize = 2;
+        const FUNCTION: u8 = 2;
+        let headers = long(object, 0x28);
+        let header = |index: usize| &object[headers + index * 64..][..64];
+        let bytes = |header: &[u8]| &object[long(header, 24)..][..long(header, 32)];
+        let names = bytes(header(short(object, 0x3e).into()));
+        let sections: Vec<Section<'a>> = (0..usize::from(short(object, 0x3c)))
+            .map(|index| (index, header(index)))
+            .map(|(index, header)| Section {
+                index,
+                name: text(names, word(header, 0)),
+                kind: word(header, 4),
+                flags: long(header, 8),
+                start: long(header, 24),
+                size: long(header, 32),
+            })
+            .collect();
+        let tables = sections.iter().filter(|section| section.kind == SYMBOLS);
+        let functions = tables.flat_map(|table| {
+            let names = bytes(header(word(header(table.index), 40)));
+            let symbols = object[table.start..table.end()].chunks_exact(SYMBOL);
+            symbols
+                .filter(|symbol| symbol[4] & 15 == FUNCTION)
+                .map(move |symbol| Function {
+                    name: text(names, word(symbol, 0)),
+                    is_global: symbol[4] >> 4 == 1,
+                    section: short(symbol, 6).into(),
+                    start: long(symbol, 8),
+                    size: long(symbol, 16),
+                })
+        });
+        let functions = functions.collect();
+        Elf { sections, functions }
+    }
+}
+
+/// Returns a section's bytes.
 fn section<'a>(object: &'a [u8], wanted: &str) -> &'a [u8] {
-    let headers = long(object, 0x28);
-    let count = usize::from(short(object, 0x3c));
-    let header = |index: usize| &object[headers + index * 64..][..64];
-    let bytes = |header: &[u8]| &object[long(header, 24)..][..long(header, 32)];
-    let names = bytes(header(short(object, 0x3e).into()));
-    (0..count)
-        .map(header)
-        .find(|header| text(names, word(header, 0)) == wanted)
-        .map(bytes)
-        .unwrap_or_else(|| panic!("the object of wire.h has no section {wanted}"))
+    let elf = Elf::parse(object);
+    let found = elf.sections.iter().find(|section| section.name == wanted);
+    let found = found.unwrap_or_else(|| panic!("the object of wire.h has no section {wanted}"));
+    &object[found.start..found.end()]
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -1,10 +1,11 @@
-//! Compiles the CO-RE programs with clang, so that plain `cargo build` is enough, translates `wire.h` for `wire.rs`, and
-//! collects the headers for extensions in C.
+//! Compiles the CO-RE programs with clang, so that plain `cargo build` is enough, finds the operands in them that user
+//! space replaces, translates `wire.h` for `wire.rs`, and collects the headers for extensions in C.
 //!
 //! The headers come from two places: `bpf/bpf_helpers.h` and its companions from libbpf (through `libbpf-sys`, which
 //! names its include folder), `linux/bpf.h` and `linux/ptrace.h` from the system's kernel headers.
 
 mod layout;
+mod places;
 
 use std::env;
 use std::fmt::Write as _;
@@ -12,14 +13,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Object, source, and whether its programs are sessions.
-const PROGRAMS: [(&str, &str, bool); 5] = [
-    ("kprobe", "kprobe", false),
-    ("kprobe_session", "kprobe", true),
-    ("ftrace", "ftrace", false),
-    ("fentry_multi", "fentry_multi", false),
-    ("fentry_session", "fentry_multi", true),
+use layout::Defines;
+use places::Places;
+
+/// Object, source, whether its programs are sessions, and how they read an sk_buff (`READS` in `core/kernel.h`). Kernels
+/// with sessions or tracing-multi links handle all faults.
+const PROGRAMS: [(&str, &str, bool, &str); 8] = [
+    ("kprobe", "kprobe", false, "BY_LOADS"),
+    ("kprobe_by_helper", "kprobe", false, "BY_HELPER"),
+    ("kprobe_session", "kprobe", true, "BY_LOADS"),
+    ("ftrace", "ftrace", false, "BY_LOADS"),
+    ("ftrace_alone", "ftrace", false, "BY_LOADS_ALONE"),
+    ("ftrace_by_helper", "ftrace", false, "BY_HELPER"),
+    ("fentry_multi", "fentry_multi", false, "BY_LOADS"),
+    ("fentry_session", "fentry_multi", true, "BY_LOADS"),
 ];
+
+/// Returns whether a program sends no event for an entry.
+fn is_silent(program: &str) -> bool {
+    program.starts_with("ipft_silent_") || program == "ipft_function_return"
+}
 
 /// Returns a clang command with the flags that all programs share.
 struct Compiler {
@@ -71,15 +84,15 @@ impl Compiler {
         self.run(&arguments);
     }
 
-    /// Returns the layout of `wire.h`, as Rust.
-    fn layout(&self, out: &Path) -> String {
+    /// Returns the layout of `wire.h`, as Rust, and its `#define`s.
+    fn layout(&self, out: &Path) -> (String, Defines) {
         let source = "src/core/layout.c";
         let object = out.join("layout.o");
         self.compile(source, &object, &[]);
         let object = fs::read(object).expect("the compiler has written the object");
         let defines = self.run(&["-E".into(), "-dM".into(), source.into()]).stdout;
-        let defines = String::from_utf8(defines).expect("wire.h is text");
-        layout::of_types(&object) + &layout::of_defines(&defines)
+        let defines = Defines::parse(&String::from_utf8(defines).expect("wire.h is text"));
+        (layout::of_types(&object) + &defines.to_rust(), defines)
     }
 
     /// Lists every file that `src/headers.h` includes, except the compiler's own.
@@ -105,25 +118,46 @@ fn include_name(header: &Path) -> String {
         .to_owned()
 }
 
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Generates a `Code` for an object.
+fn code(path: &Path, defines: &Defines) -> String {
+    let object = fs::read(path).expect("the compiler has written the object");
+    let Places { masks, marks } = places::find(&object, defines, is_silent);
+    format!("Code {{ bytes: &Aligned(*include_bytes!({path:?})).0, masks: &{masks:?}, marks: &{marks:?} }}")
+}
+
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     println!("cargo:rerun-if-env-changed=CLANG");
     println!("cargo:rerun-if-changed=src");
 
     let compiler = Compiler::new();
-    for (object, source, session) in PROGRAMS {
+    let (layout, defines) = compiler.layout(&out);
+    fs::write(out.join("wire_layout.rs"), layout).expect("OUT_DIR is writable");
+
+    for (object, source, session, reads) in PROGRAMS {
         for (suffix, extension) in [("bpf.o", 0), ("extension.bpf.o", 1)] {
-            let defines = [
+            // An extension is a function of its own.
+            if reads == "BY_LOADS_ALONE" && extension == 1 {
+                continue;
+            }
+            let defines_of_object = [
                 format!("-DSESSION={}", u8::from(session)),
                 format!("-DEXTENSION={extension}"),
+                format!("-DREADS={reads}"),
             ];
             let source = format!("src/program/{source}.bpf.c");
-            compiler.compile(&source, &out.join(format!("{object}.{suffix}")), &defines);
+            let object = out.join(format!("{object}.{suffix}"));
+            compiler.compile(&source, &object, &defines_of_object);
+            fs::write(with_suffix(&object, ".rs"), code(&object, &defines)).expect("OUT_DIR is writable");
         }
     }
     compiler.compile("src/program/license.bpf.c", &out.join("license.bpf.o"), &[]);
-
-    fs::write(out.join("wire_layout.rs"), compiler.layout(&out)).expect("OUT_DIR is writable");
 
     let mut list = String::from("&[\n");
     for header in compiler.headers() {

@@ -42,6 +42,17 @@ pub const RETURN: u32 = half_of(layout::IPFT_RETURN);
 /// Number of [`Cpu`]s in the `ipft_cpus` variable.
 pub const MAX_CPUS: usize = layout::IPFT_MAX_CPUS as usize;
 
+/// The mask's place in the programs, which [`crate::Code::for_mark`] fills.
+#[cfg(test)]
+pub(crate) const MASK_PLACE: u32 = half_of(layout::IPFT_MASK_PLACE);
+
+/// The mark's place in the programs, which [`crate::Code::for_mark`] fills.
+#[cfg(test)]
+pub(crate) const MARK_PLACE: u32 = half_of(layout::IPFT_MARK_PLACE);
+
+/// The place of the function's index in the templates of the ftrace backend: the operand of a 64-bit load.
+pub const FUNCTION_PLACE: u32 = half_of(layout::IPFT_FUNCTION_PLACE);
+
 /// `struct ipft_event`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -189,18 +200,12 @@ same_layout!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Config {
-    /// The mark that a packet must carry, already masked.
-    pub mark: u32,
-    /// The bits of the mark that count.
-    pub mask: u32,
     /// Whether events go to the perf buffer instead of the ring buffer.
     pub use_perf_buffer: bool,
     /// Whether each traced call is stored for the return program.
     pub remember_calls: bool,
     /// How a program identifies its function.
     pub function_source: FunctionSource,
-    /// Whether the kernel does not handle every fault of a program that calls its own functions.
-    pub faults_crash: bool,
     /// Number of events per CPU between wake-ups of the reader, less one: all bits below a power of two.
     pub wake_mask: u32,
     /// Number of first bytes to send of each packet, at most [`MAX_RECORD_BYTES`]; 0: none.
@@ -218,12 +223,9 @@ pub struct Config {
 same_layout!(
     Config,
     ipft_config,
-    mark,
-    mask,
     use_perf_buffer,
     remember_calls,
     function_source,
-    faults_crash,
     wake_mask,
     record_bytes,
     fields,
@@ -251,12 +253,9 @@ impl Config {
     pub fn to_bytes(self) -> [u8; size_of::<Config>()] {
         let mut bytes = [0; size_of::<Config>()];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
-        put(offset_of!(Config, mark), &self.mark.to_ne_bytes());
-        put(offset_of!(Config, mask), &self.mask.to_ne_bytes());
         put(offset_of!(Config, use_perf_buffer), &[self.use_perf_buffer.into()]);
         put(offset_of!(Config, remember_calls), &[self.remember_calls.into()]);
         put(offset_of!(Config, function_source), &[self.function_source as u8]);
-        put(offset_of!(Config, faults_crash), &[self.faults_crash.into()]);
         put(offset_of!(Config, wake_mask), &self.wake_mask.to_ne_bytes());
         put(offset_of!(Config, record_bytes), &self.record_bytes.to_ne_bytes());
         put(offset_of!(Config, fields), &self.fields.to_ne_bytes());

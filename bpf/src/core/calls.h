@@ -60,12 +60,17 @@ static __always_inline void open_call(__u64 address, __u64 packet, __u64 functio
 	frame->depth = depth + 1;
 }
 
+/* Returns whether a call with this frame may be open: all calls of other packets end here. */
+static __always_inline int may_be_open(__u64 address)
+{
+	return RARELY(ipft_live_calls[slot_of(address)]);
+}
+
 /* Finds the call with this frame at its return, if that call was traced. A `function` of ~0 matches any. */
 static __always_inline void close_call(void *ctx, __u64 address, __u64 function)
 {
-	if (!ipft_live_calls[slot_of(address)])
-		return;
 	struct frame *frame = bpf_map_lookup_elem(&ipft_calls, &address);
+
 	if (!frame)
 		return;
 	__u64 depth = frame->depth - 1;

@@ -21,7 +21,7 @@ static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enu
 		return packet;
 	packet = identify(skb, pointer, now, role);
 	/* A remembered packet is not examined again, so its first bytes must have been sent. */
-	if (ipft_config.record_bytes && !capture(skb, now, role == RELEASE))
+	if (READS != BY_LOADS_ALONE && ipft_config.record_bytes && !capture(skb, now, role == RELEASE))
 		return packet;
 	if (role == ORDINARY) {
 		*(volatile __u64 *)&cpu->last_packet = packet;

@@ -161,22 +161,28 @@ static __always_inline __u64 identify(__u64 skb, enum pointer pointer, __u64 now
 	return 0;
 }
 
-/* Ends the identity, if any, of a packet that does not match (any more) and is released or freed. */
-static __always_inline void forget(__u64 skb, enum pointer pointer, enum role role)
+/* Ends the identity of the packet at an address, if there is one. */
+static OUT_OF_LINE int forget_known(__u64 skb, __u32 slot, enum role role)
 {
-	__u32 slot = slot_of_packet(skb, pointer);
-
-	if (!ipft_live_packets[slot])
-		return;
 	if (role == FREE) {
 		if (!bpf_map_delete_elem(&ipft_packets, &skb))
-			__sync_fetch_and_add(&ipft_live_packets[slot], -1);
+			__sync_fetch_and_add(&ipft_live_packets[slot & (FILTER_SIZE - 1)], -1);
 	} else {
 		struct packet *packet = bpf_map_lookup_elem(&ipft_packets, &skb);
 		if (packet)
 			packet->dying = 1;
 	}
 	__sync_fetch_and_add(epoch_of(slot), 1);
+	return 0;
+}
+
+/* Ends the identity, if any, of a packet that does not match (any more) and is released or freed. */
+static __always_inline void forget(__u64 skb, enum pointer pointer, enum role role)
+{
+	__u32 slot = slot_of_packet(skb, pointer);
+
+	if (RARELY(ipft_live_packets[slot]))
+		forget_known(skb, slot, role);
 }
 
 #endif

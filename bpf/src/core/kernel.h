@@ -6,12 +6,30 @@
 #ifndef IPFT_KERNEL_H
 #define IPFT_KERNEL_H
 
-
 #include <linux/types.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
+
+/*
+ * How the programs read an sk_buff. READS is one of them: each object is compiled for each that a kernel needs
+ * (build/main.rs). The kernel handles the fault of a load through a wrong pointer, but before 6.5 it may crash if the
+ * program calls functions of its own (host/core/src/kernel/release.rs).
+ */
+#define BY_LOADS 1	 /* faults are handled */
+#define BY_LOADS_ALONE 2 /* faults are handled in programs that call no functions of their own, so these call none */
+#define BY_HELPER 3	 /* neither */
+
+/* For what runs for traced packets: a function of its own, so that other packets do not pay for its registers. */
+#if READS == BY_LOADS_ALONE
+#define OUT_OF_LINE __always_inline
+#else
+#define OUT_OF_LINE __noinline
+#endif
+
+/* Predicts a condition false. */
+#define RARELY(condition) __builtin_expect(!!(condition), 0)
 
 struct net_device {
 	__u16 type;

@@ -57,15 +57,13 @@ enum ipft_field {
 
 /*
  * Configuration, the whole of .rodata.ipft: .rodata is shared with the extension that is linked in. The verifier knows
- * the value of a frozen .rodata and drops the branches that are not taken, so no field costs an instruction at run time.
+ * the value of a frozen .rodata and drops the branches that are not taken. The load of the value stays, so only what
+ * runs for traced packets may look at it.
  */
 struct ipft_config {
-	__u32 mark; /* the mark a packet must carry, already masked */
-	__u32 mask;
 	__u8 use_perf_buffer;
 	__u8 remember_calls;  /* remember each traced call, for its return */
 	__u8 function_source; /* enum ipft_function_source */
-	__u8 faults_crash;    /* in programs that call functions: host/core/src/kernel/release.rs */
 	__u32 wake_mask;      /* 2^n - 1: a CPU wakes the reader every 2^n events */
 	__u32 record_bytes;   /* of each packet are sent so many of its first bytes; 0: none are */
 	__u32 fields;	      /* the chosen fields, a bit of each enum ipft_field */
@@ -73,6 +71,14 @@ struct ipft_config {
 	__u32 ring_mask;      /* number of rings less one, a power of two less one; 0: one ring for all CPUs */
 	__u32 event_interval; /* nanoseconds between events of a CPU in the long run, see limit.h; 0: any number */
 };
+
+/*
+ * Operands of instructions that user space replaces before it loads the programs, because a load from the configuration
+ * would cost every packet an instruction or two. They occur nowhere else: build/places.rs checks it.
+ */
+#define IPFT_MASK_PLACE 0x1ea5c0de     /* of an `&=`; the instruction is removed if all bits of the mark count */
+#define IPFT_MARK_PLACE 0x1badcafe     /* of a comparison with the mark, already masked */
+#define IPFT_FUNCTION_PLACE 0x1badf00d /* of a 64-bit load: the function's index, in the ftrace backend's templates */
 
 enum ipft_function_source {
 	IPFT_FROM_COOKIE,  /* attach cookies: perf links from 5.15 on */

@@ -7,14 +7,10 @@
 
 #include "core/identity.h"
 
-/*
- * Whether the verifier lets a program load from the sk_buff, and a wrong pointer does no harm: kernels that do not handle
- * every fault do so in programs that call functions of their own, which ftrace programs are in these two cases. Without a
- * type there is no direct load, and only kernels that handle faults have types elsewhere (reads_directly() in untyped.h).
- */
+/* Returns whether a field is loaded. Without a type there is no direct load. */
 static __always_inline int reads_typed(enum pointer pointer)
 {
-	return pointer == TYPED && !(ipft_config.faults_crash && (ipft_config.record_bytes || EXTENSION));
+	return pointer == TYPED && READS != BY_HELPER;
 }
 
 #define READ_FIELD(to, skb, member, directly)                                     \

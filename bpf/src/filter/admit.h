@@ -11,16 +11,17 @@
 
 static __always_inline int mark_matches(__u32 mark)
 {
-	if (ipft_config.mask != ~0u)
-		mark &= ipft_config.mask;
-	return mark == ipft_config.mark;
+	__u64 masked = mark;
+
+	asm volatile("%0 &= %1" : "+r"(masked) : "i"(IPFT_MASK_PLACE));
+	return (__u32)masked == IPFT_MARK_PLACE;
 }
 
 /* Returns whether an entry is traced. A packet that does not match (any more) loses its identity when it is released or
  * freed. */
 static __always_inline int admit(__u64 skb, enum pointer pointer, __u32 mark, enum role role)
 {
-	if (mark_matches(mark))
+	if (RARELY(mark_matches(mark)))
 		return 1;
 	if (role == RELEASE || role == FREE)
 		forget(skb, pointer, role);

@@ -17,16 +17,29 @@ static __always_inline __u64 frame_of(__u64 *ctx)
 	return 0;
 }
 
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym;
+
 /*
- * The verifier checks the programs against a function without arguments (bpf_multi_func), so they cannot load them
- * from the context; it inlines this helper.
+ * The context is an array of arguments. The verifier checks the programs against a function without any
+ * (bpf_multi_func), so they cannot load them from the context. They can from its address, as that of a struct which has
+ * words there: pt_regs begins with six.
  */
 static __always_inline __u64 argument_of(__u64 *ctx, __u32 position)
 {
-	__u64 value = 0;
+	__u64 *words = bpf_rdonly_cast(ctx, bpf_core_type_id_kernel(struct pt_regs));
 
-	bpf_get_func_arg(ctx, position, &value);
-	return value;
+	return words[position];
+}
+
+/*
+ * And sk_buff begins with a pointer to an sk_buff (`next`, which sk_buff_head needs first), so that this is a pointer
+ * with a type without a cast of its own. If the struct began with anything else, the verifier would refuse the programs.
+ */
+static __always_inline __u64 packet_of(__u64 *ctx, __u32 position)
+{
+	struct sk_buff **packet = bpf_rdonly_cast(ctx + position, bpf_core_type_id_kernel(struct sk_buff));
+
+	return (__u64)*packet;
 }
 
 /* A tracing program may only return 0. */
@@ -34,6 +47,7 @@ static __always_inline __u64 argument_of(__u64 *ctx, __u32 position)
 #define CONTEXT __u64
 #define SECTION "?tracing_multi"
 #define ARGUMENT(position) argument_of(ctx, position)
+#define PACKET(position) packet_of(ctx, position)
 
 #include "program/untyped.h"
 

@@ -16,44 +16,70 @@ static __always_inline __u64 this_function(void)
 {
 	__u64 function;
 
-	asm volatile("%0 = 0x1badf00d ll" : "=r"(function));
+	asm volatile("%0 = %1 ll" : "=r"(function) : "i"(IPFT_FUNCTION_PLACE));
 	return function;
 }
 
 /*
  * Entry and exit programs of one call get the same context: the arguments that the trampoline saved on its stack
- * (arch/x86/net/bpf_jit_comp.c). Copied through memory because old verifiers do not let a pointer be a map's key.
+ * (arch/x86/net/bpf_jit_comp.c). As a number, because old verifiers do not let this pointer be a map's key.
  */
 static __always_inline __u64 frame_of(__u64 *ctx)
 {
-	__u64 frame = 0;
-	__u64 *held = ctx;
-
-	bpf_probe_read_kernel(&frame, sizeof(frame), &held);
-	return frame;
+	return number_of((__u64)ctx, TYPED);
 }
 
-static __always_inline int finish(__u64 *ctx, __u64 skb, enum pointer pointer, __u32 mark, enum role role)
+static __always_inline int trace(__u64 *ctx, __u64 skb, enum pointer pointer, enum role role)
 {
-	if (!admit(skb, pointer, mark, role))
-		return 0;
 	__u64 function = this_function();
 	__u64 packet = enter(ctx, skb, pointer, function, role);
+
 	if (packet && ipft_config.remember_calls)
 		open_call(frame_of(ctx), packet, function);
 	return 0;
 }
 
+#define TRACE(name, pointer, role)                                \
+	static OUT_OF_LINE int name(__u64 *ctx, __u64 skb)        \
+	{                                                         \
+		return trace(ctx, skb, pointer, role);            \
+	}
+
+TRACE(trace_behind_double, NUMBER, ORDINARY)
+TRACE(trace_ordinary, TYPED, ORDINARY)
+TRACE(trace_teardown, TYPED, TEARDOWN)
+TRACE(trace_release, TYPED, RELEASE)
+TRACE(trace_free, TYPED, FREE)
+
+static __always_inline int finish(__u64 *ctx, __u64 skb, enum pointer pointer, __u32 mark, enum role role)
+{
+	if (!admit(skb, pointer, mark, role))
+		return 0;
+	if (pointer == NUMBER)
+		return trace_behind_double(ctx, skb);
+	switch (role) {
+	case ORDINARY:
+		return trace_ordinary(ctx, skb);
+	case TEARDOWN:
+		return trace_teardown(ctx, skb);
+	case RELEASE:
+		return trace_release(ctx, skb);
+	case FREE:
+		return trace_free(ctx, skb);
+	}
+	return 0;
+}
+
 static __always_inline __u32 mark_of(struct sk_buff *skb)
 {
-	/* These two need their own functions, capture() and module(). */
-	if (ipft_config.faults_crash && (ipft_config.record_bytes || EXTENSION)) {
-		__u32 mark = 0;
+#if READS == BY_HELPER
+	__u32 mark = 0;
 
-		bpf_probe_read_kernel(&mark, sizeof(mark), &skb->mark);
-		return mark;
-	}
+	bpf_probe_read_kernel(&mark, sizeof(mark), &skb->mark);
+	return mark;
+#else
 	return skb->mark;
+#endif
 }
 
 #define POINTER(name, position, role)                                           \
@@ -109,9 +135,16 @@ SILENT(silent_release_0, 0, RELEASE)
 SILENT(silent_release_1, 1, RELEASE)
 SILENT(silent_free_0, 0, FREE)
 
+static OUT_OF_LINE int close_this(__u64 *ctx)
+{
+	close_call(ctx, frame_of(ctx), this_function());
+	return 0;
+}
+
 SEC("?fexit")
 int ipft_function_return(__u64 *ctx)
 {
-	close_call(ctx, frame_of(ctx), this_function());
+	if (may_be_open(low_half((__u64)ctx, TYPED)))
+		close_this(ctx);
 	return 0;
 }

@@ -31,13 +31,20 @@ static __always_inline __u64 frame_of(struct pt_regs *ctx)
 ALL_PROGRAMS
 SHARED_PROGRAMS
 
-/* Handles the return of any function. */
-SEC("?kretprobe")
-int ipft_function_return(struct pt_regs *ctx)
+static __noinline int close_this(struct pt_regs *ctx)
 {
 	/* Without a cookie the function is unknown: the instruction pointer is the caller's. */
 	__u64 function = ipft_config.function_source == IPFT_FROM_REGS ? ~0ull : this_function(ctx);
 
 	close_call(ctx, frame_at_return(ctx), function);
+	return 0;
+}
+
+/* Handles the return of any function. */
+SEC("?kretprobe")
+int ipft_function_return(struct pt_regs *ctx)
+{
+	if (may_be_open(frame_at_return(ctx)))
+		close_this(ctx);
 	return 0;
 }

@@ -3,7 +3,8 @@
  * For programs that serve many functions at once and so get arguments without a type: how they read the mark, tell a
  * packet from rubbish, and use a session. The .bpf.c files define this_function(), frame_of(), UNTRACED (what a program
  * returns for a call that is not traced), CONTEXT, SECTION and ARGUMENT(position) before this. They are compiled
- * twice: with SESSION 1, one program serves entry and return.
+ * twice: with SESSION 1, one program serves entry and return. They may define PACKET(position), the packet where the
+ * argument is a plain pointer to it, as a pointer with a type.
  *
  * There is one program for each place where the packet often is: which argument (0 to 5, the registers of the calling
  * convention) and what the argument is. The place is known when a function is attached, so a program that had to look
@@ -17,7 +18,8 @@
 #include "core/calls.h"
 #include "filter/admit.h"
 
-extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
+/* From 6.2 on; the verifier replaces it with a move. */
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym;
 
 /* From 6.10 these take no argument, from 7.0 the context (fsession needed it); libbpf takes the one that fits. */
 extern _Bool bpf_session_is_return(void) __ksym __weak;
@@ -39,16 +41,8 @@ static __always_inline __u64 *session_cookie(void *ctx)
 	return bpf_session_cookie();
 }
 
-/*
- * Whether the mark is read directly. The cast is there from 6.2 on, and these programs call functions of their own, so
- * that a pointer which is wrong must not fault everywhere.
- */
-static __always_inline int reads_directly(void)
-{
-	return bpf_ksym_exists(bpf_rdonly_cast) && !ipft_config.faults_crash;
-}
-
-/* For kernels that do not read it directly. Its own function keeps its stack out of the fast path. */
+#if READS == BY_HELPER
+/* Its own function keeps its stack out of the others. */
 static __noinline __u32 mark_read(__u64 skb)
 {
 	struct sk_buff *untyped = (void *)skb;
@@ -57,6 +51,7 @@ static __noinline __u32 mark_read(__u64 skb)
 	bpf_probe_read_kernel(&mark, sizeof(mark), &untyped->mark);
 	return mark;
 }
+#endif
 
 enum argument {
 	POINTER,	/* struct sk_buff * */
@@ -65,7 +60,7 @@ enum argument {
 };
 
 /* Handles the return of a call in a session. If the kernel cannot skip the returns of others, their cookie is zero. */
-static __always_inline int session_return(void *ctx)
+static __noinline int session_return(void *ctx)
 {
 	__u64 packet = *session_cookie(ctx);
 
@@ -91,68 +86,52 @@ static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enu
 	return 0;
 }
 
-/* Separate functions, so that a packet that does not match does not pay for the registers that they save. */
-#define TRACE(name, pointer, role)                                \
-	static __noinline int name(void *ctx, __u64 skb)          \
+#if READS == BY_HELPER
+#define KIND NUMBER
+#define AS_PACKET(skb) (skb)
+#define MARK_OF(packet) mark_read(packet)
+#else
+#define KIND TYPED
+#define AS_PACKET(skb) ((__u64)bpf_rdonly_cast((void *)(skb), bpf_core_type_id_kernel(struct sk_buff)))
+#define MARK_OF(packet) (((struct sk_buff *)(packet))->mark)
+#endif
+
+/* A mechanism may have a quicker way. */
+#ifndef PACKET
+#define PACKET(position) AS_PACKET(ARGUMENT(position))
+#endif
+
+#define TRACE(name, role)                                         \
+	static __noinline int name(void *ctx, __u64 packet)       \
 	{                                                         \
-		return trace(ctx, skb, pointer, role);            \
+		return trace(ctx, packet, KIND, role);            \
 	}
 
-TRACE(trace_ordinary, NUMBER, ORDINARY)
-TRACE(trace_teardown, NUMBER, TEARDOWN)
-TRACE(trace_release, NUMBER, RELEASE)
-TRACE(trace_free, NUMBER, FREE)
-TRACE(trace_typed_ordinary, TYPED, ORDINARY)
-TRACE(trace_typed_teardown, TYPED, TEARDOWN)
-TRACE(trace_typed_release, TYPED, RELEASE)
-TRACE(trace_typed_free, TYPED, FREE)
+TRACE(trace_ordinary, ORDINARY)
+TRACE(trace_teardown, TEARDOWN)
+TRACE(trace_release, RELEASE)
+TRACE(trace_free, FREE)
 
 /* One for all roles, for programs that many functions share: the larger a program, the longer its loading takes. */
-#define TRACE_ANY(name, pointer)                                             \
-	static __noinline int name(void *ctx, __u64 skb, enum role role)     \
-	{                                                                    \
-		return trace(ctx, skb, pointer, role);                       \
-	}
-
-TRACE_ANY(trace_any, NUMBER)
-TRACE_ANY(trace_typed_any, TYPED)
-
-#define JUDGE(prefix, mark, skb, pointer)                                 \
-	do {                                                              \
-		if (!admit((__u64)(skb), pointer, mark, role))            \
-			return UNTRACED;                                  \
-		switch (role) {                                           \
-		case ORDINARY:                                            \
-			return prefix##_ordinary(ctx, (__u64)(skb));      \
-		case TEARDOWN:                                            \
-			return prefix##_teardown(ctx, (__u64)(skb));      \
-		case RELEASE:                                             \
-			return prefix##_release(ctx, (__u64)(skb));       \
-		case FREE:                                                \
-			return prefix##_free(ctx, (__u64)(skb));          \
-		}                                                         \
-	} while (0)
-
-static __always_inline int probe(void *ctx, __u64 value, enum argument argument, enum role role)
+static __noinline int trace_any(void *ctx, __u64 packet, enum role role)
 {
-	__u64 skb = value;
+	return trace(ctx, packet, KIND, role);
+}
 
-	if (SESSION && session_is_return(ctx))
-		return session_return(ctx);
-	if (argument == DOUBLE_POINTER) {
-		skb = 0;
-		bpf_probe_read_kernel(&skb, sizeof(skb), (void *)value);
-	}
-	if (argument != POINTER && IS_NO_SKB(skb))
+/* `packet` is what a cast returned, so that the argument needs no register that outlives the call. */
+static __always_inline int judge(void *ctx, __u64 packet, enum role role)
+{
+	if (!admit(packet, KIND, MARK_OF(packet), role))
 		return UNTRACED;
-
-	if (reads_directly()) {
-		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
-
-		/* The result is passed on, so that the argument needs no register that outlives the call. */
-		JUDGE(trace_typed, typed->mark, typed, TYPED);
-	} else {
-		JUDGE(trace, mark_read(skb), skb, NUMBER);
+	switch (role) {
+	case ORDINARY:
+		return trace_ordinary(ctx, packet);
+	case TEARDOWN:
+		return trace_teardown(ctx, packet);
+	case RELEASE:
+		return trace_release(ctx, packet);
+	case FREE:
+		return trace_free(ctx, packet);
 	}
 	return UNTRACED;
 }
@@ -164,17 +143,44 @@ static __always_inline int probe(void *ctx, __u64 value, enum argument argument,
 #define PLACE_SILENT(cookie) ((cookie) >> 44 & 1)
 
 /* Defines the programs. */
-#define ENTRY(name, position, argument, role)                                    \
+#define PROGRAM(name)                                                            \
 	SEC(SECTION)                                                             \
-	int ipft_##name(CONTEXT *ctx)                                                   \
+	int ipft_##name(CONTEXT *ctx)
+
+#define ENTRY(name, position, role)                                              \
+	PROGRAM(name)                                                            \
 	{                                                                        \
-		return probe(ctx, ARGUMENT(position), argument, role);           \
+		if (SESSION && session_is_return(ctx))                           \
+			return session_return(ctx);                              \
+		return judge(ctx, PACKET(position), role);                       \
+	}
+
+#define ENTRY_DOUBLE(name, position)                                             \
+	PROGRAM(name)                                                            \
+	{                                                                        \
+		if (SESSION && session_is_return(ctx))                           \
+			return session_return(ctx);                              \
+		__u64 skb = 0;                                                   \
+		bpf_probe_read_kernel(&skb, sizeof(skb), (void *)ARGUMENT(position)); \
+		if (IS_NO_SKB(skb))                                              \
+			return UNTRACED;                                         \
+		return judge(ctx, AS_PACKET(skb), ORDINARY);                     \
+	}
+
+#define ENTRY_UNSURE(name, position)                                             \
+	PROGRAM(name)                                                            \
+	{                                                                        \
+		if (SESSION && session_is_return(ctx))                           \
+			return session_return(ctx);                              \
+		__u64 skb = ARGUMENT(position);                                  \
+		if (IS_NO_SKB(skb))                                              \
+			return UNTRACED;                                         \
+		return judge(ctx, AS_PACKET(skb), ORDINARY);                     \
 	}
 
 /* Functions that identity needs although the user did not select them. */
 #define SILENT(name, position, role)                                             \
-	SEC(SECTION)                                                             \
-	int ipft_##name(CONTEXT *ctx)                                                   \
+	PROGRAM(name)                                                            \
 	{                                                                        \
 		forget(ARGUMENT(position), NUMBER, role);                                \
 		return UNTRACED;                                                         \
@@ -200,13 +206,6 @@ static __always_inline __u64 argument_at(CONTEXT *ctx, __u32 position)
 	}
 	return 0;
 }
-
-#define JUDGE_ANY(name, mark, skb, pointer)                             \
-	do {                                                            \
-		if (!admit((__u64)(skb), pointer, mark, role))          \
-			return UNTRACED;                                \
-		return name(ctx, (__u64)(skb), role);                   \
-	} while (0)
 
 /* Its own function keeps its stack out of the fast path. */
 static __noinline __u64 pointed_to(__u64 address)
@@ -236,28 +235,30 @@ static __always_inline int probe_any(CONTEXT *ctx)
 	if (argument != POINTER && IS_NO_SKB(skb))
 		return UNTRACED;
 
-	if (reads_directly()) {
-		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
-
-		JUDGE_ANY(trace_typed_any, typed->mark, typed, TYPED);
-	} else {
-		JUDGE_ANY(trace_any, mark_read(skb), skb, NUMBER);
-	}
+	__u64 packet = AS_PACKET(skb);
+	if (!admit(packet, KIND, MARK_OF(packet), role))
+		return UNTRACED;
+	return trace_any(ctx, packet, role);
 }
 
-#define JUDGE_END(name, mark, skb, pointer)                                                  \
-	do {                                                                                 \
-		int matches = mark_matches(mark);                                            \
-		if (!matches && !ipft_live_packets[slot_of_packet((__u64)(skb), pointer)])     \
-			return UNTRACED;                                                     \
-		__u64 place = bpf_get_attach_cookie(ctx);                                    \
-		enum role role = PLACE_ROLE(place);                                          \
-		if (matches && !PLACE_SILENT(place))                                         \
-			return name(ctx, (__u64)(skb), role);                                \
-		if (role == RELEASE || role == FREE)                                         \
-			forget((__u64)(skb), pointer, role);                                 \
-		return UNTRACED;                                                             \
-	} while (0)
+/* The end of a packet that is not traced (any more). */
+static __noinline int end_untraced(CONTEXT *ctx, __u64 packet)
+{
+	enum role role = PLACE_ROLE(bpf_get_attach_cookie(ctx));
+
+	if (role == RELEASE || role == FREE)
+		forget(packet, KIND, role);
+	return UNTRACED;
+}
+
+static __noinline int end_matching(CONTEXT *ctx, __u64 packet)
+{
+	__u64 place = bpf_get_attach_cookie(ctx);
+
+	if (PLACE_SILENT(place))
+		return end_untraced(ctx, packet);
+	return trace_any(ctx, packet, PLACE_ROLE(place));
+}
 
 /*
  * Functions that play a part in a packet's life, with the packet as first argument. Every packet passes some of them,
@@ -267,15 +268,13 @@ static __always_inline int probe_end(CONTEXT *ctx)
 {
 	if (SESSION && session_is_return(ctx))
 		return session_return(ctx);
-	__u64 skb = ARGUMENT(0);
+	__u64 packet = PACKET(0);
 
-	if (reads_directly()) {
-		struct sk_buff *typed = bpf_rdonly_cast((void *)skb, bpf_core_type_id_kernel(struct sk_buff));
-
-		JUDGE_END(trace_typed_any, typed->mark, typed, TYPED);
-	} else {
-		JUDGE_END(trace_any, mark_read(skb), skb, NUMBER);
-	}
+	if (RARELY(mark_matches(MARK_OF(packet))))
+		return end_matching(ctx, packet);
+	if (RARELY(ipft_live_packets[slot_of_packet(packet, KIND)]))
+		return end_untraced(ctx, packet);
+	return UNTRACED;
 }
 
 /* Programs of backends whose links have cookies. */
@@ -292,28 +291,28 @@ static __always_inline int probe_end(CONTEXT *ctx)
 	}
 
 #define ALL_PROGRAMS                                  \
-	ENTRY(pointer_0, 0, POINTER, ORDINARY)        \
-	ENTRY(pointer_1, 1, POINTER, ORDINARY)        \
-	ENTRY(pointer_2, 2, POINTER, ORDINARY)        \
-	ENTRY(pointer_3, 3, POINTER, ORDINARY)        \
-	ENTRY(pointer_4, 4, POINTER, ORDINARY)        \
-	ENTRY(pointer_5, 5, POINTER, ORDINARY)        \
-	ENTRY(double_0, 0, DOUBLE_POINTER, ORDINARY)  \
-	ENTRY(double_1, 1, DOUBLE_POINTER, ORDINARY)  \
-	ENTRY(double_2, 2, DOUBLE_POINTER, ORDINARY)  \
-	ENTRY(double_3, 3, DOUBLE_POINTER, ORDINARY)  \
-	ENTRY(double_4, 4, DOUBLE_POINTER, ORDINARY)  \
-	ENTRY(double_5, 5, DOUBLE_POINTER, ORDINARY)  \
-	ENTRY(unsure_0, 0, UNSURE, ORDINARY)          \
-	ENTRY(unsure_1, 1, UNSURE, ORDINARY)          \
-	ENTRY(unsure_2, 2, UNSURE, ORDINARY)          \
-	ENTRY(unsure_3, 3, UNSURE, ORDINARY)          \
-	ENTRY(unsure_4, 4, UNSURE, ORDINARY)          \
-	ENTRY(unsure_5, 5, UNSURE, ORDINARY)          \
-	ENTRY(teardown_0, 0, POINTER, TEARDOWN)       \
-	ENTRY(release_0, 0, POINTER, RELEASE)         \
-	ENTRY(release_1, 1, POINTER, RELEASE)         \
-	ENTRY(free_0, 0, POINTER, FREE)               \
+	ENTRY(pointer_0, 0, ORDINARY)                 \
+	ENTRY(pointer_1, 1, ORDINARY)                 \
+	ENTRY(pointer_2, 2, ORDINARY)                 \
+	ENTRY(pointer_3, 3, ORDINARY)                 \
+	ENTRY(pointer_4, 4, ORDINARY)                 \
+	ENTRY(pointer_5, 5, ORDINARY)                 \
+	ENTRY_DOUBLE(double_0, 0)                     \
+	ENTRY_DOUBLE(double_1, 1)                     \
+	ENTRY_DOUBLE(double_2, 2)                     \
+	ENTRY_DOUBLE(double_3, 3)                     \
+	ENTRY_DOUBLE(double_4, 4)                     \
+	ENTRY_DOUBLE(double_5, 5)                     \
+	ENTRY_UNSURE(unsure_0, 0)                     \
+	ENTRY_UNSURE(unsure_1, 1)                     \
+	ENTRY_UNSURE(unsure_2, 2)                     \
+	ENTRY_UNSURE(unsure_3, 3)                     \
+	ENTRY_UNSURE(unsure_4, 4)                     \
+	ENTRY_UNSURE(unsure_5, 5)                     \
+	ENTRY(teardown_0, 0, TEARDOWN)                \
+	ENTRY(release_0, 0, RELEASE)                  \
+	ENTRY(release_1, 1, RELEASE)                  \
+	ENTRY(free_0, 0, FREE)                        \
 	SILENT(silent_release_0, 0, RELEASE)          \
 	SILENT(silent_release_1, 1, RELEASE)          \
 	SILENT(silent_free_0, 0, FREE)

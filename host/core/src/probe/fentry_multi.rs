@@ -14,7 +14,7 @@ use super::bisect::Bisection;
 use super::groups::{self, Group};
 use super::program_key::ProgramKey;
 use super::programs::{Programs, Selected};
-use super::reason::Mechanism;
+use super::reason::{self, Mechanism};
 use super::syscall::{self, ModuleBtfs, TracingProgram};
 use super::{Attached, Backend, Layer, ProbeError, Refused, Request, Target, check_any, objection, unsupported};
 use crate::event::Tracer;
@@ -27,6 +27,8 @@ const NAME: &str = "fentry-multi";
 
 /// The module of functions that are not in a module.
 const KERNEL: &str = "vmlinux";
+
+const NEEDS: &str = "tracing-multi links (Linux 7.x)";
 
 impl Backend for FentryMulti {
     fn name(&self) -> &'static str {
@@ -49,6 +51,14 @@ impl Backend for FentryMulti {
         } else {
             syscall::BPF_TRACE_FENTRY_MULTI
         };
+        if let Err(error) = syscall::try_tracing_program(attach_type)
+            && reason::is_unknown_mechanism(error.raw_os_error())
+        {
+            return Err(ProbeError::Unsupported {
+                backend: NAME,
+                reason: format!("it needs {NEEDS} ({error})"),
+            });
+        }
 
         let mut refused = Vec::new();
         let mut by_module: Vec<(&'a str, Vec<Target<'a>>)> = Vec::new();
@@ -88,8 +98,8 @@ impl Backend for FentryMulti {
         } else {
             &ipft_bpf::FENTRY_MULTI
         };
-        let programs = Programs::load(object, config, request, &selected)
-            .map_err(|error| unsupported(NAME, "tracing-multi links (Linux 7.x)", error))?;
+        let programs =
+            Programs::load(object, config, request, &selected).map_err(|error| unsupported(NAME, NEEDS, error))?;
 
         let modules = ModuleBtfs::open();
         let mut own_programs = Vec::new();

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use ipft_bpf::wire::{Config, FunctionSource};
+use ipft_bpf::wire::{Config, FUNCTION_PLACE, FunctionSource};
 use libbpf_sys::bpf_insn;
 
 use super::program_key::ProgramKey;
@@ -30,9 +30,6 @@ const KERNEL: &str = "vmlinux";
 
 const SHADOWED: &str = "another symbol bears its name, and this kernel (before 6.4) may take that for it; a kprobe backend \
                         sees it";
-
-/// The constant in the templates that stands for the function's index (`bpf/src/program/ftrace.bpf.c`).
-const FUNCTION_PLACEHOLDER: i32 = 0x1bad_f00d;
 
 impl Backend for Ftrace {
     fn name(&self) -> &'static str {
@@ -201,7 +198,7 @@ fn templates(
                 ..Selected::plain(ProgramKey::Return)
             });
         }
-        result = Programs::load(&ipft_bpf::FTRACE, config, request, &selected);
+        result = Programs::load(request.ftrace_object(), config, request, &selected);
         if result.is_ok() {
             break;
         }
@@ -217,13 +214,13 @@ fn templates(
     Ok((programs, templates))
 }
 
-/// Writes the function's index over the placeholder: in the first half of a 64-bit load.
+/// Writes the function's index into its place: the first half of a 64-bit load.
 fn patch(template: &[bpf_insn], index: Option<u32>) -> Vec<bpf_insn> {
     const LOAD_64: u8 = (libbpf_sys::BPF_LD | libbpf_sys::BPF_IMM | libbpf_sys::BPF_DW) as u8;
     let mut instructions = template.to_vec();
     for instruction in &mut instructions {
-        if instruction.code == LOAD_64 && instruction.src_reg() == 0 /* a constant, not a map */ && instruction.imm == FUNCTION_PLACEHOLDER
-        {
+        let is_constant = instruction.code == LOAD_64 && instruction.src_reg() == 0;
+        if is_constant && instruction.imm == FUNCTION_PLACE as i32 {
             instruction.imm = index.unwrap_or(u32::MAX) as i32;
         }
     }

@@ -67,7 +67,7 @@ impl Backend for Kprobe {
         let keys: BTreeSet<ProgramKey> = request.targets.iter().map(key_of).collect();
         let returning = returns.then_some(ProgramKey::Return);
         let selected: Vec<Selected> = keys.iter().copied().chain(returning).map(Selected::plain).collect();
-        let programs = Programs::load(&ipft_bpf::KPROBE, config, request, &selected)?;
+        let programs = Programs::load(request.kprobe_object(), config, request, &selected)?;
 
         let by_key: BTreeMap<ProgramKey, BorrowedFd<'_>> = (keys.iter())
             .map(|key| programs.program(*key).map(|fd| (*key, fd)))

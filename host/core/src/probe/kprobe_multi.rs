@@ -84,7 +84,7 @@ fn attach<'a>(backend: &'static str, kind: MultiKind, request: &Request<'a>) -> 
     let object = if kind == MultiKind::Session {
         &ipft_bpf::KPROBE_SESSION
     } else {
-        &ipft_bpf::KPROBE
+        request.kprobe_object()
     };
     let needs = match kind {
         MultiKind::Session => "kprobe sessions (Linux 6.10 and CONFIG_FPROBE)",

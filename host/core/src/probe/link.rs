@@ -15,8 +15,8 @@ use rustix::fs::MemfdFlags;
 use super::{ProbeError, libbpf_log};
 use crate::kernel::btf::{Btf, Kind};
 
-/// Returns the object in which `object`'s programs call the extension's `module`.
-pub(super) fn link(object: &ipft_bpf::Object, extension: &[u8]) -> Result<Vec<u8>, ProbeError> {
+/// Returns the object in which the programs of an extensible object call the extension's `module`.
+pub(super) fn link(extensible: &[u8], extension: &[u8]) -> Result<Vec<u8>, ProbeError> {
     let failed = |what: &'static str| move |error: std::io::Error| ProbeError::Link(format!("{what}: {error}"));
     let reported = |error: libbpf_rs::Error| ProbeError::Link(format!("{error}\n{}", libbpf_log::take()));
     libbpf_log::begin();
@@ -25,7 +25,7 @@ pub(super) fn link(object: &ipft_bpf::Object, extension: &[u8]) -> Result<Vec<u8
         .map_err(|error| failed("cannot make a file in memory")(error.into()))?;
     let mut linked = File::from(memory);
     let mut linker = Linker::new(format!("/proc/self/fd/{}", linked.as_raw_fd())).map_err(reported)?;
-    linker.add_buf(object.extensible).map_err(reported)?;
+    linker.add_buf(extensible).map_err(reported)?;
     linker.add_buf(&with_plain_parameters(extension)).map_err(reported)?;
     if !has_license(extension) {
         linker.add_buf(ipft_bpf::LICENSE).map_err(reported)?;

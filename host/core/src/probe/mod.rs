@@ -259,16 +259,37 @@ impl Request<'_> {
         ipft_bpf::wire::fields_size(self.fields) as usize + extension
     }
 
+    /// Returns the number of bytes that the programs record of each packet.
+    fn captured_bytes(&self) -> u32 {
+        if self.buffer.is_perf() { 0 } else { self.record_bytes }
+    }
+
+    /// Returns the object of the kprobe and kprobe-multi backends for this kernel.
+    fn kprobe_object(&self) -> &'static ipft_bpf::Object {
+        match faults_crash(self.root) {
+            true => &ipft_bpf::KPROBE_BY_HELPER,
+            false => &ipft_bpf::KPROBE,
+        }
+    }
+
+    /// Returns the object of the ftrace backend for this kernel, and for what the programs do.
+    fn ftrace_object(&self) -> &'static ipft_bpf::Object {
+        let calls_functions = self.extension.is_some() || self.captured_bytes() > 0;
+        match (faults_crash(self.root), calls_functions) {
+            (false, _) => &ipft_bpf::FTRACE,
+            (true, false) => &ipft_bpf::FTRACE_ALONE,
+            (true, true) => &ipft_bpf::FTRACE_BY_HELPER,
+        }
+    }
+
     /// Returns the programs' configuration.
     fn config(&self, function_source: FunctionSource) -> Config {
-        let record_bytes = if self.buffer.is_perf() { 0 } else { self.record_bytes };
+        let record_bytes = self.captured_bytes();
         let capture = match record_bytes {
             0 => 0,
             bytes => ipft_bpf::wire::CAPTURE_SIZE + bytes as usize,
         };
         Config {
-            mark: self.mark,
-            mask: self.mask,
             use_perf_buffer: self.buffer.is_perf(),
             wake_mask: self.buffer.wake_mask(self.payload_size(), capture),
             remember_calls: self.tracer == Tracer::FunctionGraph,
@@ -284,7 +305,6 @@ impl Request<'_> {
                 0 => 0,
                 rate => NANOSECONDS.div_ceil(rate),
             },
-            faults_crash: faults_crash(self.root),
         }
     }
 }

@@ -59,21 +59,24 @@ fn is_other_buffer(name: &str, buffer: &Buffer) -> bool {
 }
 
 impl Programs {
-    /// Opens an object, with the extension linked in if there is one, configures it, and loads the selected programs
-    /// and the maps they use.
+    /// Opens an object, with the mark and the extension, if there is one, in it, configures it, and loads the selected
+    /// programs and the maps they use.
     pub(super) fn load(
         object: &ipft_bpf::Object,
         config: Config,
         request: &Request<'_>,
         selected: &[Selected],
     ) -> Result<Self, ProbeError> {
+        let for_mark = |code: &ipft_bpf::Code| code.for_mark(request.mark, request.mask);
+        let plain = || Programs::load_bytes(&for_mark(&object.plain), config, request, selected);
         let Some(extension) = request.extension else {
-            return Programs::load_bytes(object.plain, config, request, selected);
+            return plain();
         };
-        let linked = link::link(object, extension)?;
+        // Before they are linked: an extension may have any constants.
+        let linked = link::link(&for_mark(&object.extensible), extension)?;
         Programs::load_bytes(&linked, config, request, selected).map_err(|error| {
             // Loading without the extension shows which side is at fault.
-            match (error, Programs::load_bytes(object.plain, config, request, selected)) {
+            match (error, plain()) {
                 (ProbeError::Libbpf { log, .. }, Ok(_)) => ProbeError::Extension { log },
                 (error, _) => error,
             }

@@ -219,6 +219,26 @@ impl TracingProgram<'_> {
     }
 }
 
+/// Loads a tracing program of two instructions and no maps, for many functions, and gives it back: whether the kernel
+/// knows the attach type.
+pub(super) fn try_tracing_program(attach_type: u32) -> io::Result<()> {
+    let instruction = |code: u32| bpf_insn {
+        code: code as u8,
+        ..bpf_insn::default()
+    };
+    let program = TracingProgram {
+        instructions: &[
+            // r0 = 0
+            instruction(libbpf_sys::BPF_ALU64 | libbpf_sys::BPF_MOV | libbpf_sys::BPF_K),
+            instruction(libbpf_sys::BPF_JMP | libbpf_sys::BPF_EXIT),
+        ],
+        attach_type,
+        btf_id: 0,
+        module_btf: None,
+    };
+    program.load().map(drop)
+}
+
 /// The BTF objects of the loaded modules, as far as the kernel hands them out.
 #[derive(Debug, Default)]
 pub(super) struct ModuleBtfs {
