@@ -64,19 +64,20 @@ pub(super) fn perf_pages(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn ring_size(text: &str) -> Result<u32, String> {
-    let page = rustix::param::page_size() as u64;
+    /// A page of x86-64. Asking rustix for it reads the auxiliary vector, which ends the process under valgrind.
+    const PAGE: u64 = 4096;
     match number::parse_size(text) {
-        Some(size) if size.is_power_of_two() && (page..=LARGEST_RING).contains(&size) => Ok(size as u32),
-        Some(size) if (page..=LARGEST_RING).contains(&size) => Err(format!(
+        Some(size) if size.is_power_of_two() && (PAGE..=LARGEST_RING).contains(&size) => Ok(size as u32),
+        Some(size) if (PAGE..=LARGEST_RING).contains(&size) => Err(format!(
             "not a power of two; the nearest are {} and {}",
             (size.next_power_of_two() / 2),
             size.next_power_of_two()
         )),
         Some(_) => Err(format!(
-            "out of range; accepted: powers of two from {page} (a page) to 2G"
+            "out of range; accepted: powers of two from {PAGE} (a page) to 2G"
         )),
         None => Err(format!(
-            "not a size; accepted: powers of two from {page} (a page) to 2G, with K, M or G if you like"
+            "not a size; accepted: powers of two from {PAGE} (a page) to 2G, with K, M or G if you like"
         )),
     }
 }

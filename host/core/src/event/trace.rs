@@ -92,7 +92,7 @@ impl LossKind {
     pub fn description(self) -> &'static str {
         match self {
             LossKind::BufferFull => "buffer full",
-            LossKind::Recursion => "probe hit inside another probe",
+            LossKind::Recursion => "probe hit inside another probe (running or preempted)",
             LossKind::ReturnMissed => "return not probed",
             LossKind::MapFull => "packet table full",
             LossKind::RateLimit => "over --max-events-per-second",
