@@ -62,6 +62,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
 
     let targets = probe::targets(&found.candidates, 0, &[]);
     let mut works = false;
+    let mut working = Vec::new();
     for backend in BACKENDS {
         let trial = |tracer| {
             let request = Request {
@@ -80,7 +81,11 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
             };
             probe::try_out(backend, &request)
         };
-        match (trial(Tracer::Function), trial(Tracer::FunctionGraph)) {
+        let trials = (trial(Tracer::Function), trial(Tracer::FunctionGraph));
+        if trials.0.is_ok() {
+            working.push(backend);
+        }
+        match trials {
             (Ok(()), Ok(())) => {
                 works = true;
                 line(out, Status::Ok, backend.name(), backend.description())?;
@@ -96,6 +101,18 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
             }
             (Err(error), _) => line(out, Status::Warning, backend.name(), &first_line(&error))?,
         }
+    }
+    let hot = found
+        .candidates
+        .iter()
+        .filter(|function| kernel::is_hot(function))
+        .count();
+    if let Some(backend) = probe::mixed(&working) {
+        let found = format!(
+            "{hot} functions that most packets pass are attached by ftrace, others by {}",
+            backend.name()
+        );
+        line(out, Status::Ok, "default for function", &found)?;
     }
     writeln!(out)?;
     if works {

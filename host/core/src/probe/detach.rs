@@ -34,6 +34,37 @@ pub(super) fn close(groups: Vec<Vec<OwnedFd>>, progress: &Progress) {
     }
 }
 
+/// Lets one child close all descriptors, one after the other, and returns at once. Without a child, closes them here.
+///
+/// The kernel would not do more of them at a time (`direct_mutex` in `kernel/trace/ftrace.c`), and between two of them
+/// whoever else needs that lock gets it.
+pub(super) fn leave(groups: Vec<Vec<OwnedFd>>) {
+    let own: Vec<RawFd> = groups.iter().flatten().map(AsRawFd::as_raw_fd).collect();
+    let (Some(counter), Ok((wait, hold))) = (Counter::new(), std::io::pipe()) else {
+        return;
+    };
+    let keep = kept(&own, &wait, &hold);
+    // SAFETY: the child only makes system calls and never returns.
+    if unsafe { libc::fork() } == 0 {
+        // SAFETY: this is the child; the descriptors are open, and its copies have no other owner.
+        unsafe { child(&own, &keep, wait.as_raw_fd(), hold.as_raw_fd(), counter.get()) }
+    }
+    // The child closes nothing before these are closed here, so that its references are the last.
+    drop(groups);
+    drop((wait, hold));
+}
+
+/// Returns what a child keeps open, in ascending order.
+fn kept(own: &[RawFd], wait: &impl AsRawFd, hold: &impl AsRawFd) -> Vec<RawFd> {
+    let mut keep: Vec<RawFd> = own
+        .iter()
+        .copied()
+        .chain([wait.as_raw_fd(), hold.as_raw_fd()])
+        .collect();
+    keep.sort_unstable();
+    keep
+}
+
 fn close_in_threads(descriptors: Vec<OwnedFd>, progress: &Progress) {
     let chunk = descriptors.len().div_ceil(PARTS).max(1);
     let mut rest = descriptors;
@@ -103,12 +134,7 @@ fn in_children(groups: Vec<Vec<OwnedFd>>, progress: &Progress) -> Result<(), Vec
                 })
                 .map(AsRawFd::as_raw_fd)
                 .collect();
-            let mut keep: Vec<RawFd> = own
-                .iter()
-                .copied()
-                .chain([wait.as_raw_fd(), hold.as_raw_fd()])
-                .collect();
-            keep.sort_unstable();
+            let keep = kept(&own, &wait, &hold);
             (own, keep)
         })
         .collect();

@@ -52,6 +52,10 @@ impl Backend for Kprobe {
         true
     }
 
+    fn gains_from_trampolines(&self, tracer: Tracer) -> bool {
+        tracer == Tracer::Function
+    }
+
     fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
         let pmu = pmu_type(request)?;
         let returns = request.tracer == Tracer::FunctionGraph;

@@ -40,6 +40,10 @@ impl Backend for KprobeMulti {
         true
     }
 
+    fn gains_from_trampolines(&self, tracer: Tracer) -> bool {
+        tracer == Tracer::Function
+    }
+
     fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {
         attach(self.name(), MultiKind::Entry, request)
     }
@@ -56,6 +60,10 @@ impl Backend for KprobeSession {
 
     fn suits(&self, tracer: Tracer) -> bool {
         tracer == Tracer::FunctionGraph
+    }
+
+    fn gains_from_trampolines(&self, tracer: Tracer) -> bool {
+        tracer == Tracer::Function
     }
 
     fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError> {

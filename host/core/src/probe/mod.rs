@@ -39,7 +39,7 @@ pub use ftrace::Ftrace;
 pub use kprobe::Kprobe;
 pub use kprobe_multi::{KprobeMulti, KprobeSession};
 pub use loss::tell_missing_buffers;
-pub use plan::{Attachment, attach_beside, attach_with, attach_with_any, sum};
+pub use plan::{Attachment, attach_beside, attach_with, attach_with_any, mixed, sum};
 pub use progress::Progress;
 pub use reason::Reason;
 
@@ -339,6 +339,13 @@ impl Layer {
         detach::close(groups, progress);
         drop(programs);
     }
+
+    /// Lets a child process detach everything, and does not wait for it.
+    fn leave(self) {
+        let (programs, groups) = self.into_descriptors();
+        detach::leave(groups);
+        drop(programs);
+    }
 }
 
 /// Result of trying a backend.
@@ -442,6 +449,10 @@ pub trait Backend: Sync {
     fn attach<'a>(&self, request: &Request<'a>) -> Result<Attached<'a>, ProbeError>;
     /// Returns whether the backend is a candidate for this tracer by default.
     fn suits(&self, tracer: Tracer) -> bool;
+    /// Returns whether a trampoline of its own (`ftrace`) costs a function's packets less than this backend does.
+    fn gains_from_trampolines(&self, _tracer: Tracer) -> bool {
+        false
+    }
 }
 
 /// All backends, in the order in which they are tried: the lowest cost per packet first, except for `ftrace`, which

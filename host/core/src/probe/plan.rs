@@ -1,17 +1,20 @@
 //! Distributes the functions to backends.
 //!
-//! The cheapest backend that works comes first, and what it cannot attach goes to those behind it: a name that BTF does
-//! not have is no obstacle to a kprobe. Each of them is a layer of one attachment. A function is in one layer only, and
-//! all layers share the first one's maps, so a packet has one identity wherever it is seen. A backend that the user
-//! named is used alone. It imports what `probe` may.
+//! The cheapest backend that works takes most of them, and what it cannot attach goes to those behind it: a name that BTF
+//! does not have is no obstacle to a kprobe. Where a trampoline of its own costs a packet less than that backend, the
+//! functions that nearly every packet passes get one each (`ftrace`): for all functions, the start and the end would take
+//! minutes. Each backend is a layer of one attachment. A function is in one layer only, and all layers share the maps of
+//! the first, so a packet has one identity wherever it is seen. A backend that the user named is used alone. It imports
+//! what `probe` may.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::{
-    Attached, BACKENDS, Backend, Buffer, Kprobe, KprobeMulti, KprobeSession, Layer, Maps, ProbeError, Progress,
-    Refused, Request, attach, detach, loss,
+    Attached, BACKENDS, Backend, Buffer, Ftrace, Kprobe, KprobeMulti, KprobeSession, Layer, Maps, ProbeError, Progress,
+    Refused, Request, Target, attach, detach, loss, objection,
 };
-use crate::event::{Loss, SkippedFunction};
+use crate::event::{Loss, SkippedFunction, Tracer};
+use crate::kernel;
 
 /// The backends that take what another could not, in their order. They attach by address, which every function has. All
 /// backends keep the tables of packets in the same way.
@@ -20,10 +23,20 @@ static COMPLETING: [&dyn Backend; 3] = [&KprobeSession, &KprobeMulti, &Kprobe];
 /// Everything that is attached for one trace. Dropping it detaches; so does the end of the process.
 #[derive(Debug)]
 pub struct Attachment {
-    first: Layer,
+    /// The functions that nearly every packet passes, where they have a backend of their own.
+    hot: Option<Hot>,
+    main: Layer,
     more: Vec<Layer>,
     /// The functions that could not be attached, or not with their returns.
     pub skipped: Vec<SkippedFunction>,
+}
+
+/// Functions that nearly every packet passes.
+#[derive(Debug)]
+struct Hot {
+    layer: Layer,
+    /// The selected ones.
+    names: Vec<String>,
 }
 
 impl Attachment {
@@ -31,14 +44,31 @@ impl Attachment {
         let skipped = attached.refused.iter().chain(&attached.without_return);
         Attachment {
             skipped: skipped.map(Refused::skipped).collect(),
-            first: attached.layer,
+            hot: None,
+            main: attached.layer,
             more: Vec::new(),
         }
     }
 
-    /// Attached functions per backend.
+    /// Attached functions per backend, beginning with the one that has most of them.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
-        std::iter::once(&self.first).chain(&self.more)
+        let hot = self.hot.iter().map(|hot| &hot.layer);
+        std::iter::once(&self.main).chain(hot).chain(&self.more)
+    }
+
+    /// The backend of most functions.
+    pub fn backend(&self) -> &'static str {
+        self.main.backend
+    }
+
+    /// The names of the functions that have a cheaper backend than the others, as nearly every packet passes them.
+    pub fn hot(&self) -> &[String] {
+        self.hot.as_ref().map_or(&[], |hot| &hot.names)
+    }
+
+    /// The layer that made the maps, which the others share.
+    fn first(&self) -> &Layer {
+        self.hot.as_ref().map_or(&self.main, |hot| &hot.layer)
     }
 
     /// The backends that take part, by name.
@@ -59,22 +89,22 @@ impl Attachment {
 
     /// Returns the maps that events come out of: several if there are several ring buffers.
     pub fn buffer_maps(&self, buffer: &Buffer) -> Vec<BorrowedFd<'_>> {
-        self.first.programs.buffer_maps(buffer)
+        self.first().programs.buffer_maps(buffer)
     }
 
     /// The maps that further programs of this trace share.
     pub fn maps(&self) -> Result<Maps, ProbeError> {
-        self.first.programs.shared_maps()
+        self.first().programs.shared_maps()
     }
 
     /// Packets that were given an identity so far.
     pub fn packets(&self) -> u64 {
-        self.first.programs.cpus().iter().map(|cpu| cpu.packets).sum()
+        self.first().programs.cpus().iter().map(|cpu| cpu.packets).sum()
     }
 
     /// Returns the kernel's losses so far, without the ways that lost nothing.
     pub fn losses(&self) -> Vec<Loss> {
-        let mut losses = loss::counted(&self.first.programs);
+        let mut losses = loss::counted(&self.first().programs);
         losses.extend(sum(self.missed_by_kernel()));
         losses.retain(|loss| loss.count > 0);
         losses
@@ -85,16 +115,20 @@ impl Attachment {
         self.layers().flat_map(loss::missed_by_kernel)
     }
 
-    /// Detaches everything, and returns when the kernel has.
+    /// Detaches everything. Returns when the kernel has, but for the functions of [`Attachment::hot`]: a child process
+    /// detaches these, as each takes the kernel some 0.1 s.
     pub fn detach(self, progress: &Progress) {
         let mut programs = Vec::new();
         let mut all: Vec<Vec<OwnedFd>> = Vec::new();
-        for layer in self.more.into_iter().chain([self.first]) {
+        for layer in self.more.into_iter().chain([self.main]) {
             let (own, groups) = layer.into_descriptors();
             programs.push(own);
             all.extend(groups);
         }
         detach::close(all, progress);
+        if let Some(hot) = self.hot {
+            hot.layer.leave();
+        }
         drop(programs);
     }
 }
@@ -119,7 +153,7 @@ pub fn attach_beside(
     let others = COMPLETING
         .into_iter()
         .filter(|other| other.suits(request.tracer) && other.name() != backend.name());
-    attach_in_order(request, std::iter::once(backend).chain(others))
+    attach_in_order(request, std::iter::once(backend).chain(others), false)
 }
 
 /// Attaches with this backend alone.
@@ -127,47 +161,104 @@ pub fn attach_with(backend: &dyn Backend, request: &Request<'_>) -> Result<Attac
     attach(backend, request).map(Attachment::new)
 }
 
-/// Attaches with the first backend that works for the tracer, and what that leaves out with those that follow. An error
-/// says why none of them works.
+/// Attaches with the first backend that works for the tracer, hot functions in a cheaper way, and what is left out with
+/// the backends that follow. An error says why none of them works.
 pub fn attach_with_any(request: &Request<'_>) -> Result<Attachment, Vec<(&'static str, ProbeError)>> {
     let suitable = BACKENDS.into_iter().filter(|backend| backend.suits(request.tracer));
-    attach_in_order(request, suitable)
+    attach_in_order(request, suitable, true)
+}
+
+/// Returns the backend that attaches the other functions if hot ones have trampolines of their own, out of those that
+/// work for entries.
+pub fn mixed(working: &[&'static dyn Backend]) -> Option<&'static dyn Backend> {
+    let first = working.iter().find(|backend| backend.suits(Tracer::Function))?;
+    let has_trampolines = working.iter().any(|backend| backend.name() == Ftrace.name());
+    (has_trampolines && first.gains_from_trampolines(Tracer::Function)).then_some(*first)
 }
 
 fn attach_in_order<'b>(
     request: &Request<'_>,
     backends: impl Iterator<Item = &'b dyn Backend>,
+    mut may_mix: bool,
 ) -> Result<Attachment, Vec<(&'static str, ProbeError)>> {
     let mut failures = Vec::new();
+    let mut hot = None;
+    let mut rest = request.clone();
     for backend in backends {
-        match attach(backend, request) {
-            Ok(attached) => return Ok(complete(request, attached, &failures)),
+        if may_mix && backend.gains_from_trampolines(request.tracer) {
+            may_mix = false;
+            hot = attach_hot(request, &mut rest);
+        }
+        match attach(backend, &rest) {
+            Ok(attached) => {
+                return Ok(Attachment {
+                    hot,
+                    ..complete(&rest, attached, &failures)
+                });
+            }
             // The others would meet the same.
             Err(error @ (ProbeError::Machine { .. } | ProbeError::Stopped)) => {
-                return Err(vec![(backend.name(), error)]);
+                failures = vec![(backend.name(), error)];
+                break;
             }
             Err(error) => failures.push((backend.name(), error)),
         }
     }
+    if let Some(hot) = hot {
+        hot.layer.leave();
+    }
     Err(failures)
+}
+
+/// Attaches the hot functions, and takes them from `rest`, which shares their maps from then on. Does nothing where that
+/// has no use or does not work: another backend then takes all.
+fn attach_hot<'a>(request: &Request<'a>, rest: &mut Request<'a>) -> Option<Hot> {
+    let is_hot = |target: &Target<'_>| kernel::is_hot(target.function) && objection(target.function).is_none();
+    let (targets, cold): (Vec<Target<'a>>, Vec<Target<'a>>) = request.targets.iter().partition(|target| is_hot(target));
+    // An extension would be verified with each function.
+    let useless = targets.is_empty() || cold.iter().all(Target::is_silent) || request.extension.is_some();
+    if useless {
+        return None;
+    }
+    let names = (targets.iter().filter(|target| !target.is_silent()))
+        .map(|target| target.function.name.clone())
+        .collect::<Vec<_>>();
+    let request = Request {
+        targets,
+        ..request.clone()
+    };
+    let attached = attach(&Ftrace, &request).ok()?;
+    let Ok(maps) = attached.layer.programs.shared_maps() else {
+        attached.layer.leave();
+        return None;
+    };
+    let is_refused = |name: &String| (attached.refused.iter()).any(|refused| refused.target.function.name == *name);
+    rest.targets = cold;
+    rest.targets
+        .extend(attached.refused.iter().map(|refused| refused.target));
+    rest.maps = maps;
+    Some(Hot {
+        names: names.into_iter().filter(|name| !is_refused(name)).collect(),
+        layer: attached.layer,
+    })
 }
 
 /// Lets other backends attach what the first could not. Those that failed before are not tried again.
 fn complete<'a>(request: &Request<'a>, attached: Attached<'a>, failures: &[(&'static str, ProbeError)]) -> Attachment {
     let Attached {
-        layer: first,
+        layer: main,
         mut refused,
         mut without_return,
     } = attached;
     let mut more = Vec::new();
     for backend in COMPLETING {
         let name = backend.name();
-        let tried = name == first.backend || failures.iter().any(|(failed, _)| *failed == name);
+        let tried = name == main.backend || failures.iter().any(|(failed, _)| *failed == name);
         if refused.is_empty() || tried || !backend.suits(request.tracer) {
             continue;
         }
         let maps = match request.maps.is_empty() {
-            true => first.programs.shared_maps(),
+            true => main.programs.shared_maps(),
             false => Ok(request.maps.clone()),
         };
         let Ok(maps) = maps else {
@@ -195,7 +286,8 @@ fn complete<'a>(request: &Request<'a>, attached: Attached<'a>, failures: &[(&'st
     }
     Attachment {
         skipped: refused.iter().chain(&without_return).map(Refused::skipped).collect(),
-        first,
+        hot: None,
+        main,
         more,
     }
 }

@@ -128,6 +128,12 @@ pub(super) fn report_attachment(attachment: &Attachment, functions: &Functions, 
         for layer in attachment.layers() {
             message!("Functions attached by {}: {}", layer.backend, layer.attached);
         }
+        if !attachment.hot().is_empty() {
+            message!(
+                "Attached by ftrace, as most packets pass them: {}",
+                attachment.hot().join(", ")
+            );
+        }
         message!("Functions: {} attached, {skipped} skipped", attachment.attached());
         for skipped in functions.skipped.iter().chain(&attachment.skipped) {
             message!("Skipped {} [{}]: {}", skipped.name, skipped.module, skipped.reason);

@@ -224,7 +224,7 @@ fn watch_modules(
     functions: &Functions,
     loaded: LoadedModules,
 ) -> Option<Late> {
-    let backend = probe::backend(attachment.layers().next()?.backend)?;
+    let backend = probe::backend(attachment.backend())?;
     let started = attachment.maps().map_err(anyhow::Error::from).and_then(|maps| {
         let setup = Setup {
             request: Request {
