@@ -14,8 +14,8 @@
  * Returns whether one more event is within the limit, and charges it if so.
  *
  * This is a token bucket that holds a time instead of tokens, so that it needs no division: each event makes the CPU's
- * `due` later by one interval, and `due` never lies in the past. A program that is interrupted in here may lose what the
- * other one added: a few events more pass then.
+ * `due` later by one interval, and `due` never lies in the past. A program that is interrupted in here may lose what
+ * the other one added: a few events more pass then.
  */
 static __always_inline int within_limit(struct ipft_cpu *cpu, __u64 now)
 {

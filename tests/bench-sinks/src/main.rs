@@ -25,7 +25,7 @@ use ipft_core::run;
 use ipft_core::run::clock::monotonic;
 use ipft_core::signals::Signals;
 use ipft_core::sink::*;
-use ipft_core::stream::{Recorded, RingBuffer};
+use ipft_core::stream::{self, Recorded, RingBuffer, RingBuffers};
 
 /// Events per batch, as in the stream.
 const BATCH: usize = 4096;
@@ -126,12 +126,17 @@ const SCENARIOS: &[Scenario] = &[
         source.length = 1;
         bounded(source, events)
     }),
-    ("ring-json", |events| live(Json::new(Nowhere), Tracer::Function, events)),
+    ("ring-json", |events| {
+        live(Json::new(Nowhere), Tracer::Function, 1, events)
+    }),
     ("ring-aggregate", |events| {
-        live(Aggregate::new(Nowhere), Tracer::Function, events)
+        live(Aggregate::new(Nowhere), Tracer::Function, 1, events)
     }),
     ("ring-graph", |events| {
-        live(Aggregate::new(Nowhere), Tracer::FunctionGraph, events)
+        live(Aggregate::new(Nowhere), Tracer::FunctionGraph, 1, events)
+    }),
+    ("rings-json", |events| {
+        live(Json::new(Nowhere), Tracer::Function, 2, events)
     }),
     ("file-json", |events| {
         replayed(Json::new(Nowhere), Tracer::Function, events)
@@ -208,15 +213,23 @@ fn replay(tracer: Tracer, events: usize) -> f64 {
     took
 }
 
-/// Measures the whole way of a live trace: from records in a ring, through the loop that reads it, into a sink. The
-/// sink's end is not included.
-fn live(sink: impl Sink + 'static, tracer: Tracer, events: usize) -> f64 {
+/// Measures the whole way of a live trace: from records in a ring or in several, through the loop that reads them, into
+/// a sink. The sink's end is not included.
+fn live(sink: impl Sink + 'static, tracer: Tracer, rings: usize, events: usize) -> f64 {
     let mut source = Source::new(tracer, 0);
-    let size = (events * RECORD).next_power_of_two().max(page_size());
-    let ring = ring(&mut source, events, size);
-    let buffer = RingBuffer::new(ring.as_fd(), u32::try_from(size).expect("so many events fit a ring")).unwrap();
+    let size = (events * RECORD).next_power_of_two().max(PAGE);
+    let files = fill_rings(&mut source, events, rings, size);
+    let size = u32::try_from(size).expect("so many events fit a ring");
+    let mut rings: Vec<RingBuffer<'_>> = files
+        .iter()
+        .map(|file| RingBuffer::new(file.as_fd(), size).unwrap())
+        .collect();
+    let buffer: Box<dyn stream::Source + '_> = match rings.len() {
+        1 => Box::new(rings.remove(0)),
+        _ => Box::new(RingBuffers::new(rings, || u64::MAX)),
+    };
     let mut extension = Extension::default();
-    let mut reader = run::Reader::with_source(Box::new(buffer), &source.trace, &mut extension);
+    let mut reader = run::Reader::with_source(buffer, &source.trace, &mut extension);
     let signals = Signals::install().unwrap();
     let mut limit = Limit::new(None, None, monotonic());
     let mut sinks = Sinks::new(Box::new(|name, error| panic!("{name}: {error}")));
@@ -255,22 +268,23 @@ fn replayed(mut sink: impl Sink, tracer: Tracer, events: usize) -> f64 {
 /// Bytes of an event's record in a ring, with its header.
 const RECORD: usize = 8 + wire::EVENT_SIZE;
 
-fn page_size() -> usize {
-    rustix::param::page_size()
-}
+/// Size of a page on x86-64.
+const PAGE: usize = 4096;
 
-/// A file laid out as the kernel maps a BPF ring buffer, with the records of these events: a page with the reader's
-/// position, a page with the writers', and the data. In the kernel a copy of the data follows; no record here needs it.
-fn ring(source: &mut Source, events: usize, size: usize) -> File {
-    let page = page_size();
-    let ring = tempfile::tempfile().unwrap();
-    ring.set_len((2 * page + 2 * size) as u64).unwrap();
-    let mut end = 0;
-    let mut records = Vec::new();
+/// Files laid out as the kernel maps BPF ring buffers, with the records of these events, by CPU: a page with the
+/// reader's position, a page with the writers', and the data. In the kernel a copy of the data follows; no record here
+/// needs it.
+fn fill_rings(source: &mut Source, events: usize, count: usize, size: usize) -> Vec<File> {
+    let rings: Vec<File> = (0..count).map(|_| tempfile::tempfile().unwrap()).collect();
+    let mut ends = vec![0; count];
+    for ring in &rings {
+        ring.set_len((2 * PAGE + 2 * size) as u64).unwrap();
+    }
+    let mut records = vec![Vec::new(); count];
     let addresses: Vec<u64> = source.trace.functions.iter().map(|function| function.address).collect();
     source.run(events, |batch| {
-        records.clear();
         for event in &batch.events {
+            let records = &mut records[event.cpu as usize % count];
             let is_return = event.kind == EventKind::RETURN;
             records.extend((wire::EVENT_SIZE as u64).to_ne_bytes());
             for word in [
@@ -285,11 +299,16 @@ fn ring(source: &mut Source, events: usize, size: usize) -> File {
             records.extend((event.cpu | kind).to_ne_bytes());
             records.extend(event.thread.to_ne_bytes());
         }
-        ring.write_all_at(&records, (2 * page + end) as u64).unwrap();
-        end += records.len();
+        for ((ring, end), records) in rings.iter().zip(&mut ends).zip(&mut records) {
+            ring.write_all_at(records, (2 * PAGE + *end) as u64).unwrap();
+            *end += records.len();
+            records.clear();
+        }
     });
-    ring.write_all_at(&(end as u64).to_ne_bytes(), page as u64).unwrap();
-    ring
+    for (ring, end) in rings.iter().zip(ends) {
+        ring.write_all_at(&(end as u64).to_ne_bytes(), PAGE as u64).unwrap();
+    }
+    rings
 }
 
 /// A sink that closes after so many events, which ends the loop that reads them.

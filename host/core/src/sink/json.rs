@@ -27,11 +27,14 @@ const KEYS: [&str; 6] = [
     "is_return",
 ];
 
+/// The end of an event's line.
+const END: &[u8] = b"}\n";
+
 /// The sink behind `-o json`.
 #[derive(Debug)]
 pub struct Json {
     output: Output,
-    /// `,"module":"…","function":"…","is_return":false` of every function.
+    /// `,"module":"…","function":"…","is_return":false` of every function, and the end of the line if there are no fields.
     entries: FunctionTexts,
     /// The same of returns.
     returns: FunctionTexts,
@@ -136,6 +139,7 @@ impl Sink for Json {
     }
 
     fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        let end: &[u8] = if self.fields.is_empty() { END } else { b"" };
         for (texts, is_return) in [(&mut self.entries, b"false".as_slice()), (&mut self.returns, b"true")] {
             texts.append(new, |out, function| {
                 out.extend_from_slice(b",\"module\":");
@@ -144,6 +148,7 @@ impl Sink for Json {
                 push_json_string(out, &function.name);
                 out.extend_from_slice(b",\"is_return\":");
                 out.extend_from_slice(is_return);
+                out.extend_from_slice(end);
             });
         }
         Ok(())
@@ -158,8 +163,10 @@ impl Sink for Json {
             let is_return = event.kind == EventKind::RETURN;
             let functions = if is_return { &self.returns } else { &self.entries };
             functions.push(out, event.function);
-            self.fields.push(out, batch.payload_of(event));
-            out.extend_from_slice(b"}\n");
+            if !self.fields.is_empty() {
+                self.fields.push(out, batch.payload_of(event));
+                out.extend_from_slice(END);
+            }
             self.output.line_done()?;
         }
         self.output.flush()

@@ -7,7 +7,7 @@
 //! Let `e1` be that record, in ring A, and `e2` the other, in ring B. The timestamp of `e2` was taken after `e1` was
 //! reserved, and so after everything in front of `e1` in A was. Three bounds follow:
 //!
-//! - Before the ends of the rings are read, the time is. If `e1` lies behind the end that was read, it was reserved after
+//! - The time is read before the ends of the rings. If `e1` lies behind the end that was read, it was reserved after
 //!   that time, and `e2` is later: records from that time on are left for the next batch.
 //! - The ring with the earliest first record is read, up to the earliest first record of the others. What lies in
 //!   front of `e1` in A is earlier than `e2`, even if it is later than `e1` because an interrupt wrote it. So A is read
@@ -80,17 +80,32 @@ enum Head {
 }
 
 impl<R: Records> Lane<R> {
-    /// Passes over records that were given up.
-    #[inline]
-    fn head(&mut self) -> Head {
-        while self.position < self.end {
-            match self.ring.find(self.position) {
-                Found::Busy => return Head::Busy,
-                Found::Discarded { next } => self.position = next,
-                Found::Record { bytes, .. } => return Head::At(ring::timestamp(bytes)),
+    /// Reads records until one is not before this time or the batch is full. Returns what is first then.
+    #[inline(never)]
+    fn read_until(&mut self, bound: u64, decoder: &mut Decoder, batch: &mut Batch) -> Head {
+        let (mut position, end) = (self.position, self.end);
+        let mut latest = 0;
+        let head = loop {
+            if position >= end {
+                break Head::None;
             }
-        }
-        Head::None
+            match self.ring.find(position) {
+                Found::Busy => break Head::Busy,
+                Found::Discarded { next } => position = next,
+                Found::Record { bytes, next } => {
+                    let time = ring::timestamp(bytes);
+                    if time >= bound || is_full(batch) {
+                        break Head::At(time);
+                    }
+                    decoder.decode(bytes, batch);
+                    position = next;
+                    latest = latest.max(time);
+                }
+            }
+        };
+        self.position = position;
+        self.after = self.after.max(latest);
+        head
     }
 }
 
@@ -122,46 +137,29 @@ impl<R: Records, C: FnMut() -> u64> Merge<R, C> {
             lane.end = lane.ring.reserved();
         }
         self.heads.clear();
-        for (number, lane) in self.lanes.iter_mut().enumerate() {
-            match lane.head() {
+        // First none is read, to see which ring has the earliest record; then that ring, up to the others' first record.
+        let mut turn = 0..self.lanes.len();
+        loop {
+            let (number, bound) = match turn.next() {
+                Some(number) => (number, 0),
+                None => match self.heads.pop() {
+                    Some(Reverse((time, number))) if time < limit && !is_full(batch) => {
+                        let others = self.heads.peek().map_or(u64::MAX, |Reverse((time, _))| *time);
+                        (number, limit.min(others.saturating_add(1)))
+                    }
+                    _ => break,
+                },
+            };
+            let Some(lane) = self.lanes.get_mut(number) else {
+                break;
+            };
+            match lane.read_until(bound, decoder, batch) {
                 Head::At(time) => self.heads.push(Reverse((time, number))),
                 Head::None => lane.after = lane.after.max(now),
                 Head::Busy => {
                     rest = Rest::Unfinished;
                     limit = limit.min(lane.after);
                 }
-            }
-        }
-        while let Some(Reverse((mut time, number))) = self.heads.pop() {
-            if time >= limit || is_full(batch) {
-                break;
-            }
-            let others = self.heads.peek().map_or(u64::MAX, |Reverse((time, _))| *time);
-            let Some(lane) = self.lanes.get_mut(number) else {
-                continue;
-            };
-            // The ring is read on until another one has an earlier record.
-            while time <= others && time < limit && !is_full(batch) {
-                if let Found::Record { bytes, next } = lane.ring.find(lane.position) {
-                    decoder.decode(bytes, batch);
-                    lane.position = next;
-                    lane.after = lane.after.max(time);
-                }
-                match lane.head() {
-                    Head::At(next) => time = next,
-                    Head::None => {
-                        lane.after = lane.after.max(now);
-                        time = u64::MAX;
-                    }
-                    Head::Busy => {
-                        rest = Rest::Unfinished;
-                        limit = limit.min(lane.after);
-                        time = u64::MAX;
-                    }
-                }
-            }
-            if time != u64::MAX {
-                self.heads.push(Reverse((time, number)));
             }
         }
         for lane in &mut self.lanes {

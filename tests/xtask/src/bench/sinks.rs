@@ -143,6 +143,7 @@ const ROWS: &[Row] = &[
         Some(250.0),
         None,
     ),
+    row("the same from two rings", Instructions("rings-json"), Some(250.0), None),
     row(
         "from the ring to the aggregate's memory",
         Instructions("ring-aggregate"),
