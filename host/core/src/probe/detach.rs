@@ -36,8 +36,8 @@ pub(super) fn close(groups: Vec<Vec<OwnedFd>>, progress: &Progress) {
 
 /// Lets one child close all descriptors, one after the other, and returns at once. Without a child, closes them here.
 ///
-/// The kernel would not do more of them at a time (`direct_mutex` in `kernel/trace/ftrace.c`), and between two of them
-/// whoever else needs that lock gets it.
+/// The kernel does not do more of them at a time (`direct_mutex` in `kernel/trace/ftrace.c`), and others that need this
+/// lock get it in between.
 pub(super) fn leave(groups: Vec<Vec<OwnedFd>>) {
     let own: Vec<RawFd> = groups.iter().flatten().map(AsRawFd::as_raw_fd).collect();
     let (Some(counter), Ok((wait, hold))) = (Counter::new(), std::io::pipe()) else {
