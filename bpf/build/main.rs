@@ -124,10 +124,13 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Generates a `Code` for an object.
-fn code(path: &Path, defines: &Defines) -> String {
+/// Generates a `Code` for an object. Programs that follow packets look at few marks, and have no places for them.
+fn code(path: &Path, defines: &Defines, follow: bool) -> String {
     let object = fs::read(path).expect("the compiler has written the object");
-    let Places { masks, marks } = places::find(&object, defines, is_silent);
+    let Places { masks, marks } = match follow {
+        true => Places::default(),
+        false => places::find(&object, defines, is_silent),
+    };
     format!("Code {{ bytes: &Aligned(*include_bytes!({path:?})).0, masks: &{masks:?}, marks: &{marks:?} }}")
 }
 
@@ -141,20 +144,26 @@ fn main() {
     fs::write(out.join("wire_layout.rs"), layout).expect("OUT_DIR is writable");
 
     for (object, source, session, reads) in PROGRAMS {
-        for (suffix, extension) in [("bpf.o", 0), ("extension.bpf.o", 1)] {
-            // An extension is a function of its own.
-            if reads == "BY_LOADS_ALONE" && extension == 1 {
+        for (suffix, extension, follow) in [
+            ("bpf.o", 0, 0),
+            ("extension.bpf.o", 1, 0),
+            ("follow.bpf.o", 0, 1),
+            ("follow.extension.bpf.o", 1, 1),
+        ] {
+            // Extensions and filters are functions of their own.
+            if reads == "BY_LOADS_ALONE" && (extension, follow) != (0, 0) {
                 continue;
             }
             let defines_of_object = [
                 format!("-DSESSION={}", u8::from(session)),
                 format!("-DEXTENSION={extension}"),
                 format!("-DREADS={reads}"),
+                format!("-DFOLLOW={follow}"),
             ];
             let source = format!("src/program/{source}.bpf.c");
             let object = out.join(format!("{object}.{suffix}"));
             compiler.compile(&source, &object, &defines_of_object);
-            fs::write(with_suffix(&object, ".rs"), code(&object, &defines)).expect("OUT_DIR is writable");
+            fs::write(with_suffix(&object, ".rs"), code(&object, &defines, follow == 1)).expect("OUT_DIR is writable");
         }
     }
     compiler.compile("src/program/license.bpf.c", &out.join("license.bpf.o"), &[]);

@@ -43,13 +43,18 @@ impl Code {
     }
 }
 
-/// The programs of a backend, in two variants.
+/// The programs of a backend, in four variants.
 #[derive(Debug)]
 pub struct Object {
     /// Without an extension.
     pub plain: Code,
     /// For linking with an object that defines `module`, the function of an extension.
     pub extensible: Code,
+    /// Programs that follow packets, for linking with an object that defines `ipft_filter`, which selects them. They have the
+    /// mark in their configuration.
+    pub following: Code,
+    /// Likewise, and with an object that defines `module`.
+    pub following_extensible: Code,
 }
 
 macro_rules! code {
@@ -59,10 +64,12 @@ macro_rules! code {
 }
 
 macro_rules! object {
-    ($plain:literal, $extensible:literal) => {
+    ($plain:literal, $calling:literal) => {
         Object {
             plain: code!(concat!($plain, ".bpf.o")),
-            extensible: code!(concat!($extensible, ".extension.bpf.o")),
+            extensible: code!(concat!($calling, ".extension.bpf.o")),
+            following: code!(concat!($calling, ".follow.bpf.o")),
+            following_extensible: code!(concat!($calling, ".follow.extension.bpf.o")),
         }
     };
     ($name:literal) => {

@@ -85,6 +85,35 @@ same_layout!(
 /// Size of an event without payload.
 pub const EVENT_SIZE: usize = size_of::<Event>();
 
+/// Marks the birth of a packet, in the place of [`Event::function`].
+pub const BORN: u64 = layout::IPFT_BORN;
+
+/// `struct ipft_birth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Birth {
+    /// The event of the new packet; its function is [`BORN`].
+    pub event: Event,
+    /// Identity of the packet that it was made of.
+    pub parent: u64,
+    /// Index of the function that made it, or its address; neither if it is not traced.
+    pub function: u64,
+}
+
+same_layout!(Birth, ipft_birth, event, parent, function);
+
+impl Birth {
+    /// Parses the birth in a record whose function is [`BORN`]; `None` if the record is too short.
+    pub fn parse(record: &[u8]) -> Option<Birth> {
+        let bytes = record.get(..size_of::<Birth>())?;
+        Some(Birth {
+            event: Event::parse(bytes)?,
+            parent: word(bytes, offset_of!(Birth, parent)),
+            function: word(bytes, offset_of!(Birth, function)),
+        })
+    }
+}
+
 /// Bytes of an extension's payload, after an entry's event and fields (`IPFT_PAYLOAD`).
 pub const PAYLOAD_SIZE: usize = layout::IPFT_PAYLOAD as usize;
 
@@ -196,6 +225,24 @@ same_layout!(
     calls_missed
 );
 
+/// `struct ipft_frame`: what a packet filter looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Frame {
+    /// Bytes from the network header on at constant places, a multiple of 8.
+    pub bytes: u32,
+    /// Whether it looks at Ethernet addresses.
+    pub mac: bool,
+    /// Whether it looks at VLAN tags.
+    pub vlan: bool,
+    /// Whether it looks at the packet's length.
+    pub length: bool,
+    /// Always 0.
+    pub padding: u8,
+}
+
+same_layout!(Frame, ipft_frame, bytes, mac, vlan, length, padding);
+
 /// `struct ipft_config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -218,6 +265,16 @@ pub struct Config {
     pub ring_mask: u32,
     /// Nanoseconds between events of a CPU at the highest rate in the long run; 0 for any rate.
     pub event_interval: u32,
+    /// Of programs that follow packets: the mark that a packet must carry to be selected, already masked.
+    pub mark: u32,
+    /// The bits of the mark that count; 0 if any mark will do.
+    pub mask: u32,
+    /// Whether every function selects packets, not only gates.
+    pub select_anywhere: bool,
+    /// Always 0.
+    pub padding: [u8; 3],
+    /// What the packet filter looks at.
+    pub frame: Frame,
 }
 
 same_layout!(
@@ -231,7 +288,12 @@ same_layout!(
     fields,
     fields_size,
     ring_mask,
-    event_interval
+    event_interval,
+    mark,
+    mask,
+    select_anywhere,
+    padding,
+    frame
 );
 
 /// `enum ipft_function_source`.
@@ -262,6 +324,14 @@ impl Config {
         put(offset_of!(Config, fields_size), &self.fields_size.to_ne_bytes());
         put(offset_of!(Config, ring_mask), &self.ring_mask.to_ne_bytes());
         put(offset_of!(Config, event_interval), &self.event_interval.to_ne_bytes());
+        put(offset_of!(Config, select_anywhere), &[self.select_anywhere.into()]);
+        const FRAME: usize = offset_of!(Config, frame);
+        put(FRAME + offset_of!(Frame, bytes), &self.frame.bytes.to_ne_bytes());
+        put(FRAME + offset_of!(Frame, mac), &[self.frame.mac.into()]);
+        put(FRAME + offset_of!(Frame, vlan), &[self.frame.vlan.into()]);
+        put(FRAME + offset_of!(Frame, length), &[self.frame.length.into()]);
+        put(offset_of!(Config, mark), &self.mark.to_ne_bytes());
+        put(offset_of!(Config, mask), &self.mask.to_ne_bytes());
         bytes
     }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The entry of a function with a traced packet, and its return. May include identity.h, capture.h, emit.h and limit.h.
+ * The entry of a function with a traced packet, and its return. May include identity.h, capture.h, emit.h, limit.h and
+ * track/enter.h.
  */
 #ifndef IPFT_EVENT_H
 #define IPFT_EVENT_H
@@ -9,6 +10,9 @@
 #include "core/emit.h"
 #include "core/identity.h"
 #include "core/limit.h"
+#if FOLLOW
+#include "track/enter.h"
+#endif
 
 /* Returns the packet that lives at `skb`, from memory if this CPU saw it last. */
 static __always_inline __u64 identify_again(struct ipft_cpu *cpu, __u64 skb, enum pointer pointer, __u64 now,
@@ -36,7 +40,14 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 	__u32 processor = bpf_get_smp_processor_id();
 	struct ipft_cpu *cpu = &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)];
 	__u64 now = bpf_ktime_get_ns();
+#if FOLLOW
+	__u64 packet = entering(cpu, processor, number_of(skb, pointer), now, role);
 
+	if (packet && !within_limit(cpu, now)) {
+		__sync_fetch_and_add(&cpu->over_limit, 1);
+		return 0;
+	}
+#else
 	if (!within_limit(cpu, now)) {
 		__sync_fetch_and_add(&cpu->over_limit, 1);
 		if (role == RELEASE || role == FREE)
@@ -44,6 +55,7 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 		return 0;
 	}
 	__u64 packet = identify_again(cpu, skb, pointer, now, role);
+#endif
 
 	if (!packet || !emit(ctx, cpu, processor, packet, skb, pointer, now, function, 0))
 		return 0;

@@ -60,6 +60,9 @@ enum role {
 	TEARDOWN, /* runs on a packet whose memory is being given back, too */
 	RELEASE,  /* the packet is dying from here on */
 	FREE,	  /* the memory is given back: the last that is seen of the packet */
+#if FOLLOW
+	GATE, /* the packet lives and its headers are in order: here packets are selected that are followed then */
+#endif
 };
 
 /* The verifier's type of the address of an sk_buff. */

@@ -7,7 +7,9 @@
 #include "core/wire.h"
 
 struct ipft_event event;
+struct ipft_birth birth;
 struct ipft_capture capture;
+struct ipft_frame frame;
 struct ipft_config config;
 struct ipft_cpu cpu;
 enum ipft_link link;

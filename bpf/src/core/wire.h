@@ -20,6 +20,15 @@ struct ipft_event {
 	__u32 thread;	    /* kernel's id of the current thread */
 };
 
+/* Marks the birth of a packet that was made of another one, in the place of an event's function. */
+#define IPFT_BORN 0xfffffffffffffffeull
+
+struct ipft_birth {
+	struct ipft_event event; /* of the new packet; its function is IPFT_BORN */
+	__u64 parent;		 /* identity of the packet that it was made of */
+	__u64 function;		 /* what made it: as the function of an event, if user space knows it */
+};
+
 /* Marks a capture, in the place of an event's function. No function has this index or address. */
 #define IPFT_CAPTURE 0xffffffffffffffffull
 
@@ -55,6 +64,15 @@ enum ipft_field {
 
 #define IPFT_FIELDS_MOST 256 /* bytes of all fields together, at most */
 
+/* What the packet filter looks at: see filter/frame.h. */
+struct ipft_frame {
+	__u32 bytes;  /* from the network header on, rounded up to 8 */
+	__u8 mac;     /* Ethernet addresses */
+	__u8 vlan;    /* VLAN tags */
+	__u8 length;  /* the packet's length */
+	__u8 padding;
+};
+
 /*
  * Configuration, the whole of .rodata.ipft: .rodata is shared with the extension that is linked in. The verifier knows
  * the value of a frozen .rodata and drops the branches that are not taken. The load of the value stays, so only what
@@ -70,6 +88,12 @@ struct ipft_config {
 	__u32 fields_size;    /* their bytes together, rounded up to a multiple of 8 */
 	__u32 ring_mask;      /* number of rings less one, a power of two less one; 0: one ring for all CPUs */
 	__u32 event_interval; /* nanoseconds between events of a CPU in the long run, see limit.h; 0: any number */
+	/* Of programs that follow packets: */
+	__u32 mark;	      /* the mark that a packet must carry to be selected, already masked */
+	__u32 mask;	      /* 0: any mark will do */
+	__u8 select_anywhere; /* every function selects packets, not only gates */
+	__u8 padding[3];
+	struct ipft_frame frame;
 };
 
 /*

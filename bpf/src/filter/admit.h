@@ -9,12 +9,17 @@
 
 #include "core/identity.h"
 
+/* Few functions of programs that follow packets look at the mark. */
 static __always_inline int mark_matches(__u32 mark)
 {
+#if FOLLOW
+	return (mark & ipft_config.mask) == ipft_config.mark;
+#else
 	__u64 masked = mark;
 
 	asm volatile("%0 &= %1" : "+r"(masked) : "i"(IPFT_MASK_PLACE));
 	return (__u32)masked == IPFT_MARK_PLACE;
+#endif
 }
 
 /* Returns whether an entry is traced. A packet that does not match (any more) loses its identity when it is released or

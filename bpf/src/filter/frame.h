@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The frame that a filter judges. May include kernel.h.
+ * The frame that a filter judges. May include kernel.h and wire.h.
  *
  * A filter is compiled for Ethernet (host/core/src/filter), and judges each packet as the frame that it would be on an
  * Ethernet, whether or not it has that header at the moment. So one program answers for the link and the network layer,
@@ -12,6 +12,7 @@
 #define IPFT_FRAME_H
 
 #include "core/kernel.h"
+#include "core/wire.h"
 
 /* The compiled filter, linked in. Returns 1, 0, or -1 if it needs bytes behind `available`. */
 extern int ipft_filter(const void *header, __u64 start, __u32 available, __u32 length) __hidden;
@@ -21,14 +22,6 @@ extern int ipft_filter(const void *header, __u64 start, __u32 available, __u32 l
 #define FRAME_BYTES 64	/* LONGEST_PREFIX in ebpf.rs, less the header */
 #define FRAME_WORDS 11	/* padding, header, tag and bytes */
 #define NO_HEADER 0xffff
-
-/* What the filter looks at; set before the object is loaded, so that the verifier removes the rest. */
-struct ipft_frame {
-	__u32 bytes; /* of the network header, rounded up to 8 */
-	__u8 mac;
-	__u8 vlan;
-	__u8 length;
-};
 
 /* An accelerated VLAN tag, which is not in the packet's bytes. `vlan_present` exists up to 6.2, and since then a
  * tag is present if vlan_proto is not 0 or, with vlan_all, either of them. */

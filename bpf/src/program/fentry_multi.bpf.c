@@ -31,6 +31,7 @@ static __always_inline __u64 argument_of(__u64 *ctx, __u32 position)
 	return words[position];
 }
 
+#if !FOLLOW
 /*
  * And sk_buff begins with a pointer to an sk_buff (`next`, which sk_buff_head needs first), so that this is a pointer
  * with a type without a cast of its own. If the struct began with anything else, the verifier would refuse the programs.
@@ -41,6 +42,7 @@ static __always_inline __u64 packet_of(__u64 *ctx, __u32 position)
 
 	return (__u64)*packet;
 }
+#endif
 
 /* A tracing program may only return 0. */
 #define UNTRACED 0
@@ -49,7 +51,13 @@ static __always_inline __u64 packet_of(__u64 *ctx, __u32 position)
 #define ARGUMENT(position) argument_of(ctx, position)
 #define PACKET(position) packet_of(ctx, position)
 
+#if FOLLOW
+#include "program/following.h"
+
+FOLLOWING_PROGRAMS
+#else
 #include "program/untyped.h"
 
 ALL_PROGRAMS
 SHARED_PROGRAMS
+#endif

@@ -12,7 +12,7 @@
 #include "filter/admit.h"
 
 /* The function's index: a 64-bit constant that the compiler must not see through, and that the backend replaces. */
-static __always_inline __u64 this_function(void)
+static __always_inline __u64 this_function(__u64 *ctx)
 {
 	__u64 function;
 
@@ -29,9 +29,35 @@ static __always_inline __u64 frame_of(__u64 *ctx)
 	return number_of((__u64)ctx, TYPED);
 }
 
+#if FOLLOW
+
+/* Old verifiers refuse to load a pointer to a pointer from the context (btf_ctx_access), so it is read as memory. */
+static __always_inline __u64 argument_of(__u64 *ctx, __u32 position, int is_pointer)
+{
+	__u64 value = 0;
+
+	if (is_pointer)
+		return number_of(ctx[position], TYPED);
+	bpf_probe_read_kernel(&value, sizeof(value), &ctx[position]);
+	return value;
+}
+
+#define UNTRACED 0
+#define CONTEXT __u64
+#define SECTION "?fentry"
+#define ARGUMENT(position) argument_of(ctx, position, 1)
+#define ARGUMENT_AS(position, argument) argument_of(ctx, position, argument == POINTER)
+#define EVERY_FUNCTION_HAS_A_PROGRAM
+
+#include "program/following.h"
+
+FOLLOWING_PROGRAMS
+
+#else
+
 static __always_inline int trace(__u64 *ctx, __u64 skb, enum pointer pointer, enum role role)
 {
-	__u64 function = this_function();
+	__u64 function = this_function(ctx);
 	__u64 packet = enter(ctx, skb, pointer, function, role);
 
 	if (packet && ipft_config.remember_calls)
@@ -135,9 +161,11 @@ SILENT(silent_release_0, 0, RELEASE)
 SILENT(silent_release_1, 1, RELEASE)
 SILENT(silent_free_0, 0, FREE)
 
+#endif
+
 static OUT_OF_LINE int close_this(__u64 *ctx)
 {
-	close_call(ctx, frame_of(ctx), this_function());
+	close_call(ctx, frame_of(ctx), this_function(ctx));
 	return 0;
 }
 

@@ -26,10 +26,16 @@ static __always_inline __u64 frame_of(struct pt_regs *ctx)
 #define SECTION "?kprobe"
 #define ARGUMENT(position) REGISTER_##position(ctx)
 
+#if FOLLOW
+#include "program/following.h"
+
+FOLLOWING_PROGRAMS
+#else
 #include "program/untyped.h"
 
 ALL_PROGRAMS
 SHARED_PROGRAMS
+#endif
 
 static __noinline int close_this(struct pt_regs *ctx)
 {

@@ -101,6 +101,44 @@ static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enu
 #define PACKET(position) AS_PACKET(ARGUMENT(position))
 #endif
 
+/* What the attach cookie of ipft_any and ipft_end says of a function, above an index (program_key.rs). */
+#define PLACE_POSITION(cookie) ((cookie) >> 32 & 7)
+#define PLACE_ARGUMENT(cookie) ((enum argument)((cookie) >> 36 & 3))
+#define PLACE_ROLE(cookie) ((enum role)((cookie) >> 40 & 3))
+#define PLACE_SILENT(cookie) ((cookie) >> 44 & 1)
+
+/* The compiler must not merge the loads: the verifier allows none whose place in the context is not constant. */
+#define ARGUMENT_AT(position)                           \
+	case position: {                                \
+		__u64 value = ARGUMENT(position);       \
+		asm volatile("" : "+r"(value));         \
+		return value;                           \
+	}
+
+static __always_inline __u64 argument_at(CONTEXT *ctx, __u32 position)
+{
+	switch (position) {
+		ARGUMENT_AT(0)
+		ARGUMENT_AT(1)
+		ARGUMENT_AT(2)
+		ARGUMENT_AT(3)
+		ARGUMENT_AT(4)
+		ARGUMENT_AT(5)
+	}
+	return 0;
+}
+
+/* Its own function keeps its stack out of the fast path. */
+static __noinline __u64 pointed_to(__u64 address)
+{
+	__u64 skb = 0;
+
+	bpf_probe_read_kernel(&skb, sizeof(skb), (void *)address);
+	return skb;
+}
+
+#if !FOLLOW
+
 #define TRACE(name, role)                                         \
 	static __noinline int name(void *ctx, __u64 packet)       \
 	{                                                         \
@@ -135,12 +173,6 @@ static __always_inline int judge(void *ctx, __u64 packet, enum role role)
 	}
 	return UNTRACED;
 }
-
-/* What the attach cookie of ipft_any and ipft_end says of a function, above an index (program_key.rs). */
-#define PLACE_POSITION(cookie) ((cookie) >> 32 & 7)
-#define PLACE_ARGUMENT(cookie) ((enum argument)((cookie) >> 36 & 3))
-#define PLACE_ROLE(cookie) ((enum role)((cookie) >> 40 & 3))
-#define PLACE_SILENT(cookie) ((cookie) >> 44 & 1)
 
 /* Defines the programs. */
 #define PROGRAM(name)                                                            \
@@ -185,36 +217,6 @@ static __always_inline int judge(void *ctx, __u64 packet, enum role role)
 		forget(ARGUMENT(position), NUMBER, role);                                \
 		return UNTRACED;                                                         \
 	}
-
-/* The compiler must not merge the loads: the verifier allows none whose place in the context is not constant. */
-#define ARGUMENT_AT(position)                           \
-	case position: {                                \
-		__u64 value = ARGUMENT(position);       \
-		asm volatile("" : "+r"(value));         \
-		return value;                           \
-	}
-
-static __always_inline __u64 argument_at(CONTEXT *ctx, __u32 position)
-{
-	switch (position) {
-		ARGUMENT_AT(0)
-		ARGUMENT_AT(1)
-		ARGUMENT_AT(2)
-		ARGUMENT_AT(3)
-		ARGUMENT_AT(4)
-		ARGUMENT_AT(5)
-	}
-	return 0;
-}
-
-/* Its own function keeps its stack out of the fast path. */
-static __noinline __u64 pointed_to(__u64 address)
-{
-	__u64 skb = 0;
-
-	bpf_probe_read_kernel(&skb, sizeof(skb), (void *)address);
-	return skb;
-}
 
 /* Functions of any place. */
 static __always_inline int probe_any(CONTEXT *ctx)
@@ -316,5 +318,7 @@ static __always_inline int probe_end(CONTEXT *ctx)
 	SILENT(silent_release_0, 0, RELEASE)          \
 	SILENT(silent_release_1, 1, RELEASE)          \
 	SILENT(silent_free_0, 0, FREE)
+
+#endif
 
 #endif

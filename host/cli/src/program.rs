@@ -13,6 +13,7 @@ use crate::command::replay::info;
 use crate::command::report::Outcome;
 use crate::command::{list, trace};
 use ipft_core::extension::generate;
+use ipft_core::filter::FilterError;
 use ipft_core::kernel::Root;
 use ipft_core::message;
 use ipft_core::privileges::UserError;
@@ -59,10 +60,11 @@ pub fn main_with_start(words: impl IntoIterator<Item = OsString>, start: impl Fn
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             message!("ipft: {}", reported(&error));
-            match error.downcast_ref::<UserError>() {
-                // A word of the command line, like any other unknown one.
-                Some(UserError::Unknown { .. }) => ExitCode::from(args::EXIT_USAGE),
-                _ => ExitCode::FAILURE,
+            // Words of the command line, like any other unknown one.
+            let unknown_user = matches!(error.downcast_ref(), Some(UserError::Unknown { .. }));
+            match unknown_user || error.is::<FilterError>() {
+                true => ExitCode::from(args::EXIT_USAGE),
+                false => ExitCode::FAILURE,
             }
         }
     }

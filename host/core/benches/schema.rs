@@ -80,6 +80,8 @@ fn run(mut sink: Box<dyn Sink>, fields: &[Field]) -> f64 {
         kernel_release: "6.12.0".to_owned(),
         mark: 1,
         mask: u32::MAX,
+        filter: String::new(),
+        follow: false,
     };
     sink.start(&trace).unwrap();
     let mut batch = Batch::default();

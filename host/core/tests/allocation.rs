@@ -103,6 +103,8 @@ fn trace() -> Trace {
         kernel_release: "6.12.0".to_owned(),
         mark: 1,
         mask: 1,
+        filter: String::new(),
+        follow: false,
     }
 }
 

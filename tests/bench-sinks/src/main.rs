@@ -428,6 +428,8 @@ impl Source {
                 kernel_release: "6.12.0".to_owned(),
                 mark: 1,
                 mask: u32::MAX,
+                filter: String::new(),
+                follow: false,
             },
             batch: Batch::default(),
             clock: 464_048_546_191_357,

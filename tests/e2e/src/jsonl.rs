@@ -1,6 +1,6 @@
 //! Reads `-o jsonl` as described by `docs/jsonl.schema.json`, and checks invariants of every trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -14,6 +14,8 @@ pub struct Recording {
     pub trace: Trace,
     /// The events, in file order.
     pub events: Vec<Event>,
+    /// Packets that were made of others.
+    pub births: Vec<Birth>,
     /// The losses.
     pub lost: Vec<Lost>,
     /// The last line.
@@ -26,6 +28,7 @@ enum Line {
     Trace(Trace),
     Functions(Functions),
     Event(Event),
+    Born(Birth),
     Lost(Lost),
     Summary(Summary),
 }
@@ -57,6 +60,19 @@ pub struct Function {
     pub name: String,
     /// Its module.
     pub module: String,
+}
+
+/// A packet that was made of another one.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Birth {
+    /// The packet's identity.
+    #[serde(deserialize_with = "hex")]
+    pub packet: u64,
+    /// The other packet's identity.
+    #[serde(deserialize_with = "hex")]
+    pub parent: u64,
+    /// Index of the function that made it, if that is traced.
+    pub function_index: Option<u32>,
 }
 
 /// Entry or return.
@@ -170,7 +186,8 @@ impl Recording {
 
     fn parse(text: &str) -> Result<Recording> {
         ensure!(text.ends_with('\n'), "the last line is not finished");
-        let (mut trace, mut events, mut lost, mut summary) = (None, Vec::new(), Vec::new(), None);
+        let (mut trace, mut summary) = (None, None);
+        let (mut events, mut births, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         for (line, number) in text.lines().zip(1..) {
             let parsed: Line = serde_json::from_str(line).with_context(|| format!("line {number}: {line}"))?;
             ensure!(summary.is_none(), "line {number} comes after the summary");
@@ -194,6 +211,7 @@ impl Recording {
                     }
                 }
                 Line::Event(event) => events.push(event),
+                Line::Born(birth) => births.push(birth),
                 Line::Lost(loss) => lost.push(loss),
                 Line::Summary(last) => summary = Some(last),
             }
@@ -201,6 +219,7 @@ impl Recording {
         let recording = Recording {
             trace: trace.context("there is no line")?,
             events,
+            births,
             lost,
             summary: summary.context("there is no summary")?,
         };
@@ -225,17 +244,23 @@ impl Recording {
             summary.lost
         );
         let packets = self.packets();
-        // Packets that lost all of their events are counted as well.
+        // Packets that lost all of their events are counted as well, and those that no traced function saw.
+        let born = self.births.iter().map(|birth| birth.packet);
+        let all = packets.keys().copied().chain(born).collect::<BTreeSet<u64>>().len() as u64;
         let explained = match lost {
-            0 => summary.packets == packets.len() as u64,
-            _ => summary.packets >= packets.len() as u64,
+            0 => summary.packets == all,
+            _ => summary.packets >= all,
         };
         ensure!(
             explained,
-            "the summary counts {} packets, there are {}",
-            summary.packets,
-            packets.len()
+            "the summary counts {} packets, there are {all}",
+            summary.packets
         );
+        let functions = self.trace.functions.len();
+        for birth in &self.births {
+            let index = birth.function_index.map_or(0, |index| index as usize);
+            ensure!(index < functions && birth.packet != birth.parent, "{birth:?}");
+        }
         for event in &self.events {
             let function = self.trace.functions.get(event.function_index as usize);
             ensure!(
@@ -275,6 +300,12 @@ impl Recording {
             packets.entry(event.packet).or_default().push(event);
         }
         packets
+    }
+
+    /// Returns the name of the function that made a packet, if that is traced.
+    pub fn maker(&self, birth: &Birth) -> Option<&str> {
+        let function = self.trace.functions.get(birth.function_index? as usize)?;
+        Some(&function.name)
     }
 
     /// Returns the number of events lost in this way.

@@ -371,6 +371,8 @@ pub fn record(path: &Path) -> Result<()> {
         kernel_release: "6.12".to_owned(),
         mark: 1,
         mask: u32::MAX,
+        filter: String::new(),
+        follow: false,
     };
     let file = File::create(path).with_context(|| format!("make {}", path.display()))?;
     let mut writer = Writer::new(file, &trace, 7).context("begin the recording")?;

@@ -128,6 +128,8 @@ fuzz_target!(|data: &[u8]| {
         kernel_release: String::new(),
         mark: 1,
         mask: 1,
+        filter: String::new(),
+        follow: false,
     };
     let mut decoder = Decoder::new(ids, 0);
     let file = Shared::default();

@@ -543,6 +543,8 @@ impl Script {
                 kernel_release: "6.12.1".to_owned(),
                 mark: 0xdead_beef,
                 mask: u32::MAX,
+                filter: String::new(),
+                follow: false,
             },
             summary: Summary {
                 attached: functions.len() as u32,

@@ -37,7 +37,6 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Command::Print(
                     without_trailing_spaces(&error.render().to_string()).into_bytes(),
                 )),
-                ErrorKind::InvalidSubcommand => Err(stray_word(&error)),
                 _ => Err(UsageError::from_clap(&error)),
             };
         }
@@ -117,20 +116,6 @@ fn plugin_command(command: PluginSubcommand, matches: &clap::ArgMatches) -> Resu
 /// clap pads empty lines of the long help.
 fn without_trailing_spaces(text: &str) -> String {
     text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
-}
-
-/// A word that is no option and no subcommand. Most often it is a mark without its `-m`.
-fn stray_word(error: &clap::Error) -> UsageError {
-    use clap::error::{ContextKind, ContextValue};
-
-    match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(word)) if number::parse(word, value::MARKS, number::Show::Hex).is_ok() => {
-            UsageError::new(format!(
-                "unexpected word '{word}'\n\n  tip: to trace packets with that mark: ipft -m {word}"
-            ))
-        }
-        _ => UsageError::from_clap(error),
-    }
 }
 
 #[cfg(test)]

@@ -38,10 +38,14 @@ pub enum Command {
 /// Options of a trace.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The mark that a packet must carry, after masking; never 0.
+    /// The mark that a packet must carry, after masking; 0 if any will do.
     pub mark: u32,
-    /// The bits of the mark that count; never 0.
+    /// The bits of the mark that count; 0 if any mark will do.
     pub mask: u32,
+    /// The packet filter, a pcap expression; empty if there is none.
+    pub packets: String,
+    /// How selected packets are followed; `None` if a packet is traced as long as it carries the mark.
+    pub follow: Option<SelectAt>,
     /// Entries only, or entries and returns.
     pub tracer: Tracer,
     /// Outputs.
@@ -74,6 +78,15 @@ pub struct Options {
     pub user: Option<String>,
     /// Print the steps, and which functions were skipped and why.
     pub verbose: bool,
+}
+
+/// The functions that select packets which are followed from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelectAt {
+    /// Those where a packet enters or leaves a layer.
+    Gates,
+    /// All.
+    All,
 }
 
 /// Options of a replay.

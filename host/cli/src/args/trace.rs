@@ -12,13 +12,14 @@ use super::drawing::DrawArgs;
 use super::help::{self, ABOUT, AFTER_HELP, AFTER_LONG_HELP, LONG_ABOUT};
 use super::number;
 use super::subcommand::Subcommand;
+use super::value;
 use super::value::{
     address, events_per_second, extension, mark, pattern, perf_pages, port, record_bytes, ring_size, sample_period,
     wakeup_events,
 };
 use super::{
-    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, PerfBuffer, StopAfter,
-    UsageError,
+    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, PerfBuffer, SelectAt,
+    StopAfter, UsageError,
 };
 use ipft_core::event::Tracer;
 use ipft_core::field::Show;
@@ -38,7 +39,7 @@ const LEAST_CAPTURES: u32 = 8;
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP,
     term_width = 80,
-    override_usage = "ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft replay FILE... [OPTIONS]\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
+    override_usage = "ipft FILTER... [OPTIONS]\n       ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft replay FILE... [OPTIONS]\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
     disable_help_subcommand = true,
     subcommand_help_heading = "Subcommands",
     // As in getopt_long(3): the last of several wins, and a long option may be abbreviated.
@@ -47,7 +48,16 @@ const LEAST_CAPTURES: u32 = 8;
     infer_long_args = true
 )]
 pub(super) struct Args {
+    /// Trace packets that match, and follow them: a pcap expression, as for tcpdump
+    ///
+    /// It is evaluated in the kernel. From the first function on that sees a matching packet, the
+    /// packet and everything that is made of it are followed, whatever becomes of its headers.
+    #[arg(value_name = "FILTER", help_heading = WHAT)]
+    packets: Vec<String>,
+
     /// Trace packets that carry this mark
+    ///
+    /// Without FILTER or --follow, a packet is traced as long as it carries the mark.
     #[arg(short, long, value_name = "MARK", value_parser = mark, allow_negative_numbers = true, help_heading = WHAT)]
     mark: Option<u32>,
 
@@ -63,6 +73,14 @@ pub(super) struct Args {
         help_heading = WHAT
     )]
     mask: u32,
+
+    /// Follow marked packets that lose their mark, and packets made of them
+    #[arg(long, requires = "mark", help_heading = WHAT)]
+    follow: bool,
+
+    /// Functions that select packets [default: gates; with --follow and no FILTER: all]
+    #[arg(long, value_name = "WHERE", help_heading = WHAT)]
+    select_at: Option<SelectAtArg>,
 
     /// What to record
     #[arg(short, long, value_name = "TRACER", default_value = "function", help_heading = WHAT)]
@@ -256,6 +274,14 @@ enum TracerArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum SelectAtArg {
+    /// Those where a packet enters or leaves a layer, with complete headers: cheap
+    Gates,
+    /// Every traced function
+    All,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum GenerateArg {
     /// An extension in C that compiles and runs as it is
     BpfModuleSkeleton,
@@ -309,13 +335,30 @@ impl Args {
                 verbose: self.verbose,
             }));
         }
-        let Some(mark) = self.mark else {
+        let packets = self.packets.join(" ").trim().to_owned();
+        if let (None, [word]) = (self.mark, self.packets.as_slice())
+            && number::parse(word, value::MARKS, number::Show::Hex).is_ok()
+        {
+            return Err(UsageError::new(format!(
+                "unexpected word '{word}'\n\n  tip: to trace packets with that mark: ipft -m {word}"
+            )));
+        }
+        let Some(mark) = self.mark.or((!packets.is_empty()).then_some(0)) else {
             return Err(UsageError::new(
-                "the mark to trace is missing\n\n  \
-                 tip: ipft -m 0xdeadbeef traces packets with that mark, ipft -l lists what can be traced",
+                "nothing says which packets to trace\n\n  \
+                 tip: ipft 'host 10.0.0.2 and tcp port 80' traces packets that match, ipft -m 0xdeadbeef packets with that \
+                 mark; ipft -l lists the functions that can be traced",
             ));
         };
-        if mark & self.mask == 0 {
+        let mask = if self.mark.is_some() { self.mask } else { 0 };
+        let follow = match (self.select_at, self.follow) {
+            (Some(SelectAtArg::Gates), _) => Some(SelectAt::Gates),
+            (Some(SelectAtArg::All), _) => Some(SelectAt::All),
+            (None, _) if !packets.is_empty() => Some(SelectAt::Gates),
+            (None, true) => Some(SelectAt::All),
+            (None, false) => None,
+        };
+        if self.mark.is_some() && mark & self.mask == 0 {
             return Err(UsageError::new(format!(
                 "--mark {mark:#x} and --mask {:#x} have no bit in common: this would trace every packet whose mark has \
                  none of the mask's bits, unmarked ones among them\n\n  \
@@ -348,8 +391,10 @@ impl Args {
             )));
         }
         Ok(Command::Trace(Options {
-            mark: mark & self.mask,
-            mask: self.mask,
+            mark: mark & mask,
+            mask,
+            packets,
+            follow,
             tracer,
             drawing,
             filter,

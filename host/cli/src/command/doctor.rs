@@ -60,7 +60,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
         writeln!(out, "       {remedy}")?;
     }
 
-    let targets = probe::targets(&found.candidates, 0, &[]);
+    let targets = probe::targets(&found.candidates, 0, &[], false);
     let mut works = false;
     let mut working = Vec::new();
     for backend in BACKENDS {
@@ -71,6 +71,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
                 tracer,
                 mark: 1,
                 mask: u32::MAX,
+                following: None,
                 buffer: &buffer,
                 extension: None,
                 record_bytes: 0,

@@ -21,34 +21,49 @@ pub fn filter(filter: &Filter) -> Option<String> {
 
 /// Returns the message for a trace without events.
 pub fn trace(options: &Options, summary: &Summary, root: &Root) -> String {
-    let mark = match options.mask {
-        u32::MAX => format!("mark {:#x}", options.mark),
-        mask => format!("mark {:#x} (mask {mask:#x})", options.mark),
-    };
+    let selected = selected(options);
     if let Some((cause, remedy)) = checks::switched_off(root, false) {
         return format!("No packet was seen: {cause}; switch it on: {remedy}");
     }
     if summary.lost() > 0 {
-        return format!("No event of packets with {mark} is left: all were lost");
+        return format!("No event of packets {selected} is left: all were lost");
     }
     if summary.packets > 0 {
         return match options.extension {
             Some(_) => format!(
-                "No event is left: {} packets with {mark} were seen, and the extension wants none of their events",
+                "No event is left: {} packets {selected} were seen, and the extension wants none of their events",
                 summary.packets
             ),
-            None => format!("No event was read of the {} packets with {mark}", summary.packets),
+            None => format!("No event was read of the {} packets {selected}", summary.packets),
         };
     }
     let narrow = filter(&options.filter).map_or_else(String::new, |filter| {
         format!("\nOnly functions that match {filter} were traced; without that, the packets may be seen elsewhere.")
     });
+    if options.mask == 0 {
+        return format!(
+            "No packet {selected} passed a traced function ({} of them).\n\
+             Check that there are such packets, in the network namespace of the traffic: tcpdump -ni any '{}'{narrow}",
+            summary.attached, options.packets
+        );
+    }
     format!(
-        "No packet with {mark} passed a traced function ({} of them).\n\
+        "No packet {selected} passed a traced function ({} of them).\n\
          Check that packets are marked: do the rule's counters grow (iptables -t raw -vnL, or nft list ruleset), in the \
          network namespace of the traffic? Without a rule: iptables -t raw -A OUTPUT -j MARK --set-mark {:#x}{narrow}",
         summary.attached, options.mark
     )
+}
+
+/// Returns what selects packets, to be read after "packets".
+fn selected(options: &Options) -> String {
+    let mark = match options.mask {
+        0 => None,
+        u32::MAX => Some(format!("with mark {:#x}", options.mark)),
+        mask => Some(format!("with mark {:#x} (mask {mask:#x})", options.mark)),
+    };
+    let matching = (!options.packets.is_empty()).then(|| format!("that matches '{}'", options.packets));
+    mark.into_iter().chain(matching).collect::<Vec<_>>().join(" and ")
 }
 
 /// Returns the message for a replay without events.
@@ -136,6 +151,8 @@ mod tests {
             kernel_release: "6.12.0".to_owned(),
             mark: 1,
             mask: u32::MAX,
+            filter: String::new(),
+            follow: false,
         };
         replay(&options.selection, &trace)
     }
@@ -153,6 +170,18 @@ mod tests {
         assert!(!said.contains("-r"), "{said}");
         let narrow = traced(&["-m", "1", "-r", "^tcp_"], &Summary::default());
         assert!(narrow.contains("-r '^tcp_'"), "{narrow}");
+    }
+
+    #[test]
+    fn trace_without_a_matching_packet_names_the_filter() {
+        let said = traced(&["udp", "port", "53"], &Summary::default());
+        assert!(said.contains("No packet that matches 'udp port 53'"), "{said}");
+        assert!(said.contains("tcpdump -ni any 'udp port 53'"), "{said}");
+        let said = traced(&["udp", "-m", "7"], &Summary::default());
+        assert!(
+            said.contains("No packet with mark 0x7 and that matches 'udp'"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub(super) struct Functions {
 }
 
 /// Finds them in the kernel. Fails if the filter leaves none.
-pub(super) fn find_functions(root: &Root, filter: &args::Filter) -> anyhow::Result<Functions> {
+/// `following`: for programs that follow packets.
+pub(super) fn find_functions(root: &Root, filter: &args::Filter, following: bool) -> anyhow::Result<Functions> {
     let found = kernel::find_functions(root)?;
     let (wanted, rest): (Vec<_>, Vec<_>) = found
         .candidates
@@ -44,7 +45,9 @@ pub(super) fn find_functions(root: &Root, filter: &args::Filter) -> anyhow::Resu
         .collect();
     Ok(Functions {
         wanted,
-        silent: rest.into_iter().filter(identity::is_needed).collect(),
+        silent: (rest.into_iter())
+            .filter(|function| identity::is_needed(function, following))
+            .collect(),
         skipped,
         missing: found.missing,
         source: found.source,

@@ -46,6 +46,8 @@ fn trace() -> Trace {
         kernel_release: "6.12.0".to_owned(),
         mark: 1,
         mask: u32::MAX,
+        filter: String::new(),
+        follow: false,
     }
 }
 

@@ -56,6 +56,8 @@ fn started(bytes: &[u8], grants: &Grants) -> PluginError {
         kernel_release: String::new(),
         mark: 0,
         mask: 0,
+        filter: String::new(),
+        follow: false,
     };
     let sink = component.sink(grants, Vec::new(), Box::new(std::io::sink()), Messages::default().log());
     let mut sink = sink.expect("it can be made");

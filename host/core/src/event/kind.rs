@@ -13,7 +13,8 @@ impl EventKind {
     pub const ENTRY: EventKind = EventKind(0);
     /// The function that the packet had entered returned.
     pub const RETURN: EventKind = EventKind(1);
-    /// Reserved: the packet was made of another one, whose identity is in [`super::Event::spare`].
+    /// The packet was made of another one, whose identity is in [`super::Event::spare`], by the function of the event,
+    /// which is [`super::NO_FUNCTION`] if it is not traced.
     pub const BORN: EventKind = EventKind(2);
     /// Reserved: the packet became part of another one, whose identity is in [`super::Event::spare`].
     pub const JOINED: EventKind = EventKind(3);

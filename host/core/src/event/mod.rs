@@ -19,6 +19,10 @@ pub use schema::{Bits, EnumMember, Field, FieldFormat, FieldType, Schema};
 pub use trace::{Function, Loss, LossKind, Progress, SkippedFunction, Summary, Trace, Tracer};
 pub use value::{MAX_TAGGED, Value, Values};
 
+/// The function of an event that tells of none of the trace's functions. Only events of other kinds than entries and returns
+/// have it.
+pub const NO_FUNCTION: u32 = u32::MAX;
+
 /// One call of, or return from, a kernel function with a traced packet; or what else can happen to one, as its kind says.
 ///
 /// 64 bytes, fixed layout, integers only: a batch is handed to a plugin by one copy, and `wit/` names the same fields
@@ -36,7 +40,7 @@ pub struct Event {
     /// In a return: the timestamp of its entry, so that `timestamp - entry_timestamp` is the call's duration. 0 in an
     /// entry, and in a return whose entry was lost.
     pub entry_timestamp: u64,
-    /// Index into [`Trace::functions`].
+    /// Index into [`Trace::functions`], or [`NO_FUNCTION`].
     pub function: u32,
     /// The CPU that ran the function.
     pub cpu: u32,

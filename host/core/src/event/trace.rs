@@ -51,8 +51,12 @@ pub struct Trace {
     pub kernel_release: String,
     /// The mark that a packet must carry, after masking.
     pub mark: u32,
-    /// The bits of the mark that count.
+    /// The bits of the mark that count; 0 if packets with any mark are traced.
     pub mask: u32,
+    /// The packet filter, as the user wrote it; empty if there is none.
+    pub filter: String,
+    /// Whether packets are followed once they were selected, whatever becomes of their marks and headers.
+    pub follow: bool,
 }
 
 /// A way in which events are lost.

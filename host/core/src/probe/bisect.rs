@@ -114,7 +114,7 @@ mod tests {
     fn only_refused_functions_are_left_out() {
         let (tree, functions) = (Tree::new(), functions(20));
         let root = tree.root();
-        let all = targets(&functions, 0, &[]);
+        let all = targets(&functions, 0, &[], false);
         let mut bisection = Bisection::new(&root, "any", Mechanism::KprobeMulti, Vec::new());
         let done = bisection
             .link(&all, &link_of(|name| name != "f3" && name != "f17"))
@@ -129,7 +129,7 @@ mod tests {
     fn a_kernel_that_refuses_all_is_detected_early() {
         let (tree, functions) = (Tree::new(), functions(4096));
         let root = tree.root();
-        let all = targets(&functions, 0, &[]);
+        let all = targets(&functions, 0, &[], false);
         let mut bisection = Bisection::new(&root, "any", Mechanism::Trampoline, Vec::new());
         let tries = std::cell::Cell::new(0);
         let result = bisection.link(&all, &|_: &[Target<'_>]| {
@@ -144,7 +144,7 @@ mod tests {
     fn a_kernel_without_fprobe_is_detected_at_once() {
         let (tree, functions) = (Tree::new(), functions(2));
         let root = tree.root();
-        let all = targets(&functions, 0, &[]);
+        let all = targets(&functions, 0, &[], false);
         let mut bisection = Bisection::new(&root, "any", Mechanism::KprobeMulti, Vec::new());
         let result = bisection.link(&all, &|_: &[Target<'_>]| {
             Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))

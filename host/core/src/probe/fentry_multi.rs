@@ -77,9 +77,10 @@ impl Backend for FentryMulti {
         // A module has few functions, and loading a program takes longer than reading its cookies ever will.
         let groups: Vec<(&str, Group<'_>)> = (by_module.into_iter())
             .flat_map(|(module, targets)| {
-                let groups = match module {
-                    KERNEL => groups::group(targets),
-                    _ => vec![Group::of_any(targets)],
+                let following = request.following.is_some();
+                let groups = match module == KERNEL || following {
+                    true => groups::group(targets, following),
+                    false => vec![Group::of_any(targets)],
                 };
                 groups.into_iter().map(move |group| (module, group))
             })

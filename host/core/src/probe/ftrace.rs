@@ -64,7 +64,7 @@ impl Backend for Ftrace {
             } else if let Some(reason) = untyped(function) {
                 refused.push(Refused::new(*target, reason));
             } else {
-                wanted.push((*target, ProgramKey::entry(function, target.is_silent())));
+                wanted.push((*target, ProgramKey::of(target)));
             }
         }
         if wanted.is_empty() {
@@ -276,13 +276,13 @@ mod tests {
     }
 
     fn key(function: &Candidate) -> ProgramKey {
-        ProgramKey::entry(function, false)
+        ProgramKey::entry(function, super::super::identity::role(function), false)
     }
 
     fn representatives_of(functions: &[Candidate]) -> Vec<(ProgramKey, Vec<String>)> {
-        let targets = super::super::targets(functions, 0, &[]);
+        let targets = super::super::targets(functions, 0, &[], false);
         let wanted: Vec<_> = (targets.into_iter())
-            .map(|target| (target, ProgramKey::entry(target.function, target.is_silent())))
+            .map(|target| (target, ProgramKey::of(&target)))
             .collect();
         representatives(&wanted)
     }

@@ -37,22 +37,23 @@ impl<'a> Group<'a> {
 /// Returns the attach cookie of a function for a program that reads it.
 pub(super) fn cookie(target: &Target<'_>) -> u64 {
     let index = target.index.unwrap_or(u32::MAX);
-    ProgramKey::entry(target.function, target.is_silent()).place() | u64::from(index)
+    ProgramKey::of(target).place() | u64::from(index)
 }
 
-/// Groups the functions.
-pub(super) fn group<'a>(targets: impl IntoIterator<Item = Target<'a>>) -> Vec<Group<'a>> {
+/// Groups the functions. Where packets are followed, only ordinary functions share a program.
+pub(super) fn group<'a>(targets: impl IntoIterator<Item = Target<'a>>, following: bool) -> Vec<Group<'a>> {
     let by_place = collect(targets.into_iter().map(|target| {
-        let key = ProgramKey::entry(target.function, target.is_silent());
+        let key = ProgramKey::of(&target);
         match key.shared() {
-            ProgramKey::Any => (key, target),
-            end => (end, target),
+            ProgramKey::End if !following => (ProgramKey::End, target),
+            _ => (key, target),
         }
     }));
     collect(by_place.into_iter().flat_map(|group| {
-        let program = match group.is_frequent() {
-            true => group.program,
-            false => ProgramKey::Any,
+        let program = match (group.is_frequent(), following) {
+            (true, _) => group.program,
+            (false, true) => group.program.shared_in_following(),
+            (false, false) => ProgramKey::Any,
         };
         group.targets.into_iter().map(move |target| (program, target))
     }))
@@ -80,7 +81,7 @@ mod tests {
     use crate::probe::testing::candidate_at;
 
     fn sizes(functions: &[Candidate], silent: &[Candidate]) -> Vec<(String, usize)> {
-        let groups = group(targets(functions, 0, silent));
+        let groups = group(targets(functions, 0, silent, false), false);
         groups
             .iter()
             .map(|group| (group.program.name(), group.targets.len()))
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn a_cookie_has_the_index_below_the_place() {
         let (functions, silent) = ([candidate_at("ip_output", 2)], [candidate_at("kfree_skbmem", 0)]);
-        let cookies: Vec<u64> = targets(&functions, 7, &silent).iter().map(cookie).collect();
+        let cookies: Vec<u64> = targets(&functions, 7, &silent, false).iter().map(cookie).collect();
         assert_eq!(cookies, [0x2_0000_0007, 0x1300_ffff_ffff]);
     }
 }

@@ -17,6 +17,14 @@ pub enum Role {
     Release,
     /// The packet's memory is given back.
     Free,
+    /// A packet enters or leaves a layer, and its headers are in order: where packets are selected that are followed.
+    Gate,
+    /// Its first argument becomes a copy of the second.
+    Copy,
+    /// Its first argument becomes a fragment of the second.
+    Fragment,
+    /// Its second argument becomes a part of the first.
+    Split,
 }
 
 /// Functions that give an sk_buff's memory back, and whose end is the end of it (`net/core/skbuff.c`).
@@ -51,7 +59,64 @@ const TEARDOWN_PARTS: [&str; 7] = [
     "release_owner",
 ];
 
-/// The part that a function plays.
+/// Where packets are selected, with the position of the packet: the functions by which a packet enters or leaves a layer,
+/// on all paths but those that take lists of packets. The symbols are the same in Linux 5.10 to 7.2.
+const GATES: [(&str, u8); 14] = [
+    // net/core/gro.c and net/core/dev.c: from a driver.
+    ("dev_gro_receive", 1),
+    ("netif_receive_skb", 0),
+    ("__netif_receive_skb_core", 0),
+    // net/ipv4 and net/ipv6: from the link layer.
+    ("ip_rcv_core", 0),
+    ("ip6_rcv_core", 0),
+    ("arp_rcv", 0),
+    // From a socket.
+    ("__ip_local_out", 2),
+    ("__ip6_local_out", 2),
+    ("ip_output", 2),
+    ("ip6_output", 2),
+    ("ip_mc_output", 2),
+    // net/core/dev.c: to a device.
+    ("__dev_queue_xmit", 0),
+    ("__dev_direct_xmit", 0),
+    ("generic_xdp_tx", 0),
+];
+
+/// Functions that make a packet out of another one, with the position of the one that is traced there.
+const MAKERS: [(&str, u8, Role); 4] = [
+    ("__copy_skb_header", 1, Role::Copy),
+    ("ip_copy_metadata", 1, Role::Fragment),
+    ("ip6_copy_metadata", 1, Role::Fragment),
+    ("skb_split", 0, Role::Split),
+];
+
+/// The part that a function plays if packets are followed.
+pub fn role_in_following(function: &Candidate) -> Role {
+    // A compiler's suffix is not part of the name.
+    let name = function.name.split('.').next().unwrap_or_default();
+    if function.unsure {
+        return Role::Ordinary;
+    }
+    if GATES.contains(&(name, function.position)) {
+        return Role::Gate;
+    }
+    let maker = MAKERS
+        .iter()
+        .find(|(maker, position, _)| *maker == name && *position == function.position);
+    match maker {
+        Some((_, _, role)) if function.argument == PacketArgument::Pointer => *role,
+        _ => role(function),
+    }
+}
+
+/// Returns the gates and makers with the positions of their packets.
+#[cfg(test)]
+pub(super) fn gates_and_makers() -> impl Iterator<Item = (&'static str, u8)> {
+    let makers = MAKERS.into_iter().map(|(name, position, _)| (name, position));
+    GATES.into_iter().chain(makers)
+}
+
+/// The part that a function plays if packets are only known by their mark.
 pub fn role(function: &Candidate) -> Role {
     if function.argument != PacketArgument::Pointer || function.unsure {
         return Role::Ordinary;
@@ -70,9 +135,12 @@ pub fn role(function: &Candidate) -> Role {
     }
 }
 
-/// Returns whether the table of live packets needs the function.
-pub fn is_needed(function: &Candidate) -> bool {
-    matches!(role(function), Role::Release | Role::Free)
+/// Returns whether the table of live packets needs the function, also where the user did not select it.
+pub fn is_needed(function: &Candidate, following: bool) -> bool {
+    match following {
+        true => !matches!(role_in_following(function), Role::Ordinary | Role::Teardown),
+        false => matches!(role(function), Role::Release | Role::Free),
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +155,24 @@ mod tests {
         assert_eq!(role(&candidate_at("napi_reuse_skb", 1)), Role::Release);
         assert_eq!(role(&candidate_at("sock_wfree", 0)), Role::Teardown);
         assert_eq!(role(&candidate_at("ip_rcv", 0)), Role::Ordinary);
+    }
+
+    #[test]
+    fn gates_and_makers_play_a_part_in_following_alone() {
+        for (name, position, expected) in [
+            ("__netif_receive_skb_core.constprop.0", 0, Role::Gate),
+            ("ip_output", 2, Role::Gate),
+            ("__copy_skb_header", 1, Role::Copy),
+            ("ip6_copy_metadata", 1, Role::Fragment),
+            ("skb_split", 0, Role::Split),
+            ("kfree_skbmem", 0, Role::Free),
+            ("ip_rcv", 0, Role::Ordinary),
+        ] {
+            let function = candidate_at(name, position);
+            assert_eq!(role_in_following(&function), expected, "{name}");
+            assert_eq!(is_needed(&function, true), expected != Role::Ordinary, "{name}");
+            assert_eq!(is_needed(&function, false), expected == Role::Free, "{name}");
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Backend for Kprobe {
         };
         let config = request.config(source);
 
-        let key_of = |target: &Target<'_>| ProgramKey::entry(target.function, target.is_silent());
+        let key_of = |target: &Target<'_>| ProgramKey::of(target);
         let keys: BTreeSet<ProgramKey> = request.targets.iter().map(key_of).collect();
         let returning = returns.then_some(ProgramKey::Return);
         let selected: Vec<Selected> = keys.iter().copied().chain(returning).map(Selected::plain).collect();

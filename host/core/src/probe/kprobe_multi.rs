@@ -147,5 +147,6 @@ fn attach<'a>(backend: &'static str, kind: MultiKind, request: &Request<'a>) -> 
 fn groups<'a>(request: &Request<'a>, refused: &mut Vec<Refused<'a>>) -> Vec<Group<'a>> {
     let hidden = |target: &&Target<'_>| target.function.address == 0;
     refused.extend((request.targets.iter().filter(hidden)).map(|target| Refused::new(*target, ADDRESS_HIDDEN)));
-    groups::group((request.targets.iter().filter(|target| !hidden(target))).copied())
+    let shown = request.targets.iter().filter(|target| !hidden(target)).copied();
+    groups::group(shown, request.following.is_some())
 }

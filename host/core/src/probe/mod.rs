@@ -1,7 +1,7 @@
 //! Attaches the BPF programs to the kernel's functions. One backend per file, one trait.
 //!
 //! A backend is a mechanism of the kernel. Working ones are found by trying them, never from a version. This module may
-//! import `kernel` (the functions) and `event` (counts of losses).
+//! import `kernel` (the functions), `filter` (what selects packets) and `event` (counts of losses).
 
 mod bisect;
 mod detach;
@@ -28,10 +28,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use ipft_bpf::wire::{Config, FunctionSource};
+use ipft_bpf::wire::{Config, Frame, FunctionSource};
 
 use crate::event::{SkippedFunction, Tracer};
+use crate::filter::Filter;
 use crate::kernel::{Candidate, Root, faults_crash, ring_buffer_sleeps};
+use identity::Role;
 use programs::Programs;
 
 pub use fentry_multi::FentryMulti;
@@ -201,6 +203,8 @@ pub struct Request<'a> {
     pub mask: u32,
     /// Destination of events.
     pub buffer: &'a Buffer,
+    /// How packets are selected and followed; `None` if only their mark counts, at every function.
+    pub following: Option<Following<'a>>,
     /// An object whose `module` fills the payload of each entry.
     pub extension: Option<&'a [u8]>,
     /// First bytes to record per packet, at most [`ipft_bpf::wire::MAX_RECORD_BYTES`]; 0 for none. Requires a ring
@@ -216,6 +220,28 @@ pub struct Request<'a> {
     pub maps: Maps,
 }
 
+/// How packets are selected that are followed from then on. A [`Request::mask`] of 0 selects whatever the mark.
+#[derive(Clone, Copy, Debug)]
+pub struct Following<'a> {
+    /// The packet filter.
+    pub filter: &'a Filter,
+    /// Whether every function selects packets, not only gates.
+    pub anywhere: bool,
+}
+
+/// Returns what a filter looks at, for the programs.
+fn frame(filter: &Filter) -> Frame {
+    /// Bytes of the frame before the network header.
+    const ETHERNET_HEADER: u32 = 14;
+    Frame {
+        bytes: filter.prefix().saturating_sub(ETHERNET_HEADER).next_multiple_of(8),
+        mac: filter.has_mac(),
+        vlan: filter.has_vlan(),
+        length: filter.has_length(),
+        padding: 0,
+    }
+}
+
 /// Maps that programs share, by their names in the object.
 pub type Maps = Arc<[(String, OwnedFd)]>;
 
@@ -226,6 +252,8 @@ pub struct Target<'a> {
     pub function: &'a Candidate,
     /// Its index in the function table; `None` for a function that only identity needs.
     pub index: Option<u32>,
+    /// The part that it plays in a packet's life.
+    pub role: Role,
 }
 
 impl Target<'_> {
@@ -236,14 +264,26 @@ impl Target<'_> {
 }
 
 /// Functions to attach to, in the order of the function table, starting at index `first`, and those that only identity
-/// needs.
-pub fn targets<'a>(functions: &'a [Candidate], first: u32, silent: &'a [Candidate]) -> Vec<Target<'a>> {
-    let named = functions.iter().zip(first..).map(|(function, index)| Target {
+/// needs. Roles depend on whether packets are followed.
+pub fn targets<'a>(
+    functions: &'a [Candidate],
+    first: u32,
+    silent: &'a [Candidate],
+    following: bool,
+) -> Vec<Target<'a>> {
+    let role = if following {
+        identity::role_in_following
+    } else {
+        identity::role
+    };
+    let named = functions.iter().zip((first..).map(Some));
+    let all = named.chain(silent.iter().map(|function| (function, None)));
+    all.map(|(function, index)| Target {
         function,
-        index: Some(index),
-    });
-    let silent = silent.iter().map(|function| Target { function, index: None });
-    named.chain(silent).collect()
+        index,
+        role: role(function),
+    })
+    .collect()
 }
 
 /// Nanoseconds in a second: also the highest limit of events per second that differs from none.
@@ -274,7 +314,7 @@ impl Request<'_> {
 
     /// Returns the object of the ftrace backend for this kernel, and for what the programs do.
     fn ftrace_object(&self) -> &'static ipft_bpf::Object {
-        let calls_functions = self.extension.is_some() || self.captured_bytes() > 0;
+        let calls_functions = self.extension.is_some() || self.following.is_some() || self.captured_bytes() > 0;
         match (faults_crash(self.root), calls_functions) {
             (false, _) => &ipft_bpf::FTRACE,
             (true, false) => &ipft_bpf::FTRACE_ALONE,
@@ -305,6 +345,13 @@ impl Request<'_> {
                 0 => 0,
                 rate => NANOSECONDS.div_ceil(rate),
             },
+            mark: self.mark,
+            mask: self.mask,
+            select_anywhere: self.following.is_some_and(|following| following.anywhere),
+            padding: [0; 3],
+            frame: self
+                .following
+                .map_or_else(Frame::default, |following| frame(following.filter)),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Keys of BPF programs. The C files define one named program per key (`bpf/src/program/`); only this file knows the
-//! names. It imports `identity` and `kernel`.
+//! names. It imports `identity`, `kernel` and the target of `probe`.
 
-use super::identity::{self, Role};
+use super::Target;
+use super::identity::Role;
 use crate::kernel::{Candidate, PacketArgument};
 
 /// Identifies a program of an object.
@@ -39,20 +40,25 @@ enum Argument {
 }
 
 impl ProgramKey {
-    /// Returns the program for the entries of a function. `silent` is for a function that the user did not select.
-    pub(super) fn entry(function: &Candidate, silent: bool) -> Self {
+    /// Returns the program for the entries of a target.
+    pub(super) fn of(target: &Target<'_>) -> Self {
+        ProgramKey::entry(target.function, target.role, target.is_silent())
+    }
+
+    /// Returns the program for the entries of a function of this role. `silent` is for a function that the user did not
+    /// select.
+    pub(super) fn entry(function: &Candidate, role: Role, silent: bool) -> Self {
         let argument = match (function.argument, function.unsure) {
             (PacketArgument::DoublePointer, _) => Argument::DoublePointer,
             (PacketArgument::Pointer, true) => Argument::Unsure,
             (PacketArgument::Pointer, false) => Argument::Pointer,
         };
-        let role = identity::role(function);
         ProgramKey::Entry(Entry {
             argument,
             position: function.position,
             role,
             // Identity does not need the other roles.
-            silent: silent && matches!(role, Role::Release | Role::Free),
+            silent: silent && !matches!(role, Role::Ordinary | Role::Teardown),
         })
     }
 
@@ -61,6 +67,14 @@ impl ProgramKey {
         match self {
             ProgramKey::Entry(entry) if entry.role != Role::Ordinary && entry.position == 0 => ProgramKey::End,
             _ => ProgramKey::Any,
+        }
+    }
+
+    /// Returns the program that this one's functions share with others where packets are followed.
+    pub(super) fn shared_in_following(self) -> Self {
+        match self {
+            ProgramKey::Entry(entry) if entry.role == Role::Ordinary => ProgramKey::Any,
+            own => own,
         }
     }
 
@@ -80,7 +94,8 @@ impl ProgramKey {
             Argument::Unsure => 2,
         };
         let role = match entry.role {
-            Role::Ordinary => 0,
+            // What follows packets shares the program of ordinary functions alone.
+            Role::Ordinary | Role::Gate | Role::Copy | Role::Fragment | Role::Split => 0,
             Role::Teardown => 1,
             Role::Release => 2,
             Role::Free => 3,
@@ -96,28 +111,41 @@ impl ProgramKey {
             ProgramKey::End => return "ipft_end".to_owned(),
             ProgramKey::Return => return "ipft_function_return".to_owned(),
         };
-        let kind = match (entry.role, entry.silent, entry.argument) {
-            (Role::Release, true, _) => "silent_release",
-            (Role::Free, true, _) => "silent_free",
-            (Role::Release, false, _) => "release",
-            (Role::Free, false, _) => "free",
-            (Role::Teardown, ..) => "teardown",
-            (Role::Ordinary, _, Argument::DoublePointer) => "double",
-            (Role::Ordinary, _, Argument::Unsure) => "unsure",
-            (Role::Ordinary, _, Argument::Pointer) => "pointer",
+        let kind = match (entry.role, entry.argument) {
+            (Role::Release, _) => "release",
+            (Role::Free, _) => "free",
+            (Role::Teardown, _) => "teardown",
+            (Role::Gate, Argument::DoublePointer) => "gate_double",
+            (Role::Gate, _) => "gate",
+            (Role::Copy, _) => "copy",
+            (Role::Fragment, _) => "fragment",
+            (Role::Split, _) => "split",
+            (Role::Ordinary, Argument::DoublePointer) => "double",
+            (Role::Ordinary, Argument::Unsure) => "unsure",
+            (Role::Ordinary, Argument::Pointer) => "pointer",
         };
-        format!("ipft_{kind}_{}", entry.position)
+        let silent = if entry.silent { "silent_" } else { "" };
+        format!("ipft_{silent}{kind}_{}", entry.position)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::identity;
     use crate::probe::testing::candidate_at;
+
+    fn key(function: &Candidate, silent: bool) -> ProgramKey {
+        ProgramKey::entry(function, identity::role(function), silent)
+    }
+
+    fn followed(function: &Candidate, silent: bool) -> ProgramKey {
+        ProgramKey::entry(function, identity::role_in_following(function), silent)
+    }
 
     #[test]
     fn each_place_and_role_has_its_own_program() {
-        let name = |function: &Candidate, silent| ProgramKey::entry(function, silent).name();
+        let name = |function: &Candidate, silent| key(function, silent).name();
         assert_eq!(name(&candidate_at("ip_rcv", 0), false), "ipft_pointer_0");
         assert_eq!(name(&candidate_at("ip_output", 2), false), "ipft_pointer_2");
         assert_eq!(name(&candidate_at("sock_wfree", 0), false), "ipft_teardown_0");
@@ -131,26 +159,59 @@ mod tests {
         assert_eq!(name(&function, false), "ipft_double_1");
     }
 
+    fn names(code: &ipft_bpf::Code) -> Vec<String> {
+        let code = code.for_mark(1, u32::MAX);
+        let file = object::File::parse(&*code).expect("the object is whole");
+        let symbols = object::Object::symbols(&file);
+        let names = symbols.filter_map(|symbol| object::ObjectSymbol::name(&symbol).ok());
+        names.map(str::to_owned).collect()
+    }
+
+    const ENDS: [&str; 4] = ["ip_rcv", "sock_wfree", "kfree_skbmem", "skb_release_head_state"];
+
     #[test]
     fn every_program_that_a_key_names_is_in_the_object() {
-        let code = ipft_bpf::KPROBE.plain.for_mark(1, u32::MAX);
-        let file = object::File::parse(&*code).expect("the object is whole");
-        let names: Vec<&str> = object::Object::symbols(&file)
-            .filter_map(|symbol| object::ObjectSymbol::name(&symbol).ok())
-            .collect();
-        let functions = ["ip_rcv", "sock_wfree", "kfree_skbmem", "skb_release_head_state"];
-        let keys = functions.iter().flat_map(|function| {
+        let keys = ENDS.iter().flat_map(|function| {
             let function = candidate_at(function, 0);
-            [false, true].map(|silent| ProgramKey::entry(&function, silent))
+            [false, true].map(|silent| key(&function, silent))
         });
+        let names = names(&ipft_bpf::KPROBE.plain);
         for key in keys.chain([ProgramKey::Return, ProgramKey::Any, ProgramKey::End]) {
-            assert!(names.contains(&key.name().as_str()), "{key:?}");
+            assert!(names.contains(&key.name()), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn every_object_has_the_programs_that_follow() {
+        let mut keys = Vec::new();
+        let places = identity::gates_and_makers().chain(ENDS.map(|name| (name, 0)));
+        for (name, position) in places {
+            let mut function = candidate_at(name, position);
+            keys.extend([false, true].map(|silent| followed(&function, silent)));
+            if identity::role_in_following(&function) == Role::Gate && position == 0 {
+                function.argument = PacketArgument::DoublePointer;
+                keys.extend([false, true].map(|silent| followed(&function, silent)));
+            }
+        }
+        for object in [
+            &ipft_bpf::KPROBE,
+            &ipft_bpf::KPROBE_BY_HELPER,
+            &ipft_bpf::KPROBE_SESSION,
+            &ipft_bpf::FTRACE,
+            &ipft_bpf::FTRACE_BY_HELPER,
+            &ipft_bpf::FENTRY_SESSION,
+            &ipft_bpf::FENTRY_MULTI,
+        ] {
+            let names = names(&object.following);
+            for key in &keys {
+                assert!(names.contains(&key.name()), "{key:?}");
+            }
         }
     }
 
     #[test]
     fn the_cookie_says_where_a_packet_is_and_its_role() {
-        let place = |function: &Candidate, silent| ProgramKey::entry(function, silent).place() >> 32;
+        let place = |function: &Candidate, silent| key(function, silent).place() >> 32;
         assert_eq!(place(&candidate_at("ip_rcv", 0), false), 0);
         assert_eq!(place(&candidate_at("ip_output", 2), false), 2);
         assert_eq!(place(&candidate_at("kfree_skbmem", 0), true), 0x1300);
@@ -164,11 +225,7 @@ mod tests {
 
     #[test]
     fn only_identitys_own_functions_are_silent() {
-        let silent = |name: &str, silent| {
-            ProgramKey::entry(&candidate_at(name, 0), silent)
-                .name()
-                .contains("silent")
-        };
+        let silent = |name: &str, silent| key(&candidate_at(name, 0), silent).name().contains("silent");
         assert!(silent("kfree_skbmem", true));
         assert!(!silent("kfree_skbmem", false));
         assert!(!silent("ip_rcv", true));

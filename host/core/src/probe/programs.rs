@@ -68,12 +68,24 @@ impl Programs {
         selected: &[Selected],
     ) -> Result<Self, ProbeError> {
         let for_mark = |code: &ipft_bpf::Code| code.for_mark(request.mark, request.mask);
-        let plain = || Programs::load_bytes(&for_mark(&object.plain), config, request, selected);
+        let filter = request.following.map(|following| following.filter.object());
+        let filter = filter.as_deref();
+        let plain = || match filter {
+            None => Programs::load_bytes(&for_mark(&object.plain), config, request, selected),
+            Some(_) => {
+                let linked = link::link(&for_mark(&object.following), filter, None)?;
+                Programs::load_bytes(&linked, config, request, selected)
+            }
+        };
         let Some(extension) = request.extension else {
             return plain();
         };
+        let extensible = match filter {
+            None => &object.extensible,
+            Some(_) => &object.following_extensible,
+        };
         // Before they are linked: an extension may have any constants.
-        let linked = link::link(&for_mark(&object.extensible), extension)?;
+        let linked = link::link(&for_mark(extensible), filter, Some(extension))?;
         Programs::load_bytes(&linked, config, request, selected).map_err(|error| {
             // Loading without the extension shows which side is at fault.
             match (error, plain()) {

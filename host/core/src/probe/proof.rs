@@ -125,6 +125,7 @@ mod tests {
             tracer: crate::event::Tracer::Function,
             mark: 1,
             mask: 1,
+            following: None,
             buffer: &super::super::Buffer::Ring { bytes: 4096, count: 1 },
             extension: None,
             record_bytes: 0,

@@ -23,6 +23,10 @@ struct TraceDocument {
     backend: Name,
     mark: u32,
     mask: u32,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    filter: Word,
+    #[serde(default, skip_serializing_if = "is_false")]
+    follow: bool,
     /// Nanoseconds.
     clock_offset: i64,
     command_line: List<Word>,
@@ -48,6 +52,14 @@ struct SchemaDocument {
     /// [`Schema::tail`], by the name that it has in `-o jsonl`.
     tagged: bool,
     fields: List<FieldDocument>,
+}
+
+fn is_empty(word: &Word) -> bool {
+    word.0.is_empty()
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -201,6 +213,8 @@ pub(super) fn write_trace(trace: &Trace) -> Vec<u8> {
         backend: limits::Text(trace.backend.clone()),
         mark: trace.mark,
         mask: trace.mask,
+        filter: trace.filter.as_str().into(),
+        follow: trace.follow,
         clock_offset: trace.clock_offset,
         command_line: trace.command_line.iter().map(|word| word.as_str().into()).collect(),
         functions: trace.functions.iter().map(write_function).collect(),
@@ -239,6 +253,8 @@ pub(super) fn read_trace(json: &[u8]) -> Result<Trace, DocumentError> {
         kernel_release: document.kernel.0,
         mark: document.mark,
         mask: document.mask,
+        filter: document.filter.0,
+        follow: document.follow,
     })
 }
 

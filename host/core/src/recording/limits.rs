@@ -128,7 +128,7 @@ impl<'de, T: Deserialize<'de> + Entry> Visitor<'de> for Items<T> {
 }
 
 /// A text that has at most so many bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Text<const MOST: usize>(pub(super) String);
 
 /// The name of a function, a module, a field, or another word of the kernel.

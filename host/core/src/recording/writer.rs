@@ -302,6 +302,8 @@ mod tests {
             kernel_release: String::new(),
             mark: 0,
             mask: 0,
+            filter: String::new(),
+            follow: false,
         };
         let mut writer = Writer::new(Vec::new(), &trace, 1).unwrap();
         writer.timed_blocks = 10;

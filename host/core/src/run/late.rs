@@ -388,7 +388,10 @@ impl Watcher<'_> {
         let (wanted, rest): (Vec<_>, Vec<_>) = candidates
             .filter(|function| new.contains(&function.module) && !is_known(function))
             .partition(|function| self.setup.filter.matches(&function.name, &function.module));
-        let silent: Vec<Candidate> = rest.into_iter().filter(identity::is_needed).collect();
+        let following = self.setup.request.following.is_some();
+        let silent: Vec<Candidate> = (rest.into_iter())
+            .filter(|function| identity::is_needed(function, following))
+            .collect();
         for function in wanted.iter().chain(&silent) {
             let known = self.known.entry(function.module.clone()).or_default();
             known.insert(function.address);
@@ -408,7 +411,7 @@ impl Watcher<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let request = Request {
-            targets: probe::targets(wanted, self.next, silent),
+            targets: probe::targets(wanted, self.next, silent, self.setup.request.following.is_some()),
             ..self.setup.request.clone()
         };
         self.next = self.next.saturating_add(wanted.len() as u32);

@@ -52,7 +52,9 @@ pub struct Reader<'a> {
     extension: &'a mut Extension,
     calls: Option<OpenCalls>,
     batch: Batch,
-    /// Events that the sinks were given.
+    /// Whether there are events other than entries and returns.
+    follow: bool,
+    /// Entries and returns that the sinks were given.
     pub events: u64,
 }
 
@@ -100,6 +102,7 @@ impl<'a> Reader<'a> {
             extension,
             calls: (trace.tracer == Tracer::FunctionGraph).then(OpenCalls::default),
             batch: Batch::default(),
+            follow: trace.follow,
             events: 0,
         }
     }
@@ -207,7 +210,10 @@ impl<'a> Reader<'a> {
         if let Some(decoder) = self.extension.decoder() {
             decoder.decode(&mut self.batch);
         }
-        self.events += self.batch.events.len() as u64;
+        self.events += match self.follow {
+            true => self.batch.calls().count() as u64,
+            false => self.batch.events.len() as u64,
+        };
         sinks.events(&self.batch)
     }
 

@@ -6,6 +6,12 @@
 //! 464048546191357      005             nf_conntrack                ipv4_conntrack_in
 //! ```
 //!
+//! Where packets are followed, the line names the packet, and the one that it was made of:
+//!
+//! ```text
+//! === 0x6ad8e5c24f7001 made of 0x6ad8e5a1be3001 by __copy_skb_header
+//! ```
+//!
 //! Packets come in the order of their first event, each after a line `===`; a packet's events come in order of time.
 //! With the function graph the last column is the call, indented by two spaces a level:
 //!
@@ -26,6 +32,7 @@
 
 use std::io::Write;
 
+use super::births::Births;
 use super::counter::Counter;
 use super::fields::{Fields, Style};
 use super::graph::Graph;
@@ -33,7 +40,8 @@ use super::journal::{Journal, Kept};
 use super::output::Output;
 use super::rows::Rows;
 use super::{Sink, SinkError};
-use crate::event::{Batch, Event, Function, Summary, Trace, Tracer};
+use crate::event::{Batch, Event, EventKind, Function, NO_FUNCTION, Summary, Trace, Tracer};
+use crate::text::push_hex;
 
 /// Number of events between checks of the memory.
 const STEP: usize = 4096;
@@ -135,8 +143,12 @@ impl Sink for Aggregate {
         self.printer.fields.learn(&batch.names);
         for events in batch.events.chunks(STEP) {
             self.make_room(events)?;
-            for event in events.iter().filter(|event| event.kind.is_call()) {
-                self.journal.push(event, batch);
+            for event in events {
+                if event.kind.is_call() {
+                    self.journal.push(event, batch);
+                } else if event.kind == EventKind::BORN {
+                    self.printer.births.add(event);
+                }
             }
         }
         if let Some(counter) = &mut self.counter {
@@ -180,6 +192,9 @@ struct Printer {
     graph: Option<Graph>,
     /// A packet's events in order of time, where they did not come so.
     sorted: Vec<u32>,
+    /// Whether packets are followed, and so may be made of others.
+    follow: bool,
+    births: Births,
 }
 
 impl Printer {
@@ -191,6 +206,8 @@ impl Printer {
             rows: Rows::new(&[], false),
             graph: None,
             sorted: Vec::new(),
+            follow: false,
+            births: Births::default(),
         }
     }
 
@@ -198,6 +215,7 @@ impl Printer {
         self.fields = Fields::new(&trace.schema, Style::Text)?;
         self.rows = Rows::new(&trace.functions, graph);
         self.graph = graph.then(Graph::default);
+        self.follow = trace.follow;
         Ok(())
     }
 
@@ -212,6 +230,7 @@ impl Printer {
     /// Prints the packet with this number.
     fn print(&mut self, journal: &Journal, packet: u32) -> Result<(), SinkError> {
         self.begin();
+        self.push_heading(journal.identity(packet));
         if journal.is_sorted() {
             return self.print_events(journal, journal.events_of(packet));
         }
@@ -224,10 +243,28 @@ impl Printer {
         printed
     }
 
+    /// Where packets are followed, the heading names the packet, and the one that it was made of.
+    fn push_heading(&mut self, packet: u64) {
+        let out = &mut self.output.buffer;
+        out.extend_from_slice(b"===");
+        if self.follow {
+            out.push(b' ');
+            push_hex(out, packet);
+            if let Some(birth) = self.births.take(packet) {
+                out.extend_from_slice(b" made of ");
+                push_hex(out, birth.parent);
+                if birth.function != NO_FUNCTION {
+                    out.extend_from_slice(b" by ");
+                    self.rows.push_name(out, birth.function);
+                }
+            }
+        }
+        out.push(b'\n');
+    }
+
     /// Prints one packet's events, which are in order of time.
     #[inline]
     fn print_events(&mut self, journal: &Journal, events: impl Iterator<Item = Kept> + Clone) -> Result<(), SinkError> {
-        self.output.buffer.extend_from_slice(b"===\n");
         let lines = match &mut self.graph {
             Some(graph) => graph.lay_out(events.clone()),
             None => &[],

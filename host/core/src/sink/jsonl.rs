@@ -16,7 +16,9 @@ use super::fields::{Fields, Style};
 use super::output::Output;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
-use crate::event::{Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace};
+use crate::event::{
+    Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, NO_FUNCTION, Summary, Trace,
+};
 use crate::text::*;
 
 /// The version of the format, in the `trace` line.
@@ -105,7 +107,14 @@ impl Sink for Jsonl {
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.fields.learn(&batch.names);
-        for event in batch.calls() {
+        for event in &batch.events {
+            if !event.kind.is_call() {
+                if event.kind == EventKind::BORN {
+                    push_born(&mut self.output.buffer, event);
+                    self.output.line_done()?;
+                }
+                continue;
+            }
             self.push_beginning(event);
             let out = &mut self.output.buffer;
             self.clock.push(out, event.timestamp);
@@ -135,6 +144,25 @@ impl Sink for Jsonl {
     }
 }
 
+/// The functions are those of the `trace` line, by their index.
+fn push_born(out: &mut Vec<u8>, event: &Event) {
+    out.extend_from_slice(b"{\"type\":\"born\",\"packet\":");
+    push_quoted_hex(out, event.packet);
+    push_key(out, "parent");
+    push_quoted_hex(out, event.spare);
+    push_key(out, "skb");
+    push_quoted_hex(out, event.skb);
+    push_number(out, "timestamp", event.timestamp);
+    push_number(out, "cpu", u64::from(event.cpu));
+    push_number(out, "thread", u64::from(event.thread));
+    push_key(out, "function_index");
+    match event.function {
+        NO_FUNCTION => out.extend_from_slice(b"null"),
+        function => push_unsigned(out, u64::from(function)),
+    }
+    out.extend_from_slice(b"}\n");
+}
+
 fn push_trace(out: &mut Vec<u8>, trace: &Trace) {
     out.extend_from_slice(b"{\"type\":\"trace\",\"version\":");
     push_unsigned(out, u64::from(VERSION));
@@ -143,6 +171,11 @@ fn push_trace(out: &mut Vec<u8>, trace: &Trace) {
     push_string(out, "backend", &trace.backend);
     push_number(out, "mark", u64::from(trace.mark));
     push_number(out, "mask", u64::from(trace.mask));
+    if trace.follow {
+        push_string(out, "filter", &trace.filter);
+        push_key(out, "follow");
+        out.extend_from_slice(b"true");
+    }
     push_key(out, "clock_offset");
     out.extend_from_slice(b"{\"seconds\":");
     push_signed(out, trace.clock_offset.div_euclid(NANOSECONDS));

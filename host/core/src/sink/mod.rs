@@ -6,6 +6,7 @@
 //! Several run at once; one that fails is set aside and the others go on.
 
 mod aggregate;
+mod births;
 mod blocks;
 mod clashes;
 mod counter;

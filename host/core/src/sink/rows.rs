@@ -67,6 +67,11 @@ impl Rows {
         rows
     }
 
+    /// Appends the name of a function.
+    pub(super) fn push_name(&self, out: &mut Vec<u8>, function: u32) {
+        self.names.push(out, function);
+    }
+
     /// Functions that are new.
     pub(super) fn append_functions(&mut self, functions: &[Function]) {
         let graph = self.graph;

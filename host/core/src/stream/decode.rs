@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use ipft_bpf::wire;
 
-use crate::event::{Batch, Capture, Event, EventKind, Link};
+use crate::event::{Batch, Capture, Event, EventKind, Link, NO_FUNCTION};
 
 /// Maps the function words of records to functions. Backends that can give each function a number send its index in the
 /// function table, which is small; others send its address, which is in the upper half of all numbers.
@@ -197,18 +197,32 @@ impl Decoder {
         batch.events.push(event);
     }
 
-    /// Handles a record that names no function that is known: a capture, or another address of a function. Both are rare,
-    /// so that a capture is looked for only here.
+    /// Handles a record that names no function that is known: a capture, a birth, or another address of a function. All
+    /// are rare, so that they are looked for only here.
     #[cold]
     #[inline(never)]
     fn decode_unknown(&mut self, record: &[u8], batch: &mut Batch) {
         let word = wire::Event::parse(record).map(|event| event.function);
         let decoded = match word {
             Some(wire::CAPTURE) => capture(record, batch),
+            Some(wire::BORN) => self.birth(record, batch),
             Some(word) => (self.functions.learn(word)).map(|function| self.push_with_payload(function, record, batch)),
             None => None,
         };
         self.undecodable += u64::from(decoded.is_none());
+    }
+
+    /// Appends the birth of a packet. The function that made it may not be traced.
+    fn birth(&mut self, record: &[u8], batch: &mut Batch) -> Option<()> {
+        let birth = wire::Birth::parse(record)?;
+        let known = self.functions.index(birth.function);
+        let function = known.or_else(|| self.functions.learn(birth.function));
+        batch.events.push(Event {
+            kind: EventKind::BORN,
+            spare: birth.parent,
+            ..event_of(&birth.event, function.unwrap_or(NO_FUNCTION))
+        });
+        Some(())
     }
 }
 

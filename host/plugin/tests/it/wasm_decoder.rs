@@ -33,6 +33,8 @@ fn trace() -> Trace {
         kernel_release: String::new(),
         mark: 1,
         mask: u32::MAX,
+        filter: String::new(),
+        follow: false,
     }
 }
 

@@ -132,6 +132,8 @@ fn a_compatible_patch_of_the_contract_loads() {
         kernel_release: String::new(),
         mark: 0,
         mask: 0,
+        filter: String::new(),
+        follow: false,
     };
     sink.start(&trace).expect("it starts");
     sink.finish(&Summary::default()).expect("it finishes");

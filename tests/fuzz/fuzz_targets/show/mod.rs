@@ -37,6 +37,8 @@ pub fn show(layout: Result<Schema, LayoutError>) {
         kernel_release: String::new(),
         mark: 0,
         mask: 0,
+        filter: String::new(),
+        follow: false,
     };
     let draw = |mut sink: Box<dyn Sink>| {
         sink.start(&trace).expect("a layout can be shown");

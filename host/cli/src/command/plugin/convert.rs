@@ -27,6 +27,8 @@ pub(super) fn trace(trace: &sdk::Trace) -> Trace {
         kernel_release: trace.kernel_release.clone(),
         mark: trace.mark,
         mask: trace.mask,
+        filter: String::new(),
+        follow: false,
     }
 }
 

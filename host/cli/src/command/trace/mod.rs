@@ -11,12 +11,13 @@ use anyhow::{Context, bail};
 use ipft_core::event::{Function, Summary, Trace};
 use ipft_core::extension::Extension;
 use ipft_core::extension::lua::Print;
+use ipft_core::filter::{self, Filter};
 use ipft_core::kernel::{self, Candidate, LoadedModules, Root, checks};
 use ipft_core::limit::Limit;
 use ipft_core::message;
 use ipft_core::output;
 use ipft_core::privileges::{self, Needs, User};
-use ipft_core::probe::{self, Attachment, Buffer, Progress, Request};
+use ipft_core::probe::{self, Attachment, Buffer, Following, Progress, Request};
 use ipft_core::run::clock::{clock_offset, monotonic};
 use ipft_core::run::{Late, Reader, Setup};
 use ipft_core::signals::Signals;
@@ -26,7 +27,7 @@ use super::functions::{Functions, find_functions};
 use super::plugins::Plugins;
 use super::report::{Outcome, report_losses};
 use super::{drawing, empty};
-use crate::args::{self, ExtensionFile, Options, RecordFile};
+use crate::args::{self, ExtensionFile, Options, RecordFile, SelectAt};
 use attach::{attach_visibly, detach_visibly, report_attachment};
 use limits::raise_limits;
 use probe_server::ProbeServer;
@@ -39,6 +40,7 @@ const _: () = assert!(args::MOST_RECORD_BYTES == ipft_bpf::wire::MAX_RECORD_BYTE
 pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Outcome> {
     let root = Root::system();
     let user = user(options, &root)?;
+    let packet_filter = packet_filter(options)?;
     if let Some(failure) = checks::first_failure(&root) {
         bail!(
             "{}{}\n'ipft doctor' examines the rest",
@@ -70,15 +72,20 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     )?;
     // Before the functions: modules loaded in between are found twice rather than missed.
     let loaded = LoadedModules::read(&root);
-    let functions = find_functions(&root, &options.filter)?;
+    let functions = find_functions(&root, &options.filter, options.follow.is_some())?;
     let buffer = buffer(options, &root)?;
     let progress = Progress::until(signals.flag());
+    let following = (packet_filter.as_ref().zip(options.follow)).map(|(filter, at)| Following {
+        filter,
+        anywhere: at == SelectAt::All,
+    });
     let request = Request {
         root: &root,
-        targets: probe::targets(&functions.wanted, 0, &functions.silent),
+        targets: probe::targets(&functions.wanted, 0, &functions.silent, following.is_some()),
         tracer: options.tracer,
         mark: options.mark,
         mask: options.mask,
+        following,
         buffer: &buffer,
         extension: extension.object(),
         record_bytes: options.record_bytes,
@@ -102,6 +109,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         kernel_release: kernel_release(),
         mark: options.mark,
         mask: options.mask,
+        filter: options.packets.clone(),
+        follow: options.follow.is_some(),
     };
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
     // Perf buffers are those of the CPUs that are online now.
@@ -203,6 +212,12 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     } else {
         Outcome::SinkFailed
     })
+}
+
+/// Compiles the packet filter, if packets are followed. Without an expression, every packet matches.
+fn packet_filter(options: &Options) -> anyhow::Result<Option<Filter>> {
+    let compile = |_| filter::compile(&options.packets, &filter::SystemNames);
+    Ok(options.follow.map(compile).transpose()?)
 }
 
 /// Finds the user to become after attaching. Files written from now on belong to it.

@@ -249,6 +249,8 @@ fn built_in(size: u32) -> Trace {
         kernel_release: String::new(),
         mark: 1,
         mask: 1,
+        filter: String::new(),
+        follow: false,
     }
 }
 

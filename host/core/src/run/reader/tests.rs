@@ -134,6 +134,7 @@ fn read(
         extension: &mut extension,
         calls: None,
         batch: Batch::default(),
+        follow: false,
         events: 0,
     };
     let signals = Signals::none().unwrap();

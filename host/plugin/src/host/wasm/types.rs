@@ -118,7 +118,10 @@ impl<'a> From<&'a Trace> for TraceRecord<'a> {
             kernel_release: &trace.kernel_release,
             mark: trace.mark,
             mask: trace.mask,
-            more: Vec::new(),
+            more: match trace.follow {
+                true => vec![("filter", trace.filter.as_str()), ("follow", "true")],
+                false => Vec::new(),
+            },
         }
     }
 }

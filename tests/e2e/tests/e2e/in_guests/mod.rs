@@ -7,6 +7,7 @@ mod extension_errors;
 mod faults;
 mod filter;
 mod first_bytes;
+mod follow;
 mod identity;
 mod journey;
 mod list;

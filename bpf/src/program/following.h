@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The programs that follow packets by their address, for backends whose arguments have no type (untyped.h). They look at a
+ * packet itself only where it may be selected, so no pointer is read before the table knows it, but for those of gates.
+ *
+ * A function of its own, the slow path, handles what may concern a followed packet.
+ */
+#ifndef IPFT_FOLLOWING_H
+#define IPFT_FOLLOWING_H
+
+#include "program/untyped.h"
+#include "track/lineage.h"
+
+/* ftrace reads arguments in another way. */
+#ifndef ARGUMENT_AS
+#define ARGUMENT_AS(position, argument) ARGUMENT(position)
+#endif
+
+static __always_inline int concerns(__u64 skb, enum role role)
+{
+	if (may_concern(skb, NUMBER, role))
+		return 1;
+	if (!ipft_config.select_anywhere || role != ORDINARY)
+		return 0;
+	return !ipft_config.mask || mark_matches(MARK_OF(AS_PACKET(skb)));
+}
+
+#define SLOW(name, role)                                          \
+	static __noinline int trace_followed_##name(void *ctx, __u64 skb) \
+	{                                                         \
+		return trace(ctx, AS_PACKET(skb), KIND, role);    \
+	}
+
+SLOW(ordinary, ORDINARY)
+SLOW(teardown, TEARDOWN)
+SLOW(release, RELEASE)
+SLOW(free, FREE)
+SLOW(gate, GATE)
+
+/* For functions that the user did not select. */
+#define QUIET(name, role)                                                             \
+	static __noinline int follow_silently_##name(__u64 skb)                       \
+	{                                                                             \
+		__u32 processor = bpf_get_smp_processor_id();                         \
+                                                                                      \
+		entering(&ipft_cpus[processor & (IPFT_MAX_CPUS - 1)], processor, skb, \
+			 bpf_ktime_get_ns(), role);                                   \
+		return UNTRACED;                                                      \
+	}
+
+QUIET(release, RELEASE)
+QUIET(free, FREE)
+QUIET(gate, GATE)
+
+#define MADE(name, making)                                                                \
+	static __noinline int made_##name(void *ctx, __u64 child, __u64 parent)           \
+	{                                                                                 \
+		made(ctx, child, parent, making, this_function(ctx));                     \
+		return UNTRACED;                                                          \
+	}
+
+MADE(copy, COPY)
+MADE(fragment, FRAGMENT)
+
+static __always_inline __u64 packet_in(__u64 value, enum argument argument)
+{
+	__u64 skb = argument == DOUBLE_POINTER ? pointed_to(value) : value;
+
+	return argument != POINTER && IS_NO_SKB(skb) ? 0 : skb;
+}
+
+#define FOLLOW_ENTRY(name, position, argument, slow, role)                     \
+	SEC(SECTION)                                                           \
+	int ipft_##name(CONTEXT *ctx)                                          \
+	{                                                                      \
+		if (SESSION && session_is_return(ctx))                         \
+			return session_return(ctx);                            \
+		__u64 skb = packet_in(ARGUMENT_AS(position, argument), argument);           \
+		if (!skb || !concerns(skb, role))                              \
+			return UNTRACED;                                       \
+		return trace_followed_##slow(ctx, skb);                        \
+	}
+
+#define FOLLOW_SILENT(name, position, argument, slow, role)          \
+	SEC(SECTION)                                                 \
+	int ipft_silent_##name(CONTEXT *ctx)                         \
+	{                                                            \
+		__u64 skb = packet_in(ARGUMENT_AS(position, argument), argument); \
+		if (skb && concerns(skb, role))                      \
+			follow_silently_##slow(skb);                 \
+		return UNTRACED;                                     \
+	}
+
+/* A function that makes a packet of another one, and is entered with one of them. */
+#define FOLLOW_MAKER(name, child, parent, making)                                                         \
+	static __always_inline void watch_##name(CONTEXT *ctx)                                            \
+	{                                                                                                 \
+		if (may_be_followed(ARGUMENT(parent), NUMBER) || may_be_followed(ARGUMENT(child), NUMBER)) \
+			made_##making(ctx, ARGUMENT(child), ARGUMENT(parent));                            \
+	}                                                                                                 \
+                                                                                                          \
+	SEC(SECTION)                                                                                      \
+	int ipft_silent_##name(CONTEXT *ctx)                                                              \
+	{                                                                                                 \
+		watch_##name(ctx);                                                                        \
+		return UNTRACED;                                                                          \
+	}                                                                                                 \
+                                                                                                          \
+	SEC(SECTION)                                                                                      \
+	int ipft_##name(CONTEXT *ctx)                                                                     \
+	{                                                                                                 \
+		if (SESSION && session_is_return(ctx))                                                    \
+			return session_return(ctx);                                                       \
+		watch_##name(ctx);                                                                        \
+		if (!concerns(ARGUMENT(parent), ORDINARY))                                                \
+			return UNTRACED;                                                                  \
+		return trace_followed_ordinary(ctx, ARGUMENT(parent));                                    \
+	}
+
+/* Ordinary functions of any place. */
+#ifdef EVERY_FUNCTION_HAS_A_PROGRAM
+#define FOLLOW_ANY
+#else
+#define FOLLOW_ANY                                                                                          \
+	SEC(SECTION)                                                                                        \
+	int ipft_any(CONTEXT *ctx)                                                                          \
+	{                                                                                                   \
+		if (SESSION && session_is_return(ctx))                                                      \
+			return session_return(ctx);                                                         \
+		__u64 place = bpf_get_attach_cookie(ctx);                                                   \
+		__u64 skb = packet_in(argument_at(ctx, PLACE_POSITION(place)), PLACE_ARGUMENT(place));      \
+		if (!skb || !concerns(skb, ORDINARY))                                                       \
+			return UNTRACED;                                                                    \
+		return trace_followed_ordinary(ctx, skb);                                                   \
+	}
+#endif
+
+#define FOLLOW_PLACES(position)                                                        \
+	FOLLOW_ENTRY(pointer_##position, position, POINTER, ordinary, ORDINARY)        \
+	FOLLOW_ENTRY(double_##position, position, DOUBLE_POINTER, ordinary, ORDINARY)  \
+	FOLLOW_ENTRY(unsure_##position, position, UNSURE, ordinary, ORDINARY)
+
+#define FOLLOW_GATES(position)                                      \
+	FOLLOW_ENTRY(gate_##position, position, POINTER, gate, GATE) \
+	FOLLOW_SILENT(gate_##position, position, POINTER, gate, GATE)
+
+#define FOLLOWING_PROGRAMS                                                \
+	FOLLOW_PLACES(0)                                                  \
+	FOLLOW_PLACES(1)                                                  \
+	FOLLOW_PLACES(2)                                                  \
+	FOLLOW_PLACES(3)                                                  \
+	FOLLOW_PLACES(4)                                                  \
+	FOLLOW_PLACES(5)                                                  \
+	FOLLOW_ENTRY(teardown_0, 0, POINTER, teardown, TEARDOWN)          \
+	FOLLOW_ENTRY(release_0, 0, POINTER, release, RELEASE)             \
+	FOLLOW_ENTRY(release_1, 1, POINTER, release, RELEASE)             \
+	FOLLOW_ENTRY(free_0, 0, POINTER, free, FREE)                      \
+	FOLLOW_SILENT(release_0, 0, POINTER, release, RELEASE)            \
+	FOLLOW_SILENT(release_1, 1, POINTER, release, RELEASE)            \
+	FOLLOW_SILENT(free_0, 0, POINTER, free, FREE)                     \
+	FOLLOW_GATES(0)                                                   \
+	FOLLOW_GATES(1)                                                   \
+	FOLLOW_GATES(2)                                                   \
+	FOLLOW_ENTRY(gate_double_0, 0, DOUBLE_POINTER, gate, GATE)        \
+	FOLLOW_SILENT(gate_double_0, 0, DOUBLE_POINTER, gate, GATE)       \
+	FOLLOW_MAKER(copy_1, 0, 1, copy)                                  \
+	FOLLOW_MAKER(fragment_1, 0, 1, fragment)                          \
+	FOLLOW_MAKER(split_0, 1, 0, copy)                                 \
+	FOLLOW_ANY
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which packet enters a function, in programs that follow packets. May include followed.h, core/capture.h and
+ * filter/select.h.
+ */
+#ifndef IPFT_ENTER_H
+#define IPFT_ENTER_H
+
+#include "core/capture.h"
+#include "filter/select.h"
+#include "track/followed.h"
+
+/* Returns whether a function may see a packet that is followed, or select one. */
+static __always_inline int may_concern(__u64 skb, enum pointer pointer, enum role role)
+{
+	if (role == GATE || may_be_followed(skb, pointer))
+		return 1;
+	if (role == TEARDOWN || role == FREE)
+		return !!released_at(bpf_get_smp_processor_id(), skb, 0);
+	return 0;
+}
+
+/* Returns the packet at `skb`, from memory if this CPU saw it last; 0 if it is not followed. */
+static __always_inline __u64 followed_again(struct ipft_cpu *cpu, __u64 skb, __u64 now)
+{
+	__u64 packet = *(volatile __u64 *)&cpu->last_packet;
+
+	if (packet && *(volatile __u64 *)&cpu->last_check == check_of(packet, skb))
+		return packet;
+	packet = followed_at(skb);
+	/* A remembered packet is not examined again, so its first bytes must have been sent. */
+	if (packet && !(ipft_config.record_bytes && !capture(skb, now, 0))) {
+		*(volatile __u64 *)&cpu->last_packet = packet;
+		*(volatile __u64 *)&cpu->last_check = check_of(packet, skb);
+	}
+	return packet;
+}
+
+/* Returns the packet that enters a function of this role, 0 if it is not followed. */
+static __always_inline __u64 entering(struct ipft_cpu *cpu, __u32 processor, __u64 skb, __u64 now, enum role role)
+{
+	__u64 packet;
+
+	switch (role) {
+	case RELEASE:
+		if (ipft_config.record_bytes && followed_at(skb))
+			capture(skb, now, 1);
+		packet = unfollow(skb);
+		if (packet)
+			remember_released(processor, skb, packet);
+		return packet;
+	case FREE:
+		packet = unfollow(skb);
+		return packet ? packet : released_at(processor, skb, 1);
+	case TEARDOWN:
+		packet = followed_at(skb);
+		return packet ? packet : released_at(processor, skb, 0);
+	default:
+		packet = followed_again(cpu, skb, now);
+		if (packet || !(role == GATE || ipft_config.select_anywhere))
+			return packet;
+		return selects(skb) ? follow(skb, now) : 0;
+	}
+}
+
+#endif

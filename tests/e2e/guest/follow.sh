@@ -1,0 +1,66 @@
+# Packets that are selected by a filter and followed, through a veth pair, which clears marks.
+#
+#   EVERYTHING  a regular expression for all functions that the kernel can be made to trace in reasonable time
+#
+# Leaves JSON lines: icmp.out (a ping), fragments.out (a ping of 4,000 bytes, of which the filter selects the request),
+# tcp.out (an exchange on port 8000, and one on 8001), marked.out (a ping whose request carries a mark as it is sent), silent.out
+# (a ping of which two functions are traced that select nothing), other.out (a ping, seen by a filter for UDP), and
+# heading.out, the aggregate of a ping of 4,000 bytes.
+
+network_pair
+
+# ping_once ARGS...: from a to b.
+ping_once() {
+	ip netns exec a ping -q -c 1 -W 5 "$@" 10.0.0.2 >/dev/null
+	settle
+}
+
+ping_once
+
+icmp() {
+	start_ipft icmp 'icmp and host 10.0.0.2' -o jsonl -r "$EVERYTHING"
+	ping_once
+	end_ipft icmp
+}
+undisturbed icmp icmp
+
+fragments() {
+	start_ipft fragments -o jsonl -r "$EVERYTHING" icmp and src 10.0.0.1
+	ping_once -s 4000
+	end_ipft fragments
+}
+undisturbed fragments fragments
+
+tcp() {
+	start_ipft tcp 'tcp port 8000' -o jsonl -r "$EVERYTHING"
+	tcp_exchange a b 10.0.0.2 8000
+	tcp_exchange a b 10.0.0.2 8001
+	settle
+	end_ipft tcp
+}
+undisturbed tcp tcp
+
+marked() {
+	start_ipft marked -m 0x77 --follow -o jsonl -r "$EVERYTHING"
+	ping_once -m 119
+	end_ipft marked
+}
+undisturbed marked marked
+
+silent() {
+	start_ipft silent icmp -o jsonl -r '^(ip_rcv|icmp_rcv)$'
+	ping_once
+	end_ipft silent
+}
+undisturbed silent silent
+
+start_ipft other udp -o jsonl -r '^(ip_rcv|icmp_rcv)$'
+ping_once
+end_ipft other
+
+start_ipft heading 'icmp and src 10.0.0.1' -r "$EVERYTHING"
+ping_once -s 4000
+end_ipft heading
+
+exit_of wrong ipft tcp prt 80
+exit_of never ipft ip and ip6

@@ -1,0 +1,166 @@
+//! Packets that a filter selects are followed to their end, with all that is made of them, on every kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipft_e2e::guest::{self, Left, Shared};
+use ipft_e2e::jsonl::{Event, Recording, entries, follows};
+use ipft_e2e::on_every_kernel;
+use xtask::kernel::Kernel;
+
+/// For kernels that attach one function after the other.
+const STAGES: &str = "^(__ip_local_out|ip_output|__dev_queue_xmit|dev_hard_start_xmit|veth_xmit|__netif_receive_skb_core.*|\
+                      ip_rcv(_core)?|icmp_rcv|tcp_v4_rcv|__copy_skb_header|ip_copy_metadata|skb_split|skb_release_.*|\
+                      kfree_skbmem|napi_skb_cache_put)$";
+
+fn left(kernel: Kernel) -> &'static Left {
+    static RUNS: [Shared; 5] = [const { Shared::new() }; 5];
+    let run = Kernel::ALL.iter().position(|each| *each == kernel);
+    RUNS[run.expect("a kernel of the matrix")].left(|| {
+        let slow = matches!(kernel, Kernel::V5_10 | Kernel::V6_1);
+        let everything = if slow { STAGES } else { "" };
+        let script = format!(
+            "EVERYTHING='{everything}'\n{}",
+            include_str!("../../../guest/follow.sh")
+        );
+        guest::run(&format!("follow-{}", kernel.series()), kernel, &[], &script)
+    })
+}
+
+fn recording(kernel: Kernel, name: &str) -> Recording {
+    let left = left(kernel);
+    assert_eq!(left.exit(name), 0, "{}", left.text(&format!("{name}.err")));
+    Recording::read(&left.path(&format!("{name}.out"))).unwrap()
+}
+
+/// Returns the packets that were selected themselves, in order of time.
+fn selected(recording: &Recording) -> Vec<Vec<&Event>> {
+    let born: BTreeSet<u64> = recording.births.iter().map(|birth| birth.packet).collect();
+    let packets = recording.packets().into_iter();
+    let mut selected: Vec<Vec<&Event>> = packets
+        .filter(|(packet, _)| !born.contains(packet))
+        .map(|(_, events)| events)
+        .collect();
+    selected.sort_by_key(|events| events[0].timestamp);
+    selected
+}
+
+/// Returns how many packets each function made.
+fn made(recording: &Recording) -> BTreeMap<&str, usize> {
+    let mut made = BTreeMap::new();
+    for birth in &recording.births {
+        *made.entry(recording.maker(birth).unwrap_or("?")).or_default() += 1;
+    }
+    made
+}
+
+const SENT: [&str; 3] = ["__ip_local_out", "__dev_queue_xmit", "veth:veth_xmit"];
+const RECEIVED: [&str; 2] = ["ip_rcv_core", "icmp_rcv"];
+
+/// The functions on the way of a ping. The modules of 5.10 have no types, so some backends do not see theirs.
+fn way(kernel: Kernel) -> Vec<&'static str> {
+    let seen = |step: &&str| kernel != Kernel::V5_10 || !step.contains(':');
+    SENT.into_iter().chain(RECEIVED).filter(seen).collect()
+}
+
+fn a_ping_is_followed_through_the_pair(kernel: Kernel) {
+    let recording = recording(kernel, "icmp");
+    let selected = selected(&recording);
+    assert_eq!(selected.len(), 2, "{selected:#?}");
+    for packet in &selected {
+        follows(packet, &way(kernel)).unwrap();
+        assert_eq!(entries(packet, "skb_release_head_state"), 1);
+    }
+    // The socket of ping gets a copy of the reply.
+    let reply = selected[1][0].packet;
+    let parents: BTreeSet<u64> = recording.births.iter().map(|birth| birth.parent).collect();
+    assert!(parents.is_empty() || parents == BTreeSet::from([reply]), "{parents:x?}");
+}
+
+fn fragments_are_made_of_the_packet(kernel: Kernel) {
+    let recording = recording(kernel, "fragments");
+    let selected = selected(&recording);
+    assert_eq!(selected.len(), 1, "{selected:#?}");
+    let expected = BTreeMap::from([("ip_copy_metadata", 2), ("__copy_skb_header", 2)]);
+    assert_eq!(made(&recording), expected);
+    // The second fragment is made of the first one, and each parent is known by then.
+    let mut known = BTreeSet::from([selected[0][0].packet]);
+    for birth in &recording.births {
+        assert!(known.contains(&birth.parent), "{birth:?}");
+        assert!(known.insert(birth.packet), "{birth:?}");
+    }
+}
+
+fn only_the_connection_of_the_filter_is_seen(kernel: Kernel) {
+    let recording = recording(kernel, "tcp");
+    let selected = selected(&recording);
+    // SYN, SYN-ACK, ACK, data, ACK and the end of both sides, which may join.
+    assert!((6..=12).contains(&selected.len()), "{}", selected.len());
+    for packet in &selected {
+        follows(packet, &["__ip_local_out", "ip_rcv_core", "tcp_v4_rcv"]).unwrap();
+    }
+}
+
+fn a_marked_packet_is_followed_without_its_mark(kernel: Kernel) {
+    let recording = recording(kernel, "marked");
+    let selected = selected(&recording);
+    assert_eq!(selected.len(), 1, "{selected:#?}");
+    follows(&selected[0], &way(kernel)).unwrap();
+}
+
+fn functions_that_are_not_traced_select_and_end(kernel: Kernel) {
+    let recording = recording(kernel, "silent");
+    let names: Vec<&str> = recording.events.iter().map(|event| event.function.as_str()).collect();
+    assert_eq!(names, ["ip_rcv", "icmp_rcv", "ip_rcv", "icmp_rcv"]);
+    assert_eq!(recording.packets().len(), 2);
+    let other = self::recording(kernel, "other");
+    assert_eq!((other.events.len(), other.summary.packets), (0, 0));
+    let said = left(kernel).text("other.err");
+    assert!(said.contains("No packet that matches 'udp'"), "{said}");
+}
+
+fn the_aggregate_names_parents(kernel: Kernel) {
+    let text = left(kernel).text("heading.out");
+    let headings: Vec<Vec<&str>> = (text.lines())
+        .filter(|line| line.starts_with("==="))
+        .map(|line| line.split(' ').collect())
+        .collect();
+    let mut known = BTreeSet::new();
+    for heading in &headings {
+        match heading.as_slice() {
+            ["===", packet] => known.insert(*packet),
+            [
+                "===",
+                packet,
+                "made",
+                "of",
+                parent,
+                "by",
+                "ip_copy_metadata" | "__copy_skb_header",
+            ] => {
+                assert!(known.contains(parent), "{headings:#?}");
+                known.insert(*packet)
+            }
+            other => panic!("{other:?}"),
+        };
+    }
+    assert_eq!(known.len(), 5, "{headings:#?}");
+}
+
+fn wrong_filters_are_usage_errors(kernel: Kernel) {
+    let left = left(kernel);
+    for (name, words) in [("wrong", "column 5"), ("never", "no packet can match")] {
+        assert_eq!(left.exit(name), 2);
+        let said = left.text(&format!("{name}.err"));
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+on_every_kernel!(
+    a_ping_is_followed_through_the_pair,
+    fragments_are_made_of_the_packet,
+    only_the_connection_of_the_filter_is_seen,
+    a_marked_packet_is_followed_without_its_mark,
+    functions_that_are_not_traced_select_and_end,
+    the_aggregate_names_parents,
+    wrong_filters_are_usage_errors,
+);
