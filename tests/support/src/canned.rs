@@ -436,9 +436,9 @@ pub fn with_other_kinds(canned: &Canned) -> Canned {
                 spare: event.packet,
                 ..*event
             };
-            let born = other(EventKind::BORN.0, event.packet ^ 1 << 40, event.function);
+            let decided = other(EventKind::DECIDED.0, event.packet ^ 1 << 40, event.function);
             more.events
-                .extend([born, *event, other(77, event.packet, u32::MAX >> 3)]);
+                .extend([decided, *event, other(77, event.packet, u32::MAX >> 3)]);
         }
         more
     });

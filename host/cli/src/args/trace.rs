@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{ArgMatches, Parser, ValueEnum};
+use clap::{ArgMatches, CommandFactory as _, Parser, ValueEnum};
 use regex::Regex;
 
 use super::drawing::DrawArgs;
@@ -341,6 +341,12 @@ impl Args {
         {
             return Err(UsageError::new(format!(
                 "unexpected word '{word}'\n\n  tip: to trace packets with that mark: ipft -m {word}"
+            )));
+        }
+        if let Some(word) = self.packets.first().filter(|word| Args::command().find_subcommand(word).is_some()) {
+            return Err(UsageError::new(format!(
+                "'{word}' is a command, and options of a trace come before it\n\n  \
+                 tip: ipft {word} --help says what it takes; it must be the first word"
             )));
         }
         let Some(mark) = self.mark.or((!packets.is_empty()).then_some(0)) else {

@@ -20,7 +20,7 @@ pub use trace::{Function, Loss, LossKind, Progress, SkippedFunction, Summary, Tr
 pub use value::{MAX_TAGGED, Value, Values};
 
 /// The function of an event that tells of none of the trace's functions. Only events of other kinds than entries and returns
-/// have it.
+/// have it. A recording stores any other number beyond the table instead.
 pub const NO_FUNCTION: u32 = u32::MAX;
 
 /// One call of, or return from, a kernel function with a traced packet; or what else can happen to one, as its kind says.

@@ -40,7 +40,7 @@ use super::journal::{Journal, Kept};
 use super::output::Output;
 use super::rows::Rows;
 use super::{Sink, SinkError};
-use crate::event::{Batch, Event, EventKind, Function, NO_FUNCTION, Summary, Trace, Tracer};
+use crate::event::{Batch, Event, EventKind, Function, Summary, Trace, Tracer};
 use crate::text::push_hex;
 
 /// Number of events between checks of the memory.
@@ -253,7 +253,7 @@ impl Printer {
             if let Some(birth) = self.births.take(packet) {
                 out.extend_from_slice(b" made of ");
                 push_hex(out, birth.parent);
-                if birth.function != NO_FUNCTION {
+                if self.rows.has(birth.function) {
                     out.extend_from_slice(b" by ");
                     self.rows.push_name(out, birth.function);
                 }

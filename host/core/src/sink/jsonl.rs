@@ -16,9 +16,7 @@ use super::fields::{Fields, Style};
 use super::output::Output;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
-use crate::event::{
-    Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, NO_FUNCTION, Summary, Trace,
-};
+use crate::event::{Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace};
 use crate::text::*;
 
 /// The version of the format, in the `trace` line.
@@ -110,7 +108,8 @@ impl Sink for Jsonl {
         for event in &batch.events {
             if !event.kind.is_call() {
                 if event.kind == EventKind::BORN {
-                    push_born(&mut self.output.buffer, event);
+                    let known = (event.function as usize) < self.functions.len();
+                    push_born(&mut self.output.buffer, event, known);
                     self.output.line_done()?;
                 }
                 continue;
@@ -144,8 +143,8 @@ impl Sink for Jsonl {
     }
 }
 
-/// The functions are those of the `trace` line, by their index.
-fn push_born(out: &mut Vec<u8>, event: &Event) {
+/// `known`: the function is one of the trace.
+fn push_born(out: &mut Vec<u8>, event: &Event, known: bool) {
     out.extend_from_slice(b"{\"type\":\"born\",\"packet\":");
     push_quoted_hex(out, event.packet);
     push_key(out, "parent");
@@ -156,9 +155,9 @@ fn push_born(out: &mut Vec<u8>, event: &Event) {
     push_number(out, "cpu", u64::from(event.cpu));
     push_number(out, "thread", u64::from(event.thread));
     push_key(out, "function_index");
-    match event.function {
-        NO_FUNCTION => out.extend_from_slice(b"null"),
-        function => push_unsigned(out, u64::from(function)),
+    match known {
+        true => push_unsigned(out, u64::from(event.function)),
+        false => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b"}\n");
 }
