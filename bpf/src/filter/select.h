@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Whether a packet that nobody follows is to be followed from here on: it has the mark, and the filter matches. May include
+ * Whether a packet that is not followed yet is selected here: it has the mark, and the filter matches. May include
  * admit.h and frame.h.
  */
 #ifndef IPFT_SELECT_H
@@ -75,7 +75,7 @@ static __noinline int matches_filter(__u64 skb)
 	};
 
 	if (!packet.network) {
-		/* Nobody has looked for it yet: it is behind the Ethernet header, if that is known. */
+		/* It is not set yet: the header is behind the Ethernet header, if that is known. */
 		__u32 mac = BPF_CORE_READ(held, mac_header);
 
 		if (mac == NO_HEADER)

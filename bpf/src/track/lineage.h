@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Packets that are made of a followed one: each is followed as a packet of its own, and user space is told of which one
- * it was made. May include followed.h and core/emit.h.
+ * Packets that are made of a followed one: each is followed as a packet of its own, and its birth is
+ * reported to user space. May include followed.h and core/emit.h.
  *
  * Every copier of the kernel calls __copy_skb_header(new, old) out of line: skb_clone, skb_copy, skb_morph, skb_segment and
  * the rest (net/core/skbuff.c; the same in the images of Linux 5.10 to 7.2). IP fragments pass ip_copy_metadata(to, from),
@@ -15,7 +15,7 @@
 
 /* How a new packet takes over what another one is. */
 enum making {
-	COPY,	  /* the new sk_buff is nobody until now: what was followed at its address is over */
+	COPY,	  /* the new sk_buff holds no packet until now: what was followed at its address is over */
 	FRAGMENT, /* likewise, but a fragment that arrived as a packet and is sent on stays that packet */
 };
 
