@@ -161,7 +161,7 @@ fn stream(sink: impl Sink, tracer: Tracer, fields: u32, events: usize) -> f64 {
     collect(sink, Source::new(tracer, fields), events)
 }
 
-/// Measures as [`stream`], with a given source.
+/// Measures as [`stream()`], with a given source.
 fn collect(mut sink: impl Sink, mut source: Source, events: usize) -> f64 {
     sink.start(&source.trace).unwrap();
     let mut took = 0.0;

@@ -343,7 +343,11 @@ impl Args {
                 "unexpected word '{word}'\n\n  tip: to trace packets with that mark: ipft -m {word}"
             )));
         }
-        if let Some(word) = self.packets.first().filter(|word| Args::command().find_subcommand(word).is_some()) {
+        if let Some(word) = self
+            .packets
+            .first()
+            .filter(|word| Args::command().find_subcommand(word).is_some())
+        {
             return Err(UsageError::new(format!(
                 "'{word}' is a command, and options of a trace come before it\n\n  \
                  tip: ipft {word} --help says what it takes; it must be the first word"
