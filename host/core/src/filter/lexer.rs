@@ -99,10 +99,18 @@ pub(super) const UNSUPPORTED: &[(&[&str], &str, &str)] = &[
     (
         &["inbound", "outbound"],
         "is not a property of the frame",
-        "use --ifname, or follow the packet and look at its functions",
+        "look at the functions of the packet, such as ip_rcv and ip_output",
     ),
-    (&["ifindex"], "is not a property of the frame", "use --ifname NAME"),
-    (&["on", "ifname"], "is a property of logs of pf", "use --ifname NAME"),
+    (
+        &["ifindex"],
+        "is not a property of the frame",
+        "mark the packets of the device (nft iifname) and add -m MARK",
+    ),
+    (
+        &["on", "ifname"],
+        "is a property of logs of pf",
+        "mark the packets of the device (nft iifname) and add -m MARK",
+    ),
     (
         &[
             "rset",

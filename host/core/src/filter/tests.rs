@@ -127,7 +127,7 @@ fn errors_have_column_mark_and_remedy() {
         ("tcp port htpp", 10, "did you mean 'http'"),
         ("ip6 protochain 6", 5, "use 'proto'"),
         ("gateway two", 1, "ether host ADDRESS"),
-        ("inbound", 1, "--ifname"),
+        ("inbound", 1, "ip_rcv"),
         ("tcp host 10.0.0.1", 10, "tcp and host"),
         ("ip broadcast", 1, "ether broadcast"),
         ("src net 10.0.0.1/8", 9, "10.0.0.0/8"),
