@@ -23,7 +23,7 @@ exit_of enough-ftrace with_capabilities ,+bpf,+perfmon,+syslog,+dac_read_search 
 # A control group in which the default ring has no room.
 mkdir /sys/fs/cgroup/small
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-echo 40M >/sys/fs/cgroup/small/memory.max
+echo 30M >/sys/fs/cgroup/small/memory.max
 in_small_group() {
 	sh -c 'echo $$ >/sys/fs/cgroup/small/cgroup.procs; exec "$@"' sh "$@"
 }
