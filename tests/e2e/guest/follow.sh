@@ -5,7 +5,7 @@
 # Leaves JSON lines: icmp.out (a ping), fragments.out (a ping of 4,000 bytes, of which the filter selects the request),
 # tcp.out (an exchange on port 8000, and one on 8001), marked.out (a ping whose request carries a mark as it is sent), silent.out
 # (a ping of which two functions are traced that select nothing), other.out (a ping, seen by a filter for UDP), and
-# heading.out, the aggregate of a ping of 4,000 bytes.
+# heading.out, the aggregate of a ping of 4,000 bytes, and deep.err, of a filter that looks at data.
 
 network_pair
 
@@ -57,6 +57,12 @@ undisturbed silent silent
 start_ipft other udp -o jsonl -r '^(ip_rcv|icmp_rcv)$'
 ping_once
 end_ipft other
+
+# The byte is in the data of TCP, which is not in the linear part of an sk_buff that is sent.
+start_ipft deep 'tcp dst port 8002 and ip[60] = 0' -r "$EVERYTHING"
+tcp_exchange a b 10.0.0.2 8002
+settle
+end_ipft deep
 
 start_ipft heading 'icmp and src 10.0.0.1' -r "$EVERYTHING"
 ping_once -s 4000

@@ -97,6 +97,11 @@ impl Attachment {
         self.first().programs.shared_maps()
     }
 
+    /// Returns how often the filter could not judge a packet so far, because bytes that it needs are not at the packet's head.
+    pub fn unjudged(&self) -> u64 {
+        self.first().programs.unjudged()
+    }
+
     /// Packets that were given an identity so far.
     pub fn packets(&self) -> u64 {
         self.first().programs.cpus().iter().map(|cpu| cpu.packets).sum()

@@ -277,6 +277,15 @@ impl Programs {
     }
 }
 
+impl Programs {
+    /// Returns how many packets the filter could not judge (`ipft_unjudged` in `bpf/src/filter/select.h`).
+    pub(super) fn unjudged(&self) -> u64 {
+        let map = self.object.maps().find(|map| map.name() == ".bss.unjudged");
+        let bytes = map.map(|map| mapped(&map)).unwrap_or_default();
+        bytes.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
+    }
+}
+
 /// Copies a map of global data, which libbpf has mapped into memory. The programs write to it meanwhile.
 fn mapped(map: &Map<'_>) -> Vec<u8> {
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -199,6 +199,13 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         );
     }
     report_losses(&summary, reached);
+    let unjudged = attachment.unjudged();
+    if unjudged > 0 {
+        message!(
+            "The filter could not judge a packet {unjudged} times: it looks at bytes that the kernel keeps apart from the \
+             headers; these packets were not selected"
+        );
+    }
     if summary.events == 0 {
         message!("{}", empty::trace(options, &summary, &root));
     }

@@ -146,6 +146,11 @@ fn the_aggregate_names_parents(kernel: Kernel) {
     assert_eq!(known.len(), 5, "{headings:#?}");
 }
 
+fn packets_that_cannot_be_judged_are_reported(kernel: Kernel) {
+    let said = left(kernel).text("deep.err");
+    assert!(said.contains("The filter could not judge a packet"), "{said}");
+}
+
 fn wrong_filters_are_usage_errors(kernel: Kernel) {
     let left = left(kernel);
     for (name, words) in [("wrong", "column 5"), ("never", "no packet can match")] {
@@ -162,5 +167,6 @@ on_every_kernel!(
     a_marked_packet_is_followed_without_its_mark,
     functions_that_are_not_traced_select_and_end,
     the_aggregate_names_parents,
+    packets_that_cannot_be_judged_are_reported,
     wrong_filters_are_usage_errors,
 );
