@@ -7,10 +7,6 @@
 
 #include "core/identity.h"
 
-#define PROTOCOL_IPV4 0x0800
-#define PROTOCOL_IPV6 0x86dd
-#define DEVICE_ETHERNET 1 /* ARPHRD_ETHER */
-#define UNSET 0xffff	  /* of mac_header */
 #define IPV4_HEADER 20
 #define IPV4_LONGEST_HEADER 60
 #define IPV6_HEADER 40
@@ -104,7 +100,7 @@ static __noinline int capture(__u64 skb, __u64 now, int released)
 	}
 	if (link == IPFT_ETHERNET) {
 		start = BPF_CORE_READ(held, mac_header);
-		if (start == UNSET || BPF_CORE_READ(device, type) != DEVICE_ETHERNET)
+		if (start == NO_HEADER || BPF_CORE_READ(device, type) != DEVICE_ETHERNET)
 			return 0;
 	}
 	__u32 length = end - start;

@@ -31,6 +31,12 @@
 /* Predicts a condition false. */
 #define RARELY(condition) __builtin_expect(!!(condition), 0)
 
+#define PROTOCOL_IPV4 0x0800
+#define PROTOCOL_IPV6 0x86dd
+#define DEVICE_ETHERNET 1 /* ARPHRD_ETHER */
+#define DEVICE_LOOP 772	  /* ARPHRD_LOOPBACK, whose packets have Ethernet headers, too */
+#define NO_HEADER 0xffff  /* mac_header, if it is not set */
+
 struct net_device {
 	__u16 type;
 } __attribute__((preserve_access_index));

@@ -21,7 +21,6 @@ extern int ipft_filter(const void *header, __u64 start, __u32 available, __u32 l
 #define FRAME_TAG 4	/* of a VLAN */
 #define FRAME_BYTES 64	/* LONGEST_PREFIX in ebpf.rs, less the header */
 #define FRAME_WORDS 11	/* padding, header, tag and bytes */
-#define NO_HEADER 0xffff
 
 /* An accelerated VLAN tag, which is not in the packet's bytes. `vlan_present` exists up to 6.2, and since then a
  * tag is present if vlan_proto is not 0 or, with vlan_all, either of them. */

@@ -9,11 +9,6 @@
 #include "filter/admit.h"
 #include "filter/frame.h"
 
-#define ETHERTYPE_IPV4 0x0800
-#define ETHERTYPE_IPV6 0x86dd
-#define ARPHRD_ETHERNET 1
-#define ARPHRD_LOOP 772 /* has Ethernet headers, too */
-
 /* The accelerated tag: before 6.2 a bit says that there is one, then the words together (include/linux/skbuff.h). */
 struct sk_buff___tagged_by_bit {
 	__u8 vlan_present : 1;
@@ -53,13 +48,13 @@ static __always_inline __u16 protocol_at(__u16 protocol, __u64 network)
 {
 	__u8 first = 0;
 
-	if (protocol && protocol != bpf_htons(ETHERTYPE_IPV4) && protocol != bpf_htons(ETHERTYPE_IPV6))
+	if (protocol && protocol != bpf_htons(PROTOCOL_IPV4) && protocol != bpf_htons(PROTOCOL_IPV6))
 		return protocol;
 	bpf_probe_read_kernel(&first, sizeof(first), (void *)network);
 	if (first >> 4 == 4)
-		return bpf_htons(ETHERTYPE_IPV4);
+		return bpf_htons(PROTOCOL_IPV4);
 	if (first >> 4 == 6)
-		return bpf_htons(ETHERTYPE_IPV6);
+		return bpf_htons(PROTOCOL_IPV6);
 	return protocol;
 }
 
@@ -86,7 +81,7 @@ static __noinline int matches_filter(__u64 skb)
 		struct net_device *device = BPF_CORE_READ(held, dev);
 		__u16 type = device ? BPF_CORE_READ(device, type) : 0;
 
-		if (type == ARPHRD_ETHERNET || type == ARPHRD_LOOP)
+		if (type == DEVICE_ETHERNET || type == DEVICE_LOOP)
 			packet.mac = BPF_CORE_READ(held, mac_header);
 	}
 	if (ipft_config.frame.vlan)

@@ -50,8 +50,8 @@ const LEAST_CAPTURES: u32 = 8;
 pub(super) struct Args {
     /// Trace packets that match, and follow them: a pcap expression, as for tcpdump
     ///
-    /// It is evaluated in the kernel. From the first function on that sees a matching packet, the
-    /// packet and everything that is made of it are followed, whatever becomes of its headers.
+    /// It is evaluated in the kernel, where --select-at says. From there on, a matching packet and
+    /// everything that is made of it are followed, whatever becomes of its headers.
     #[arg(value_name = "FILTER", help_heading = WHAT)]
     packets: Vec<String>,
 
