@@ -123,17 +123,93 @@ pub const FIELD_LEN: u32 = 1 << layout::ipft_field::IPFT_FIELD_LEN;
 /// In [`Config::fields`]: the packet's mark.
 pub const FIELD_MARK: u32 = 1 << layout::ipft_field::IPFT_FIELD_MARK;
 
-const _: () = assert!(layout::ipft_field::IPFT_FIELDS == 2, "wire.h has other fields");
+/// In [`Config::fields`]: [`Tuple`].
+pub const FIELD_TUPLE: u32 = 1 << layout::ipft_field::IPFT_FIELD_TUPLE;
 
-/// Size of each field in an event.
-pub const FIELD_SIZE: u32 = 4;
+/// In [`Config::fields`]: [`Iface`].
+pub const FIELD_IFACE: u32 = 1 << layout::ipft_field::IPFT_FIELD_IFACE;
+
+/// In [`Config::fields`]: the inode number of the network namespace.
+pub const FIELD_NETNS: u32 = 1 << layout::ipft_field::IPFT_FIELD_NETNS;
+
+/// Number of groups of fields.
+pub const FIELDS: usize = layout::ipft_field::IPFT_FIELDS as usize;
+
+/// Size and alignment of each group, in the order of their bits.
+pub const FIELD_PLACES: [(u32, u32); FIELDS] = [
+    (4, 4),
+    (4, 4),
+    (size_of::<Tuple>() as u32, 8),
+    (size_of::<Iface>() as u32, 8),
+    (4, 8),
+];
+
+/// `struct ipft_tuple`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Tuple {
+    /// Source address; an IPv4 address as `::ffff:a.b.c.d`.
+    pub saddr: [u8; 16],
+    /// Destination address.
+    pub daddr: [u8; 16],
+    /// Source port, big-endian.
+    pub sport: [u8; 2],
+    /// Destination port, big-endian.
+    pub dport: [u8; 2],
+    /// EtherType; 0 if the packet has no network header yet.
+    pub ethertype: u16,
+    /// Protocol number of IP.
+    pub proto: u8,
+    /// Flags of TCP.
+    pub tcp_flags: u8,
+    /// Sequence number of TCP.
+    pub seq: u32,
+    /// Acknowledgement number of TCP.
+    pub ack: u32,
+    /// Type of ICMP.
+    pub icmp_type: u8,
+    /// Code of ICMP.
+    pub icmp_code: u8,
+    /// Flags and offset of a fragment, as in an IPv4 header.
+    pub frag: u16,
+    /// Identifier of an ICMP echo.
+    pub icmp_id: u16,
+    /// Sequence number of an ICMP echo.
+    pub icmp_seq: u16,
+}
+
+same_layout!(
+    Tuple, ipft_tuple, saddr, daddr, sport, dport, ethertype, proto, tcp_flags, seq, ack, icmp_type, icmp_code, frag,
+    icmp_id, icmp_seq
+);
+
+/// `struct ipft_iface`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Iface {
+    /// The device's name, ended by a NUL.
+    pub iface: [u8; 16],
+    /// Its index; 0 if the packet has no device.
+    pub ifindex: u32,
+}
+
+same_layout!(Iface, ipft_iface, iface, ifindex);
 
 /// Maximum size of all fields of an event ([`Config::fields_size`]).
 pub const MAX_FIELDS_SIZE: u32 = half_of(layout::IPFT_FIELDS_MOST);
 
 /// Returns the total size of the fields with these bits ([`Config::fields_size`]).
 pub const fn fields_size(fields: u32) -> u32 {
-    (fields.count_ones() * FIELD_SIZE).next_multiple_of(8)
+    let mut end: u32 = 0;
+    let mut bit = 0;
+    while bit < FIELDS {
+        let (size, alignment) = FIELD_PLACES[bit];
+        if fields >> bit & 1 == 1 {
+            end = end.next_multiple_of(alignment) + size;
+        }
+        bit += 1;
+    }
+    end.next_multiple_of(8)
 }
 
 /// Marks a capture, in the place of [`Event::function`].

@@ -89,7 +89,7 @@ struct ipft_field {
     /* Type of the bytes, little-endian: `unsigned`, `signed`, `bool`, `char` (text, ended by a NUL or by the field's
      * size), `pointer`, `bytes`. */
     struct ipft_text kind;
-    /* Display format: `plain`, `hex`, `enum`, `enum_flags`, `ipv4`, `ipv6`, `mac`, `be16`, `be32`, `ktime`, `symbol`.
+    /* Display format: `plain`, `hex`, `enum`, `enum_flags`, `ipv4`, `ipv6`, `ip`, `mac`, `be16`, `be32`, `ktime`, `symbol`.
      * Show unknown ones as `plain`. */
     struct ipft_text format;
     /* For the formats `enum`, `enum_flags` and `symbol`: names of values; symbols are sorted by value. */

@@ -37,8 +37,31 @@
 #define DEVICE_LOOP 772	  /* ARPHRD_LOOPBACK, whose packets have Ethernet headers, too */
 #define NO_HEADER 0xffff  /* mac_header, if it is not set */
 
+struct ns_common {
+	__u32 inum;
+} __attribute__((preserve_access_index));
+
+struct net {
+	struct ns_common ns;
+} __attribute__((preserve_access_index));
+
+typedef struct {
+	struct net *net;
+} __attribute__((preserve_access_index)) possible_net_t;
+
 struct net_device {
 	__u16 type;
+	__u8 name[16];
+	__u32 ifindex;
+	possible_net_t nd_net;
+} __attribute__((preserve_access_index));
+
+struct sock_common {
+	possible_net_t skc_net;
+} __attribute__((preserve_access_index));
+
+struct sock {
+	struct sock_common __sk_common;
 } __attribute__((preserve_access_index));
 
 struct sk_buff {
@@ -51,6 +74,7 @@ struct sk_buff {
 	__u8 *head;
 	__u8 *data;
 	struct net_device *dev;
+	struct sock *sk;
 } __attribute__((preserve_access_index));
 
 #endif

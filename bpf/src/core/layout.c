@@ -10,6 +10,8 @@ struct ipft_event event;
 struct ipft_birth birth;
 struct ipft_capture capture;
 struct ipft_frame frame;
+struct ipft_tuple tuple;
+struct ipft_iface iface;
 struct ipft_config config;
 struct ipft_cpu cpu;
 enum ipft_link link;

@@ -55,11 +55,41 @@ struct ipft_capture {
  */
 #define IPFT_PAYLOAD 64 /* bytes of an extension's payload: its `data` */
 
-/* The built-in fields: bits of ipft_config.fields. Each is four bytes; they come in the order of their bits. */
+/*
+ * The built-in groups of fields: bits of ipft_config.fields. They come in the order of their bits. A `len` and a `mark` are
+ * four bytes each; each of the others begins at a multiple of eight.
+ */
 enum ipft_field {
 	IPFT_FIELD_LEN,
 	IPFT_FIELD_MARK,
-	IPFT_FIELDS, /* how many there are */
+	IPFT_FIELD_TUPLE, /* struct ipft_tuple */
+	IPFT_FIELD_IFACE, /* struct ipft_iface */
+	IPFT_FIELD_NETNS, /* four bytes: the inode number of the network namespace, 0 if it is not known */
+	IPFT_FIELDS,	  /* how many there are */
+};
+
+/* What the headers say. All is 0 where the packet has no such header, or where it is not in reach. */
+struct ipft_tuple {
+	__u8 saddr[16]; /* an IPv4 address as ::ffff:a.b.c.d */
+	__u8 daddr[16];
+	__u8 sport[2]; /* as on the wire, of TCP, UDP and SCTP */
+	__u8 dport[2];
+	__u16 ethertype; /* 0 if the packet has no network header yet */
+	__u8 proto;	 /* IPPROTO_* */
+	__u8 tcp_flags;
+	__u32 seq; /* of TCP */
+	__u32 ack;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u16 frag;    /* of IPv4: flags, and the offset in units of 8 bytes; likewise of IPv6 */
+	__u16 icmp_id; /* of an echo request or reply */
+	__u16 icmp_seq;
+};
+
+/* The device that the sk_buff is of at the moment. */
+struct ipft_iface {
+	__u8 iface[16];
+	__u32 ifindex; /* 0 if it has none */
 };
 
 #define IPFT_FIELDS_MOST 256 /* bytes of all fields together, at most */

@@ -1,36 +1,58 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The built-in fields that the user chose, between the event and the payload of an extension: each in its bit's order,
- * four bytes wide. This is the list of them; each is a header here, a bit in core/wire.h, and a file in user space. May
- * include the fields' headers.
+ * The built-in fields that the user chose, between the event and the payload of an extension: each in its bit's order.
+ * This is the list of them; each is a header here, a bit in core/wire.h, and a file in user space. May include the
+ * fields' headers.
  *
- * Which of them are chosen is constant for the verifier, so a field that is not chosen leaves no instruction behind.
+ * Which of them are chosen is constant for the verifier, so a field that is not chosen leaves no instruction behind, and
+ * every offset is a constant.
  */
 #ifndef IPFT_FIELD_H
 #define IPFT_FIELD_H
 
+#include "field/iface.h"
 #include "field/len.h"
 #include "field/mark.h"
+#include "field/netns.h"
+#include "field/tuple.h"
 
-/* Size of all fields, rounded up to a multiple of eight. */
-#define FIELDS_ROOM ((IPFT_FIELDS * sizeof(__u32) + 7) & ~7ul)
-_Static_assert(FIELDS_ROOM <= IPFT_FIELDS_MOST, "user space counts on less");
+/* Size of all fields; wire.rs says the size of some. */
+#define FIELDS_ROOM (2 * sizeof(__u32) + sizeof(struct ipft_tuple) + sizeof(struct ipft_iface) + 4 + sizeof(__u32) + 4)
+_Static_assert(FIELDS_ROOM <= IPFT_FIELDS_MOST && FIELDS_ROOM % 8 == 0, "user space counts on less");
 
-#define FILL(bit, name)                                                  \
-	do {                                                             \
-		if (chosen & 1u << (bit))                                \
-			fill_##name(next++, (struct sk_buff *)skb, directly); \
+/* The compiler must not know the offset: it would join it to a pointer by an `|`, which the verifier refuses. */
+#define FILL(bit, name, size)                                                    \
+	do {                                                                     \
+		if (chosen & 1u << (bit)) {                                      \
+			asm volatile("" : "+r"(next));                           \
+			fill_##name(to + next, (struct sk_buff *)skb, directly); \
+			next += (size);                                          \
+		}                                                                \
 	} while (0)
 
-static __always_inline void fill_fields(__u32 *to, __u32 chosen, __u64 skb, enum pointer pointer)
+/* What follows begins at a multiple of eight. */
+#define ALIGN                                        \
+	do {                                         \
+		if (next & 4) {                      \
+			asm volatile("" : "+r"(next)); \
+			*(__u32 *)(to + next) = 0;   \
+			next += 4;                   \
+		}                                    \
+	} while (0)
+
+static __always_inline void fill_fields(void *to, __u32 chosen, __u64 skb, enum pointer pointer)
 {
 	int directly = reads_typed(pointer);
-	__u32 *next = to;
+	__u64 next = 0;
 
-	/* Padding. */
-	*(__u32 *)((void *)to + ipft_config.fields_size - sizeof(__u32)) = 0;
-	FILL(IPFT_FIELD_LEN, len);
-	FILL(IPFT_FIELD_MARK, mark);
+	FILL(IPFT_FIELD_LEN, len, sizeof(__u32));
+	FILL(IPFT_FIELD_MARK, mark, sizeof(__u32));
+	ALIGN;
+	FILL(IPFT_FIELD_TUPLE, tuple, sizeof(struct ipft_tuple));
+	FILL(IPFT_FIELD_IFACE, iface, sizeof(struct ipft_iface));
+	ALIGN;
+	FILL(IPFT_FIELD_NETNS, netns, sizeof(__u32));
+	ALIGN;
 }
 
 #endif

@@ -7,9 +7,9 @@
 
 #include "field/read.h"
 
-static __always_inline void fill_len(__u32 *to, struct sk_buff *skb, int directly)
+static __always_inline void fill_len(void *to, struct sk_buff *skb, int directly)
 {
-	READ_FIELD(to, skb, len, directly);
+	READ_FIELD((__u32 *)to, skb, len, directly);
 }
 
 #endif

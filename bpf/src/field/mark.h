@@ -8,9 +8,9 @@
 
 #include "field/read.h"
 
-static __always_inline void fill_mark(__u32 *to, struct sk_buff *skb, int directly)
+static __always_inline void fill_mark(void *to, struct sk_buff *skb, int directly)
 {
-	READ_FIELD(to, skb, mark, directly);
+	READ_FIELD((__u32 *)to, skb, mark, directly);
 }
 
 #endif

@@ -75,7 +75,7 @@ impl Field {
         Some(match (self.format, self.kind) {
             (Format::Be16 | Format::Be32, _) => Value::Unsigned(number(bytes.iter().copied())?),
             (Format::Ktime, _) => Value::Signed(signed(bytes)?),
-            (Format::Ipv4 | Format::Ipv6 | Format::Mac, _) => Value::Bytes(bytes),
+            (Format::Ipv4 | Format::Ipv6 | Format::Ip | Format::Mac, _) => Value::Bytes(bytes),
             (Format::Hex, Kind::Char | Kind::Bytes) => Value::Bytes(bytes),
             (Format::Plain, Kind::Bytes) => Value::Bytes(bytes),
             (Format::Plain, Kind::Bool) => Value::Bool(bytes.iter().any(|byte| *byte != 0)),

@@ -246,6 +246,10 @@ pub(crate) fn value(f: &mut Formatter<'_>, field: Option<&Field>, value: Value<'
                 Ok(octets) => Ipv6Addr::from(octets).fmt(f),
                 Err(_) => digits(f, bytes, ""),
             },
+            (Some(Format::Ip), _) => match <[u8; 16]>::try_from(bytes) {
+                Ok(octets) => Ipv6Addr::from(octets).to_canonical().fmt(f),
+                Err(_) => digits(f, bytes, ""),
+            },
             (Some(Format::Mac), _) => digits(f, bytes, ":"),
             _ => digits(f, bytes, ""),
         },

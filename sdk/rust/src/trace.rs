@@ -136,6 +136,8 @@ pub enum Format {
     Ipv4,
     /// Sixteen bytes in network order: an IPv6 address.
     Ipv6,
+    /// Sixteen bytes in network order: an IPv6 address or, as `::ffff:a.b.c.d`, an IPv4 one, which is shown as such.
+    Ip,
     /// Six bytes: an Ethernet address.
     Mac,
     /// Two bytes in network order: a port, an EtherType.
@@ -157,6 +159,7 @@ impl Format {
             "enum_flags" => Format::Flags,
             "ipv4" => Format::Ipv4,
             "ipv6" => Format::Ipv6,
+            "ip" => Format::Ip,
             "mac" => Format::Mac,
             "be16" => Format::Be16,
             "be32" => Format::Be32,

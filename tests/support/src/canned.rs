@@ -410,7 +410,8 @@ fn built_in_tagged() -> Canned {
 }
 
 fn shown(extension: &Schema) -> Schema {
-    let show: ipft_core::field::Show = "len,mark".parse().expect("there are such fields");
+    let list: ipft_core::field::ShowList = "len,mark".parse().expect("there are such fields");
+    let show = list.applied_to(Default::default());
     show.schema(extension)
 }
 

@@ -572,9 +572,19 @@ fn show_takes_names_of_built_in_fields() {
     assert_eq!((show("len").bits(), show("mark,len").bits()), (1, 3));
     let error = parse(&["-m", "1", "--show", "len,length"]).unwrap_err().to_string();
     assert!(
-        error.contains("there is no field `length`; there are len, mark, or none"),
+        error.contains("there is no field `length`; there are len, mark, tuple, iface, netns, all, or none"),
         "{error}"
     );
+    for (words, expected) in [
+        (&["icmp"][..], "all"),
+        (&["icmp", "--show", "-tuple"], "all,-tuple"),
+        (&["icmp", "--show=+len"], "all"),
+        (&["icmp", "--show", "len"], "len"),
+        (&["icmp", "--show", "none"], "none"),
+        (&["-m", "1", "--show", "+len"], "len"),
+    ] {
+        assert_eq!(options(words).show.bits(), show(expected).bits(), "{words:?}");
+    }
     let help = printed(&["--help"]);
     for name in ipft_core::field::names() {
         assert!(help.contains(&format!("{name} (")), "--help does not name {name}");

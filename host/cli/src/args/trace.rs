@@ -22,7 +22,7 @@ use super::{
     StopAfter, UsageError,
 };
 use ipft_core::event::Tracer;
-use ipft_core::field::Show;
+use ipft_core::field::{Show, ShowList};
 
 /// Default of recorded bytes per packet: all headers, and the payload of small packets.
 const RECORD_BYTES: u32 = 256;
@@ -116,8 +116,8 @@ pub(super) struct Args {
     script: Option<PathBuf>,
 
     /// Add built-in fields to every entry
-    #[arg(long, value_name = "LIST", default_value = "none", hide_default_value = true, long_help = help::show(), help_heading = WHAT)]
-    show: Show,
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true, long_help = help::show(), help_heading = WHAT)]
+    show: Option<ShowList>,
 
     /// Record the first bytes of each packet [default: 256 with --pcapng]
     ///
@@ -368,6 +368,11 @@ impl Args {
             (None, true) => Some(SelectAt::All),
             (None, false) => None,
         };
+        let shown = match follow {
+            Some(_) => Show::of_filter(),
+            None => Show::default(),
+        };
+        let show = self.show.map_or(shown, |list| list.applied_to(shown));
         if self.mark.is_some() && mark & self.mask == 0 {
             return Err(UsageError::new(format!(
                 "--mark {mark:#x} and --mask {:#x} have no bit in common: this would trace every packet whose mark has \
@@ -408,7 +413,7 @@ impl Args {
             tracer,
             drawing,
             filter,
-            show: self.show,
+            show,
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
             record_bytes,
             max_events_per_second: self.max_events_per_second,

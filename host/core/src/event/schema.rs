@@ -111,6 +111,8 @@ pub enum FieldFormat {
     Ipv4,
     /// Sixteen bytes in network order: an IPv6 address.
     Ipv6,
+    /// Sixteen bytes in network order: an IPv6 address or, as `::ffff:a.b.c.d`, an IPv4 one, which is shown as such.
+    Ip,
     /// Six bytes: an Ethernet address.
     Mac,
     /// Two bytes in network order: a port, an EtherType.
@@ -134,6 +136,7 @@ impl FieldFormat {
             FieldFormat::Flags(_) => "enum_flags",
             FieldFormat::Ipv4 => "ipv4",
             FieldFormat::Ipv6 => "ipv6",
+            FieldFormat::Ip => "ip",
             FieldFormat::Mac => "mac",
             FieldFormat::Be16 => "be16",
             FieldFormat::Be32 => "be32",

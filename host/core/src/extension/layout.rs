@@ -232,7 +232,7 @@ impl<'b> Reader<'b> {
             (Kind::Struct | Kind::Union, None) => match tag {
                 None => self.composite(found, start, depth + 1),
                 Some(tag) => match tag.bytes().filter(|(bytes, _)| Some(*bytes) == found.size()) {
-                    Some((bytes, format)) if matches!(tag, Tag::Ipv4 | Tag::Ipv6 | Tag::Mac) => {
+                    Some((bytes, format)) if matches!(tag, Tag::Ipv4 | Tag::Ipv6 | Tag::Ip | Tag::Mac) => {
                         self.field(start, 8 * u64::from(bytes), FieldType::Bytes, format)
                     }
                     _ => Err(tag.mismatch().into()),

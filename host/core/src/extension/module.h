@@ -34,6 +34,7 @@
 #endif
 #define __ipft_fmt_ipv4 __ipft_fmt("ipv4")	/* 4 bytes in network order */
 #define __ipft_fmt_ipv6 __ipft_fmt("ipv6")	/* 16 bytes in network order */
+#define __ipft_fmt_ip __ipft_fmt("ip")		/* likewise, with IPv4 addresses as ::ffff:a.b.c.d */
 #define __ipft_fmt_mac __ipft_fmt("mac")	/* 6 bytes */
 #define __ipft_fmt_be16 __ipft_fmt("be16")	/* 2 bytes in network order: a port */
 #define __ipft_fmt_be32 __ipft_fmt("be32")	/* 4 bytes in network order */

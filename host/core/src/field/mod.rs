@@ -1,47 +1,96 @@
 //! The built-in fields, which `--show` adds to every entry without an extension.
 //!
-//! Each has its own file here, with its name, its description and its type, and a header of the same name in
-//! `bpf/src/field/`, which fills it. Every kernel that can be traced has both fields, and their schema describes them
-//! whole: a field that needs a check of the kernel or a decoder of its own has it in its file. [`ALL`] is the registry: a field's index in it is its bit number in
-//! `ipft_config.fields`.
+//! They come in groups. Each has its own file here, with its name, its description and its fields, and a header of the same
+//! name in `bpf/src/field/`, which fills it. Every kernel that can be traced has all of them, and their schema describes
+//! them whole: a field that needs a check of the kernel or a decoder of its own has it in its file. [`ALL`] is the registry:
+//! a group's index in it is its bit number in `ipft_config.fields`.
 //!
-//! The selected fields are stored in the order of the registry, each aligned to its own size, before the extension's
-//! bytes, which begin at a multiple of eight. This module imports only `event`.
+//! The selected groups are stored in the order of the registry, each aligned, before the extension's bytes, which begin at
+//! a multiple of eight. What a packet does not have is 0, or empty. This module imports only `event`.
 
+mod iface;
 mod len;
 mod mark;
+mod netns;
+mod tuple;
 
 use std::str::FromStr;
 
-use crate::event::{Field, FieldFormat, FieldType, Schema};
+use ipft_bpf::wire;
 
-/// Alignment of an extension's bytes.
-const ALIGNMENT: u32 = 8;
+use crate::event::{EnumMember, Field, FieldFormat, FieldType, Schema};
 
-/// One built-in field.
+/// One group of built-in fields.
 #[derive(Debug)]
 pub struct BuiltIn {
-    /// Its name, in `--show` and in every output.
+    /// Its name, in `--show`.
     pub name: &'static str,
-    /// Its value in a few words, for the help of `--show`.
+    /// Its values in a few words, for the help of `--show`.
     pub about: &'static str,
-    /// Size in bytes: a power of two of at most eight.
-    pub size: u32,
+    /// Its fields, in the order in which they are shown.
+    pub fields: &'static [Part],
+}
+
+/// One field of a group.
+#[derive(Debug)]
+pub struct Part {
+    /// Its name in every output.
+    pub name: &'static str,
+    /// Bytes from the start of the group.
+    pub offset: usize,
+    /// Size in bytes.
+    pub size: usize,
     /// Type of the bytes.
     pub kind: FieldType,
     /// Display format.
-    pub format: FieldFormat,
+    pub format: PartFormat,
 }
 
-/// All built-in fields, in the order of their bits.
-pub static ALL: [&BuiltIn; 2] = [&len::FIELD, &mark::FIELD];
+/// Display format of a built-in field.
+#[derive(Clone, Copy, Debug)]
+pub enum PartFormat {
+    /// One without members.
+    Simple(fn() -> FieldFormat),
+    /// The name of the member that has the value.
+    Enum(&'static [(&'static str, u64)]),
+    /// The names of the members whose bits are set.
+    Flags(&'static [(&'static str, u64)]),
+}
+
+impl PartFormat {
+    const PLAIN: PartFormat = PartFormat::Simple(|| FieldFormat::Plain);
+    const HEX: PartFormat = PartFormat::Simple(|| FieldFormat::Hex);
+    const IP: PartFormat = PartFormat::Simple(|| FieldFormat::Ip);
+    const BE16: PartFormat = PartFormat::Simple(|| FieldFormat::Be16);
+
+    fn of_field(self) -> FieldFormat {
+        let named = |members: &[(&str, u64)]| {
+            let member = |(name, value): &(&str, u64)| EnumMember {
+                name: (*name).to_owned(),
+                value: *value,
+            };
+            members.iter().map(member).collect()
+        };
+        match self {
+            PartFormat::Simple(format) => format(),
+            PartFormat::Enum(members) => FieldFormat::Enum(named(members)),
+            PartFormat::Flags(members) => FieldFormat::Flags(named(members)),
+        }
+    }
+}
+
+/// All groups, in the order of their bits.
+pub static ALL: [&BuiltIn; wire::FIELDS] = [&len::GROUP, &mark::GROUP, &tuple::GROUP, &iface::GROUP, &netns::GROUP];
 
 /// The word for no field.
 const NONE: &str = "none";
 
+/// The word for all fields.
+const EVERY: &str = "all";
+
 /// An unknown name of a built-in field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no field `{name}`; there are {}, or {NONE}", names().join(", "))]
+#[error("there is no field `{name}`; there are {}, {EVERY}, or {NONE}", names().join(", "))]
 pub struct UnknownField {
     /// The unknown name.
     pub name: String,
@@ -68,62 +117,108 @@ pub fn described() -> String {
 /// The built-in fields of a trace; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Show {
+    /// The groups that are shown.
     bits: u32,
+    /// Those of them that the user named.
+    named: u32,
 }
 
-impl FromStr for Show {
+/// A change of the fields of a trace, as a user gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShowList {
+    /// Replaces the fields that a trace has by default.
+    replaces: bool,
+    added: u32,
+    removed: u32,
+}
+
+impl FromStr for ShowList {
     type Err = UnknownField;
 
-    /// Parses names separated by commas, in any order, or `none`.
-    fn from_str(list: &str) -> Result<Show, UnknownField> {
-        let mut show = Show::default();
-        if list == NONE {
-            return Ok(show);
+    /// Parses names separated by commas, in any order, or `all` or `none`. A name with `+` or `-` before it adds to the
+    /// fields that there are by default, or takes away from them; a list of such names alone keeps the others.
+    fn from_str(list: &str) -> Result<ShowList, UnknownField> {
+        let mut parsed = ShowList {
+            replaces: false,
+            added: 0,
+            removed: 0,
+        };
+        for word in list.split(',').map(str::trim) {
+            let (sign, name) = match word.as_bytes().first() {
+                Some(sign @ (b'+' | b'-')) => (Some(*sign), &word[1..]),
+                _ => (None, word),
+            };
+            let bits = match (sign, name) {
+                (_, EVERY) => (1 << ALL.len()) - 1,
+                (None, NONE) if list == NONE => 0,
+                (_, name) => {
+                    let known = ALL.iter().position(|group| group.name == name);
+                    1 << known.ok_or_else(|| UnknownField { name: name.to_owned() })?
+                }
+            };
+            parsed.replaces |= sign.is_none();
+            match sign {
+                Some(b'-') => (parsed.removed, parsed.added) = (parsed.removed | bits, parsed.added & !bits),
+                _ => (parsed.added, parsed.removed) = (parsed.added | bits, parsed.removed & !bits),
+            }
         }
-        for name in list.split(',').map(str::trim) {
-            let known = ALL.iter().position(|field| field.name == name);
-            let place = known.ok_or_else(|| UnknownField { name: name.to_owned() })?;
-            show.bits |= 1 << place;
+        Ok(parsed)
+    }
+}
+
+impl ShowList {
+    /// Returns the fields of a trace that has these by default.
+    pub fn applied_to(&self, default: Show) -> Show {
+        let kept = if self.replaces { 0 } else { default.bits };
+        Show {
+            bits: (kept | self.added) & !self.removed,
+            named: self.added,
         }
-        Ok(show)
     }
 }
 
 impl Show {
-    /// Returns the configuration of the kernel side: one bit per field, in the order of [`ALL`].
+    /// The fields of a trace with a packet filter, by default: all.
+    pub fn of_filter() -> Show {
+        Show {
+            bits: (1 << ALL.len()) - 1,
+            named: 0,
+        }
+    }
+
+    /// Returns the configuration of the kernel side: one bit per group, in the order of [`ALL`].
     pub fn bits(self) -> u32 {
         self.bits
     }
 
     /// Returns the bytes that they take before an extension's.
     pub fn size(self) -> u32 {
-        let end = self.placed().last().map_or(0, |(field, offset)| offset + field.size);
-        end.next_multiple_of(ALIGNMENT)
+        wire::fields_size(self.bits)
     }
 
-    /// Returns the fields and their offsets.
+    /// Returns the groups and their offsets.
     fn placed(self) -> impl Iterator<Item = (&'static BuiltIn, u32)> {
-        let chosen = ALL
-            .iter()
-            .enumerate()
-            .filter(move |(place, _)| self.bits >> place & 1 == 1);
-        chosen.scan(0, |end: &mut u32, (_, field)| {
-            let offset = end.next_multiple_of(field.size);
-            *end = offset + field.size;
-            Some((*field, offset))
+        let chosen =
+            (ALL.iter().zip(wire::FIELD_PLACES).enumerate()).filter(move |(place, _)| self.bits >> place & 1 == 1);
+        chosen.scan(0, |end: &mut u32, (_, (group, (size, alignment)))| {
+            let offset = end.next_multiple_of(alignment);
+            *end = offset + size;
+            Some((*group, offset))
         })
     }
 
     /// Returns the schema of payloads with these fields before an extension's.
     pub fn schema(self, extension: &Schema) -> Schema {
         let size = self.size();
-        let builtin = self.placed().map(|(field, offset)| Field {
-            name: field.name.to_owned(),
-            offset,
-            size: field.size,
-            bits: None,
-            kind: field.kind,
-            format: field.format.clone(),
+        let builtin = self.placed().flat_map(|(group, start)| {
+            group.fields.iter().map(move |field| Field {
+                name: field.name.to_owned(),
+                offset: start + field.offset as u32,
+                size: field.size as u32,
+                bits: None,
+                kind: field.kind,
+                format: field.format.of_field(),
+            })
         });
         let moved = extension.fields.iter().map(|field| Field {
             offset: size + field.offset,
@@ -137,11 +232,19 @@ impl Show {
         }
     }
 
-    /// Returns the first of these fields that has the same name as one of an extension's.
-    pub fn clash(self, extension: &Schema) -> Option<&'static str> {
-        let names = self.placed().map(|(field, _)| field.name);
-        let mut clashes = names.filter(|name| extension.fields.iter().any(|field| field.name == *name));
-        clashes.next()
+    /// Returns these fields without the groups that an extension has a name of. A group that the user named is none to be left
+    /// out: then the first such name is returned.
+    pub fn beside(mut self, extension: &Schema) -> Result<Show, &'static str> {
+        for (place, group) in ALL.iter().enumerate() {
+            let clash = (group.fields.iter().map(|field| field.name))
+                .find(|name| extension.fields.iter().any(|field| field.name == *name));
+            match clash {
+                Some(name) if self.bits & self.named & 1 << place != 0 => return Err(name),
+                Some(_) => self.bits &= !(1 << place),
+                None => {}
+            }
+        }
+        Ok(self)
     }
 }
 
@@ -164,6 +267,15 @@ mod tests {
         }
     }
 
+    fn show(list: &str) -> Show {
+        list.parse::<ShowList>().unwrap().applied_to(Show::default())
+    }
+
+    fn places(schema: &Schema) -> Vec<(&str, u32)> {
+        let places = schema.fields.iter().map(|field| (&*field.name, field.offset));
+        places.collect()
+    }
+
     #[test]
     fn a_list_is_read_in_any_order() {
         for (list, bits, size) in [
@@ -172,67 +284,100 @@ mod tests {
             ("mark", 2, 8),
             ("mark, len", 3, 8),
             ("len,len", 1, 8),
+            ("tuple", 4, 56),
+            ("len,tuple", 5, 64),
+            ("iface", 8, 24),
+            ("iface,netns", 24, 32),
+            ("all", 31, 96),
+            ("all,-tuple", 27, 40),
+            ("+len", 1, 8),
         ] {
-            let show: Show = list.parse().unwrap();
+            let show = show(list);
             assert_eq!((show.bits(), show.size()), (bits, size), "{list}");
         }
-        for (list, name) in [("length", "length"), ("len,", ""), ("none,len", "none"), ("", "")] {
-            let error = list.parse::<Show>().unwrap_err();
+        for (list, name) in [
+            ("length", "length"),
+            ("len,", ""),
+            ("none,len", "none"),
+            ("", ""),
+            ("+none", "none"),
+        ] {
+            let error = list.parse::<ShowList>().unwrap_err();
             assert_eq!(error.name, name);
-            assert!(error.to_string().ends_with("there are len, mark, or none"), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .ends_with("there are len, mark, tuple, iface, netns, all, or none"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn signs_change_the_default() {
+        for (list, bits) in [
+            ("-tuple", 27),
+            ("+len", 31),
+            ("-tuple,-iface", 19),
+            ("-all", 0),
+            ("tuple", 4),
+            ("-len,+len", 31),
+        ] {
+            let list: ShowList = list.parse().unwrap();
+            assert_eq!(list.applied_to(Show::of_filter()).bits(), bits, "{list:?}");
         }
     }
 
     #[test]
     fn built_in_fields_come_before_an_extension() {
-        let both: Show = "len,mark".parse().unwrap();
+        let both = show("len,mark");
         let schema = both.schema(&extension());
-        let places = |schema: &Schema| -> Vec<(String, u32)> {
-            let places = schema.fields.iter().map(|field| (field.name.clone(), field.offset));
-            places.collect()
-        };
-        let expected = [("len", 0), ("mark", 4), ("gso_size", 12)].map(|(name, offset)| (name.to_owned(), offset));
-        assert_eq!(places(&schema), expected);
+        assert_eq!(places(&schema), [("len", 0), ("mark", 4), ("gso_size", 12)]);
         assert_eq!((schema.size, schema.builtin, schema.tail), (20, 8, false));
         assert!(schema.has_extension() && !both.schema(&Schema::default()).has_extension());
         let decoded = schema.decoded();
-        assert_eq!(places(&decoded), expected[..2]);
+        assert_eq!(places(&decoded), [("len", 0), ("mark", 4)]);
         assert_eq!((decoded.size, decoded.builtin, decoded.tail), (8, 8, true));
         assert_eq!(Show::default().schema(&extension()), extension());
     }
 
     #[test]
+    fn groups_have_the_places_that_the_programs_give_them() {
+        let schema = show("len,tuple,iface,netns").schema(&Schema::default());
+        let place = |name: &str| {
+            let field = schema.fields.iter().find(|field| field.name == name).unwrap();
+            (field.offset, field.size)
+        };
+        assert_eq!(
+            ["len", "saddr", "dport", "icmp_seq", "iface", "ifindex", "netns"].map(place),
+            [(0, 4), (8, 16), (42, 2), (62, 2), (64, 16), (80, 4), (88, 4)]
+        );
+        assert_eq!(schema.size, 96);
+    }
+
+    #[test]
     fn a_name_that_both_have_is_found() {
         let mut extension = extension();
-        let show: Show = "len,mark".parse().unwrap();
-        assert_eq!(show.clash(&extension), None);
+        let show = show("len,mark");
+        assert_eq!(show.beside(&extension), Ok(show));
         "mark".clone_into(&mut extension.fields[0].name);
-        assert_eq!(show.clash(&extension), Some("mark"));
-        assert_eq!("len".parse::<Show>().unwrap().clash(&extension), None);
+        assert_eq!(show.beside(&extension), Err("mark"));
+        assert_eq!(Show::of_filter().beside(&extension).unwrap().bits(), 29);
     }
 
     #[test]
-    fn the_programs_have_the_same_fields() {
-        use ipft_bpf::wire;
-        for (list, bits) in [
-            ("len", wire::FIELD_LEN),
-            ("mark", wire::FIELD_MARK),
-            ("len,mark", wire::FIELD_LEN | wire::FIELD_MARK),
-        ] {
-            let show: Show = list.parse().unwrap();
-            assert_eq!((show.bits(), show.size()), (bits, wire::fields_size(bits)), "{list}");
+    fn every_field_lies_in_its_group() {
+        let mut names: Vec<&str> = Vec::new();
+        for (group, (size, alignment)) in ALL.iter().zip(wire::FIELD_PLACES) {
+            for field in group.fields {
+                assert!(field.offset + field.size <= size as usize, "{}", field.name);
+                names.push(field.name);
+            }
+            assert!(alignment <= 8, "so the bytes of an extension are");
         }
-    }
-
-    #[test]
-    fn every_field_has_a_size_that_it_can_be_aligned_to() {
-        for field in ALL {
-            assert!(
-                field.size.is_power_of_two() && field.size <= ALIGNMENT,
-                "{}",
-                field.name
-            );
-        }
-        assert_eq!(names().len(), ALL.len());
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "a name is there twice");
     }
 }

@@ -401,6 +401,7 @@ fn read_field(field: FieldDocument, symbols: &Arc<[EnumMember]>) -> Field {
         FieldFormat::Flags(Vec::new()),
         FieldFormat::Ipv4,
         FieldFormat::Ipv6,
+        FieldFormat::Ip,
         FieldFormat::Mac,
         FieldFormat::Be16,
         FieldFormat::Be32,

@@ -86,6 +86,7 @@ enum How {
     Flags(Vec<Name>),
     Ipv4,
     Ipv6,
+    Ip,
     Mac,
     BigEndian,
     Ktime,
@@ -250,6 +251,7 @@ impl Compiled {
             }
             FieldFormat::Ipv4 => need(4..=4, How::Ipv4, "an IPv4 address has 4 bytes")?,
             FieldFormat::Ipv6 => need(16..=16, How::Ipv6, "an IPv6 address has 16 bytes")?,
+            FieldFormat::Ip => need(16..=16, How::Ip, "an address has 16 bytes")?,
             FieldFormat::Mac => need(6..=6, How::Mac, "an Ethernet address has 6 bytes")?,
             FieldFormat::Be16 => need(2..=2, How::BigEndian, "be16 has 2 bytes")?,
             FieldFormat::Be32 => need(4..=4, How::BigEndian, "be32 has 4 bytes")?,
@@ -369,6 +371,7 @@ impl How {
                 }
                 How::Ipv4 => push_ipv4(out, bytes),
                 How::Ipv6 => push_ipv6(out, bytes),
+                How::Ip => push_ip(out, bytes),
                 How::Mac => push_separated(out, bytes, b':'),
                 How::Symbol(symbols) => push_symbol(out, symbols, unsigned(bytes)),
                 _ => bytes.iter().for_each(|byte| push_hex_byte(out, *byte)),
@@ -549,6 +552,14 @@ fn push_ipv4(out: &mut Vec<u8>, bytes: &[u8]) {
             out.push(b'.');
         }
         push_unsigned(out, u64::from(*byte));
+    }
+}
+
+/// An IPv4 address, if it is one in the form of IPv6.
+fn push_ip(out: &mut Vec<u8>, bytes: &[u8]) {
+    match bytes {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ipv4 @ ..] => push_ipv4(out, ipv4),
+        ipv6 => push_ipv6(out, ipv6),
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -483,6 +483,13 @@ fn bytes_of(field: &Field, value: &Json, symbols: &mut Symbols) -> Option<Vec<u8
         }
         (Format::Ipv4, _, _) => return Some(value.as_str()?.parse::<Ipv4Addr>().ok()?.octets().to_vec()),
         (Format::Ipv6, _, _) => return Some(value.as_str()?.parse::<Ipv6Addr>().ok()?.octets().to_vec()),
+        (Format::Ip, _, _) => {
+            let octets = match value.as_str()?.parse().ok()? {
+                IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+                IpAddr::V6(address) => address.octets(),
+            };
+            return Some(octets.to_vec());
+        }
         (Format::Mac, _, _) => return hex_bytes(&value.as_str()?.replace(':', "")),
         (Format::Plain, Kind::Bytes, _) | (Format::Hex, Kind::Bytes | Kind::Char, _) => {
             return hex_bytes(value.as_str()?);

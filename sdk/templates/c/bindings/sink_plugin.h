@@ -72,7 +72,7 @@ typedef struct ipft_plugin_types_field_t {
   // What the bytes hold, little-endian: `unsigned`, `signed`, `bool`, `char` (text, ended by a NUL or by the
   // field's size), `pointer`, `bytes`.
   sink_plugin_string_t   kind;
-  // How people want to read it: `plain`, `hex`, `enum`, `enum_flags`, `ipv4`, `ipv6`, `mac`, `be16`, `be32`,
+  // How people want to read it: `plain`, `hex`, `enum`, `enum_flags`, `ipv4`, `ipv6`, `ip`, `mac`, `be16`, `be32`,
   // `ktime`, `symbol`. One that a plugin does not know is to be shown as `plain`.
   sink_plugin_string_t   format;
   // Of the formats `enum`, `enum_flags` and `symbol`: the names for values; symbols are sorted by value.

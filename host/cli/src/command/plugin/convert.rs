@@ -93,6 +93,7 @@ fn field(field: &sdk::Field) -> Field {
             sdk::Format::Flags => FieldFormat::Flags(members()),
             sdk::Format::Ipv4 => FieldFormat::Ipv4,
             sdk::Format::Ipv6 => FieldFormat::Ipv6,
+            sdk::Format::Ip => FieldFormat::Ip,
             sdk::Format::Mac => FieldFormat::Mac,
             sdk::Format::Be16 => FieldFormat::Be16,
             sdk::Format::Be32 => FieldFormat::Be32,

@@ -60,9 +60,10 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         Some(signals.fd()),
     )?;
     let mut extension = extension(options, &plugins, &root, &signals)?;
-    if let Some(name) = options.show.clash(extension.schema()) {
-        bail!("the extension has a field `{name}`, as --show has; rename it, or leave {name} out of --show");
-    }
+    let show = match options.show.beside(extension.schema()) {
+        Ok(show) => show,
+        Err(name) => bail!("the extension has a field `{name}`, as --show has; rename it, or leave it out of --show"),
+    };
     // Before attaching, which takes long: errors of output files are reported here.
     let mut sinks = drawing::sinks(
         &options.drawing,
@@ -90,7 +91,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         extension: extension.object(),
         record_bytes: options.record_bytes,
         max_events_per_second: options.max_events_per_second,
-        fields: options.show.bits(),
+        fields: show.bits(),
         progress: &progress,
         maps: probe::Maps::from([]),
     };
@@ -103,7 +104,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         tracer: options.tracer,
         backend: attachment.backends(),
         functions: functions.wanted.iter().map(function).collect(),
-        schema: options.show.schema(extension.schema()),
+        schema: show.schema(extension.schema()),
         clock_offset: clock_offset(),
         command_line,
         kernel_release: kernel_release(),

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The device of a packet, and the network namespace of a device or a socket. May include field/read.h.
+ *
+ * `skb->dev` shares its memory with other members while a packet waits in a queue of UDP (dev_scratch) or TCP (rbnode),
+ * and `skb->sk` with an offset while fragments wait (include/linux/skbuff.h). What it points at is a device only if
+ * that names a namespace: their inode numbers are the highest (include/linux/proc_ns.h: from 0xefffffff, those of the
+ * first namespaces a little below).
+ */
+#ifndef IPFT_FIELD_DEVICE_H
+#define IPFT_FIELD_DEVICE_H
+
+#include "field/read.h"
+
+#define LEAST_NAMESPACE 0xeffffff0u
+
+/* Returns the inode number of a namespace, or 0 if it is none. */
+static __always_inline __u32 namespace_of_device(struct net_device *dev, int directly)
+{
+	__u32 inum = directly ? dev->nd_net.net->ns.inum : BPF_CORE_READ(dev, nd_net.net, ns.inum);
+
+	return inum >= LEAST_NAMESPACE ? inum : 0;
+}
+
+static __always_inline __u32 namespace_of_socket(struct sock *sk, int directly)
+{
+	__u32 inum = directly ? sk->__sk_common.skc_net.net->ns.inum : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+
+	return inum >= LEAST_NAMESPACE ? inum : 0;
+}
+
+#endif

@@ -1,0 +1,53 @@
+# What the fields of packets say, against what the sender and the namespaces say.
+#
+#   FEW  a regular expression for functions that see packets before, at and behind their devices
+#
+# Leaves namespaces (the numbers of a and b), and JSON lines: ping.out, mixed.out (a ping over IPv6, a datagram from a to
+# port 5002 of b, an exchange on port 8000, a ping of 4,000 bytes, and ARP), marked.out (a ping with a mark, traced by it),
+# perf.out (a ping, by way of the perf buffer), and alone.out, a ping with one group of fields.
+
+network_pair
+for namespace in a b; do
+	ip netns exec "$namespace" sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+done
+ip -n a addr add fd00::1/64 dev va nodad
+ip -n b addr add fd00::2/64 dev vb nodad
+stat -L -c %i /run/netns/a /run/netns/b >namespaces
+for address in 10.0.0.2 fd00::2; do
+	ip netns exec a ping -q -c 1 -W 5 "$address" >/dev/null
+done
+settle
+
+# trace NAME "WORDS..." COMMAND...: traces what the command causes.
+trace() {
+	local run=$1 words=$2
+	shift 2
+	once() {
+		# shellcheck disable=SC2086
+		start_ipft "$run" $words -o jsonl
+		"$@"
+		settle
+		end_ipft "$run"
+	}
+	undisturbed "$run" once "$@"
+}
+
+ping_b() {
+	ip netns exec a ping -q -c 1 -W 5 "$@" >/dev/null
+}
+
+mixed() {
+	ping_b fd00::2
+	ip netns exec a bash -c 'exec 3<>/dev/udp/10.0.0.2/5002 && echo x >&3'
+	tcp_exchange a b 10.0.0.2 8000
+	ping_b -s 4000 10.0.0.2
+	ip -n a neigh del 10.0.0.2 dev va
+	ping_b 10.0.0.2
+}
+
+trace ping "icmp -r $FEW" ping_b 10.0.0.2
+trace mixed "udp or tcp or arp or icmp or icmp6[0]==128 or icmp6[0]==129 -r $FEW" mixed
+trace marked "-m 0x77 --show all -r $FEW" ping_b -m 119 10.0.0.2
+trace perf "icmp --perf-page-count 8 -r $FEW" ping_b 10.0.0.2
+trace alone "icmp --show iface -r $FEW" ping_b 10.0.0.2
+left_behind all
