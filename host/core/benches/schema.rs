@@ -82,6 +82,7 @@ fn run(mut sink: Box<dyn Sink>, fields: &[Field]) -> f64 {
         mask: u32::MAX,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     };
     sink.start(&trace).unwrap();
     let mut batch = Batch::default();

@@ -105,6 +105,7 @@ fn trace() -> Trace {
         mask: 1,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     }
 }
 

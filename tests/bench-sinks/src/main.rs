@@ -430,6 +430,7 @@ impl Source {
                 mask: u32::MAX,
                 filter: String::new(),
                 follow: false,
+                drop_reasons: Vec::new(),
             },
             batch: Batch::default(),
             clock: 464_048_546_191_357,

@@ -373,6 +373,7 @@ pub fn record(path: &Path) -> Result<()> {
         mask: u32::MAX,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     };
     let file = File::create(path).with_context(|| format!("make {}", path.display()))?;
     let mut writer = Writer::new(file, &trace, 7).context("begin the recording")?;

@@ -130,6 +130,7 @@ fuzz_target!(|data: &[u8]| {
         mask: 1,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     };
     let mut decoder = Decoder::new(ids, 0);
     let file = Shared::default();

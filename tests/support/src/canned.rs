@@ -546,6 +546,7 @@ impl Script {
                 mask: u32::MAX,
                 filter: String::new(),
                 follow: false,
+                drop_reasons: Vec::new(),
             },
             summary: Summary {
                 attached: functions.len() as u32,

@@ -153,6 +153,7 @@ mod tests {
             mask: u32::MAX,
             filter: String::new(),
             follow: false,
+            drop_reasons: Vec::new(),
         };
         replay(&options.selection, &trace)
     }

@@ -48,6 +48,7 @@ fn trace() -> Trace {
         mask: u32::MAX,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     }
 }
 

@@ -58,6 +58,7 @@ fn started(bytes: &[u8], grants: &Grants) -> PluginError {
         mask: 0,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     };
     let sink = component.sink(grants, Vec::new(), Box::new(std::io::sink()), Messages::default().log());
     let mut sink = sink.expect("it can be made");

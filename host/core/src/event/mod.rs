@@ -7,6 +7,7 @@
 
 mod calls;
 mod kind;
+mod outcome;
 mod payload;
 mod schema;
 mod trace;
@@ -14,6 +15,7 @@ mod value;
 
 pub use calls::{MAX_DEPTH, OpenCalls, Pairing};
 pub use kind::EventKind;
+pub use outcome::Outcome;
 pub use payload::{MAX_PREFIX, Payload, PayloadLayout};
 pub use schema::{Bits, EnumMember, Field, FieldFormat, FieldType, Schema};
 pub use trace::{Function, Loss, LossKind, Progress, SkippedFunction, Summary, Trace, Tracer};
@@ -54,7 +56,8 @@ pub struct Event {
     /// Length of the payload: 0, or [`Schema::size`] and, if the schema has a tail, up to [`MAX_TAGGED`] bytes more.
     pub payload_len: u32,
     /// In events of the kinds [`EventKind::BORN`] and [`EventKind::JOINED`]: the identity of the packet that this one came
-    /// from, or that it became part of. 0 in entries and returns; of other kinds it means what the kind says.
+    /// from, or that it became part of. In those of the kind [`EventKind::ENDED`]: the [`Outcome`]. 0 in entries and
+    /// returns; of other kinds it means what the kind says.
     pub spare: u64,
 }
 
@@ -77,6 +80,11 @@ impl Event {
     pub fn duration(&self) -> Option<u64> {
         (self.kind == EventKind::RETURN && self.entry_timestamp != 0)
             .then(|| self.timestamp.saturating_sub(self.entry_timestamp))
+    }
+
+    /// Returns how the packet ended, if the event is that of its end.
+    pub fn outcome(&self) -> Option<Outcome> {
+        (self.kind == EventKind::ENDED).then(|| Outcome::of_word(self.spare))
     }
 
     /// The event's payload in the bytes of all; empty if it is out of their range.

@@ -1,6 +1,6 @@
 //! Properties of a trace besides its events: sent once before them, and once after.
 
-use super::Schema;
+use super::{EnumMember, Schema};
 
 /// Which of the two pictures of a packet's journey is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,20 @@ pub struct Trace {
     pub filter: String,
     /// Whether packets are followed once they were selected, whatever becomes of their marks and headers.
     pub follow: bool,
+    /// Names of the kernel's reasons to drop packets, in order of their values, without `SKB_DROP_REASON_`. Empty if the
+    /// kernel tells none (before 5.17), or if packets are not followed.
+    pub drop_reasons: Vec<EnumMember>,
+}
+
+impl Trace {
+    /// Returns the name of a reason to drop a packet.
+    pub fn drop_reason(&self, reason: u32) -> Option<&str> {
+        let reasons = &self.drop_reasons;
+        let at = reasons.binary_search_by_key(&u64::from(reason), |member| member.value);
+        at.ok()
+            .and_then(|at| reasons.get(at))
+            .map(|member| member.name.as_str())
+    }
 }
 
 /// A way in which events are lost.

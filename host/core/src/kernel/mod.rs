@@ -9,6 +9,7 @@ mod blacklist;
 pub mod btf;
 pub mod checks;
 mod cpus;
+mod drops;
 mod error;
 mod find;
 mod function;
@@ -31,6 +32,7 @@ mod unfilled;
 mod wanted;
 
 pub use cpus::online_cpus;
+pub use drops::Drops;
 pub use error::KernelError;
 pub use find::{Found, MissingModule, find_functions};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};

@@ -34,6 +34,8 @@ struct TraceDocument {
     schema: SchemaDocument,
     #[serde(default, skip_serializing_if = "List::is_empty")]
     symbols: List<SymbolDocument>,
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    drop_reasons: List<ReasonDocument>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,6 +100,11 @@ struct MemberDocument {
 #[serde(transparent)]
 struct SymbolDocument(MemberDocument);
 
+/// A [`MemberDocument`] that names a reason to drop packets.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct ReasonDocument(MemberDocument);
+
 /// Content of a `FUNC` block.
 #[derive(Serialize, Deserialize)]
 struct FunctionsDocument {
@@ -159,6 +166,11 @@ impl Entry for MemberDocument {
 impl Entry for SymbolDocument {
     const LIST: &'static str = "symbols";
     const MOST: usize = 1 << 20;
+}
+
+impl Entry for ReasonDocument {
+    const LIST: &'static str = "drop_reasons";
+    const MOST: usize = 1 << 16;
 }
 
 impl Entry for LossDocument {
@@ -225,6 +237,7 @@ pub(super) fn write_trace(trace: &Trace) -> Vec<u8> {
             fields: trace.schema.fields.iter().map(write_field).collect(),
         },
         symbols: symbols.unwrap_or_default(),
+        drop_reasons: members(&trace.drop_reasons).map(ReasonDocument).collect(),
     })
 }
 
@@ -235,6 +248,10 @@ pub(super) fn read_trace(json: &[u8]) -> Result<Trace, DocumentError> {
     let symbols = document.symbols.0.into_iter().map(|symbol| read_member(symbol.0));
     let symbols: Arc<[EnumMember]> = symbols.collect();
     let fields = (document.schema.fields.0.into_iter()).map(|field| read_field(field, &symbols));
+    let reasons = document.drop_reasons.0.into_iter();
+    let mut drop_reasons: Vec<EnumMember> = reasons.map(|reason| read_member(reason.0)).collect();
+    // Names are looked up by value.
+    drop_reasons.sort_by_key(|reason| reason.value);
     Ok(Trace {
         tracer: [Tracer::Function, Tracer::FunctionGraph]
             .into_iter()
@@ -255,6 +272,7 @@ pub(super) fn read_trace(json: &[u8]) -> Result<Trace, DocumentError> {
         mask: document.mask,
         filter: document.filter.0,
         follow: document.follow,
+        drop_reasons,
     })
 }
 

@@ -304,6 +304,7 @@ mod tests {
             mask: 0,
             filter: String::new(),
             follow: false,
+            drop_reasons: Vec::new(),
         };
         let mut writer = Writer::new(Vec::new(), &trace, 1).unwrap();
         writer.timed_blocks = 10;

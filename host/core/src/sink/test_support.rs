@@ -19,6 +19,7 @@ pub(super) fn trace() -> Trace {
         mask: u32::MAX,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     }
 }
 

@@ -152,6 +152,24 @@ fn events_of_unknown_kinds_are_kept() {
     }
 }
 
+#[test]
+fn a_trace_that_follows_keeps_its_reasons() {
+    let mut canned = support::canned::all().remove(0);
+    let reason = |(name, value): (&str, u64)| EnumMember {
+        name: name.to_owned(),
+        value,
+    };
+    let reasons = [("NO_SOCKET", 3), ("QDISC_DROP_OVERLIMIT", 0x5_0001)];
+    canned.trace.drop_reasons = reasons.map(reason).to_vec();
+    let trace = replay(&canned, 1).trace;
+    assert_eq!(trace.drop_reasons, canned.trace.drop_reasons);
+    let names = [0, 3, 4, 0x5_0001, u32::MAX].map(|reason| trace.drop_reason(reason));
+    assert_eq!(
+        names,
+        [None, Some("NO_SOCKET"), None, Some("QDISC_DROP_OVERLIMIT"), None]
+    );
+}
+
 /// Generates the same pseudo-random numbers in every run (xorshift64).
 struct Random(u64);
 

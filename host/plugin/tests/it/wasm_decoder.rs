@@ -35,6 +35,7 @@ fn trace() -> Trace {
         mask: u32::MAX,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     }
 }
 

@@ -134,6 +134,7 @@ fn a_compatible_patch_of_the_contract_loads() {
         mask: 0,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     };
     sink.start(&trace).expect("it starts");
     sink.finish(&Summary::default()).expect("it finishes");

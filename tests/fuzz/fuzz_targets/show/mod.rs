@@ -39,6 +39,7 @@ pub fn show(layout: Result<Schema, LayoutError>) {
         mask: 0,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     };
     let draw = |mut sink: Box<dyn Sink>| {
         sink.start(&trace).expect("a layout can be shown");

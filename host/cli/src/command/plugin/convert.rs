@@ -29,6 +29,7 @@ pub(super) fn trace(trace: &sdk::Trace) -> Trace {
         mask: trace.mask,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     }
 }
 

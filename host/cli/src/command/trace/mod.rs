@@ -8,11 +8,11 @@ mod rate;
 mod waiting;
 
 use anyhow::{Context, bail};
-use ipft_core::event::{Function, Summary, Trace};
+use ipft_core::event::{EnumMember, Function, Summary, Trace};
 use ipft_core::extension::Extension;
 use ipft_core::extension::lua::Print;
 use ipft_core::filter::{self, Filter};
-use ipft_core::kernel::{self, Candidate, LoadedModules, Root, checks};
+use ipft_core::kernel::{self, Candidate, Drops, LoadedModules, Root, checks};
 use ipft_core::limit::Limit;
 use ipft_core::message;
 use ipft_core::output;
@@ -74,6 +74,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     // Before the functions: modules loaded in between are found twice rather than missed.
     let loaded = LoadedModules::read(&root);
     let functions = find_functions(&root, &options.filter, options.follow.is_some())?;
+    let drops = options.follow.map(|_| Drops::read(&root)).unwrap_or_default();
     let buffer = buffer(options, &root)?;
     let progress = Progress::until(signals.flag());
     let following = (packet_filter.as_ref().zip(options.follow)).map(|(filter, at)| Following {
@@ -112,6 +113,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         mask: options.mask,
         filter: options.packets.clone(),
         follow: options.follow.is_some(),
+        drop_reasons: drop_reasons(&drops),
     };
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
     // Perf buffers are those of the CPUs that are online now.
@@ -270,6 +272,14 @@ fn watch_modules(
             None
         }
     }
+}
+
+fn drop_reasons(drops: &Drops) -> Vec<EnumMember> {
+    let member = |(value, name): &(u32, String)| EnumMember {
+        name: name.clone(),
+        value: u64::from(*value),
+    };
+    drops.reasons.iter().map(member).collect()
 }
 
 fn function(candidate: &Candidate) -> Function {

@@ -251,6 +251,7 @@ fn built_in(size: u32) -> Trace {
         mask: 1,
         filter: String::new(),
         follow: false,
+        drop_reasons: Vec::new(),
     }
 }
 
