@@ -1,6 +1,7 @@
 # Packets that are selected by a filter and followed, through a veth pair, which clears marks.
 #
 #   EVERYTHING  a regular expression for all functions that the kernel can be made to trace in reasonable time
+#   STAGES      a regular expression for functions on the way, and for those that make and release packets
 #
 # Leaves JSON lines: icmp.out (a ping), fragments.out (a ping of 4,000 bytes, of which the filter selects the request),
 # tcp.out (an exchange on port 8000, and one on 8001), marked.out (a ping whose request carries a mark as it is sent), silent.out
@@ -25,14 +26,14 @@ icmp() {
 undisturbed icmp icmp
 
 fragments() {
-	start_ipft fragments -o jsonl -r "$EVERYTHING" icmp and src 10.0.0.1
+	start_ipft fragments -o jsonl -r "$STAGES" icmp and src 10.0.0.1
 	ping_once -s 4000
 	end_ipft fragments
 }
 undisturbed fragments fragments
 
 tcp() {
-	start_ipft tcp 'tcp port 8000' -o jsonl -r "$EVERYTHING"
+	start_ipft tcp 'tcp port 8000' -o jsonl -r "$STAGES"
 	tcp_exchange a b 10.0.0.2 8000
 	tcp_exchange a b 10.0.0.2 8001
 	settle
@@ -41,7 +42,7 @@ tcp() {
 undisturbed tcp tcp
 
 marked() {
-	start_ipft marked -m 0x77 --follow -o jsonl -r "$EVERYTHING"
+	start_ipft marked -m 0x77 --follow -o jsonl -r "$STAGES"
 	ping_once -m 119
 	end_ipft marked
 }
@@ -59,12 +60,12 @@ ping_once
 end_ipft other
 
 # The byte is in the data of TCP, which is not in the linear part of an sk_buff that is sent.
-start_ipft deep 'tcp dst port 8002 and ip[60] = 0' -r "$EVERYTHING"
+start_ipft deep 'tcp dst port 8002 and ip[60] = 0' -r '^ip_output$'
 tcp_exchange a b 10.0.0.2 8002
 settle
 end_ipft deep
 
-start_ipft heading 'icmp and src 10.0.0.1' -r "$EVERYTHING"
+start_ipft heading 'icmp and src 10.0.0.1' -r "$STAGES"
 ping_once -s 4000
 end_ipft heading
 

@@ -7,7 +7,7 @@ use ipft_e2e::jsonl::{Event, Recording, entries, follows};
 use ipft_e2e::on_every_kernel;
 use xtask::kernel::Kernel;
 
-/// For kernels that attach one function after the other.
+/// Functions that tell a packet's way, its makers and its end.
 const STAGES: &str = "^(__ip_local_out|ip_output|__dev_queue_xmit|dev_hard_start_xmit|veth_xmit|__netif_receive_skb_core.*|\
                       ip_rcv(_core)?|icmp_rcv|tcp_v4_rcv|__copy_skb_header|ip_copy_metadata|skb_split|skb_release_.*|\
                       kfree_skbmem|napi_skb_cache_put)$";
@@ -19,7 +19,7 @@ fn left(kernel: Kernel) -> &'static Left {
         let slow = matches!(kernel, Kernel::V5_10 | Kernel::V6_1);
         let everything = if slow { STAGES } else { "" };
         let script = format!(
-            "EVERYTHING='{everything}'\n{}",
+            "EVERYTHING='{everything}' STAGES='{STAGES}'\n{}",
             include_str!("../../../guest/follow.sh")
         );
         guest::run(&format!("follow-{}", kernel.series()), kernel, &[], &script)
