@@ -198,6 +198,24 @@ fn nothing_is_allocated_per_event() {
     jsonl.start(&trace).unwrap();
     assert_eq!(count(|batch| jsonl.events(batch).unwrap(), BATCHES), 0, "jsonl");
 
+    // Without limit, until the oldest packets are forgotten.
+    let mut text = Text::new(Nowhere, TextOptions::default());
+    text.start(&trace).unwrap();
+    let mut batch = Batch::default();
+    for number in 0..(1 << 16) * 32 / BATCH + 8 {
+        fill(&mut batch, number);
+        text.events(&batch).unwrap();
+    }
+    let printing = count(|batch| text.events(batch).unwrap(), BATCHES);
+    assert_eq!(printing, 0, "text");
+
+    let mut text = Text::new(Nowhere, TextOptions::default());
+    text.start(&tagged()).unwrap();
+    // The table and what packets remember double once.
+    let printing = count(|batch| text.events(tag(batch)).unwrap(), BATCHES);
+    assert!(printing < 5, "text, tagged: {printing}");
+    drop(text);
+
     // The events are in some blocks of 32,768 or less, each of which makes the index longer; payloads make blocks, too.
     let mut file = Vec::with_capacity(64 << 20);
     let mut writer = Writer::new(&mut file, &trace, 1).unwrap();

@@ -65,7 +65,7 @@ tcp_exchange a b 10.0.0.2 8002
 settle
 end_ipft deep
 
-start_ipft heading 'icmp and src 10.0.0.1' -r "$STAGES"
+start_ipft heading 'icmp and src 10.0.0.1' -o aggregate -r "$STAGES"
 ping_once -s 4000
 end_ipft heading
 

@@ -13,7 +13,7 @@ use std::io::{self, Cursor};
 use ipft_core::event::Batch;
 use ipft_core::recording::layout::{BLOCK_HEADER, BlockHeader, FILE_HEADER, FileHeader};
 use ipft_core::recording::{Content, Input, Reader};
-use ipft_core::sink::{Aggregate, Json, Jsonl, Sink};
+use ipft_core::sink::{Aggregate, Json, Jsonl, Sink, Text, TextOptions};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 /// Limit of events drawn per input.
@@ -36,6 +36,7 @@ fuzz_target!(|data: &[u8]| {
         Box::new(Aggregate::new(io::sink()).with_max_memory(MEMORY, Box::new(|_| {}))),
         Box::new(Json::new(io::sink())),
         Box::new(Jsonl::new(io::sink())),
+        Box::new(Text::new(io::sink(), TextOptions::default())),
     ];
     // A sink may refuse the fields that a recording claims to have.
     sinks.retain_mut(|sink| sink.start(&trace).is_ok());

@@ -29,6 +29,7 @@ pub fn all() -> Vec<Canned> {
         bits(),
         built_in(),
         built_in_tagged(),
+        followed(),
     ]
 }
 
@@ -409,6 +410,295 @@ fn built_in_tagged() -> Canned {
     script.can("built-in-tagged")
 }
 
+/// The built-in fields of a packet at one function, in the order in which they are stored.
+#[derive(Clone, Copy, Default)]
+pub struct Fields {
+    pub len: u32,
+    pub mark: u32,
+    pub saddr: [u8; 16],
+    pub daddr: [u8; 16],
+    pub ports: (u16, u16),
+    pub ethertype: u16,
+    pub proto: u8,
+    /// Flags, sequence number and acknowledgement.
+    pub tcp: (u8, u32, u32),
+    /// Type and code.
+    pub icmp: (u8, u8),
+    pub frag: u16,
+    /// Identifier and sequence number.
+    pub echo: (u16, u16),
+    pub iface: &'static str,
+    pub netns: u32,
+}
+
+impl Fields {
+    /// A packet from 10.0.0.1 to 10.0.0.2.
+    pub fn ipv4(proto: u8, len: u32) -> Self {
+        Fields {
+            len,
+            saddr: mapped(10, 0, 0, 1),
+            daddr: mapped(10, 0, 0, 2),
+            ethertype: 0x0800,
+            proto,
+            ..Fields::default()
+        }
+    }
+
+    /// The payload with these fields.
+    pub fn bytes(&self) -> Vec<u8> {
+        let schema = Fields::schema();
+        let mut bytes = vec![0; schema.size as usize];
+        let mut set = |name: &str, value: &[u8]| {
+            let field = schema.fields.iter().find(|field| field.name == name);
+            let start = field.expect("there is such a field").offset as usize;
+            bytes[start..start + value.len()].copy_from_slice(value);
+        };
+        set("len", &self.len.to_ne_bytes());
+        set("mark", &self.mark.to_ne_bytes());
+        set("saddr", &self.saddr);
+        set("daddr", &self.daddr);
+        set("sport", &self.ports.0.to_be_bytes());
+        set("dport", &self.ports.1.to_be_bytes());
+        set("ethertype", &self.ethertype.to_ne_bytes());
+        set("proto", &[self.proto]);
+        set("tcp_flags", &[self.tcp.0]);
+        set("seq", &self.tcp.1.to_ne_bytes());
+        set("ack", &self.tcp.2.to_ne_bytes());
+        set("icmp_type", &[self.icmp.0]);
+        set("icmp_code", &[self.icmp.1]);
+        set("frag", &self.frag.to_ne_bytes());
+        set("icmp_id", &self.echo.0.to_ne_bytes());
+        set("icmp_seq", &self.echo.1.to_ne_bytes());
+        set("iface", self.iface.as_bytes());
+        set("ifindex", &(self.iface.len() as u32).to_ne_bytes());
+        set("netns", &self.netns.to_ne_bytes());
+        bytes
+    }
+
+    /// The schema of these bytes.
+    pub fn schema() -> Schema {
+        ipft_core::field::Show::of_filter().schema(&Schema::default())
+    }
+}
+
+/// An IPv4 address as it is stored.
+pub fn mapped(a: u8, b: u8, c: u8, d: u8) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// Packets that a filter selected, with the fields of one: through a veth pair and NAT, dropped, in fragments, in a tunnel,
+/// of other protocols, and with fields that no function could see.
+fn followed() -> Canned {
+    const FUNCTIONS: [(&str, &str); 16] = [
+        ("__ip_local_out", "vmlinux"),
+        ("nf_hook_slow", "vmlinux"),
+        ("veth_xmit", "veth"),
+        ("skb_scrub_packet", "vmlinux"),
+        ("__netif_receive_skb_core", "vmlinux"),
+        ("nf_nat_manip_pkt", "nf_nat"),
+        ("icmp_rcv", "vmlinux"),
+        ("consume_skb", "vmlinux"),
+        ("skb_release_data", "vmlinux"),
+        ("nft_do_chain", "nf_tables"),
+        ("ip_copy_metadata", "vmlinux"),
+        ("ip_finish_output2", "vmlinux"),
+        ("vxlan_xmit_one", "vxlan"),
+        ("ip6_output", "vmlinux"),
+        ("arp_rcv", "vmlinux"),
+        ("__copy_skb_header", "vmlinux"),
+    ];
+    let number = |name: &str| {
+        let found = FUNCTIONS.iter().position(|(function, _)| *function == name);
+        found.expect("it is one of them") as u32
+    };
+    let mut script = Script::new(Tracer::Function, &FUNCTIONS);
+    script.trace.schema = Fields::schema();
+    script.trace.filter = "icmp or host 10.0.0.2".to_owned();
+    script.trace.follow = true;
+    (script.trace.mark, script.trace.mask) = (0, 0);
+    let reason = |(name, value): (&str, u64)| EnumMember {
+        name: name.to_owned(),
+        value,
+    };
+    script.trace.drop_reasons = [("NO_SOCKET", 3), ("NETFILTER_DROP", 12)].map(reason).to_vec();
+
+    // A ping from one namespace to another, to an address that is translated.
+    let mut ping = Fields {
+        icmp: (8, 0),
+        echo: (7, 1),
+        mark: 0x77,
+        netns: 4_026_531_840,
+        ..Fields::ipv4(1, 84)
+    };
+    script.at(7_000_000_000).cpu(1).thread(812).payload(ping.bytes());
+    script.enter(1, number("__ip_local_out"));
+    for time in [12_100, 12_900, 13_300] {
+        script.at(7_000_000_000 + time).enter(1, number("nf_hook_slow"));
+    }
+    ping.iface = "va";
+    ping.len = 98;
+    script
+        .at(7_000_031_000)
+        .payload(ping.bytes())
+        .enter(1, number("veth_xmit"));
+    // Another packet begins on another CPU: a connection that the firewall refuses.
+    let syn = Fields {
+        ports: (4000, 80),
+        tcp: (2, 1234, 0),
+        netns: 4_026_531_840,
+        ..Fields::ipv4(6, 60)
+    };
+    script.at(7_000_032_000).cpu(0).thread(900).payload(syn.bytes());
+    script.enter(2, number("__ip_local_out"));
+    ping.mark = 0;
+    script.at(7_000_038_200).cpu(1).thread(812).payload(ping.bytes());
+    script.enter(1, number("skb_scrub_packet"));
+    script.end_batch();
+    (ping.iface, ping.netns, ping.len) = ("vb", 4_026_532_200, 84);
+    script.at(7_000_044_900).payload(ping.bytes());
+    script.enter(1, number("__netif_receive_skb_core"));
+    script.at(7_000_046_000).cpu(0).thread(900).payload(syn.bytes());
+    script.enter(2, number("nft_do_chain"));
+    let refused = Outcome::Dropped { reason: 12 }.to_word();
+    script.at(7_000_047_000).end(2, number("nft_do_chain"), refused);
+    script.at(7_000_047_500).enter(2, number("skb_release_data"));
+    ping.daddr = mapped(10, 1, 0, 2);
+    script.at(7_000_051_300).cpu(1).thread(812).payload(ping.bytes());
+    script.enter(1, number("nf_nat_manip_pkt"));
+    script.at(7_000_080_000).enter(1, number("icmp_rcv"));
+    script
+        .at(7_000_081_000)
+        .payload(Vec::new())
+        .enter(1, number("consume_skb"));
+    script.at(7_000_082_000).end(1, NO_FUNCTION, 0);
+    script.at(7_000_083_000).enter(1, number("skb_release_data"));
+    script.end_batch();
+
+    // A packet that is cut in two, of which the second part is copied. Nothing is known of the copy in this batch.
+    let mut udp = Fields {
+        ports: (5353, 53),
+        iface: "va",
+        ..Fields::ipv4(17, 2028)
+    };
+    script
+        .at(7_001_000_000)
+        .payload(udp.bytes())
+        .enter(3, number("__ip_local_out"));
+    udp.frag = 0x2000;
+    script.at(7_001_001_000).payload(udp.bytes());
+    script.enter(3, number("ip_finish_output2"));
+    script.at(7_001_002_000).payload(Vec::new());
+    script.born(4, 3, number("ip_copy_metadata"));
+    let second = Fields {
+        ports: (0, 0),
+        len: 548,
+        frag: 185,
+        ..udp
+    };
+    script.at(7_001_003_000).payload(second.bytes());
+    script.enter(4, number("ip_finish_output2"));
+    script.at(7_001_004_000).payload(Vec::new());
+    script.born(5, 4, number("__copy_skb_header"));
+    script.at(7_001_005_000).end(3, NO_FUNCTION, 0);
+    script.end_batch();
+    script.at(7_001_006_000).enter(5, number("veth_xmit"));
+    script
+        .at(7_001_007_000)
+        .payload(second.bytes())
+        .enter(5, number("__netif_receive_skb_core"));
+    script.at(7_001_008_000).join(5, 4);
+    // One that was made of a packet that is not known, and has no events.
+    script.at(7_001_009_000).payload(Vec::new()).born(6, 99, NO_FUNCTION);
+    // A packet that no traced function saw.
+    script.at(7_001_009_500).end(98, NO_FUNCTION, 0);
+    script.end_batch();
+
+    // A packet that enters a tunnel and leaves it.
+    let inner = Fields {
+        icmp: (0, 0),
+        echo: (7, 1),
+        ..Fields::ipv4(1, 84)
+    };
+    let outer = Fields {
+        saddr: mapped(192, 0, 2, 1),
+        daddr: mapped(192, 0, 2, 2),
+        ports: (43211, 4789),
+        ..Fields::ipv4(17, 134)
+    };
+    for (time, fields) in [(0, inner), (1, outer), (2, inner)] {
+        script.at(7_002_000_000 + 1000 * time).payload(fields.bytes());
+        script.enter(7, number("vxlan_xmit_one"));
+    }
+    // Other protocols.
+    let v6 = |last| [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let dhcp = Fields {
+        saddr: v6(1),
+        daddr: v6(2),
+        ports: (546, 547),
+        ethertype: 0x86dd,
+        ..Fields::ipv4(17, 100)
+    };
+    let solicitation = Fields {
+        ports: (0, 0),
+        proto: 58,
+        icmp: (135, 0),
+        ..dhcp
+    };
+    let arp = Fields {
+        saddr: [0; 16],
+        daddr: [0; 16],
+        ethertype: 0x0806,
+        ..Fields::ipv4(0, 28)
+    };
+    let established = Fields {
+        ports: (4000, 80),
+        tcp: (0x18, 1235, 99),
+        ..Fields::ipv4(6, 1460)
+    };
+    let others = [
+        (dhcp, "ip6_output"),
+        (solicitation, "ip6_output"),
+        (arp, "arp_rcv"),
+        (
+            Fields {
+                ethertype: 0x1234,
+                ..arp
+            },
+            "arp_rcv",
+        ),
+        (Fields::ipv4(47, 100), "__ip_local_out"),
+        (Fields::ipv4(253, 100), "__ip_local_out"),
+        (established, "__ip_local_out"),
+        (
+            Fields {
+                len: 60,
+                ..Fields::default()
+            },
+            "veth_xmit",
+        ),
+    ];
+    for (packet, (fields, function)) in (8..).zip(others) {
+        script.at(7_003_000_000 + packet).payload(fields.bytes());
+        script.enter(packet, number(function));
+    }
+    script.end_batch();
+    // What had no header gets one; the part of a packet that is moved to a new one starts it anew.
+    script
+        .at(7_004_000_000)
+        .payload(arp.bytes())
+        .enter(15, number("arp_rcv"));
+    script
+        .at(7_004_000_500)
+        .payload(Fields { frag: 0, ..established }.bytes());
+    script.enter(14, number("skb_scrub_packet"));
+    script
+        .at(7_004_001_000)
+        .payload(Vec::new())
+        .end(15, NO_FUNCTION, 1 << 32);
+    script.at(7_004_002_000).end(14, NO_FUNCTION, 1 << 32 | 5);
+    script.can("followed")
+}
+
 fn shown(extension: &Schema) -> Schema {
     let list: ipft_core::field::ShowList = "len,mark".parse().expect("there are such fields");
     let show = list.applied_to(Default::default());
@@ -589,6 +879,31 @@ impl Script {
         self.event(EventKind::RETURN, packet, function);
     }
 
+    /// The packet was made of another one.
+    pub fn born(&mut self, packet: u64, parent: u64, function: u32) {
+        self.other(EventKind::BORN, packet, function, parent);
+    }
+
+    /// It became part of another one.
+    pub fn join(&mut self, packet: u64, into: u64) {
+        self.other(EventKind::JOINED, packet, NO_FUNCTION, into);
+    }
+
+    /// The packet ended, with this outcome.
+    pub fn end(&mut self, packet: u64, function: u32, outcome: u64) {
+        self.other(EventKind::ENDED, packet, function, outcome);
+    }
+
+    fn other(&mut self, kind: EventKind, packet: u64, function: u32, spare: u64) {
+        let payload = std::mem::take(&mut self.payload);
+        self.event(kind, packet, function);
+        self.payload = payload;
+        let batch = self.batches.last_mut().expect("there is always one");
+        if let Some(event) = batch.events.last_mut() {
+            event.spare = spare;
+        }
+    }
+
     pub fn end_batch(&mut self) {
         self.batches.push(Batch::default());
     }
@@ -622,7 +937,7 @@ impl Script {
         let mut packets = std::collections::BTreeSet::new();
         for batch in &mut self.batches {
             calls.pair(&mut batch.events);
-            self.summary.events += batch.events.len() as u64;
+            self.summary.events += batch.calls().count() as u64;
             packets.extend(batch.events.iter().map(|event| event.packet));
         }
         self.summary.packets = packets.len() as u64;

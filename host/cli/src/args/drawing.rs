@@ -9,7 +9,7 @@ use clap::{ArgMatches, ValueEnum};
 use super::number::{self, Show};
 use super::plugins::{self, PluginArgs};
 use super::trace::HOW;
-use super::{Drawing, Output, OutputFile, RecordFile, UsageError};
+use super::{Color, Drawing, Output, OutputFile, RecordFile, TextStyle, Time, UsageError};
 
 const RECORDING: &str = "Recording";
 
@@ -21,9 +21,17 @@ const SMALLEST_PART: u64 = 64 << 10;
 /// What becomes of the events, as both `ipft -m` and `ipft replay` take it.
 #[derive(Debug, clap::Args)]
 pub(super) struct DrawArgs {
-    /// How to write the result
-    #[arg(short, long, value_name = "OUTPUT", default_value = "aggregate", help_heading = HOW)]
-    output: OutputArg,
+    /// How to write the result [default: text with FILTER or --follow, otherwise aggregate]
+    #[arg(short, long, value_name = "OUTPUT", help_heading = HOW)]
+    output: Option<OutputArg>,
+
+    /// What the times of '-o text' count from
+    #[arg(long, value_name = "FROM", default_value = "relative", help_heading = HOW)]
+    time: TimeArg,
+
+    /// When '-o text' uses colours
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = HOW)]
+    color: ColorArg,
 
     /// Render the result with a plugin: a file, or an installed plugin's name
     ///
@@ -69,15 +77,31 @@ pub(super) struct DrawArgs {
 }
 
 impl DrawArgs {
-    /// The step out of clap's world. `matches` are those of the command that the options belong to.
-    pub(super) fn into_drawing(self, matches: &ArgMatches) -> Result<Drawing, UsageError> {
+    /// The step out of clap's world. `matches` are those of the command that the options belong to, and `default` is its
+    /// output, if the user does not name one.
+    pub(super) fn into_drawing(self, matches: &ArgMatches, default: Output) -> Result<Drawing, UsageError> {
         let drawing = Drawing {
             output: match self.output {
-                OutputArg::Aggregate => Output::Aggregate,
-                OutputArg::Json => Output::Json,
-                OutputArg::Jsonl => Output::Jsonl,
+                None => default,
+                Some(OutputArg::Text) => Output::Text,
+                Some(OutputArg::Aggregate) => Output::Aggregate,
+                Some(OutputArg::Json) => Output::Json,
+                Some(OutputArg::Jsonl) => Output::Jsonl,
             },
-            output_given: matches.value_source("output") == Some(ValueSource::CommandLine),
+            output_given: self.output.is_some(),
+            text: TextStyle {
+                time: match self.time {
+                    TimeArg::Relative => Time::Relative,
+                    TimeArg::Delta => Time::Delta,
+                    TimeArg::Absolute => Time::Absolute,
+                },
+                color: match self.color {
+                    ColorArg::Auto => Color::Auto,
+                    ColorArg::Always => Color::Always,
+                    ColorArg::Never => Color::Never,
+                },
+                unfold: matches.get_flag("verbose"),
+            },
             plugins: plugins::with_grants(matches, &self.plugin)?,
             max_memory: self.max_memory,
             pcapng: self.pcapng,
@@ -87,6 +111,11 @@ impl DrawArgs {
             }),
         };
         check_stdout(&drawing)?;
+        if drawing.output != Output::Text && matches.value_source("time") == Some(ValueSource::CommandLine) {
+            return Err(UsageError::new(
+                "--time is for the output 'text', and another is written\n\n  tip: add -o text, or leave --time out",
+            ));
+        }
         Ok(drawing)
     }
 }
@@ -115,12 +144,34 @@ fn check_stdout(drawing: &Drawing) -> Result<(), UsageError> {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OutputArg {
+    /// Packets and what changes at each function, as it happens
+    Text,
     /// Per packet, sorted by time, when the trace ends
     Aggregate,
     /// An object per event, as it comes, with the keys of ipftrace2
     Json,
     /// The complete typed stream, described by docs/jsonl.schema.json
     Jsonl,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TimeArg {
+    /// The packet's first event, in microseconds
+    Relative,
+    /// The packet's line before, in microseconds
+    Delta,
+    /// The time of day, in the local time zone
+    Absolute,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ColorArg {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Also into a file or pipe
+    Always,
+    /// Not at all
+    Never,
 }
 
 fn max_memory(text: &str) -> Result<u64, String> {

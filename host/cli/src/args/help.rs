@@ -18,6 +18,12 @@ pub(super) const AFTER_LONG_HELP: &str = "\
 Numbers are decimal, hexadecimal (0x...) or octal (0...).
 
 Examples:
+  Show what the kernel does with the packets of a ping, and where they end:
+      ipft 'icmp and host 192.0.2.1'
+
+  The same with the time of day:
+      ipft 'icmp and host 192.0.2.1' --time absolute
+
   Show the functions that packets with mark 0xdeadbeef go through:
       ipft -m 0xdeadbeef
 

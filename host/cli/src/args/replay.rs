@@ -10,7 +10,7 @@ use regex::Regex;
 use super::drawing::DrawArgs;
 use super::number::{self, Show};
 use super::value::{extension, pattern};
-use super::{ExtensionFile, Filter, Moment, ReplayOptions, Selection, UsageError};
+use super::{ExtensionFile, Filter, Moment, Output, ReplayOptions, Selection, UsageError};
 
 const WHICH: &str = "Which events";
 const MOMENT: &str = "accepted: +1.5s or +20ms (after the first event), a timestamp as ipft shows it (nanoseconds), \
@@ -100,7 +100,7 @@ impl ReplayArgs {
         Ok(ReplayOptions {
             files: self.files,
             info: self.info,
-            drawing: self.drawing.into_drawing(matches)?,
+            drawing: self.drawing.into_drawing(matches, Output::Aggregate)?,
             selection: Selection {
                 packets: self.packet,
                 filter: Filter {

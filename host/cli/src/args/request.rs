@@ -115,6 +115,8 @@ pub struct Drawing {
     pub output: Output,
     /// Whether the user requested that output, rather than the default.
     pub output_given: bool,
+    /// The looks of the text output.
+    pub text: TextStyle,
     /// Plugins.
     pub plugins: Vec<PluginFile>,
     /// Memory limit of buffered events in bytes; `None` depends on the machine's memory.
@@ -123,6 +125,41 @@ pub struct Drawing {
     pub record: Option<RecordFile>,
     /// The packet file.
     pub pcapng: Option<OutputFile>,
+}
+
+/// The looks of the text output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TextStyle {
+    /// What times count from.
+    pub time: Time,
+    /// When to use colours.
+    pub color: Color,
+    /// Show each repetition of a function.
+    pub unfold: bool,
+}
+
+/// What the times of the text output count from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Time {
+    /// The packet's first event.
+    #[default]
+    Relative,
+    /// The packet's line before.
+    Delta,
+    /// The time of day.
+    Absolute,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// An output file.
@@ -148,6 +185,11 @@ impl Drawing {
     /// Returns whether stdout is not plain text, so that no line may be added.
     pub fn stdout_is_binary(&self) -> bool {
         self.pcapng == Some(OutputFile::Stdout) || self.record.as_ref().is_some_and(RecordFile::is_stdout)
+    }
+
+    /// Returns whether ipft's own output is for people, so that what a script prints may be between it.
+    pub fn is_for_people(&self) -> bool {
+        matches!(self.output, Output::Aggregate | Output::Text) && !self.stdout_is_binary()
     }
 
     /// Returns the output that ipft itself writes to stdout, if the user requested it: plugins then write elsewhere.
@@ -308,6 +350,8 @@ pub struct PerfBuffer {
 /// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
+    /// For people: packets and what changes, as it happens.
+    Text,
     /// For people: per packet, at the end.
     Aggregate,
     /// One JSON object per event, with ipftrace2's keys.

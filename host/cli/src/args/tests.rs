@@ -532,6 +532,42 @@ fn wrong_grants_are_refused_with_accepted_values() {
 }
 
 #[test]
+fn followed_packets_are_text_by_default() {
+    let output = |line: &[&str]| {
+        let drawing = options(line).drawing;
+        (drawing.output, drawing.output_given)
+    };
+    assert_eq!(output(&["-m", "1"]), (Output::Aggregate, false));
+    assert_eq!(output(&["icmp"]), (Output::Text, false));
+    assert_eq!(output(&["-m", "1", "--follow"]), (Output::Text, false));
+    assert_eq!(output(&["icmp", "-o", "aggregate"]), (Output::Aggregate, true));
+    assert_eq!(output(&["-m", "1", "-o", "text"]), (Output::Text, true));
+    let Ok(Command::Replay(replay)) = parse(&["replay", "a.ipft"]) else {
+        panic!("no replay");
+    };
+    assert_eq!(replay.drawing.output, Output::Aggregate);
+}
+
+#[test]
+fn the_looks_of_text_are_options() {
+    let style = |line: &[&str]| options(line).drawing.text;
+    assert_eq!(style(&["icmp"]), TextStyle::default());
+    assert_eq!(
+        style(&["-v", "icmp", "--time", "absolute", "--color", "never"]),
+        TextStyle {
+            time: Time::Absolute,
+            color: Color::Never,
+            unfold: true,
+        }
+    );
+    let error = |line: &[&str]| parse(line).unwrap_err().to_string();
+    let said = error(&["-m", "1", "--time", "delta"]);
+    assert!(said.contains("--time is for the output 'text'"), "{said}");
+    let said = error(&["icmp", "--time", "noon"]);
+    assert!(said.contains("relative") && said.contains("absolute"), "{said}");
+}
+
+#[test]
 fn explicit_output_differs_from_the_default() {
     assert!(!options(&["-m", "1"]).drawing.output_given);
     assert!(options(&["-m", "1", "-o", "aggregate"]).drawing.output_given);

@@ -18,7 +18,7 @@ use super::value::{
     wakeup_events,
 };
 use super::{
-    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, PerfBuffer, SelectAt,
+    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer, SelectAt,
     StopAfter, UsageError,
 };
 use ipft_core::event::Tracer;
@@ -383,7 +383,12 @@ impl Args {
         }
         let perf_requested =
             self.perf_page_count.is_some() || self.perf_sample_period.is_some() || self.perf_wakeup_events.is_some();
-        let drawing = self.drawing.into_drawing(matches)?;
+        let output = if follow.is_some() {
+            Output::Text
+        } else {
+            Output::Aggregate
+        };
+        let drawing = self.drawing.into_drawing(matches, output)?;
         let wanted_bytes = drawing.pcapng.as_ref().map(|_| RECORD_BYTES);
         let record_bytes = self.record_bytes.or(wanted_bytes).unwrap_or(0);
         if record_bytes > 0 && perf_requested {

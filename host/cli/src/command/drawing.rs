@@ -1,17 +1,21 @@
 //! Creates the sinks of a trace, as requested by the user. Live traces and replays are drawn alike.
 
 use std::fs;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
-use crate::args::{Drawing, Output, OutputFile, RecordFile};
+use crate::args::{Color, Drawing, Output, OutputFile, RecordFile, TextStyle, Time};
 use crate::command::plugins::Plugins;
 use ipft_core::kernel::{self, Root};
 use ipft_core::message;
 use ipft_core::output::{self, Full, Stream, Target};
 use ipft_core::privileges::{self, Folder, FolderUse, Needs, folder_of};
-use ipft_core::sink::{Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink, Sinks};
+use ipft_core::sink::{
+    Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink, Sinks, Text, TextOptions,
+    TextTime,
+};
 
 /// The assumed memory, if the system does not report it.
 const MEMORY: u64 = 4 << 30;
@@ -30,14 +34,13 @@ pub enum Source {
 pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins, source: Source) -> anyhow::Result<Sinks> {
     refuse_shared_files(drawing)?;
     let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
-    let files = drawing.pcapng.is_some() || drawing.record.is_some();
-    let own = drawing.own_output().is_some() || !(plugins.draw() || files);
+    let own = has_own(drawing, plugins);
     let memory = Memory::divide(drawing, own, memory);
     if own {
         sinks.add("stdout", Destination::Stdout, own_output(drawing, memory.aggregate));
         let full = match drawing.output {
             // A line less is a loss like any other.
-            Output::Json | Output::Jsonl => Full::Drop,
+            Output::Text | Output::Json | Output::Jsonl => Full::Drop,
             Output::Aggregate => Full::Fail,
         };
         sinks.add_outlet("stdout", output::stdout(), source.full(full));
@@ -64,6 +67,17 @@ pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins, source: Sour
     }
     plugins.add_to(&mut sinks)?;
     Ok(sinks)
+}
+
+/// Returns whether ipft's own output is written.
+fn has_own(drawing: &Drawing, plugins: &Plugins) -> bool {
+    let files = drawing.pcapng.is_some() || drawing.record.is_some();
+    drawing.own_output().is_some() || !(plugins.draw() || files)
+}
+
+/// Returns whether the user sees losses in ipft's own output: only the text has them, and stdout is the terminal.
+pub fn shows_losses(drawing: &Drawing, plugins: &Plugins) -> bool {
+    drawing.output == Output::Text && has_own(drawing, plugins) && io::stdout().is_terminal()
 }
 
 /// The files that may be written over, and the options that say so.
@@ -157,12 +171,35 @@ fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
 fn own_output(drawing: &Drawing, memory: u64) -> Box<dyn Sink> {
     let stdout = output::stdout();
     match drawing.output {
+        Output::Text => Box::new(Text::new(stdout, text_options(&drawing.text))),
         Output::Aggregate => {
             let aggregate = Aggregate::new(stdout).with_counter(Counter::on_stderr());
             Box::new(aggregate.with_max_memory(memory, Box::new(|packets| message!("{}", printed_early(packets)))))
         }
         Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| message!("ipft: {message}")))),
         Output::Jsonl => Box::new(Jsonl::new(stdout)),
+    }
+}
+
+/// Returns the looks of the text for stdout.
+fn text_options(style: &TextStyle) -> TextOptions {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let is_terminal = io::stdout().is_terminal();
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    TextOptions {
+        time: match style.time {
+            Time::Relative => TextTime::Relative,
+            Time::Delta => TextTime::Delta,
+            Time::Absolute => TextTime::Absolute,
+        },
+        color: match style.color {
+            Color::Auto => is_terminal && !set("NO_COLOR") && !dumb,
+            Color::Always => true,
+            Color::Never => false,
+        },
+        width: size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0),
+        unfold: style.unfold,
     }
 }
 
@@ -282,6 +319,7 @@ mod tests {
         let drawing = |pcapng: bool, max_memory| Drawing {
             output: Output::Aggregate,
             output_given: true,
+            text: TextStyle::default(),
             plugins: Vec::new(),
             record: None,
             pcapng: pcapng.then_some(OutputFile::Stdout),

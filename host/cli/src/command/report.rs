@@ -15,16 +15,19 @@ pub enum Outcome {
     Incomplete,
 }
 
-/// Reports losses; `reached` is the limit that ended the trace, if any.
-pub fn report_losses(summary: &Summary, reached: Option<Reached>) {
+/// Reports losses; `reached` is the limit that ended the trace, if any. `shown`: the output has them on the same terminal,
+/// so that only the remedies are missing.
+pub fn report_losses(summary: &Summary, reached: Option<Reached>, shown: bool) {
     if summary.losses.is_empty() {
         return;
     }
-    message!("Lost {} events:", summary.lost());
-    for Loss { kind, cpu, count } in &summary.losses {
-        match cpu {
-            Some(cpu) => message!("  {count} on CPU {cpu}: {}", kind.description()),
-            None => message!("  {count}: {}", kind.description()),
+    if !shown {
+        message!("Lost {} events:", summary.lost());
+        for Loss { kind, cpu, count } in &summary.losses {
+            match cpu {
+                Some(cpu) => message!("  {count} on CPU {cpu}: {}", kind.description()),
+                None => message!("  {count}: {}", kind.description()),
+            }
         }
     }
     if summary.losses.iter().any(|loss| loss.kind == LossKind::BufferFull) {

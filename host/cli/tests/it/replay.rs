@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::recorded::*;
 use ipft_core::event::{Event, EventKind};
-use ipft_core::sink::{Aggregate, Json, Jsonl, Sink};
+use ipft_core::sink::{Aggregate, Json, Jsonl, Sink, Text, TextOptions};
 use ipft_plugin_host::host::wasm::{Component, Engine};
 use ipft_plugin_host::package::Grants;
 use support::canned::{Canned, draw};
@@ -34,6 +34,32 @@ fn every_output_is_the_same_as_live() {
             let drawn = drawn(&path, &["-o", output]);
             assert!(drawn == expected, "{} as {output}:\n{drawn}\n{expected}", canned.name);
         }
+    }
+}
+
+#[test]
+fn text_of_a_replay_is_that_of_one_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.ipft");
+    for mut canned in support::canned::all() {
+        record(&canned, &path);
+        let mut batches = canned.batches.drain(..);
+        let mut all = batches.next().unwrap();
+        for batch in batches {
+            let offset = all.payload.len() as u32;
+            all.events.extend(batch.events.iter().map(|event| Event {
+                payload_offset: event.payload_offset + offset,
+                ..*event
+            }));
+            all.payload.extend_from_slice(&batch.payload);
+            all.names = batch.names;
+        }
+        canned.batches = vec![all];
+        let expected = draw(&canned, |output| Text::new(output, TextOptions::default()));
+        assert_eq!(drawn(&path, &["-o", "text"]), expected, "{}", canned.name);
+        // A pipe is no terminal, unless colours are wanted.
+        let colored = drawn(&path, &["-o", "text", "--color", "always"]);
+        assert_eq!(colored.contains("\x1b[1m#1"), !expected.is_empty(), "{colored}");
     }
 }
 
@@ -303,7 +329,7 @@ fn a_closed_reader_ends_the_replay_quietly() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.ipft");
     record(&long(50_000), &path);
-    for output in ["aggregate", "json", "jsonl"] {
+    for output in ["text", "aggregate", "json", "jsonl"] {
         let mut child = ipft([path.to_str().unwrap(), "-o", output])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

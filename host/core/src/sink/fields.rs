@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::SinkError;
 use super::tagged::Tagged;
 use super::texts::Snippet;
-use crate::event::{Bits, EnumMember, Field, FieldFormat, FieldType, PayloadLayout, Schema};
+use crate::event::{Bits, EnumMember, Field, FieldFormat, FieldType, Payload, PayloadLayout, Schema, Value};
 use crate::text::*;
 
 /// Format of an event's fields.
@@ -19,6 +19,8 @@ pub(super) enum Style {
     /// ` ( len: 2688 mark: 0x1 )`, for people.
     #[default]
     Text,
+    /// `len 2688`, one value at a time, for people.
+    Words,
     /// `,"len":"2688","mark":"0x1"`: strings that read like the text.
     JsonText,
     /// `,"fields":{"len":2688,"mark":"0x1"}`: every value of the JSON type that suits it.
@@ -31,7 +33,7 @@ impl Style {
     pub(super) fn open(self, out: &mut Vec<u8>) {
         match self {
             Style::Text => out.extend_from_slice(b" ("),
-            Style::JsonText => {}
+            Style::Words | Style::JsonText => {}
             Style::JsonTyped => out.extend_from_slice(b",\"fields\":{"),
         }
     }
@@ -41,7 +43,7 @@ impl Style {
     pub(super) fn close(self, out: &mut Vec<u8>) {
         match self {
             Style::Text => out.extend_from_slice(b" )"),
-            Style::JsonText => {}
+            Style::Words | Style::JsonText => {}
             Style::JsonTyped => out.push(b'}'),
         }
     }
@@ -164,6 +166,36 @@ impl Fields {
         self.fields.is_empty() && self.tagged.is_none()
     }
 
+    /// Returns the two parts of a payload; `None` if it is not of the schema's layout.
+    #[inline]
+    pub(super) fn split<'a>(&self, payload: &'a [u8]) -> Option<Payload<'a>> {
+        self.layout.split(payload)
+    }
+
+    /// Appends the value of the schema's field with this index, and its label; nothing if there is no such field.
+    pub(super) fn push_one(&self, out: &mut Vec<u8>, index: usize, prefix: &[u8]) {
+        if let Some(field) = self.fields.get(index) {
+            field.label.push(out);
+            self.push_value(out, index, prefix);
+        }
+    }
+
+    /// As [`Fields::push_one`], without the label.
+    pub(super) fn push_value(&self, out: &mut Vec<u8>, index: usize, prefix: &[u8]) {
+        if let Some(field) = self.fields.get(index)
+            && let Some(bytes) = prefix.get(field.start..field.end)
+        {
+            field.push(out, bytes, self.style);
+        }
+    }
+
+    /// Appends a value of a payload's tail, and its label.
+    pub(super) fn push_tagged(&self, out: &mut Vec<u8>, name: u32, value: Value<'_>) {
+        if let Some(tagged) = &self.tagged {
+            tagged.push_one(out, name, value);
+        }
+    }
+
     /// Appends what the payload holds; nothing if it is empty.
     #[inline(always)]
     pub(super) fn push(&self, out: &mut Vec<u8>, payload: &[u8]) {
@@ -272,6 +304,10 @@ impl Compiled {
                 push_visible(&mut label, &field.name);
                 label.extend_from_slice(b": ");
             }
+            Style::Words => {
+                push_visible(&mut label, &field.name);
+                label.push(b' ');
+            }
             Style::JsonText | Style::JsonTyped => {
                 if !first || style == Style::JsonText {
                     label.push(b',');
@@ -365,7 +401,7 @@ impl How {
                 How::Text => {
                     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
                     match style {
-                        Style::Text => push_visible_bytes(out, text),
+                        Style::Text | Style::Words => push_visible_bytes(out, text),
                         Style::JsonText | Style::JsonTyped => push_json_escaped_bytes(out, text),
                     }
                 }
@@ -391,7 +427,7 @@ fn names(members: &[EnumMember], width: u32, extend: bool, style: Style) -> Vec<
     let name = |member: &EnumMember| {
         let mut text = Vec::with_capacity(member.name.len());
         match style {
-            Style::Text => push_visible(&mut text, &member.name),
+            Style::Text | Style::Words => push_visible(&mut text, &member.name),
             Style::JsonText | Style::JsonTyped => push_json_escaped(&mut text, &member.name),
         }
         Name {
@@ -546,7 +582,7 @@ fn push_separated(out: &mut Vec<u8>, bytes: &[u8], separator: u8) {
 }
 
 /// `192.0.2.1`
-fn push_ipv4(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn push_ipv4(out: &mut Vec<u8>, bytes: &[u8]) {
     for (index, byte) in bytes.iter().enumerate() {
         if index > 0 {
             out.push(b'.');
@@ -564,7 +600,7 @@ fn push_ip(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// `2001:db8::1`, the canonical form of RFC 5952.
-fn push_ipv6(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn push_ipv6(out: &mut Vec<u8>, bytes: &[u8]) {
     let Ok(octets) = <[u8; 16]>::try_from(bytes) else {
         return;
     };

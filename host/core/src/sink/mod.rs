@@ -21,6 +21,7 @@ mod record;
 mod rows;
 mod sinks;
 mod tagged;
+mod text;
 mod texts;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use jsonl::{Jsonl, VERSION as JSONL_VERSION};
 pub use pcapng::{LIMIT as PCAPNG_MEMORY, Pcapng};
 pub use record::{Record, Ring};
 pub use sinks::{Destination, Flow, Report, Sinks};
+pub use text::{Text, TextOptions, TextTime};
 
 use crate::event::{Batch, Function, Progress, Summary, Trace};
 use crate::text::visible;

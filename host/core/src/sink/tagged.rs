@@ -45,33 +45,39 @@ impl Tagged {
             } else if self.style == Style::JsonTyped {
                 out.push(b',');
             }
-            self.labels.get(name as usize).unwrap_or(&self.unknown).push(out);
-            match self.style {
-                Style::Text => match value {
-                    Value::Integer(value) => push_signed(out, value),
-                    Value::Float(value) => push_float(out, value),
-                    Value::Text(bytes) => push_visible_bytes(out, bytes),
-                },
-                Style::JsonText => {
-                    match value {
-                        Value::Integer(value) => push_signed(out, value),
-                        Value::Float(value) => push_float(out, value),
-                        Value::Text(bytes) => push_json_escaped_bytes(out, bytes),
-                    }
-                    out.push(b'"');
-                }
-                Style::JsonTyped => match value {
-                    Value::Integer(value) => push_signed(out, value),
-                    Value::Float(value) => push_json_float(out, value),
-                    Value::Text(bytes) => {
-                        out.push(b'"');
-                        push_json_escaped_bytes(out, bytes);
-                        out.push(b'"');
-                    }
-                },
-            }
+            self.push_one(out, name, value);
         }
         open
+    }
+
+    /// Appends one value and its label.
+    #[inline]
+    pub(super) fn push_one(&self, out: &mut Vec<u8>, name: u32, value: Value<'_>) {
+        self.labels.get(name as usize).unwrap_or(&self.unknown).push(out);
+        match self.style {
+            Style::Text | Style::Words => match value {
+                Value::Integer(value) => push_signed(out, value),
+                Value::Float(value) => push_float(out, value),
+                Value::Text(bytes) => push_visible_bytes(out, bytes),
+            },
+            Style::JsonText => {
+                match value {
+                    Value::Integer(value) => push_signed(out, value),
+                    Value::Float(value) => push_float(out, value),
+                    Value::Text(bytes) => push_json_escaped_bytes(out, bytes),
+                }
+                out.push(b'"');
+            }
+            Style::JsonTyped => match value {
+                Value::Integer(value) => push_signed(out, value),
+                Value::Float(value) => push_json_float(out, value),
+                Value::Text(bytes) => {
+                    out.push(b'"');
+                    push_json_escaped_bytes(out, bytes);
+                    out.push(b'"');
+                }
+            },
+        }
     }
 }
 
@@ -83,6 +89,10 @@ fn label(name: &str, style: Style) -> Snippet {
             text.push(b' ');
             push_visible(&mut text, name);
             text.extend_from_slice(b": ");
+        }
+        Style::Words => {
+            push_visible(&mut text, name);
+            text.push(b' ');
         }
         Style::JsonText => {
             text.push(b',');

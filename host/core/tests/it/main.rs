@@ -8,3 +8,4 @@ mod object;
 mod pcapng;
 mod recording;
 mod sinks;
+mod text;

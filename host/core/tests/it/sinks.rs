@@ -8,7 +8,11 @@ use std::path::Path;
 use ipft_core::event::*;
 use ipft_core::sink::*;
 use serde_json::Value;
-use support::canned::{Canned, Script, draw, golden};
+use support::canned::{Canned, Script, Shared, draw, golden};
+
+fn text(output: Shared) -> Text {
+    Text::new(output, TextOptions::default())
+}
 
 #[test]
 fn all_sinks_and_traces_match_their_golden_files() {
@@ -16,6 +20,7 @@ fn all_sinks_and_traces_match_their_golden_files() {
         golden(&format!("{}.txt", canned.name), &draw(&canned, Aggregate::new));
         golden(&format!("{}.json", canned.name), &draw(&canned, Json::new));
         golden(&format!("{}.jsonl", canned.name), &draw(&canned, Jsonl::new));
+        golden(&format!("{}.text", canned.name), &draw(&canned, text));
     }
 }
 
@@ -27,6 +32,7 @@ fn events_of_unknown_kinds_are_passed_over() {
         assert_eq!(draw(&more, Aggregate::new), draw(&canned, Aggregate::new), "{name}");
         assert_eq!(draw(&more, Json::new), draw(&canned, Json::new), "{name}");
         assert_eq!(draw(&more, Jsonl::new), draw(&canned, Jsonl::new), "{name}");
+        assert_eq!(draw(&more, text), draw(&canned, text), "{name}");
     }
 }
 
@@ -37,6 +43,7 @@ fn no_sink_lets_a_control_character_through() {
             draw(&canned, Aggregate::new),
             draw(&canned, Json::new),
             draw(&canned, Jsonl::new),
+            draw(&canned, text),
         ] {
             let control = output.chars().find(|c| c.is_control() && *c != '\n');
             assert_eq!(control, None, "{}", canned.name);
@@ -141,7 +148,10 @@ fn json_lines_have_exactly_the_keys_of_their_schema() {
                 .is_some_and(|line| line.starts_with("{\"type\":\"summary\""))
         );
     }
-    assert_eq!(types.keys().collect::<Vec<_>>(), ["event", "lost", "summary", "trace"]);
+    assert_eq!(
+        types.keys().collect::<Vec<_>>(),
+        ["born", "event", "lost", "summary", "trace"]
+    );
     let line = late_functions(&support::canned::all()[0].trace);
     let errors: Vec<String> = schema.iter_errors(&line).map(|error| error.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?}\n{line}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use ipft_plugin::testing::Recording;
 
-use crate::args::{Drawing, Output, PluginFile, ReplayOptions, Selection};
+use crate::args::{Drawing, Output, PluginFile, ReplayOptions, Selection, TextStyle};
 use crate::command::drawing;
 use crate::command::plugins::Plugins;
 use crate::command::replay;
@@ -57,6 +57,7 @@ pub(super) fn options(plugin: &PluginFile, recording: &Path, keep_privileges: bo
         drawing: Drawing {
             output: Output::Aggregate,
             output_given: false,
+            text: TextStyle::default(),
             plugins: vec![plugin.clone()],
             record: None,
             pcapng: None,

@@ -5,7 +5,7 @@ pub mod info;
 use std::fs;
 use std::path::Path;
 
-use crate::args::{ExtensionFile, Output, ReplayOptions};
+use crate::args::{ExtensionFile, ReplayOptions};
 use crate::command::drawing;
 use crate::command::empty;
 use crate::command::plugins::Plugins;
@@ -73,6 +73,8 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
         decoder,
         builtin: trace.schema.builtin as usize,
         events: 0,
+        calls: 0,
+        follow: trace.follow,
         stopped: false,
     };
     let result = replay.run(&signals, &mut sinks);
@@ -91,7 +93,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     if counted_again {
         message!("ipft: {COUNTED_AGAIN}");
     }
-    report_losses(&summary, None);
+    report_losses(&summary, None, drawing::shows_losses(&options.drawing, &plugins));
     if summary.events == 0 && result.is_ok() && !lost {
         message!("{}", empty::replay(&options.selection, &trace));
     }
@@ -162,9 +164,9 @@ fn decoder(
             }
         );
     }
-    let print = match options.drawing.output {
-        Output::Aggregate if !options.drawing.stdout_is_binary() => Print::Stdout,
-        Output::Aggregate | Output::Json | Output::Jsonl => Print::Stderr,
+    let print = match options.drawing.is_for_people() {
+        true => Print::Stdout,
+        false => Print::Stderr,
     };
     let stop = signals.fd().try_clone_to_owned().context("cannot listen for signals")?;
     let tell = Box::new(|message: &str| message!("ipft: {message}"));
@@ -178,7 +180,11 @@ struct Replay<'a> {
     decoder: Option<Box<dyn Decode>>,
     /// Size of the built-in fields, which are not decoded.
     builtin: usize,
+    /// All events, and the entries and returns among them.
     events: u64,
+    calls: u64,
+    /// Whether packets were followed, so that the recording's summary counts entries and returns only.
+    follow: bool,
     /// Whether the replay was stopped before the recording's end.
     stopped: bool,
 }
@@ -212,6 +218,7 @@ impl Replay<'_> {
                     decoder.decode(&mut batch);
                 }
                 self.events += batch.events.len() as u64;
+                self.calls += batch.calls().count() as u64;
                 if sinks.events(&batch) == Flow::Stop {
                     self.stopped = true;
                     return Ok(());
@@ -227,12 +234,11 @@ impl Replay<'_> {
     /// The summary of the trace, if all of it was drawn.
     fn summary(&self, options: &ReplayOptions, trace: &Trace) -> Summary {
         let recorded = self.recorded.summary();
+        let events = if self.follow { self.calls } else { self.events };
         match recorded {
-            Some(summary) if options.selection.is_all() && !self.stopped && summary.events == self.events => {
-                summary.clone()
-            }
+            Some(summary) if options.selection.is_all() && !self.stopped && summary.events == events => summary.clone(),
             _ => Summary {
-                events: self.events,
+                events,
                 packets: (self.selection.packets())
                     .unwrap_or_else(|| packets_again(self.recorded, options, self.events)),
                 losses: recorded

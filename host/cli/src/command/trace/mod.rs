@@ -201,7 +201,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
             summary.packets
         );
     }
-    report_losses(&summary, reached);
+    report_losses(&summary, reached, drawing::shows_losses(&options.drawing, &plugins));
     let unjudged = attachment.unjudged();
     if unjudged > 0 {
         message!(
@@ -317,9 +317,9 @@ fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signal
         }
         return Ok(extension);
     }
-    let print = match options.drawing.output {
-        args::Output::Aggregate if !options.drawing.stdout_is_binary() => Print::Stdout,
-        args::Output::Aggregate | args::Output::Json | args::Output::Jsonl => Print::Stderr,
+    let print = match options.drawing.is_for_people() {
+        true => Print::Stdout,
+        false => Print::Stderr,
     };
     Ok(match &options.extension {
         None => Extension::default(),
