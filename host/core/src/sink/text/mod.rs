@@ -459,21 +459,22 @@ impl Printer {
         out.push(b'#');
         push_unsigned(out, packet.number);
         out.extend_from_slice(b"  ");
-        if !self.known.push_name(out, &mut packet.shown, payloads) {
+        let start = out.len();
+        if !self.known.push_name(out, &mut packet.shown, payloads) && packet.parent.is_none() {
             out.extend_from_slice(b"packet ");
             push_hex(out, packet.identity);
         }
-        self.known.push_len(out, &packet.shown);
-        match packet.parent {
-            Some(parent) => {
-                out.extend_from_slice(b"   made of ");
-                push_number(out, parent.number, parent.identity);
-                if (parent.function as usize) < self.functions.len() {
-                    out.extend_from_slice(b" by ");
-                    self.names.push(out, parent.function);
-                }
+        self.known.push_len(out, &packet.shown, start);
+        if let Some(parent) = packet.parent {
+            let separator: &[u8] = if out.len() > start { b"   made of " } else { b"made of " };
+            out.extend_from_slice(separator);
+            push_number(out, parent.number, parent.identity);
+            if (parent.function as usize) < self.functions.len() {
+                out.extend_from_slice(b" by ");
+                self.names.push(out, parent.function);
             }
-            None => self.known.push_netns(out, &packet.shown),
+        } else {
+            self.known.push_netns(out, &packet.shown);
         }
         self.color(PLAIN);
         self.output.buffer.push(b'\n');

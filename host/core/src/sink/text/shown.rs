@@ -130,10 +130,12 @@ impl Known {
         named
     }
 
-    /// Appends `, 84 B`, if the length is known.
-    pub(super) fn push_len(&self, out: &mut Vec<u8>, shown: &Shown) {
+    /// Appends `, 84 B`, if the length is known. The heading's words begin at `start`, if there are any yet.
+    pub(super) fn push_len(&self, out: &mut Vec<u8>, shown: &Shown, start: usize) {
         if let Some(len) = shown.len {
-            out.extend_from_slice(b", ");
+            if out.len() > start {
+                out.extend_from_slice(b", ");
+            }
             push_unsigned(out, u64::from(len));
             out.extend_from_slice(b" B");
         }

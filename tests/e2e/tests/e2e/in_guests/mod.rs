@@ -20,4 +20,5 @@ mod reasons;
 mod recording;
 mod rights;
 mod show;
+mod text;
 mod waiting;
