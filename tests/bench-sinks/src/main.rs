@@ -19,6 +19,7 @@ use std::time::Instant;
 use ipft_bpf::wire;
 use ipft_core::event::*;
 use ipft_core::extension::Extension;
+use ipft_core::field::Show;
 use ipft_core::limit::Limit;
 use ipft_core::recording::{Content, Input, Reader, Writer};
 use ipft_core::run;
@@ -90,6 +91,18 @@ const SCENARIOS: &[Scenario] = &[
     }),
     ("jsonl-fields", |events| {
         stream(Jsonl::new(Nowhere), Tracer::FunctionGraph, 4, events)
+    }),
+    ("text", |events| {
+        let sink = Text::new(Nowhere, TextOptions::default());
+        stream(sink, Tracer::Function, 0, events)
+    }),
+    ("text-graph", |events| {
+        let sink = Text::new(Nowhere, TextOptions::default());
+        stream(sink, Tracer::FunctionGraph, 0, events)
+    }),
+    ("text-followed", |events| {
+        let sink = Text::new(Nowhere, TextOptions::default());
+        collect(sink, Source::followed(), events)
     }),
     ("aggregate-collect", |events| {
         stream(Aggregate::new(Nowhere), Tracer::Function, 0, events)
@@ -374,6 +387,8 @@ impl Write for Nowhere {
 struct Source {
     /// Events per packet.
     length: u32,
+    /// The built-in fields of each event, if it has any; the first number is the length.
+    builtin: Vec<u8>,
     trace: Trace,
     batch: Batch,
     clock: u64,
@@ -414,6 +429,7 @@ impl Source {
         let fields: Vec<Field> = fields.collect();
         Source {
             length: 40,
+            builtin: Vec::new(),
             trace: Trace {
                 tracer,
                 backend: "kprobe-multi".to_owned(),
@@ -442,6 +458,32 @@ impl Source {
             }),
             next: 3,
         }
+    }
+
+    /// Packets of UDP with all built-in fields, whose length changes at every fourth function.
+    fn followed() -> Self {
+        let mut source = Source::new(Tracer::Function, 0);
+        let schema = Show::of_filter().schema(&Schema::default());
+        let mut builtin = vec![0; schema.size as usize];
+        let address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1];
+        for (name, value) in [
+            ("saddr", &address[..]),
+            ("daddr", &address),
+            ("sport", &443_u16.to_be_bytes()),
+            ("dport", &443_u16.to_be_bytes()),
+            ("ethertype", &0x0800_u16.to_ne_bytes()),
+            ("proto", &[17]),
+            ("iface", b"eth0"),
+            ("netns", &4_026_531_840_u32.to_ne_bytes()),
+        ] {
+            let field = schema.fields.iter().find(|field| field.name == name);
+            let start = field.expect("there is such a field").offset as usize;
+            builtin[start..start + value.len()].copy_from_slice(value);
+        }
+        source.trace.schema = schema;
+        source.trace.follow = true;
+        source.builtin = builtin;
+        source
     }
 
     /// Generates events and passes them on in batches.
@@ -492,7 +534,13 @@ impl Source {
             payload_len: self.trace.schema.size,
             spare: 0,
         });
-        for field in 0..self.trace.schema.fields.len() as u32 {
+        if !self.builtin.is_empty() {
+            let len = 1400 + journey.step / 4;
+            self.batch.payload.extend_from_slice(&len.to_ne_bytes());
+            self.batch.payload.extend_from_slice(&self.builtin[4..]);
+        }
+        let extension = self.trace.schema.fields.iter().filter(|_| self.builtin.is_empty());
+        for field in 0..extension.count() as u32 {
             self.batch.payload.extend_from_slice(&(1400 + field).to_ne_bytes());
         }
         if journey.step >= self.length && (!graph || journey.stack.is_empty()) {

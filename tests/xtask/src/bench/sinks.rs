@@ -79,6 +79,14 @@ const ROWS: &[Row] = &[
         Some(900.0),
         None,
     ),
+    row("`-o text`", Instructions("text"), None, None),
+    row("the same with the graph", Instructions("text-graph"), None, None),
+    row(
+        "the same with all built-in fields",
+        Instructions("text-followed"),
+        None,
+        None,
+    ),
     row(
         "aggregate, to collect",
         Instructions("aggregate-collect"),

@@ -92,7 +92,7 @@ fn fragments_name_their_parents(kernel: Kernel) {
     assert_eq!(packets.len(), 5, "{shown}");
     let made: Vec<&str> = packets
         .iter()
-        .filter_map(|(heading, _)| heading.split("   made of ").nth(1))
+        .filter_map(|(heading, _)| heading.split("made of ").nth(1))
         .collect();
     let fragments = made
         .iter()
@@ -105,7 +105,7 @@ fn fragments_name_their_parents(kernel: Kernel) {
     assert_eq!((fragments, copies), (2, 2), "{shown}");
     // Each is announced where it was made.
     for (number, (heading, _)) in (1..).zip(&packets) {
-        let Some(made) = heading.split("   made of #").nth(1) else {
+        let Some(made) = heading.split("made of #").nth(1) else {
             continue;
         };
         let parent: usize = made.split(' ').next().unwrap().parse().unwrap();
