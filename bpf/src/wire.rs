@@ -319,6 +319,24 @@ pub struct Frame {
 
 same_layout!(Frame, ipft_frame, bytes, mac, vlan, length, padding);
 
+/// `struct ipft_place`: where packets are selected, and how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Place {
+    /// Name of the device, masked.
+    pub name: [u64; 2],
+    /// The bits of the name that count; 0 for any device.
+    pub mask: [u64; 2],
+    /// Bits of which one must be set, in each word that has some.
+    pub present: [u64; 2],
+    /// Inode number of the network namespace; 0 for any.
+    pub netns: u32,
+    /// One of so many flows is selected; 0 and 1 for all.
+    pub sample: u32,
+}
+
+same_layout!(Place, ipft_place, name, mask, present, netns, sample);
+
 /// `struct ipft_config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -351,6 +369,8 @@ pub struct Config {
     pub padding: [u8; 3],
     /// What the packet filter looks at.
     pub frame: Frame,
+    /// Where packets are selected, and how many.
+    pub place: Place,
 }
 
 same_layout!(
@@ -369,7 +389,8 @@ same_layout!(
     mask,
     select_anywhere,
     padding,
-    frame
+    frame,
+    place
 );
 
 /// `enum ipft_function_source`.
@@ -406,6 +427,17 @@ impl Config {
         put(FRAME + offset_of!(Frame, mac), &[self.frame.mac.into()]);
         put(FRAME + offset_of!(Frame, vlan), &[self.frame.vlan.into()]);
         put(FRAME + offset_of!(Frame, length), &[self.frame.length.into()]);
+        const PLACE: usize = offset_of!(Config, place);
+        for (at, words) in [
+            (offset_of!(Place, name), self.place.name),
+            (offset_of!(Place, mask), self.place.mask),
+            (offset_of!(Place, present), self.place.present),
+        ] {
+            put(PLACE + at, &words[0].to_ne_bytes());
+            put(PLACE + at + 8, &words[1].to_ne_bytes());
+        }
+        put(PLACE + offset_of!(Place, netns), &self.place.netns.to_ne_bytes());
+        put(PLACE + offset_of!(Place, sample), &self.place.sample.to_ne_bytes());
         put(offset_of!(Config, mark), &self.mark.to_ne_bytes());
         put(offset_of!(Config, mask), &self.mask.to_ne_bytes());
         bytes

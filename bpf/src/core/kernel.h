@@ -37,6 +37,9 @@
 #define DEVICE_LOOP 772	  /* ARPHRD_LOOPBACK, whose packets have Ethernet headers, too */
 #define NO_HEADER 0xffff  /* mac_header, if it is not set */
 
+/* From 6.2 on; the verifier replaces it with a move. */
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym;
+
 struct ns_common {
 	__u32 inum;
 } __attribute__((preserve_access_index));
@@ -75,6 +78,26 @@ struct sk_buff {
 	__u8 *data;
 	struct net_device *dev;
 	struct sock *sk;
+	__u8 cb[48];
 } __attribute__((preserve_access_index));
+
+/* How what is at an address is read, where the verifier knows no type: the packet, and bytes. */
+#if READS == BY_HELPER
+#define PACKET_AT(skb) ((struct sk_buff *)(skb))
+#define LOAD(from, ...) BPF_CORE_READ(from, __VA_ARGS__)
+#else
+#define PACKET_AT(skb) ((struct sk_buff *)bpf_rdonly_cast((void *)(skb), bpf_core_type_id_kernel(struct sk_buff)))
+#define LOAD(from, member) ((from)->member)
+
+/*
+ * The verifier allows loads of any width within an array of a struct, so bytes anywhere are read as those of an sk_buff whose
+ * `cb` begins there (kernel/bpf/btf.c, btf_struct_walk). A load that faults is 0.
+ */
+static __always_inline void *bytes_at(__u64 address)
+{
+	return PACKET_AT(address - bpf_core_field_offset(struct sk_buff, cb))->cb;
+}
+#endif
+#define LONGEST_LOAD 48 /* of bytes_at() */
 
 #endif

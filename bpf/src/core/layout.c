@@ -10,6 +10,7 @@ struct ipft_event event;
 struct ipft_birth birth;
 struct ipft_capture capture;
 struct ipft_frame frame;
+struct ipft_place place;
 struct ipft_tuple tuple;
 struct ipft_iface iface;
 struct ipft_config config;

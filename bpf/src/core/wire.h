@@ -103,6 +103,15 @@ struct ipft_frame {
 	__u8 padding;
 };
 
+/* Where packets are selected, and how many. */
+struct ipft_place {
+	__u64 name[2];	  /* of the device, masked */
+	__u64 mask[2];	  /* the bits of the name that count; 0: any device */
+	__u64 present[2]; /* bits of which one must be set, in each word that has some: the name is long enough */
+	__u32 netns;	  /* inode number of the network namespace; 0: any */
+	__u32 sample;	  /* one of so many flows; 0 and 1: all */
+};
+
 /*
  * Configuration, the whole of .rodata.ipft: .rodata is shared with the extension that is linked in. The verifier knows
  * the value of a frozen .rodata and drops the branches that are not taken. The load of the value stays, so only what
@@ -124,6 +133,7 @@ struct ipft_config {
 	__u8 select_anywhere; /* every function selects packets, not only gates */
 	__u8 padding[3];
 	struct ipft_frame frame;
+	struct ipft_place place;
 };
 
 /*

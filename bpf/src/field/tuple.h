@@ -15,6 +15,7 @@
 #define TUPLE_ARP 28
 #define PROTOCOL_ARP 0x0806
 #define FRAGMENT_OFFSET 0x1fff
+#define MORE_FRAGMENTS 0x2000
 #define NEXT_TCP 6
 #define NEXT_UDP 17
 #define NEXT_ICMP 1

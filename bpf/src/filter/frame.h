@@ -40,6 +40,40 @@ struct frame_packet {
 	struct frame_tag tag;
 };
 
+/* Copies bytes to the stack. Returns whether they cannot be read; where loads are possible, those that fault read 0. */
+static __always_inline int read_bytes(__u32 *to, __u32 count, __u64 from)
+{
+	if (!count)
+		return 0;
+#if READS != BY_HELPER
+	if (count <= LONGEST_LOAD) {
+		__u32 *bytes = bytes_at(from);
+
+#pragma unroll
+		for (int i = 0; i < LONGEST_LOAD / 4; i++) {
+			if (i * 4 < count)
+				to[i] = bytes[i];
+		}
+		return 0;
+	}
+#endif
+	return bpf_probe_read_kernel(to, count, (void *)from);
+}
+
+/* Likewise both Ethernet addresses, to a multiple of two. */
+static __always_inline void read_addresses(__u16 *to, __u64 from)
+{
+#if READS != BY_HELPER
+	__u16 *bytes = bytes_at(from);
+
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		to[i] = bytes[i];
+#else
+	bpf_probe_read_kernel(to, 12, (void *)from);
+#endif
+}
+
 /* Returns what ipft_filter() returns. */
 static __always_inline int judge_frame(const volatile struct ipft_frame *uses, const struct frame_packet *packet)
 {
@@ -56,7 +90,7 @@ static __always_inline int judge_frame(const volatile struct ipft_frame *uses, c
 	frame[0] = 0;
 	frame[1] = 0;
 	if (uses->mac && packet->mac != NO_HEADER) {
-		bpf_probe_read_kernel((__u8 *)frame + 2, 12, (void *)(packet->head + packet->mac));
+		read_addresses((__u16 *)frame + 1, packet->head + packet->mac);
 		*(__u8 *)frame = 1;
 	}
 	if (bytes > FRAME_BYTES)
@@ -67,10 +101,10 @@ static __always_inline int judge_frame(const volatile struct ipft_frame *uses, c
 		types[1] = packet->tag.tci;
 		types[2] = protocol;
 		header += FRAME_TAG;
-		if (bytes && bpf_probe_read_kernel((__u8 *)frame + 20, bytes, (void *)start))
+		if (read_bytes((__u32 *)frame + 5, bytes, start))
 			return -1;
 	} else {
-		if (bytes && bpf_probe_read_kernel(&frame[2], bytes, (void *)start))
+		if (read_bytes((__u32 *)frame + 4, bytes, start))
 			return -1;
 		types[0] = protocol;
 	}

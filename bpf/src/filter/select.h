@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Whether a packet that is not followed yet is selected here: it has the mark, and the filter matches. May include
- * admit.h and frame.h.
+ * Whether a packet that is not followed yet is selected here: it has the mark, it is where it is wanted, and the filter matches.
+ * May include admit.h, frame.h and the headers of fields.
  */
 #ifndef IPFT_SELECT_H
 #define IPFT_SELECT_H
 
 #include "filter/admit.h"
+#include "field/device.h"
+#include "field/tuple.h"
 #include "filter/frame.h"
 
 /* The accelerated tag: before 6.2 a bit says that there is one, then the words together (include/linux/skbuff.h). */
@@ -23,22 +25,22 @@ struct sk_buff___tagged {
 /* Packets that could not be judged, because the filter needs bytes that are not in the linear part of the sk_buff. */
 __u64 ipft_unjudged SEC(".bss.unjudged");
 
-static __always_inline struct frame_tag tag_of(__u64 skb)
+static __always_inline struct frame_tag tag_of(struct sk_buff *skb)
 {
 	struct sk_buff___tagged *tagged = (void *)skb;
 	struct frame_tag tag = {};
 	int present;
 
 	if (bpf_core_field_exists(tagged->vlan_all)) {
-		present = !!BPF_CORE_READ(tagged, vlan_all);
+		present = !!LOAD(tagged, vlan_all);
 	} else {
 		struct sk_buff___tagged_by_bit *by_bit = (void *)skb;
 
 		present = BPF_CORE_READ_BITFIELD_PROBED(by_bit, vlan_present);
 	}
 	if (present) {
-		tag.protocol = BPF_CORE_READ(tagged, vlan_proto);
-		tag.tci = bpf_htons(BPF_CORE_READ(tagged, vlan_tci));
+		tag.protocol = LOAD(tagged, vlan_proto);
+		tag.tci = bpf_htons(LOAD(tagged, vlan_tci));
 	}
 	return tag;
 }
@@ -50,7 +52,11 @@ static __always_inline __u16 protocol_at(__u16 protocol, __u64 network)
 
 	if (protocol && protocol != bpf_htons(PROTOCOL_IPV4) && protocol != bpf_htons(PROTOCOL_IPV6))
 		return protocol;
+#if READS == BY_HELPER
 	bpf_probe_read_kernel(&first, sizeof(first), (void *)network);
+#else
+	first = *(__u8 *)bytes_at(network);
+#endif
 	if (first >> 4 == 4)
 		return bpf_htons(PROTOCOL_IPV4);
 	if (first >> 4 == 6)
@@ -61,33 +67,33 @@ static __always_inline __u16 protocol_at(__u16 protocol, __u64 network)
 /* Returns whether the packet matches the filter. What cannot be read does not match. */
 static __noinline int matches_filter(__u64 skb)
 {
-	struct sk_buff *held = (void *)skb;
+	struct sk_buff *held = PACKET_AT(skb);
 	struct frame_packet packet = {
-		.head = (__u64)BPF_CORE_READ(held, head),
-		.network = BPF_CORE_READ(held, network_header),
+		.head = (__u64)LOAD(held, head),
+		.network = LOAD(held, network_header),
 		.mac = NO_HEADER,
-		.tail = BPF_CORE_READ(held, tail),
+		.tail = LOAD(held, tail),
 	};
 
 	if (!packet.network) {
 		/* It is not set yet: the header is behind the Ethernet header, if that is known. */
-		__u32 mac = BPF_CORE_READ(held, mac_header);
+		__u32 mac = LOAD(held, mac_header);
 
 		if (mac == NO_HEADER)
 			return 0;
 		packet.network = mac + FRAME_HEADER;
 	}
 	if (ipft_config.frame.mac) {
-		struct net_device *device = BPF_CORE_READ(held, dev);
-		__u16 type = device ? BPF_CORE_READ(device, type) : 0;
+		struct net_device *device = LOAD(held, dev);
+		__u16 type = device ? LOAD(device, type) : 0;
 
 		if (type == DEVICE_ETHERNET || type == DEVICE_LOOP)
-			packet.mac = BPF_CORE_READ(held, mac_header);
+			packet.mac = LOAD(held, mac_header);
 	}
 	if (ipft_config.frame.vlan)
-		packet.tag = tag_of(skb);
-	packet.protocol = protocol_at(BPF_CORE_READ(held, protocol), packet.head + packet.network);
-	packet.length = BPF_CORE_READ(held, len) + (__u32)((__u64)BPF_CORE_READ(held, data) - packet.head) - packet.network;
+		packet.tag = tag_of(held);
+	packet.protocol = protocol_at(LOAD(held, protocol), packet.head + packet.network);
+	packet.length = LOAD(held, len) + (__u32)((__u64)LOAD(held, data) - packet.head) - packet.network;
 
 	int verdict = judge_frame(&ipft_config.frame, &packet);
 	/* Of a packet whose bytes are all here, it wants more than there are: no match. */
@@ -96,13 +102,77 @@ static __noinline int matches_filter(__u64 skb)
 	return verdict > 0;
 }
 
+/* Returns whether the packet is at the device and in the network namespace that are wanted. */
+static __always_inline int is_at_place(struct sk_buff *held)
+{
+	const volatile struct ipft_place *place = &ipft_config.place;
+	int directly = READS != BY_HELPER;
+	struct net_device *dev = LOAD(held, dev);
+	__u32 inum = dev ? namespace_of_device(dev, directly) : 0;
+
+	/* What is no device of a namespace is none at all, see field/device.h. */
+	if (!inum)
+		dev = 0;
+	if (place->netns) {
+		if (!inum) {
+			struct sock *sk = LOAD(held, sk);
+
+			inum = sk ? namespace_of_socket(sk, directly) : 0;
+		}
+		if (inum != place->netns)
+			return 0;
+	}
+	if (place->mask[0] | place->mask[1]) {
+		__u64 name[2] = {};
+
+		if (!dev)
+			return 0;
+		if (directly) {
+			name[0] = ((__u64 *)dev->name)[0];
+			name[1] = ((__u64 *)dev->name)[1];
+		} else {
+			bpf_probe_read_kernel(name, sizeof(name), dev->name);
+		}
+		if ((name[0] & place->mask[0]) != place->name[0] || (name[1] & place->mask[1]) != place->name[1] ||
+		    !(name[0] & place->present[0]) != !place->present[0] || !(name[1] & place->present[1]) != !place->present[1])
+			return 0;
+	}
+	return 1;
+}
+
+/* Packets of flows that are left out, each time that one of them passes a gate. */
+__u64 ipft_left_out SEC(".bss.left_out");
+
+/*
+ * Returns whether the packet's flow is one of those that are selected, one of `sample`. Both directions of a flow are, and
+ * all fragments of a packet, as fragments count without ports.
+ */
+static __noinline int is_of_sample(__u64 skb)
+{
+	struct ipft_tuple tuple;
+	__u64 *addresses = (void *)&tuple;
+	__u32 ports;
+
+	fill_tuple(&tuple, PACKET_AT(skb), READS != BY_HELPER);
+	ports = tuple.frag & (MORE_FRAGMENTS | FRAGMENT_OFFSET) ? 0 : *(__u16 *)tuple.sport ^ *(__u16 *)tuple.dport;
+	__u64 hash = (addresses[0] ^ addresses[1] ^ addresses[2] ^ addresses[3] ^ (__u64)ports << 16 ^ tuple.proto) *
+		     0x9e3779b97f4a7c15ull;
+	if ((hash >> 32) * ipft_config.place.sample >> 32 == 0)
+		return 1;
+	__sync_fetch_and_add(&ipft_left_out, 1);
+	return 0;
+}
+
 static __always_inline int selects(__u64 skb)
 {
-	struct sk_buff *held = (void *)skb;
+	struct sk_buff *held = PACKET_AT(skb);
+	const volatile struct ipft_place *place = &ipft_config.place;
 
-	if (ipft_config.mask && !mark_matches(BPF_CORE_READ(held, mark)))
+	if (ipft_config.mask && !mark_matches(LOAD(held, mark)))
 		return 0;
-	return matches_filter(skb);
+	if ((place->netns || place->mask[0] | place->mask[1]) && !is_at_place(held))
+		return 0;
+	return matches_filter(skb) && (place->sample <= 1 || is_of_sample(skb));
 }
 
 #endif

@@ -17,8 +17,6 @@ static __always_inline __u64 frame_of(__u64 *ctx)
 	return 0;
 }
 
-extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym;
-
 /*
  * The context is an array of arguments. The verifier checks the programs against a function without any
  * (bpf_multi_func), so they cannot load them from the context. They can from its address, as that of a struct which has

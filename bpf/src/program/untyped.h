@@ -18,9 +18,6 @@
 #include "core/calls.h"
 #include "filter/admit.h"
 
-/* From 6.2 on; the verifier replaces it with a move. */
-extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym;
-
 /* From 6.10 these take no argument, from 7.0 the context (fsession needed it); libbpf takes the one that fits. */
 extern _Bool bpf_session_is_return(void) __ksym __weak;
 extern __u64 *bpf_session_cookie(void) __ksym __weak;

@@ -6,7 +6,8 @@
 # Leaves JSON lines: icmp.out (a ping), fragments.out (a ping of 4,000 bytes, of which the filter selects the request),
 # tcp.out (an exchange on port 8000, and one on 8001), marked.out (a ping whose request carries a mark as it is sent), silent.out
 # (a ping of which two functions are traced that select nothing), other.out (a ping, seen by a filter for UDP), and
-# heading.out, the aggregate of a ping of 4,000 bytes, and deep.err, of a filter that looks at data.
+# heading.out, the aggregate of a ping of 4,000 bytes, deep.err, of a filter that looks at data, placed.out (a ping whose
+# packets are selected in b), and sampled.out (one of whose flow is left out).
 
 network_pair
 
@@ -69,5 +70,14 @@ start_ipft heading 'icmp and src 10.0.0.1' -o aggregate -r "$STAGES"
 ping_once -s 4000
 end_ipft heading
 
+start_ipft placed icmp --netns b --ifname 'v?' -o jsonl -r '^(ip_output|ip_rcv|icmp_rcv)$'
+ping_once
+end_ipft placed
+
+start_ipft sampled icmp --netns a --sample 1/4294967295 -o jsonl -r '^(ip_rcv|icmp_rcv)$'
+ping_once
+end_ipft sampled
+
+exit_of unknown ipft icmp --netns nowhere
 exit_of wrong ipft tcp prt 80
 exit_of never ipft ip and ip6

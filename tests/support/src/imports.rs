@@ -100,7 +100,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "core/event",
             "core/field",
-            "core/field",
+            "core/filter",
             "core/limit",
             "core/selection",
             "plugin/package",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipft_core::event::Tracer;
 use ipft_core::field::Show;
+use ipft_core::filter::DevicePattern;
 pub use ipft_core::limit::StopAfter;
 pub use ipft_core::selection::{Filter, Moment, Wanted as Selection};
 use ipft_plugin_host::package::{Grants, Language};
@@ -35,6 +36,24 @@ pub enum Command {
     Print(Vec<u8>),
 }
 
+/// Where packets are selected, and how many of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceOptions {
+    /// The network namespace, as the user names it; `None` for any.
+    pub namespace: Option<String>,
+    /// The devices; `None` for any, and for packets that have none. With the user's words.
+    pub device: Option<(String, DevicePattern)>,
+    /// One of so many flows is selected; 1 for all.
+    pub sample: u32,
+}
+
+impl PlaceOptions {
+    /// Returns whether they say anything of packets.
+    pub fn is_any(&self) -> bool {
+        self.namespace.is_none() && self.device.is_none() && self.sample == 1
+    }
+}
+
 /// Options of a trace.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -44,6 +63,8 @@ pub struct Options {
     pub mask: u32,
     /// The packet filter, a pcap expression; empty if there is none.
     pub packets: String,
+    /// Where packets are selected, and how many of them.
+    pub place: PlaceOptions,
     /// How selected packets are followed; `None` if a packet is traced as long as it carries the mark.
     pub follow: Option<SelectAt>,
     /// Entries only, or entries and returns.

@@ -626,3 +626,25 @@ fn show_takes_names_of_built_in_fields() {
         assert!(help.contains(&format!("{name} (")), "--help does not name {name}");
     }
 }
+
+#[test]
+fn a_place_alone_selects_and_follows() {
+    let traced = options(&["--netns", "blue", "--ifname", "eth?", "--sample", "1/10"]);
+    assert_eq!(
+        (traced.mask, traced.follow, traced.place.sample),
+        (0, Some(SelectAt::Gates), 10)
+    );
+    assert_eq!(traced.place.namespace.as_deref(), Some("blue"));
+    assert_eq!(traced.place.device.unwrap().0, "eth?");
+    assert!(options(&["-m", "1"]).follow.is_none());
+    assert!(options(&["-m", "1", "--netns", "blue"]).follow.is_some());
+    for (words, said) in [
+        (&["icmp", "--sample", "10"][..], "one flow of a hundred"),
+        (&["icmp", "--sample", "1/0"], "1"),
+        (&["icmp", "--ifname", "a*b"], "last character"),
+        (&["icmp", "--ifname", "*"], "every device"),
+    ] {
+        let error = parse(words).unwrap_err().to_string();
+        assert!(error.contains(said), "{words:?}: {error}");
+    }
+}

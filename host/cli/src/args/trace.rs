@@ -14,15 +14,16 @@ use super::number;
 use super::subcommand::Subcommand;
 use super::value;
 use super::value::{
-    address, events_per_second, extension, mark, pattern, perf_pages, port, record_bytes, ring_size, sample_period,
-    wakeup_events,
+    address, device, events_per_second, extension, mark, pattern, perf_pages, port, record_bytes, ring_size, sample,
+    sample_period, wakeup_events,
 };
 use super::{
-    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer, SelectAt,
-    StopAfter, UsageError,
+    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
+    PlaceOptions, SelectAt, StopAfter, UsageError,
 };
 use ipft_core::event::Tracer;
 use ipft_core::field::{Show, ShowList};
+use ipft_core::filter::DevicePattern;
 
 /// Default of recorded bytes per packet: all headers, and the payload of small packets.
 const RECORD_BYTES: u32 = 256;
@@ -73,6 +74,25 @@ pub(super) struct Args {
         help_heading = WHAT
     )]
     mask: u32,
+
+    /// Select packets in this network namespace
+    ///
+    /// A name of ip netns, a path such as /proc/1/ns/net, the number of a process, or a
+    /// namespace's number from lsns -t net. What is selected is followed elsewhere, too.
+    #[arg(long, value_name = "NETNS", help_heading = WHAT)]
+    netns: Option<String>,
+
+    /// Select packets at devices with this name
+    ///
+    /// ? stands for any character, and * at the end for any rest.
+    #[arg(long, value_name = "NAME", value_parser = device, help_heading = WHAT)]
+    ifname: Option<(String, DevicePattern)>,
+
+    /// Select one of N flows, as 1/N
+    ///
+    /// Flows are both directions of what has the same addresses, protocol and ports.
+    #[arg(long, value_name = "1/N", value_parser = sample, help_heading = WHAT)]
+    sample: Option<u32>,
 
     /// Follow marked packets that lose their mark, and packets made of them
     #[arg(long, requires = "mark", help_heading = WHAT)]
@@ -353,7 +373,13 @@ impl Args {
                  tip: ipft {word} --help says what it takes; it must be the first word"
             )));
         }
-        let Some(mark) = self.mark.or((!packets.is_empty()).then_some(0)) else {
+        let place = PlaceOptions {
+            namespace: self.netns,
+            device: self.ifname,
+            sample: self.sample.unwrap_or(1),
+        };
+        let selects = !packets.is_empty() || !place.is_any();
+        let Some(mark) = self.mark.or(selects.then_some(0)) else {
             return Err(UsageError::new(
                 "nothing says which packets to trace\n\n  \
                  tip: ipft 'host 10.0.0.2 and tcp port 80' traces packets that match, ipft -m 0xdeadbeef packets with that \
@@ -364,7 +390,7 @@ impl Args {
         let follow = match (self.select_at, self.follow) {
             (Some(SelectAtArg::Gates), _) => Some(SelectAt::Gates),
             (Some(SelectAtArg::All), _) => Some(SelectAt::All),
-            (None, _) if !packets.is_empty() => Some(SelectAt::Gates),
+            (None, _) if selects => Some(SelectAt::Gates),
             (None, true) => Some(SelectAt::All),
             (None, false) => None,
         };
@@ -414,6 +440,7 @@ impl Args {
             mark: mark & mask,
             mask,
             packets,
+            place,
             follow,
             tracer,
             drawing,

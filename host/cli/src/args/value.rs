@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use ipft_core::filter::{DevicePattern, DevicePatternError};
 use regex::Regex;
 
 use super::number::{self, Show};
@@ -31,6 +32,18 @@ pub(super) fn extension(text: OsString) -> Result<ExtensionFile, String> {
             "its name does not say what it is; accepted: FILE.c (C source), FILE.o (BPF object), FILE.lua (script)"
                 .into(),
         ),
+    }
+}
+
+pub(super) fn device(text: &str) -> Result<(String, DevicePattern), DevicePatternError> {
+    Ok((text.to_owned(), text.parse()?))
+}
+
+/// `1/N`
+pub(super) fn sample(text: &str) -> Result<u32, String> {
+    match text.split_once('/') {
+        Some(("1", flows)) => number::parse(flows, 1..=u64::from(u32::MAX), Show::Decimal).map(|flows| flows as u32),
+        _ => Err("it is 1/N, as in 1/100 for one flow of a hundred".to_owned()),
     }
 }
 

@@ -43,8 +43,12 @@ pub fn trace(options: &Options, summary: &Summary, root: &Root) -> String {
     if options.mask == 0 {
         return format!(
             "No packet {selected} passed a traced function ({} of them).\n\
-             Check that there are such packets, in the network namespace of the traffic: tcpdump -ni any '{}'{narrow}",
-            summary.attached, options.packets
+             Check that there are such packets, in the network namespace of the traffic: tcpdump -ni any{}{narrow}",
+            summary.attached,
+            match options.packets.as_str() {
+                "" => String::new(),
+                packets => format!(" '{packets}'"),
+            }
         );
     }
     format!(
@@ -63,7 +67,11 @@ fn selected(options: &Options) -> String {
         mask => Some(format!("with mark {:#x} (mask {mask:#x})", options.mark)),
     };
     let matching = (!options.packets.is_empty()).then(|| format!("that matches '{}'", options.packets));
-    mark.into_iter().chain(matching).collect::<Vec<_>>().join(" and ")
+    let namespace = (options.place.namespace.as_ref()).map(|name| format!("in network namespace {name}"));
+    let device = (options.place.device.as_ref()).map(|(name, _)| format!("at device {name}"));
+    let sample = (options.place.sample > 1).then(|| format!("of one flow in {}", options.place.sample));
+    let conditions = [mark, matching, namespace, device, sample];
+    conditions.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
 /// Returns the message for a replay without events.

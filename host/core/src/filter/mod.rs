@@ -30,6 +30,7 @@
 
 mod arithmetic;
 mod ast;
+mod device;
 mod ebpf;
 mod emit;
 mod error;
@@ -52,6 +53,7 @@ mod tests;
 mod transport;
 mod tunnel;
 
+pub use device::{DevicePattern, DevicePatternError};
 pub use error::{FilterError, Nearest, Problem};
 pub use instruction::Instruction;
 pub use interpret::Verdict;

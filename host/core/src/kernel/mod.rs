@@ -20,6 +20,7 @@ mod lines;
 mod list;
 mod loaded;
 mod memory;
+mod namespace;
 mod prototype;
 mod release;
 mod symbols;
@@ -40,6 +41,7 @@ pub use hot::is_hot;
 pub use list::{HEADER as LIST_HEADER, write_list};
 pub use loaded::LoadedModules;
 pub use memory::memory;
+pub use namespace::{NamespaceError, network_namespace};
 pub use release::{detaching_returns_crashes, faults_crash, ring_buffer_sleeps, trampolines_go_by_name};
 pub use symbols::{read_symbols, shared_names};
 

@@ -94,10 +94,14 @@ const MAKERS: [(&str, u8, Role); 4] = [
 pub fn role_in_following(function: &Candidate) -> Role {
     // A compiler's suffix is not part of the name.
     let name = function.name.split('.').next().unwrap_or_default();
+    let is_gate = GATES.contains(&(name, function.position));
     if function.unsure {
-        return Role::Ordinary;
+        // Since 6.1 the compiler has cloned __netif_receive_skb_core as .constprop.0, with the first argument where it was.
+        // The program of such an argument checks what it points at.
+        let is_checked = function.argument == PacketArgument::DoublePointer;
+        return if is_gate && is_checked { Role::Gate } else { Role::Ordinary };
     }
-    if GATES.contains(&(name, function.position)) {
+    if is_gate {
         return Role::Gate;
     }
     let maker = MAKERS
@@ -160,7 +164,6 @@ mod tests {
     #[test]
     fn gates_and_makers_play_a_part_in_following_alone() {
         for (name, position, expected) in [
-            ("__netif_receive_skb_core.constprop.0", 0, Role::Gate),
             ("ip_output", 2, Role::Gate),
             ("__copy_skb_header", 1, Role::Copy),
             ("ip6_copy_metadata", 1, Role::Fragment),
@@ -173,6 +176,16 @@ mod tests {
             assert_eq!(is_needed(&function, true), expected != Role::Ordinary, "{name}");
             assert_eq!(is_needed(&function, false), expected == Role::Free, "{name}");
         }
+    }
+
+    #[test]
+    fn a_clone_of_a_gate_is_one_if_it_is_checked() {
+        let mut function = candidate_at("__netif_receive_skb_core.constprop.0", 0);
+        function.unsure = true;
+        assert_eq!(role_in_following(&function), Role::Ordinary);
+        function.argument = PacketArgument::DoublePointer;
+        assert_eq!(role_in_following(&function), Role::Gate);
+        assert!(is_needed(&function, true));
     }
 
     #[test]

@@ -28,10 +28,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use ipft_bpf::wire::{Config, Frame, FunctionSource};
+use ipft_bpf::wire::{Config, Frame, FunctionSource, Place};
 
 use crate::event::{SkippedFunction, Tracer};
-use crate::filter::Filter;
+use crate::filter::{DevicePattern, Filter};
 use crate::kernel::{Candidate, Root, faults_crash, ring_buffer_sleeps};
 use identity::Role;
 use programs::Programs;
@@ -227,6 +227,32 @@ pub struct Following<'a> {
     pub filter: &'a Filter,
     /// Whether every function selects packets, not only gates.
     pub anywhere: bool,
+    /// Where packets are selected.
+    pub place: &'a SelectionPlace,
+}
+
+/// Where packets are selected, and how many of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SelectionPlace {
+    /// The devices; `None` for any, and for packets that have none.
+    pub device: Option<DevicePattern>,
+    /// Inode number of the network namespace; `None` for any.
+    pub namespace: Option<u32>,
+    /// One of so many flows; 1 for all.
+    pub sample: u32,
+}
+
+impl SelectionPlace {
+    fn to_wire(self) -> Place {
+        let device = self.device.unwrap_or_default();
+        Place {
+            name: device.name(),
+            mask: device.mask(),
+            present: device.present(),
+            netns: self.namespace.unwrap_or(0),
+            sample: self.sample,
+        }
+    }
 }
 
 /// Returns what a filter looks at, for the programs.
@@ -352,6 +378,9 @@ impl Request<'_> {
             frame: self
                 .following
                 .map_or_else(Frame::default, |following| frame(following.filter)),
+            place: self
+                .following
+                .map_or_else(Place::default, |following| following.place.to_wire()),
         }
     }
 }

@@ -102,6 +102,11 @@ impl Attachment {
         self.first().programs.unjudged()
     }
 
+    /// Returns how often a packet was left out so far as its flow is not of the sample.
+    pub fn left_out(&self) -> u64 {
+        self.first().programs.left_out()
+    }
+
     /// Packets that were given an identity so far.
     pub fn packets(&self) -> u64 {
         self.first().programs.cpus().iter().map(|cpu| cpu.packets).sum()

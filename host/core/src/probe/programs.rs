@@ -280,7 +280,17 @@ impl Programs {
 impl Programs {
     /// Returns how many packets the filter could not judge (`ipft_unjudged` in `bpf/src/filter/select.h`).
     pub(super) fn unjudged(&self) -> u64 {
-        let map = self.object.maps().find(|map| map.name() == ".bss.unjudged");
+        self.counter(".bss.unjudged")
+    }
+
+    /// Returns how often a packet was not selected because its flow is left out (`ipft_left_out` in the same file).
+    pub(super) fn left_out(&self) -> u64 {
+        self.counter(".bss.left_out")
+    }
+
+    /// Returns the only word of a map; 0 if the programs do not have the map.
+    fn counter(&self, name: &str) -> u64 {
+        let map = self.object.maps().find(|map| map.name() == name);
         let bytes = map.map(|map| mapped(&map)).unwrap_or_default();
         bytes.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
     }

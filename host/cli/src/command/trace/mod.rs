@@ -12,12 +12,12 @@ use ipft_core::event::{EnumMember, Function, Summary, Trace};
 use ipft_core::extension::Extension;
 use ipft_core::extension::lua::Print;
 use ipft_core::filter::{self, Filter};
-use ipft_core::kernel::{self, Candidate, Drops, LoadedModules, Root, checks};
+use ipft_core::kernel::{self, Candidate, Drops, LoadedModules, Root, checks, network_namespace};
 use ipft_core::limit::Limit;
 use ipft_core::message;
 use ipft_core::output;
 use ipft_core::privileges::{self, Needs, User};
-use ipft_core::probe::{self, Attachment, Buffer, Following, Progress, Request};
+use ipft_core::probe::{self, Attachment, Buffer, Following, Progress, Request, SelectionPlace};
 use ipft_core::run::clock::{clock_offset, monotonic};
 use ipft_core::run::{Late, Reader, Setup};
 use ipft_core::signals::Signals;
@@ -41,6 +41,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let root = Root::system();
     let user = user(options, &root)?;
     let packet_filter = packet_filter(options)?;
+    let place = place(options, &root)?;
     if let Some(failure) = checks::first_failure(&root) {
         bail!(
             "{}{}\n'ipft doctor' examines the rest",
@@ -80,6 +81,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let following = (packet_filter.as_ref().zip(options.follow)).map(|(filter, at)| Following {
         filter,
         anywhere: at == SelectAt::All,
+        place: &place,
     });
     let request = Request {
         root: &root,
@@ -209,6 +211,10 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
              headers; these packets were not selected"
         );
     }
+    let left_out = attachment.left_out();
+    if left_out > 0 {
+        message!("--sample left packets out {left_out} times: once at each gate that one passes");
+    }
     if summary.events == 0 {
         message!("{}", empty::trace(options, &summary, &root));
     }
@@ -228,6 +234,16 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
 fn packet_filter(options: &Options) -> anyhow::Result<Option<Filter>> {
     let compile = |_| filter::compile(&options.packets, &filter::SystemNames);
     Ok(options.follow.map(compile).transpose()?)
+}
+
+/// Finds the namespace in which packets are selected.
+fn place(options: &Options, root: &Root) -> anyhow::Result<SelectionPlace> {
+    let namespace = options.place.namespace.as_deref();
+    Ok(SelectionPlace {
+        device: options.place.device.as_ref().map(|(_, pattern)| *pattern),
+        namespace: namespace.map(|text| network_namespace(root, text)).transpose()?,
+        sample: options.place.sample,
+    })
 }
 
 /// Finds the user to become after attaching. Files written from now on belong to it.

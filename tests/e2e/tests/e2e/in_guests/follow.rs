@@ -151,6 +151,28 @@ fn packets_that_cannot_be_judged_are_reported(kernel: Kernel) {
     assert!(said.contains("The filter could not judge a packet"), "{said}");
 }
 
+fn packets_are_selected_where_they_are_wanted(kernel: Kernel) {
+    let recording = recording(kernel, "placed");
+    let selected = selected(&recording);
+    // The request is seen from its arrival on, the reply wherever it goes.
+    let names = |packet: &[&Event]| -> Vec<String> { packet.iter().map(|event| event.function.clone()).collect() };
+    assert_eq!(selected.len(), 2, "{selected:#?}");
+    let request = names(&selected[0]);
+    assert!(request.ends_with(&["icmp_rcv".to_owned()]), "{request:?}");
+    assert!(!request.contains(&"ip_output".to_owned()), "{request:?}");
+    // At its first gates the reply has no device.
+    assert_eq!(names(&selected[1]), ["ip_rcv", "icmp_rcv"]);
+
+    let sampled = self::recording(kernel, "sampled");
+    assert_eq!((sampled.events.len(), sampled.summary.packets), (0, 0));
+    let said = left(kernel).text("sampled.err");
+    assert!(said.contains("--sample left packets out"), "{said}");
+    assert!(said.contains("in network namespace a"), "{said}");
+    let said = left(kernel).text("unknown.err");
+    assert_eq!(left(kernel).exit("unknown"), 1);
+    assert!(said.contains("/run/netns/nowhere"), "{said}");
+}
+
 fn wrong_filters_are_usage_errors(kernel: Kernel) {
     let left = left(kernel);
     for (name, words) in [("wrong", "column 5"), ("never", "no packet can match")] {
@@ -168,5 +190,6 @@ on_every_kernel!(
     functions_that_are_not_traced_select_and_end,
     the_aggregate_names_parents,
     packets_that_cannot_be_judged_are_reported,
+    packets_are_selected_where_they_are_wanted,
     wrong_filters_are_usage_errors,
 );
