@@ -167,6 +167,8 @@ fn main() {
         }
     }
     compiler.compile("src/program/license.bpf.c", &out.join("license.bpf.o"), &[]);
+    let following = ["-DSESSION=0", "-DEXTENSION=0", "-DREADS=BY_HELPER", "-DFOLLOW=1"].map(String::from);
+    compiler.compile("src/program/dropped.bpf.c", &out.join("dropped.bpf.o"), &following);
 
     let mut list = String::from("&[\n");
     for header in compiler.headers() {

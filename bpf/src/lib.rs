@@ -105,6 +105,9 @@ pub static FENTRY_MULTI: Object = object!("fentry_multi");
 /// The licence of programs whose extension does not declare one. The `extensible` objects have none.
 pub static LICENSE: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/license.bpf.o"))).0;
 
+/// The program that sees drops, for traces that follow packets. It shares the maps of the programs of functions.
+pub static DROPPED: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/dropped.bpf.o"))).0;
+
 /// Headers that an extension in C may include: the name in the `#include`, and the text. They come from libbpf and from
 /// the kernel's user-space interface that this crate was built with.
 pub static HEADERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/headers.rs"));

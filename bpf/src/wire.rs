@@ -114,6 +114,68 @@ impl Birth {
     }
 }
 
+/// Marks the end of a packet, in the place of [`Event::function`].
+pub const ENDED: u64 = layout::IPFT_ENDED;
+
+/// `struct ipft_ended`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ended {
+    /// The event of the packet; its function is [`ENDED`].
+    pub event: Event,
+    /// 1 if the kernel dropped the packet.
+    pub dropped: u32,
+    /// The kernel's reason, 0 if it tells none.
+    pub reason: u32,
+}
+
+same_layout!(Ended, ipft_ended, event, dropped, reason);
+
+/// Return addresses in [`Dropped::frames`].
+pub const FRAMES: usize = layout::IPFT_FRAMES as usize;
+
+/// `struct ipft_dropped`: what the record of a dropped packet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Dropped {
+    /// The end.
+    pub ended: Ended,
+    /// Where the kernel says that the packet was dropped.
+    pub location: u64,
+    /// Return addresses, beginning with the program itself; 0 where there are none.
+    pub frames: [u64; FRAMES],
+}
+
+same_layout!(Dropped, ipft_dropped, ended, location, frames);
+
+impl Ended {
+    /// Parses the end in a record whose function is [`ENDED`]; `None` if the record is too short.
+    pub fn parse(record: &[u8]) -> Option<Ended> {
+        let bytes = record.get(..size_of::<Ended>())?;
+        Some(Ended {
+            event: Event::parse(bytes)?,
+            dropped: half(bytes, offset_of!(Ended, dropped)),
+            reason: half(bytes, offset_of!(Ended, reason)),
+        })
+    }
+}
+
+impl Dropped {
+    /// Parses the record of a packet that was dropped; `None` if it is too short.
+    pub fn parse(record: &[u8]) -> Option<Dropped> {
+        let bytes = record.get(..size_of::<Dropped>())?;
+        let mut frames = [0; FRAMES];
+        for (index, frame) in frames.iter_mut().enumerate() {
+            *frame = word(bytes, offset_of!(Dropped, frames) + index * size_of::<u64>());
+        }
+        Some(Dropped {
+            ended: Ended::parse(bytes)?,
+            location: word(bytes, offset_of!(Dropped, location)),
+            frames,
+        })
+    }
+}
+
 /// Bytes of an extension's payload, after an entry's event and fields (`IPFT_PAYLOAD`).
 pub const PAYLOAD_SIZE: usize = layout::IPFT_PAYLOAD as usize;
 
@@ -365,8 +427,10 @@ pub struct Config {
     pub mask: u32,
     /// Whether every function selects packets, not only gates.
     pub select_anywhere: bool,
+    /// Whether the tracepoint `skb:kfree_skb` tells the reason.
+    pub drops_have_reason: bool,
     /// Always 0.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
     /// What the packet filter looks at.
     pub frame: Frame,
     /// Where packets are selected, and how many.
@@ -388,6 +452,7 @@ same_layout!(
     mark,
     mask,
     select_anywhere,
+    drops_have_reason,
     padding,
     frame,
     place
@@ -422,6 +487,7 @@ impl Config {
         put(offset_of!(Config, ring_mask), &self.ring_mask.to_ne_bytes());
         put(offset_of!(Config, event_interval), &self.event_interval.to_ne_bytes());
         put(offset_of!(Config, select_anywhere), &[self.select_anywhere.into()]);
+        put(offset_of!(Config, drops_have_reason), &[self.drops_have_reason.into()]);
         const FRAME: usize = offset_of!(Config, frame);
         put(FRAME + offset_of!(Frame, bytes), &self.frame.bytes.to_ne_bytes());
         put(FRAME + offset_of!(Frame, mac), &[self.frame.mac.into()]);

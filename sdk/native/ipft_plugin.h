@@ -135,6 +135,12 @@ struct ipft_trace {
 #define IPFT_ENTRY UINT32_C(0)
 /* The function returned. */
 #define IPFT_RETURN UINT32_C(1)
+/* The packet was made of another one, whose identity is in `spare`. Only where packets are followed. */
+#define IPFT_BORN UINT32_C(2)
+/* The packet's sk_buff was released; functions that tear it down may follow. `spare` is 0, or IPFT_DROPPED plus the kernel's
+ * reason (0 if it tells none) if the packet was dropped. Only where packets are followed. */
+#define IPFT_ENDED UINT32_C(4)
+#define IPFT_DROPPED (UINT64_C(1) << 32)
 
 /* One call of, or return from, a kernel function with a traced packet. Events of one packet are in order of time. 64
  * bytes, as in the contract. */
@@ -153,7 +159,7 @@ struct ipft_event {
     uint32_t function;
     /* The CPU that ran the function. */
     uint32_t cpu;
-    /* IPFT_ENTRY or IPFT_RETURN. Ignore others: later versions may add kinds. */
+    /* IPFT_ENTRY, IPFT_RETURN, IPFT_BORN or IPFT_ENDED. Ignore others: later versions may add kinds. */
     uint32_t kind;
     /* The kernel's id of the current thread, 0 in the idle task. Calls nest properly within one packet and one thread;
      * for thread 0: within one packet and one CPU. */

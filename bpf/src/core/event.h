@@ -41,7 +41,7 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 	struct ipft_cpu *cpu = &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)];
 	__u64 now = bpf_ktime_get_ns();
 #if FOLLOW
-	__u64 packet = entering(cpu, processor, number_of(skb, pointer), now, role);
+	__u64 packet = entering(ctx, cpu, processor, number_of(skb, pointer), now, role);
 
 	if (packet && !within_limit(cpu, now)) {
 		__sync_fetch_and_add(&cpu->over_limit, 1);

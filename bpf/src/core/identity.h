@@ -31,7 +31,8 @@ struct {
 	__type(value, struct packet);
 } ipft_packets SEC(".maps");
 
-__u32 ipft_live_packets[FILTER_SIZE];
+/* In maps of their own, as not all objects that share them have the same other variables. */
+__u32 ipft_live_packets[FILTER_SIZE] SEC(".bss.packets");
 
 /*
  * The epoch of an address grows whenever an identity of one of its group ends, on whichever CPU. Most events of a CPU
@@ -47,7 +48,7 @@ struct epoch {
 	__u64 count;
 } __attribute__((aligned(64)));
 
-struct epoch ipft_epochs[EPOCHS];
+struct epoch ipft_epochs[EPOCHS] SEC(".bss.epochs");
 
 static __always_inline __u64 *epoch_of(__u32 slot)
 {

@@ -8,6 +8,8 @@
 
 struct ipft_event event;
 struct ipft_birth birth;
+struct ipft_ended ended;
+struct ipft_dropped dropped;
 struct ipft_capture capture;
 struct ipft_frame frame;
 struct ipft_place place;

@@ -29,6 +29,23 @@ struct ipft_birth {
 	__u64 function;		 /* what made it: as the function of an event, if user space knows it */
 };
 
+/* Marks the end of a packet, in the place of an event's function. */
+#define IPFT_ENDED 0xfffffffffffffffdull
+
+struct ipft_ended {
+	struct ipft_event event; /* its function is IPFT_ENDED */
+	__u32 dropped;		 /* 1 if the kernel dropped it: then this is the start of a struct ipft_dropped */
+	__u32 reason;		 /* the kernel's, 0 if it tells none */
+};
+
+#define IPFT_FRAMES 12
+
+struct ipft_dropped {
+	struct ipft_ended ended;
+	__u64 location;		    /* where the kernel says that it was dropped */
+	__u64 frames[IPFT_FRAMES]; /* return addresses, beginning with the program itself; 0 where there are none */
+};
+
 /* Marks a capture, in the place of an event's function. No function has this index or address. */
 #define IPFT_CAPTURE 0xffffffffffffffffull
 
@@ -131,7 +148,8 @@ struct ipft_config {
 	__u32 mark;	      /* the mark that a packet must carry to be selected, already masked */
 	__u32 mask;	      /* 0: any mark will do */
 	__u8 select_anywhere; /* every function selects packets, not only gates */
-	__u8 padding[3];
+	__u8 drops_have_reason; /* the tracepoint skb:kfree_skb tells the reason */
+	__u8 padding[2];
 	struct ipft_frame frame;
 	struct ipft_place place;
 };

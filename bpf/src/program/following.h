@@ -39,12 +39,12 @@ SLOW(gate, GATE)
 
 /* For functions that the user did not select. */
 #define QUIET(name, role)                                                             \
-	static __noinline int follow_silently_##name(__u64 skb)                       \
-	{                                                                             \
-		__u32 processor = bpf_get_smp_processor_id();                         \
-                                                                                      \
-		entering(&ipft_cpus[processor & (IPFT_MAX_CPUS - 1)], processor, skb, \
-			 bpf_ktime_get_ns(), role);                                   \
+	static __noinline int follow_silently_##name(void *ctx, __u64 skb)                 \
+	{                                                                                  \
+		__u32 processor = bpf_get_smp_processor_id();                              \
+                                                                                           \
+		entering(ctx, &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)], processor, skb, \
+			 bpf_ktime_get_ns(), role);                                        \
 		return UNTRACED;                                                      \
 	}
 
@@ -87,7 +87,7 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 	{                                                            \
 		__u64 skb = packet_in(ARGUMENT_AS(position, argument), argument); \
 		if (skb && concerns(skb, role))                      \
-			follow_silently_##slow(skb);                 \
+			follow_silently_##slow(ctx, skb);            \
 		return UNTRACED;                                     \
 	}
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which packet enters a function, in programs that follow packets. May include followed.h, core/capture.h and
+ * Which packet enters a function, in programs that follow packets. May include ended.h, core/capture.h and
  * filter/select.h.
  */
 #ifndef IPFT_ENTER_H
@@ -8,7 +8,7 @@
 
 #include "core/capture.h"
 #include "filter/select.h"
-#include "track/followed.h"
+#include "track/ended.h"
 
 /* Returns whether a function may see a packet that is followed, or select one. */
 static __always_inline int may_concern(__u64 skb, enum pointer pointer, enum role role)
@@ -37,7 +37,8 @@ static __always_inline __u64 followed_again(struct ipft_cpu *cpu, __u64 skb, __u
 }
 
 /* Returns the packet that enters a function of this role, 0 if it is not followed. */
-static __always_inline __u64 entering(struct ipft_cpu *cpu, __u32 processor, __u64 skb, __u64 now, enum role role)
+static __always_inline __u64 entering(void *ctx, struct ipft_cpu *cpu, __u32 processor, __u64 skb, __u64 now,
+				      enum role role)
 {
 	__u64 packet;
 
@@ -45,12 +46,12 @@ static __always_inline __u64 entering(struct ipft_cpu *cpu, __u32 processor, __u
 	case RELEASE:
 		if (ipft_config.record_bytes && followed_at(skb))
 			capture(skb, now, 1);
-		packet = unfollow(skb);
+		packet = end(ctx, processor, skb, now);
 		if (packet)
 			remember_released(processor, skb, packet);
 		return packet;
 	case FREE:
-		packet = unfollow(skb);
+		packet = end(ctx, processor, skb, now);
 		return packet ? packet : released_at(processor, skb, 1);
 	case TEARDOWN:
 		packet = followed_at(skb);

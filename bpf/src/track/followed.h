@@ -14,6 +14,8 @@
 
 #include "core/identity.h"
 
+/* In struct packet, `dying` means here that the kernel drops the packet, which was reported. */
+
 /* How many packets are followed. In its own map, so that its cache line is written only when a packet begins or ends. */
 __u64 ipft_followed SEC(".bss.followed");
 
@@ -63,18 +65,15 @@ static __always_inline __u64 follow(__u64 skb, __u64 now)
 	return fresh.id;
 }
 
-/* Ends the packet at `skb`. Returns its identity, or 0 if there is none. */
-static __always_inline __u64 unfollow(__u64 skb)
+/* Forgets the packet at `skb`. Returns whether there was one: of two CPUs, one deletes it. */
+static __always_inline int unfollow(__u64 skb)
 {
-	__u64 id = followed_at(skb);
-
-	/* Of two CPUs, one deletes it. */
-	if (!id || bpf_map_delete_elem(&ipft_packets, &skb))
-		return id;
+	if (bpf_map_delete_elem(&ipft_packets, &skb))
+		return 0;
 	__sync_fetch_and_add(&ipft_live_packets[slot_of(skb)], -1);
 	__sync_fetch_and_add(&ipft_followed, -1);
 	__sync_fetch_and_add(epoch_of(slot_of(skb)), 1);
-	return id;
+	return 1;
 }
 
 static __always_inline void remember_released(__u32 processor, __u64 skb, __u64 packet)

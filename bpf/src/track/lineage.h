@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Packets that are made of a followed one: each is followed as a packet of its own, and its birth is
- * reported to user space. May include followed.h and core/emit.h.
+ * reported to user space. May include ended.h and core/emit.h.
  *
  * Every copier of the kernel calls __copy_skb_header(new, old) out of line: skb_clone, skb_copy, skb_morph, skb_segment and
  * the rest (net/core/skbuff.c; the same in the images of Linux 5.10 to 7.2). IP fragments pass ip_copy_metadata(to, from),
@@ -11,7 +11,7 @@
 #define IPFT_LINEAGE_H
 
 #include "core/emit.h"
-#include "track/followed.h"
+#include "track/ended.h"
 
 /* How a new packet takes over what another one is. */
 enum making {
@@ -65,19 +65,21 @@ static __always_inline void tell_born(void *ctx, __u32 processor, __u64 packet, 
  */
 static __always_inline void made(void *ctx, __u64 child, __u64 parent, enum making making, __u64 function)
 {
+	__u32 processor = bpf_get_smp_processor_id();
+	__u64 now = bpf_ktime_get_ns();
+
 	if (making == FRAGMENT) {
 		if (followed_at(child))
 			return;
 	} else {
-		unfollow(child);
+		end(ctx, processor, child, now);
 	}
 	__u64 id = followed_at(parent);
 	if (!id)
 		return;
-	__u64 now = bpf_ktime_get_ns();
 	__u64 fresh = follow(child, now);
 	if (fresh)
-		tell_born(ctx, bpf_get_smp_processor_id(), fresh, id, child, now, function);
+		tell_born(ctx, processor, fresh, id, child, now, function);
 }
 
 #endif

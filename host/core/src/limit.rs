@@ -99,10 +99,14 @@ impl Limit {
         match self.stop_after {
             None => return,
             Some(StopAfter::Events(_)) => {
-                batch
-                    .events
-                    .truncate(usize::try_from(self.events_left).unwrap_or(usize::MAX));
-                self.events_left -= batch.events.len() as u64;
+                // Entries and returns count, and other events come with them.
+                let mut left = self.events_left;
+                batch.events.retain(|event| {
+                    let fits = left > 0;
+                    left -= u64::from(fits && event.kind.is_call());
+                    fits
+                });
+                self.events_left = left;
                 for event in &batch.events {
                     if self.packets.len() < MOST_COUNTED {
                         self.packets.insert(event.packet);

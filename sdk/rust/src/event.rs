@@ -25,7 +25,8 @@ pub struct Event {
     pub function: u32,
     /// The CPU that ran the function.
     pub cpu: u32,
-    /// [`Event::ENTRY`], [`Event::RETURN`], or a kind of a later version, which must be ignored.
+    /// [`Event::ENTRY`], [`Event::RETURN`], [`Event::BORN`], [`Event::ENDED`], or a kind of a later version, which must be
+    /// ignored.
     pub kind: u32,
     /// The kernel's id of the current thread, 0 in the idle task.
     pub thread: u32,
@@ -34,7 +35,7 @@ pub struct Event {
     /// Length of the payload in bytes; 0 if the event has none.
     pub payload_len: u32,
     /// 0 in entries and returns. In other kinds, what the kind says: of a packet that was made of another one, or became part
-    /// of one, that one's identity.
+    /// of one, that one's identity; of one that ended, see [`Event::ENDED`].
     pub spare: u64,
 }
 
@@ -58,6 +59,11 @@ impl Event {
     pub const ENTRY: u32 = 0;
     /// The function that the packet had entered returned.
     pub const RETURN: u32 = 1;
+    /// The packet was made of another one, whose identity is in [`Event::spare`]. Only where packets are followed.
+    pub const BORN: u32 = 2;
+    /// The packet's sk_buff was released; functions that tear it down may follow. [`Event::spare`] is 0, or 2^32 plus the
+    /// kernel's reason (0 if it tells none) if the packet was dropped. Only where packets are followed.
+    pub const ENDED: u32 = 4;
 
     /// The packet entered the function.
     pub fn is_entry(&self) -> bool {

@@ -16,6 +16,8 @@ pub struct Recording {
     pub events: Vec<Event>,
     /// Packets that were made of others.
     pub births: Vec<Birth>,
+    /// The ends of packets.
+    pub ends: Vec<Ended>,
     /// The losses.
     pub lost: Vec<Lost>,
     /// The last line.
@@ -29,6 +31,7 @@ enum Line {
     Functions(Functions),
     Event(Event),
     Born(Birth),
+    Ended(Ended),
     Lost(Lost),
     Summary(Summary),
 }
@@ -73,6 +76,34 @@ pub struct Birth {
     pub parent: u64,
     /// Index of the function that made it, if that is traced.
     pub function_index: Option<u32>,
+}
+
+/// The end of a packet.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Ended {
+    /// The packet's identity.
+    #[serde(deserialize_with = "hex")]
+    pub packet: u64,
+    /// Index of the function that dropped it, if that is known.
+    pub function_index: Option<u32>,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// How a packet ended.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    /// Consumed, or freed in order.
+    Released,
+    /// Dropped, with the kernel's reason.
+    Dropped {
+        /// Its name, if it has one.
+        reason: Option<String>,
+        /// Its number, 0 if there is none.
+        reason_number: u32,
+    },
 }
 
 /// Entry or return.
@@ -187,7 +218,7 @@ impl Recording {
     fn parse(text: &str) -> Result<Recording> {
         ensure!(text.ends_with('\n'), "the last line is not finished");
         let (mut trace, mut summary) = (None, None);
-        let (mut events, mut births, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut events, mut births, mut ends, mut lost) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (line, number) in text.lines().zip(1..) {
             let parsed: Line = serde_json::from_str(line).with_context(|| format!("line {number}: {line}"))?;
             ensure!(summary.is_none(), "line {number} comes after the summary");
@@ -212,6 +243,7 @@ impl Recording {
                 }
                 Line::Event(event) => events.push(event),
                 Line::Born(birth) => births.push(birth),
+                Line::Ended(ended) => ends.push(ended),
                 Line::Lost(loss) => lost.push(loss),
                 Line::Summary(last) => summary = Some(last),
             }
@@ -220,6 +252,7 @@ impl Recording {
             trace: trace.context("there is no line")?,
             events,
             births,
+            ends,
             lost,
             summary: summary.context("there is no summary")?,
         };
@@ -260,6 +293,11 @@ impl Recording {
         for birth in &self.births {
             let index = birth.function_index.map_or(0, |index| index as usize);
             ensure!(index < functions && birth.packet != birth.parent, "{birth:?}");
+        }
+        let mut ended = BTreeSet::new();
+        for end in &self.ends {
+            let index = end.function_index.map_or(0, |index| index as usize);
+            ensure!(index < functions && ended.insert(end.packet), "{end:?}");
         }
         for event in &self.events {
             let function = self.trace.functions.get(event.function_index as usize);
@@ -305,6 +343,12 @@ impl Recording {
     /// Returns the name of the function that made a packet, if that is traced.
     pub fn maker(&self, birth: &Birth) -> Option<&str> {
         let function = self.trace.functions.get(birth.function_index? as usize)?;
+        Some(&function.name)
+    }
+
+    /// Returns the name of the function that dropped a packet, if that is known.
+    pub fn dropper(&self, end: &Ended) -> Option<&str> {
+        let function = self.trace.functions.get(end.function_index? as usize)?;
         Some(&function.name)
     }
 

@@ -8,6 +8,7 @@ mod attachable;
 mod blacklist;
 pub mod btf;
 pub mod checks;
+mod code;
 mod cpus;
 mod drops;
 mod error;
@@ -32,6 +33,7 @@ mod tracefs;
 mod unfilled;
 mod wanted;
 
+pub use code::{Code, CodeFunction};
 pub use cpus::online_cpus;
 pub use drops::Drops;
 pub use error::KernelError;

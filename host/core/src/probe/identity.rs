@@ -99,7 +99,11 @@ pub fn role_in_following(function: &Candidate) -> Role {
         // Since 6.1 the compiler has cloned __netif_receive_skb_core as .constprop.0, with the first argument where it was.
         // The program of such an argument checks what it points at.
         let is_checked = function.argument == PacketArgument::DoublePointer;
-        return if is_gate && is_checked { Role::Gate } else { Role::Ordinary };
+        return if is_gate && is_checked {
+            Role::Gate
+        } else {
+            Role::Ordinary
+        };
     }
     if is_gate {
         return Role::Gate;

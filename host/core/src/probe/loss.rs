@@ -39,6 +39,15 @@ pub(super) fn missed_by_kernel(layer: &Layer) -> [Loss; 2] {
     ]
 }
 
+/// Returns how often the kernel skipped a program of a tracepoint.
+pub(super) fn missed_by_tracepoint(program: BorrowedFd<'_>) -> Loss {
+    Loss {
+        kind: LossKind::Recursion,
+        cpu: None,
+        count: recursion_misses(program),
+    }
+}
+
 /// A perf buffer that is not there looks full to a program. `online` are the CPUs that have one.
 pub fn tell_missing_buffers(losses: &mut [Loss], online: &[u32]) {
     for loss in losses {

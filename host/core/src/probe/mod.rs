@@ -5,6 +5,7 @@
 
 mod bisect;
 mod detach;
+mod drops;
 mod fentry_multi;
 mod ftrace;
 mod groups;
@@ -229,6 +230,8 @@ pub struct Following<'a> {
     pub anywhere: bool,
     /// Where packets are selected.
     pub place: &'a SelectionPlace,
+    /// Whether the tracepoint `skb:kfree_skb` tells the reason.
+    pub drops_have_reason: bool,
 }
 
 /// Where packets are selected, and how many of them.
@@ -374,7 +377,8 @@ impl Request<'_> {
             mark: self.mark,
             mask: self.mask,
             select_anywhere: self.following.is_some_and(|following| following.anywhere),
-            padding: [0; 3],
+            drops_have_reason: self.following.is_some_and(|following| following.drops_have_reason),
+            padding: [0; 2],
             frame: self
                 .following
                 .map_or_else(Frame::default, |following| frame(following.filter)),

@@ -9,6 +9,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use super::drops::Drops;
 use super::{
     Attached, BACKENDS, Backend, Buffer, Ftrace, Kprobe, KprobeMulti, KprobeSession, Layer, Maps, ProbeError, Progress,
     Refused, Request, Target, attach, detach, loss, objection,
@@ -29,6 +30,10 @@ pub struct Attachment {
     more: Vec<Layer>,
     /// The functions that could not be attached, or not with their returns.
     pub skipped: Vec<SkippedFunction>,
+    /// What sees drops, where packets are followed.
+    drops: Option<Drops>,
+    /// The reason why drops are not seen, although packets are followed.
+    pub drops_missing: Option<ProbeError>,
 }
 
 /// Functions that nearly every packet passes.
@@ -47,7 +52,21 @@ impl Attachment {
             hot: None,
             main: attached.layer,
             more: Vec::new(),
+            drops: None,
+            drops_missing: None,
         }
+    }
+
+    /// Attaches what sees drops, if packets are followed. Without it, dropped packets are reported as released.
+    fn with_drops(mut self, request: &Request<'_>) -> Self {
+        // Programs that share the maps of a trace share what it attached.
+        if request.following.is_some() && request.maps.is_empty() {
+            match self.maps().and_then(|maps| Drops::attach(request, maps)) {
+                Ok(drops) => self.drops = Some(drops),
+                Err(error) => self.drops_missing = Some(error),
+            }
+        }
+        self
     }
 
     /// Attached functions per backend, beginning with the one that has most of them.
@@ -107,6 +126,11 @@ impl Attachment {
         self.first().programs.left_out()
     }
 
+    /// Returns how many packets are followed at the moment.
+    pub fn followed(&self) -> u64 {
+        self.first().programs.followed()
+    }
+
     /// Packets that were given an identity so far.
     pub fn packets(&self) -> u64 {
         self.first().programs.cpus().iter().map(|cpu| cpu.packets).sum()
@@ -116,6 +140,13 @@ impl Attachment {
     pub fn losses(&self) -> Vec<Loss> {
         let mut losses = loss::counted(&self.first().programs);
         losses.extend(sum(self.missed_by_kernel()));
+        losses.extend(
+            self.drops
+                .iter()
+                .filter_map(Drops::program)
+                .map(loss::missed_by_tracepoint),
+        );
+        losses = sum(losses);
         losses.retain(|loss| loss.count > 0);
         losses
     }
@@ -128,6 +159,7 @@ impl Attachment {
     /// Detaches everything. Returns when the kernel has, but for the functions of [`Attachment::hot`]: a child process
     /// detaches these, as each takes the kernel some 0.1 s.
     pub fn detach(self, progress: &Progress) {
+        drop(self.drops);
         let mut programs = Vec::new();
         let mut all: Vec<Vec<OwnedFd>> = Vec::new();
         for layer in self.more.into_iter().chain([self.main]) {
@@ -168,14 +200,14 @@ pub fn attach_beside(
 
 /// Attaches with this backend alone.
 pub fn attach_with(backend: &dyn Backend, request: &Request<'_>) -> Result<Attachment, ProbeError> {
-    attach(backend, request).map(Attachment::new)
+    attach(backend, request).map(|attached| Attachment::new(attached).with_drops(request))
 }
 
 /// Attaches with the first backend that works for the tracer, hot functions in a cheaper way, and what is left out with
 /// the backends that follow. An error says why none of them works.
 pub fn attach_with_any(request: &Request<'_>) -> Result<Attachment, Vec<(&'static str, ProbeError)>> {
     let suitable = BACKENDS.into_iter().filter(|backend| backend.suits(request.tracer));
-    attach_in_order(request, suitable, true)
+    attach_in_order(request, suitable, true).map(|attachment| attachment.with_drops(request))
 }
 
 /// Returns the backend that attaches the other functions if hot ones have trampolines of their own, out of those that
@@ -299,5 +331,7 @@ fn complete<'a>(request: &Request<'a>, attached: Attached<'a>, failures: &[(&'st
         hot: None,
         main,
         more,
+        drops: None,
+        drops_missing: None,
     }
 }

@@ -16,6 +16,8 @@ pub(super) enum ProgramKey {
     End,
     /// Runs at the return of any function.
     Return,
+    /// Runs when the kernel drops a packet.
+    Dropped,
 }
 
 /// Common properties of the functions of an entry program.
@@ -110,6 +112,7 @@ impl ProgramKey {
             ProgramKey::Any => return "ipft_any".to_owned(),
             ProgramKey::End => return "ipft_end".to_owned(),
             ProgramKey::Return => return "ipft_function_return".to_owned(),
+            ProgramKey::Dropped => return "ipft_dropped".to_owned(),
         };
         let kind = match (entry.role, entry.argument) {
             (Role::Release, _) => "release",

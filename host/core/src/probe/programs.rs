@@ -95,6 +95,12 @@ impl Programs {
         })
     }
 
+    /// Loads the program that sees drops, which shares the maps of attached programs ([`Request::maps`]).
+    pub(super) fn load_dropped(config: Config, request: &Request<'_>) -> Result<Self, ProbeError> {
+        let selected = [Selected::plain(ProgramKey::Dropped)];
+        Programs::load_bytes(ipft_bpf::DROPPED, config, request, &selected)
+    }
+
     fn load_bytes(
         bytes: &[u8],
         config: Config,
@@ -278,6 +284,11 @@ impl Programs {
 }
 
 impl Programs {
+    /// Returns how many packets are followed (`ipft_followed` in `bpf/src/track/followed.h`).
+    pub(super) fn followed(&self) -> u64 {
+        self.counter(".bss.followed")
+    }
+
     /// Returns how many packets the filter could not judge (`ipft_unjudged` in `bpf/src/filter/select.h`).
     pub(super) fn unjudged(&self) -> u64 {
         self.counter(".bss.unjudged")

@@ -5,7 +5,7 @@
 //! All attachments are file descriptors, so the kernel removes them when the process ends, however it ends.
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -307,6 +307,12 @@ impl ModuleBtfs {
 pub(super) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: a null name is what BPF_RAW_TRACEPOINT_OPEN wants for a tracing program.
     owned(unsafe { libbpf_sys::bpf_raw_tracepoint_open(std::ptr::null(), program.as_raw_fd()) })
+}
+
+/// Attaches a loaded program to a tracepoint, with the arguments as the kernel has them.
+pub(super) fn attach_raw_tracepoint(program: BorrowedFd<'_>, tracepoint: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: the name outlives the call, and the descriptor is open.
+    owned(unsafe { libbpf_sys::bpf_raw_tracepoint_open(tracepoint.as_ptr(), program.as_raw_fd()) })
 }
 
 /// `BPF_TRACE_FENTRY_MULTI`, from 7.x's `include/uapi/linux/bpf.h`; libbpf does not know them yet.

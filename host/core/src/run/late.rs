@@ -2,8 +2,8 @@
 //!
 //! A process of its own watches for them and attaches to their functions. It is forked when the trace is attached and
 //! before anything of others runs, so it keeps the rights that attaching needs while the trace itself may give them up.
-//! All that it takes from the trace is one byte, which says that new functions are known and their events may come; all
-//! that it tells are lines of JSON. It shares the maps of the trace, so its events come the same way. What it attaches is
+//! All that it takes from the trace is the index of new functions in the function table, which says that their events may
+//! come; all that it tells are lines of JSON. It shares the maps of the trace, so its events come the same way. What it attaches is
 //! detached by its end, which comes with that of the trace, however that ends: the trace closes its end of the socket. The
 //! signal that the kernel sends then does not arrive if the trace has become another user (`--user`).
 
@@ -33,7 +33,7 @@ const SOON: Duration = Duration::from_millis(20);
 /// How long the end of a trace waits for the last counts.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Acknowledgement of the trace: the reported functions are in the table.
+/// Acknowledgement of the trace: the reported functions are in the table, from the index on that follows (u32).
 const KNOWN: u8 = b'+';
 
 /// Report at its end.
@@ -119,8 +119,9 @@ impl Late {
         })
     }
 
-    /// Processes pending messages. `learn` gets new functions, before any event of them can come.
-    pub fn receive(&mut self, mut learn: impl FnMut(Vec<Function>)) {
+    /// Processes pending messages. `learn` gets new functions, before any event of them can come, and returns the index of
+    /// the first in the function table.
+    pub fn receive(&mut self, mut learn: impl FnMut(Vec<Function>) -> u32) {
         while !self.over {
             let mut bytes = [0; 4096];
             match self.socket.read(&mut bytes) {
@@ -140,13 +141,15 @@ impl Late {
         }
     }
 
-    fn take(&mut self, reported: Reported, learn: &mut impl FnMut(Vec<Function>)) {
+    fn take(&mut self, reported: Reported, learn: &mut impl FnMut(Vec<Function>) -> u32) {
         match reported {
             Reported::Functions(functions) => {
                 let function = |(name, module, address)| Function { name, module, address };
-                learn(functions.into_iter().map(function).collect());
+                let first = learn(functions.into_iter().map(function).collect());
+                let mut answer = vec![KNOWN];
+                answer.extend(first.to_le_bytes());
                 // A process that has gone has attached nothing.
-                let _ = (&self.socket).write_all(&[KNOWN]);
+                let _ = (&self.socket).write_all(&answer);
             }
             Reported::Attached { modules, skipped } => {
                 for (module, attached) in modules {
@@ -205,7 +208,8 @@ impl Late {
         let until = Instant::now() + PATIENCE;
         while !self.over && Instant::now() < until {
             let _ = wait(&[self.socket.as_fd()], SOON);
-            self.receive(|_| {});
+            // No event of new functions is read any more.
+            self.receive(|_| 0);
         }
         while let Err(rustix::io::Errno::INTR) =
             rustix::process::waitpid(Some(process), rustix::process::WaitOptions::empty())
@@ -237,7 +241,6 @@ fn watch(setup: Setup<'_>, socket: UnixStream) {
     settle(&maps.chain([socket.as_raw_fd()]).collect());
     let events = kernel_events();
     let mut watcher = Watcher {
-        next: setup.functions.len() as u32,
         known: HashMap::new(),
         loaded: setup.loaded.clone(),
         attachments: Vec::new(),
@@ -327,8 +330,6 @@ fn drain(socket: &OwnedFd) {
 struct Watcher<'a> {
     setup: Setup<'a>,
     socket: UnixStream,
-    /// The index of the next function.
-    next: u32,
     /// Addresses of functions that were attached to, or tried, by module.
     known: HashMap<String, HashSet<u64>>,
     loaded: LoadedModules,
@@ -405,16 +406,16 @@ impl Watcher<'_> {
     fn attach(&mut self, wanted: &[Candidate], silent: &[Candidate]) -> io::Result<()> {
         let name = |function: &Candidate| (function.name.clone(), function.module.clone(), function.address);
         self.tell(&Reported::Functions(wanted.iter().map(name).collect()))?;
-        let mut byte = [0];
-        self.socket.read_exact(&mut byte)?;
-        if byte != [KNOWN] {
+        let mut answer = [0; 5];
+        self.socket.read_exact(&mut answer)?;
+        let [KNOWN, first @ ..] = answer else {
             return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        };
+        let first = u32::from_le_bytes(first);
         let request = Request {
-            targets: probe::targets(wanted, self.next, silent, self.setup.request.following.is_some()),
+            targets: probe::targets(wanted, first, silent, self.setup.request.following.is_some()),
             ..self.setup.request.clone()
         };
-        self.next = self.next.saturating_add(wanted.len() as u32);
         let result = match self.setup.alone {
             true => probe::attach_with(self.setup.backend, &request).map_err(|error| error.to_string()),
             false => probe::attach_beside(self.setup.backend, &request).map_err(|failures| {

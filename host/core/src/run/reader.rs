@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use super::clock::monotonic;
+use super::droppers::{Dropper, Droppers};
 use super::late::Late;
-use crate::event::{Batch, Loss, LossKind, OpenCalls, Progress, Trace, Tracer};
+use crate::event::{Batch, EventKind, Function, Loss, LossKind, OpenCalls, Outcome, Progress, Trace, Tracer};
 use crate::extension::Extension;
+use crate::kernel::Code;
 use crate::limit::{Limit, Reached};
 use crate::probe::{Attachment, Buffer, sum};
 use crate::signals::Signals;
@@ -54,8 +56,13 @@ pub struct Reader<'a> {
     batch: Batch,
     /// Whether there are events other than entries and returns.
     follow: bool,
+    droppers: Droppers,
+    /// The reason that says nothing: a fragment that is freed with its datagram has it.
+    not_specified: u32,
     /// Entries and returns that the sinks were given.
     pub events: u64,
+    /// Packets whose end was read.
+    pub ended: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -103,8 +110,17 @@ impl<'a> Reader<'a> {
             calls: (trace.tracer == Tracer::FunctionGraph).then(OpenCalls::default),
             batch: Batch::default(),
             follow: trace.follow,
+            droppers: Droppers::default(),
+            not_specified: not_specified(trace),
             events: 0,
+            ended: 0,
         }
+    }
+
+    /// Finds the functions that drop packets in this code.
+    pub fn with_code(mut self, code: Code) -> Self {
+        self.droppers = Droppers::new(code);
+        self
     }
 
     /// Tells what decodes payloads what is traced.
@@ -141,8 +157,9 @@ impl<'a> Reader<'a> {
                 requested = now;
                 let mut flow = Flow::Continue;
                 late.receive(|new| {
-                    self.decoder.add_functions(new.iter().map(|function| function.address));
-                    flow = sinks.functions(&new);
+                    let first = self.decoder.functions();
+                    flow = add_functions(&mut self.decoder, sinks, &new);
+                    first
                 });
                 if flow == Flow::Stop {
                     return Ok(None);
@@ -150,6 +167,9 @@ impl<'a> Reader<'a> {
             }
             self.batch.clear();
             let rest = self.source.read(&mut self.decoder, &mut self.batch)?;
+            if self.name_droppers(sinks) == Flow::Stop {
+                return Ok(None);
+            }
             // Everything before this has been read.
             let seen = match rest {
                 Rest::Nothing => now,
@@ -199,6 +219,39 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Completes the drops of the batch by the function that dropped the packet. One that is not in the function table is
+    /// appended to it.
+    fn name_droppers(&mut self, sinks: &mut Sinks) -> Flow {
+        if self.follow {
+            let ends = self.batch.events.iter().filter(|event| event.kind == EventKind::ENDED);
+            self.ended += ends.count() as u64;
+        }
+        for (at, place) in self.decoder.take_drops() {
+            let Dropper { function, part } = self.droppers.find(&place);
+            let Some(event) = self.batch.events.get_mut(at) else {
+                continue;
+            };
+            if *part
+                && event
+                    .outcome()
+                    .is_some_and(|outcome| is_unspecific(outcome, self.not_specified))
+            {
+                event.spare = Outcome::Released.to_word();
+                continue;
+            }
+            let Some(function) = function else {
+                continue;
+            };
+            let known = self.decoder.function_at(function.address);
+            event.function = known.unwrap_or(self.decoder.functions());
+            if known.is_none() && add_functions(&mut self.decoder, sinks, std::slice::from_ref(function)) == Flow::Stop
+            {
+                return Flow::Stop;
+            }
+        }
+        Flow::Continue
+    }
+
     /// Hands the batch to the sinks.
     fn pass_on(&mut self, sinks: &mut Sinks) -> Flow {
         if self.batch.is_empty() {
@@ -229,6 +282,23 @@ impl<'a> Reader<'a> {
         }
         losses
     }
+}
+
+/// Appends functions to the function table.
+fn add_functions(decoder: &mut Decoder, sinks: &mut Sinks, new: &[Function]) -> Flow {
+    decoder.add_functions(new.iter().map(|function| function.address));
+    sinks.functions(new)
+}
+
+/// Returns the reason of a trace that says nothing, 0 if there is none.
+fn not_specified(trace: &Trace) -> u32 {
+    let mut reasons = trace.drop_reasons.iter();
+    let found = reasons.find(|reason| reason.name == "NOT_SPECIFIED");
+    found.and_then(|reason| u32::try_from(reason.value).ok()).unwrap_or(0)
+}
+
+fn is_unspecific(outcome: Outcome, not_specified: u32) -> bool {
+    matches!(outcome, Outcome::Dropped { reason } if reason == 0 || reason == not_specified)
 }
 
 /// When the last that the batch tells of was.

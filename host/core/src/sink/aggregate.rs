@@ -12,6 +12,12 @@
 //! === 0x6ad8e5c24f7001 made of 0x6ad8e5a1be3001 by __copy_skb_header
 //! ```
 //!
+//! and how the packet ended if it was dropped, and the function that dropped it:
+//!
+//! ```text
+//! === 0x6ad8e5c24f7001 dropped NETFILTER_DROP in nft_do_chain
+//! ```
+//!
 //! Packets come in the order of their first event, each after a line `===`; a packet's events come in order of time.
 //! With the function graph the last column is the call, indented by two spaces a level:
 //!
@@ -38,10 +44,12 @@ use super::fields::{Fields, Style};
 use super::graph::Graph;
 use super::journal::{Journal, Kept};
 use super::output::Output;
+use super::reasons::Reasons;
+use super::recent::Recent;
 use super::rows::Rows;
 use super::{Sink, SinkError};
-use crate::event::{Batch, Event, EventKind, Function, Summary, Trace, Tracer};
-use crate::text::push_hex;
+use crate::event::{Batch, Event, EventKind, Function, Outcome, Summary, Trace, Tracer};
+use crate::text::{push_hex, push_unsigned, push_visible};
 
 /// Number of events between checks of the memory.
 const STEP: usize = 4096;
@@ -148,6 +156,8 @@ impl Sink for Aggregate {
                     self.journal.push(event, batch);
                 } else if event.kind == EventKind::BORN {
                     self.printer.births.add(event);
+                } else if let Some(outcome @ Outcome::Dropped { .. }) = event.outcome() {
+                    self.printer.drops.add(event.packet, (outcome, event.function));
                 }
             }
         }
@@ -168,6 +178,22 @@ impl Sink for Aggregate {
             reported(self.early);
         }
         Ok(())
+    }
+}
+
+/// ` dropped NETFILTER_DROP`; a number if the reason has no name, nothing if there is none.
+fn push_drop(out: &mut Vec<u8>, outcome: Outcome, reasons: &Reasons) {
+    out.extend_from_slice(b" dropped");
+    match (outcome, reasons.name(outcome)) {
+        (_, Some(name)) => {
+            out.push(b' ');
+            push_visible(out, name);
+        }
+        (Outcome::Released | Outcome::Dropped { reason: 0 }, None) => {}
+        (Outcome::Dropped { reason }, None) => {
+            out.push(b' ');
+            push_unsigned(out, reason.into());
+        }
     }
 }
 
@@ -195,6 +221,9 @@ struct Printer {
     /// Whether packets are followed, and so may be made of others.
     follow: bool,
     births: Births,
+    /// How packets that were dropped ended, and the function that dropped them.
+    drops: Recent<(Outcome, u32)>,
+    reasons: Reasons,
 }
 
 impl Printer {
@@ -208,6 +237,8 @@ impl Printer {
             sorted: Vec::new(),
             follow: false,
             births: Births::default(),
+            drops: Recent::default(),
+            reasons: Reasons::default(),
         }
     }
 
@@ -216,6 +247,7 @@ impl Printer {
         self.rows = Rows::new(&trace.functions, graph);
         self.graph = graph.then(Graph::default);
         self.follow = trace.follow;
+        self.reasons = Reasons::new(trace);
         Ok(())
     }
 
@@ -243,7 +275,7 @@ impl Printer {
         printed
     }
 
-    /// Where packets are followed, the heading names the packet, and the one that it was made of.
+    /// Where packets are followed, the heading names the packet, the one that it was made of, and its drop.
     fn push_heading(&mut self, packet: u64) {
         let out = &mut self.output.buffer;
         out.extend_from_slice(b"===");
@@ -256,6 +288,13 @@ impl Printer {
                 if self.rows.has(birth.function) {
                     out.extend_from_slice(b" by ");
                     self.rows.push_name(out, birth.function);
+                }
+            }
+            if let Some((outcome, function)) = self.drops.take(packet) {
+                push_drop(out, outcome, &self.reasons);
+                if self.rows.has(function) {
+                    out.extend_from_slice(b" in ");
+                    self.rows.push_name(out, function);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! `-o jsonl`: everything about a trace, typed, one JSON object per line, for programs.
 //!
-//! The first line is the `trace`, then come `event`s as they happen, with a `functions` line before the first event of
-//! functions that were added during the trace, and at the end a `lost` line for every way and CPU that lost some, and the
+//! The first line is the `trace`, then come `event`s as they happen, where packets are followed with `born` and `ended` lines
+//! between them, with a `functions` line before the first event of functions that were added during the trace, and at the end a `lost` line for every way and CPU that lost some, and the
 //! `summary`. `docs/jsonl.schema.json` describes each; [`VERSION`] changes when a key is
 //! removed or means something else, and not when one is added.
 //!
@@ -14,9 +14,12 @@ use std::io::Write;
 
 use super::fields::{Fields, Style};
 use super::output::Output;
+use super::reasons::Reasons;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
-use crate::event::{Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Summary, Trace};
+use crate::event::{
+    Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Outcome, Summary, Trace,
+};
 use crate::text::*;
 
 /// The version of the format, in the `trace` line.
@@ -32,6 +35,7 @@ pub struct Jsonl {
     functions: FunctionTexts,
     fields: Fields,
     clock: Clock,
+    reasons: Reasons,
     /// The packet and sk_buff of the event before, and how an event of them begins.
     packet: (u64, u64),
     beginning: Vec<u8>,
@@ -45,6 +49,7 @@ impl Jsonl {
             functions: FunctionTexts::default(),
             fields: Fields::default(),
             clock: Clock::default(),
+            reasons: Reasons::default(),
             packet: (0, 0),
             beginning: Vec::new(),
         }
@@ -88,6 +93,7 @@ impl Sink for Jsonl {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         self.fields = Fields::new(&trace.schema, Style::JsonTyped)?;
         self.append(&trace.functions);
+        self.reasons = Reasons::new(trace);
         push_trace(&mut self.output.buffer, trace);
         self.output.flush()
     }
@@ -107,11 +113,16 @@ impl Sink for Jsonl {
         self.fields.learn(&batch.names);
         for event in &batch.events {
             if !event.kind.is_call() {
+                let function = Some(event.function).filter(|index| (*index as usize) < self.functions.len());
+                let out = &mut self.output.buffer;
                 if event.kind == EventKind::BORN {
-                    let known = (event.function as usize) < self.functions.len();
-                    push_born(&mut self.output.buffer, event, known);
-                    self.output.line_done()?;
+                    push_born(out, event, function);
+                } else if let Some(outcome) = event.outcome() {
+                    push_ended(out, event, outcome, self.reasons.name(outcome), function);
+                } else {
+                    continue;
                 }
+                self.output.line_done()?;
                 continue;
             }
             self.push_beginning(event);
@@ -143,21 +154,46 @@ impl Sink for Jsonl {
     }
 }
 
-/// `known`: the function is one of the trace.
-fn push_born(out: &mut Vec<u8>, event: &Event, known: bool) {
+/// `function`: its index, if it is one of the trace.
+fn push_born(out: &mut Vec<u8>, event: &Event, function: Option<u32>) {
     out.extend_from_slice(b"{\"type\":\"born\",\"packet\":");
     push_quoted_hex(out, event.packet);
     push_key(out, "parent");
     push_quoted_hex(out, event.spare);
+    push_happening(out, event, function);
+    out.extend_from_slice(b"}\n");
+}
+
+/// What lines of packets' beginnings and ends have in common.
+fn push_happening(out: &mut Vec<u8>, event: &Event, function: Option<u32>) {
     push_key(out, "skb");
     push_quoted_hex(out, event.skb);
     push_number(out, "timestamp", event.timestamp);
     push_number(out, "cpu", u64::from(event.cpu));
     push_number(out, "thread", u64::from(event.thread));
     push_key(out, "function_index");
-    match known {
-        true => push_unsigned(out, u64::from(event.function)),
-        false => out.extend_from_slice(b"null"),
+    match function {
+        Some(index) => push_unsigned(out, u64::from(index)),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// `reason`: the name of the reason, if it has one.
+fn push_ended(out: &mut Vec<u8>, event: &Event, outcome: Outcome, reason: Option<&str>, function: Option<u32>) {
+    out.extend_from_slice(b"{\"type\":\"ended\",\"packet\":");
+    push_quoted_hex(out, event.packet);
+    push_happening(out, event, function);
+    match outcome {
+        Outcome::Released => push_string(out, "outcome", "released"),
+        Outcome::Dropped { reason: number } => {
+            push_string(out, "outcome", "dropped");
+            push_number(out, "reason_number", u64::from(number));
+            push_key(out, "reason");
+            match reason {
+                Some(name) => push_json_string(out, name),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
     }
     out.extend_from_slice(b"}\n");
 }

@@ -17,6 +17,8 @@ mod json;
 mod jsonl;
 mod output;
 mod pcapng;
+mod reasons;
+mod recent;
 mod record;
 mod rows;
 mod sinks;

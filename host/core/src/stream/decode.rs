@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use ipft_bpf::wire;
 
-use crate::event::{Batch, Capture, Event, EventKind, Link, NO_FUNCTION};
+use crate::event::{Batch, Capture, Event, EventKind, Link, NO_FUNCTION, Outcome};
 
 /// Maps the function words of records to functions. Backends that can give each function a number send its index in the
 /// function table, which is small; others send its address, which is in the upper half of all numbers.
@@ -130,6 +130,15 @@ impl FunctionIds {
     }
 }
 
+/// Where the kernel dropped a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DropPlace {
+    /// The return address that the kernel tells.
+    pub location: u64,
+    /// All return addresses, the innermost first; 0 where there are none.
+    pub frames: [u64; wire::FRAMES],
+}
+
 /// Decodes the records of one trace.
 #[derive(Debug)]
 pub struct Decoder {
@@ -138,6 +147,8 @@ pub struct Decoder {
     payload_size: usize,
     /// Records that were none of ours: too short, or of a function that is not in the table.
     undecodable: u64,
+    /// The drops of the batch: the event's index in it, and the place.
+    drops: Vec<(usize, DropPlace)>,
 }
 
 impl Decoder {
@@ -147,7 +158,24 @@ impl Decoder {
             functions,
             payload_size,
             undecodable: 0,
+            drops: Vec::new(),
         }
+    }
+
+    /// Returns the events of the batch that are drops, by their index in it, and forgets them.
+    pub fn take_drops(&mut self) -> Vec<(usize, DropPlace)> {
+        std::mem::take(&mut self.drops)
+    }
+
+    /// Returns the index of the function with this address, if it is in the function table.
+    pub fn function_at(&mut self, address: u64) -> Option<u32> {
+        let known = self.functions.index(address);
+        known.or_else(|| self.functions.learn(address))
+    }
+
+    /// Returns the number of functions in the table.
+    pub fn functions(&self) -> u32 {
+        self.functions.count
     }
 
     /// Functions with these addresses were appended to the function table.
@@ -197,8 +225,8 @@ impl Decoder {
         batch.events.push(event);
     }
 
-    /// Handles a record that names no function that is known: a capture, a birth, or another address of a function. All
-    /// are rare, so that they are looked for only here.
+    /// Handles a record that names no function that is known: a capture, a birth, an end, or another address of a function.
+    /// All are rare, so that they are looked for only here.
     #[cold]
     #[inline(never)]
     fn decode_unknown(&mut self, record: &[u8], batch: &mut Batch) {
@@ -206,6 +234,7 @@ impl Decoder {
         let decoded = match word {
             Some(wire::CAPTURE) => capture(record, batch),
             Some(wire::BORN) => self.birth(record, batch),
+            Some(wire::ENDED) => self.end(record, batch),
             Some(word) => (self.functions.learn(word)).map(|function| self.push_with_payload(function, record, batch)),
             None => None,
         };
@@ -215,12 +244,34 @@ impl Decoder {
     /// Appends the birth of a packet. The function that made it may not be traced.
     fn birth(&mut self, record: &[u8], batch: &mut Batch) -> Option<()> {
         let birth = wire::Birth::parse(record)?;
-        let known = self.functions.index(birth.function);
-        let function = known.or_else(|| self.functions.learn(birth.function));
+        let function = self.function_at(birth.function);
         batch.events.push(Event {
             kind: EventKind::BORN,
             spare: birth.parent,
             ..event_of(&birth.event, function.unwrap_or(NO_FUNCTION))
+        });
+        Some(())
+    }
+
+    /// Appends the end of a packet. Which function dropped it is known later, from [`Decoder::take_drops`].
+    fn end(&mut self, record: &[u8], batch: &mut Batch) -> Option<()> {
+        let ended = wire::Ended::parse(record)?;
+        let outcome = match ended.dropped {
+            0 => Outcome::Released,
+            _ => {
+                let dropped = wire::Dropped::parse(record)?;
+                let place = DropPlace {
+                    location: dropped.location,
+                    frames: dropped.frames,
+                };
+                self.drops.push((batch.events.len(), place));
+                Outcome::Dropped { reason: ended.reason }
+            }
+        };
+        batch.events.push(Event {
+            kind: EventKind::ENDED,
+            spare: outcome.to_word(),
+            ..event_of(&ended.event, NO_FUNCTION)
         });
         Some(())
     }
@@ -371,6 +422,44 @@ mod tests {
         with_payload.decode(&record(0, 0), &mut batch);
         assert!(batch.events.is_empty());
         assert_eq!((decoder.undecodable(), with_payload.undecodable()), (2, 1));
+    }
+
+    /// The end of a packet, as `wire.h` lays it out.
+    fn ended(dropped: u32, reason: u32) -> Vec<u8> {
+        let mut record = record(wire::ENDED, 3);
+        record.extend([dropped, reason].iter().flat_map(|half| half.to_ne_bytes()));
+        record
+    }
+
+    #[test]
+    fn an_end_becomes_an_event_with_its_outcome() {
+        for payload in [0, 8] {
+            let mut decoder = Decoder::new(FunctionIds::new([0; 10]), payload);
+            let mut batch = Batch::default();
+            decoder.decode(&ended(0, 0), &mut batch);
+            let mut dropped = ended(1, 12);
+            dropped.extend((1..=1 + wire::FRAMES as u64).flat_map(u64::to_ne_bytes));
+            decoder.decode(&dropped, &mut batch);
+            let outcomes: Vec<Option<Outcome>> = batch.events.iter().map(Event::outcome).collect();
+            assert_eq!(
+                outcomes,
+                [Some(Outcome::Released), Some(Outcome::Dropped { reason: 12 })]
+            );
+            assert!(
+                batch
+                    .events
+                    .iter()
+                    .all(|event| event.function == NO_FUNCTION && event.packet == 1)
+            );
+            let [(at, place)] = decoder.take_drops()[..] else {
+                panic!("one was dropped");
+            };
+            assert_eq!((at, place.location, place.frames[0], place.frames[11]), (1, 1, 2, 13));
+            assert_eq!(decoder.take_drops(), []);
+            // Cut within its frames.
+            decoder.decode(&dropped[..64], &mut batch);
+            assert_eq!((batch.events.len(), decoder.undecodable()), (2, 1));
+        }
     }
 
     /// A capture, as `wire.h` lays it out.

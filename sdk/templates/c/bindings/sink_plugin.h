@@ -118,7 +118,8 @@ typedef struct ipft_plugin_types_trace_t {
   uint32_t   mark;
   // The bits of the mark that count.
   uint32_t   mask;
-  // For later versions.
+  // If packets are followed: `filter`, the packet filter, `follow`, which is `true`, and, if the kernel has names for
+  // its reasons to drop packets, `drop-reasons`: `NUMBER=NAME`, with commas between them. Others are for later versions.
   ipft_plugin_types_list_fact_t   more;
 } ipft_plugin_types_trace_t;
 
@@ -140,7 +141,8 @@ typedef struct ipft_plugin_types_event_t {
   uint32_t   function;
   // The CPU that ran the function.
   uint32_t   cpu;
-  // 0: the packet entered the function. 1: the function returned. Others are for later versions: to be ignored.
+  // 0: the packet entered the function. 1: the function returned. If packets are followed: 2: the packet was made of
+  // another one. 4: the packet ended. Others are for later versions: to be ignored.
   uint32_t   kind;
   // The kernel's id of the thread that was current, 0 in the idle task. Calls nest properly within one packet
   // and one thread; for thread 0: within one packet and one CPU.
@@ -150,7 +152,8 @@ typedef struct ipft_plugin_types_event_t {
   // Length of the payload in bytes; 0 if the event has none.
   uint32_t   payload_len;
   // 0 in entries and returns. In other kinds, what the kind says: of a packet that was made of another one, or
-  // became part of one, that one's identity.
+  // became part of one, that one's identity; of one that ended, 0 if it was consumed, or 2^32 plus the kernel's
+  // reason (0 if it tells none) if it was dropped.
   uint64_t   spare;
 } ipft_plugin_types_event_t;
 

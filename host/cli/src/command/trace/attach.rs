@@ -119,6 +119,9 @@ fn stopped() -> anyhow::Error {
 /// Reports the attached and skipped functions, with reasons.
 pub(super) fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bool) {
     let skipped = functions.skipped.len() + attachment.skipped.len();
+    if let Some(error) = &attachment.drops_missing {
+        message!("Drops are not seen, and dropped packets shown as released: {error}");
+    }
     if verbose {
         message!("Functions found in: {}", functions.source);
         for module in &functions.missing {

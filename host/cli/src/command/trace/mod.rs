@@ -12,7 +12,7 @@ use ipft_core::event::{EnumMember, Function, Summary, Trace};
 use ipft_core::extension::Extension;
 use ipft_core::extension::lua::Print;
 use ipft_core::filter::{self, Filter};
-use ipft_core::kernel::{self, Candidate, Drops, LoadedModules, Root, checks, network_namespace};
+use ipft_core::kernel::{self, Candidate, Code, Drops, LoadedModules, Root, checks, network_namespace};
 use ipft_core::limit::Limit;
 use ipft_core::message;
 use ipft_core::output;
@@ -82,6 +82,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         filter,
         anywhere: at == SelectAt::All,
         place: &place,
+        drops_have_reason: drops.tells_reason,
     });
     let request = Request {
         root: &root,
@@ -98,6 +99,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         progress: &progress,
         maps: probe::Maps::from([]),
     };
+    // Opened before rights are given up.
+    let code = options.follow.map(|_| Code::open(&root)).unwrap_or_default();
     let attachment = attach_visibly(options, &request)?;
     report_attachment(&attachment, &functions, options.verbose);
 
@@ -117,7 +120,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         follow: options.follow.is_some(),
         drop_reasons: drop_reasons(&drops),
     };
-    let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?;
+    let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?.with_code(code);
     // Perf buffers are those of the CPUs that are online now.
     let buffered = match buffer {
         Buffer::Perf { .. } => kernel::online_cpus(&root),
@@ -178,6 +181,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
             .cloned()
             .collect(),
     };
+    let ended = reader.ended;
     drop(reader);
     sinks.finish(&summary);
     drawing::tell_dropped(&sinks);
@@ -204,6 +208,13 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         );
     }
     report_losses(&summary, reached, drawing::shows_losses(&options.drawing, &plugins));
+    if options.verbose && options.follow.is_some() {
+        message!(
+            "{} packets were followed: {ended} ended, {} live",
+            attachment.packets(),
+            attachment.followed()
+        );
+    }
     let unjudged = attachment.unjudged();
     if unjudged > 0 {
         message!(

@@ -37,12 +37,13 @@ fn functions_are_known_before_the_process_continues() {
         let mut byte = [0];
         assert!(other.read(&mut byte).is_err(), "reported to go on too early");
         learnt.extend(new);
+        0x0102
     });
     assert_eq!(learnt.len(), 1);
     assert_eq!((learnt[0].name.as_str(), learnt[0].address), ("nf_nat_packet", 7));
-    let mut byte = [0];
-    assert_eq!(other.read(&mut byte).unwrap(), 1);
-    assert_eq!(byte, [KNOWN]);
+    let mut answer = [0; 6];
+    assert_eq!(other.read(&mut answer).unwrap(), 5);
+    assert_eq!(answer, [KNOWN, 2, 1, 0, 0, 0]);
 }
 
 #[test]

@@ -135,7 +135,10 @@ fn read(
         calls: None,
         batch: Batch::default(),
         follow: false,
+        droppers: Droppers::default(),
+        not_specified: 0,
         events: 0,
+        ended: 0,
     };
     let signals = Signals::none().unwrap();
     let mut limit = Limit::new(duration, stop_after, monotonic());

@@ -13,6 +13,7 @@ mod journey;
 mod list;
 mod loss;
 mod marking;
+mod outcome;
 mod packet_fields;
 mod plugins;
 mod privileges;

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The end of a followed packet, which is reported to user space once: as dropped by the tracepoint skb:kfree_skb, which
+ * comes before the release of the sk_buff, or else as released. May include followed.h.
+ */
+#ifndef IPFT_ENDED_H
+#define IPFT_ENDED_H
+
+#include "track/followed.h"
+
+static __always_inline void fill_ended(struct ipft_ended *ended, __u32 processor, __u64 packet, __u64 skb, __u64 now)
+{
+	ended->event.packet = packet;
+	ended->event.skb = skb;
+	ended->event.timestamp = now;
+	ended->event.function = IPFT_ENDED;
+	ended->event.cpu_and_kind = processor;
+	ended->event.thread = bpf_get_current_pid_tgid();
+}
+
+/* Tells user space of a packet that was released. */
+static __always_inline void tell_released(void *ctx, __u32 processor, __u64 packet, __u64 skb, __u64 now)
+{
+	struct ipft_cpu *cpu = &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)];
+
+	if (ipft_config.use_perf_buffer) {
+		struct ipft_ended record = {};
+
+		fill_ended(&record, processor, packet, skb, now);
+		if (bpf_perf_event_output(ctx, &ipft_perf, BPF_F_CURRENT_CPU, &record, sizeof(record)))
+			__sync_fetch_and_add(&cpu->buffer_full, 1);
+		return;
+	}
+	struct ipft_ended *record = reserve(processor, sizeof(*record));
+	if (!record) {
+		__sync_fetch_and_add(&cpu->buffer_full, 1);
+		return;
+	}
+	fill_ended(record, processor, packet, skb, now);
+	record->dropped = 0;
+	record->reason = 0;
+	/* An event of the releasing function or of a later one wakes the reader. */
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void fill_dropped(void *ctx, struct ipft_dropped *record, __u32 reason, __u64 location)
+{
+	record->ended.dropped = 1;
+	record->ended.reason = reason;
+	record->location = location;
+	/* The kernel fills what has no frames with zeros (kernel/bpf/stackmap.c, __bpf_get_stack), also if it fails. */
+	bpf_get_stack(ctx, record->frames, sizeof(record->frames), 0);
+}
+
+/* Tells user space of a packet that the kernel drops. */
+static __always_inline void tell_dropped(void *ctx, __u64 packet, __u64 skb, __u32 reason, __u64 location)
+{
+	__u32 processor = bpf_get_smp_processor_id();
+	struct ipft_cpu *cpu = &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)];
+	__u64 now = bpf_ktime_get_ns();
+
+	if (ipft_config.use_perf_buffer) {
+		struct ipft_dropped record = {};
+
+		fill_ended(&record.ended, processor, packet, skb, now);
+		fill_dropped(ctx, &record, reason, location);
+		if (bpf_perf_event_output(ctx, &ipft_perf, BPF_F_CURRENT_CPU, &record, sizeof(record)))
+			__sync_fetch_and_add(&cpu->buffer_full, 1);
+		return;
+	}
+	struct ipft_dropped *record = reserve(processor, sizeof(*record));
+	if (!record) {
+		__sync_fetch_and_add(&cpu->buffer_full, 1);
+		return;
+	}
+	fill_ended(&record->ended, processor, packet, skb, now);
+	fill_dropped(ctx, record, reason, location);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+/*
+ * Ends the packet at `skb`, and reports it unless that has been done. Returns its identity, or 0 if there is none.
+ */
+static __always_inline __u64 end(void *ctx, __u32 processor, __u64 skb, __u64 now)
+{
+	struct packet *packet = bpf_map_lookup_elem(&ipft_packets, &skb);
+
+	if (!packet)
+		return 0;
+	__u64 id = packet->id;
+	__u32 reported = packet->dying;
+	if (unfollow(skb) && !reported)
+		tell_released(ctx, processor, id, skb, now);
+	return id;
+}
+
+/* Handles the drop of a packet that may be followed. Its sk_buff is released next, by a function that is probed. */
+static __always_inline void drop(void *ctx, __u64 skb, __u32 reason, __u64 location)
+{
+	struct packet *packet = bpf_map_lookup_elem(&ipft_packets, &skb);
+
+	if (!packet || packet->dying)
+		return;
+	packet->dying = 1;
+	tell_dropped(ctx, packet->id, skb, reason, location);
+}
+
+#endif

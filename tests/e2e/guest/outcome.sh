@@ -1,0 +1,66 @@
+# How packets end that are selected by a filter and followed, through a veth pair.
+#
+# Leaves JSON lines, each of which traces few functions: delivered.out (a ping of 4,000 bytes, of which the filter selects the
+# request), firewall.out (a ping that a rule of b drops), perf.out (the same through perf buffers), closed.out (a datagram to a
+# port that nobody listens on), and many.out (exchanges over TCP, pings and datagrams, which all have an end); and
+# heading.out, the aggregate of a ping that is dropped. The recording firewall.ipft is of the same as firewall.out.
+
+network_pair
+
+FEW='^(ip_rcv|icmp_rcv|tcp_v4_rcv|udp_rcv)$'
+
+# ping_once ARGS...: from a to b.
+ping_once() {
+	ip netns exec a ping -q -c 1 "$@" 10.0.0.2 >/dev/null
+	settle
+}
+
+drop_pings() {
+	ip netns exec b iptables "$1" INPUT -p icmp -j DROP
+}
+
+ping_once -W 5
+
+delivered() {
+	start_ipft delivered 'icmp and src 10.0.0.1' -o jsonl -r "$FEW"
+	ping_once -W 5 -s 4000
+	end_ipft delivered
+}
+undisturbed delivered delivered
+
+closed() {
+	start_ipft closed udp -o jsonl -r "$FEW"
+	ip netns exec a udpflood send 10.0.0.2 4444 1 64 >/dev/null
+	settle
+	end_ipft closed
+}
+undisturbed closed closed
+
+many() {
+	start_ipft many -v ip -o jsonl -r "$FEW"
+	tcp_exchange a b 10.0.0.2 8000
+	ping_once -W 5 -c 5 -i 0.02 -s 3000
+	ip netns exec a udpflood send 10.0.0.2 4444 50 64 >/dev/null
+	settle
+	end_ipft many
+}
+undisturbed many many
+
+drop_pings -A
+
+firewall() {
+	start_ipft firewall 'icmp and src 10.0.0.1' -o jsonl -r "$FEW" --record firewall.ipft
+	ping_once -W 1 || :
+	end_ipft firewall
+}
+undisturbed firewall firewall
+
+start_ipft perf 'icmp and src 10.0.0.1' -o jsonl -r "$FEW" --perf-page-count 8
+ping_once -W 1 || :
+end_ipft perf
+
+start_ipft heading 'icmp and src 10.0.0.1' -r "$FEW"
+ping_once -W 1 || :
+end_ipft heading
+
+drop_pings -D

@@ -1,0 +1,100 @@
+//! How packets end that are followed: each has one end, and one that the kernel drops has its reason, on every kernel.
+
+use std::collections::BTreeSet;
+
+use ipft_e2e::guest::{self, Left, Shared};
+use ipft_e2e::jsonl::{Ended, Outcome, Recording};
+use ipft_e2e::on_every_kernel;
+use xtask::kernel::Kernel;
+
+fn left(kernel: Kernel) -> &'static Left {
+    static RUNS: [Shared; 5] = [const { Shared::new() }; 5];
+    let run = Kernel::ALL.iter().position(|each| *each == kernel);
+    RUNS[run.expect("a kernel of the matrix")].left(|| {
+        let script = include_str!("../../../guest/outcome.sh");
+        guest::run(&format!("outcome-{}", kernel.series()), kernel, &[], script)
+    })
+}
+
+fn recording(kernel: Kernel, name: &str) -> Recording {
+    let left = left(kernel);
+    assert_eq!(left.exit(name), 0, "{}", left.text(&format!("{name}.err")));
+    Recording::read(&left.path(&format!("{name}.out"))).unwrap()
+}
+
+/// Returns the outcome of a drop: Linux 5.10 has no reasons.
+fn dropped(kernel: Kernel, reason: &str) -> Option<&str> {
+    (kernel != Kernel::V5_10).then_some(reason)
+}
+
+/// Checks that a packet was dropped for this reason, and returns the function that did it.
+fn dropper<'a>(recording: &'a Recording, end: &Ended, expected: Option<&str>) -> &'a str {
+    let Outcome::Dropped { reason, reason_number } = &end.outcome else {
+        panic!("{end:?}");
+    };
+    assert_eq!(reason.as_deref(), expected);
+    assert_eq!(*reason_number == 0, expected.is_none());
+    recording.dropper(end).unwrap_or_else(|| panic!("{end:?}"))
+}
+
+fn a_delivered_ping_and_its_fragments_are_released(kernel: Kernel) {
+    let recording = recording(kernel, "delivered");
+    // Two fragments, and a clone and a copy on their way into one packet again.
+    assert_eq!((recording.births.len(), recording.ends.len()), (4, 5));
+    let outcomes = recording.ends.iter().map(|end| &end.outcome);
+    assert!(outcomes.eq([&Outcome::Released; 5]), "{:#?}", recording.ends);
+}
+
+fn a_rule_of_the_firewall_drops_a_ping(kernel: Kernel) {
+    for name in ["firewall", "perf"] {
+        let recording = recording(kernel, name);
+        let [end] = recording.ends.as_slice() else {
+            panic!("{:#?}", recording.ends);
+        };
+        let function = dropper(&recording, end, dropped(kernel, "NETFILTER_DROP"));
+        assert!(["nf_hook_slow", "nft_do_chain"].contains(&function), "{function}");
+        assert_eq!(recording.packets().into_keys().collect::<Vec<u64>>(), [end.packet]);
+    }
+}
+
+fn a_datagram_to_a_closed_port_has_no_socket(kernel: Kernel) {
+    let recording = recording(kernel, "closed");
+    let [end] = recording.ends.as_slice() else {
+        panic!("{:#?}", recording.ends);
+    };
+    let function = dropper(&recording, end, dropped(kernel, "NO_SOCKET"));
+    assert!(function.contains("udp"), "{function}");
+}
+
+fn every_packet_has_one_end_or_is_still_there(kernel: Kernel) {
+    let recording = recording(kernel, "many");
+    let ended: BTreeSet<u64> = recording.ends.iter().map(|end| end.packet).collect();
+    assert!(ended.len() >= 70 && ended.len() == recording.ends.len());
+    let said = left(kernel).text("many.err");
+    let packets = recording.summary.packets;
+    let live = packets - ended.len() as u64;
+    let expected = format!("{packets} packets were followed: {} ended, {live} live", ended.len());
+    assert!(said.contains(&expected), "{expected}\n{said}");
+    // The last of a connection may wait for a timer.
+    assert!(live <= 2, "{live}");
+    let known = recording.packets();
+    assert!(known.keys().filter(|packet| !ended.contains(packet)).count() <= 2);
+}
+
+fn the_aggregate_says_that_a_packet_was_dropped(kernel: Kernel) {
+    let text = left(kernel).text("heading.out");
+    let headings: Vec<&str> = text.lines().filter(|line| line.starts_with("===")).collect();
+    let [heading] = headings.as_slice() else {
+        panic!("{text}");
+    };
+    let reason = dropped(kernel, " NETFILTER_DROP").unwrap_or_default();
+    assert!(heading.contains(&format!(" dropped{reason} in nf")), "{heading}");
+}
+
+on_every_kernel!(
+    a_delivered_ping_and_its_fragments_are_released,
+    a_rule_of_the_firewall_drops_a_ping,
+    a_datagram_to_a_closed_port_has_no_socket,
+    every_packet_has_one_end_or_is_still_there,
+    the_aggregate_says_that_a_packet_was_dropped,
+);
