@@ -59,7 +59,7 @@ start_ipft perf 'icmp and src 10.0.0.1' -o jsonl -r "$FEW" --perf-page-count 8
 ping_once -W 1 || :
 end_ipft perf
 
-start_ipft heading 'icmp and src 10.0.0.1' -r "$FEW"
+start_ipft heading 'icmp and src 10.0.0.1' -o aggregate -r "$FEW"
 ping_once -W 1 || :
 end_ipft heading
 
