@@ -2,8 +2,9 @@
 #
 # Leaves JSON lines, each of which traces few functions: delivered.out (a ping of 4,000 bytes, of which the filter selects the
 # request), firewall.out (a ping that a rule of b drops), perf.out (the same through perf buffers), closed.out (a datagram to a
-# port that nobody listens on), and many.out (exchanges over TCP, pings and datagrams, which all have an end); and
-# heading.out, the aggregate of a ping that is dropped. The recording firewall.ipft is of the same as firewall.out.
+# port without a socket), and many.out (exchanges over TCP, pings and datagrams, which all have an end); and
+# heading.out, the aggregate of a ping that is dropped. The recording firewall.ipft is of the same as firewall.out,
+# and all.left has what is still attached at the end.
 
 network_pair
 
@@ -64,3 +65,5 @@ ping_once -W 1 || :
 end_ipft heading
 
 drop_pings -D
+
+left_behind all

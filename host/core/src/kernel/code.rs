@@ -1,6 +1,6 @@
 //! Which function an address of the kernel's code belongs to. Imports `symbols`.
 //!
-//! All of `/proc/kallsyms` is read for that, which takes long, so it is read when the first address is asked for. It is
+//! All of `/proc/kallsyms` is read for that, which takes long, so it is read when the first address is looked up. It is
 //! opened before: the kernel decides then whether it shows addresses (`kallsyms_open` in `kernel/kallsyms.c`), and a
 //! trace gives up its rights.
 
@@ -9,7 +9,7 @@ use std::fs::File;
 use super::Root;
 use super::symbols::read_kallsyms;
 
-/// The kernel's code, and that of the modules that are loaded when the first address is asked for.
+/// The kernel's code, and that of the modules that are loaded when the first address is looked up.
 #[derive(Debug, Default)]
 pub struct Code {
     source: Option<File>,

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_return_address_behind_a_function_is_of_that_function() {
+    fn a_return_address_behind_a_function_is_its_own() {
         let frames = [inside(0), inside(3), START + 7 * 0x100];
         assert_eq!(named(&frames, 0).0.as_deref(), Some("nft_do_chain"));
     }

@@ -91,10 +91,15 @@ fn the_aggregate_says_that_a_packet_was_dropped(kernel: Kernel) {
     assert!(heading.contains(&format!(" dropped{reason} in nf")), "{heading}");
 }
 
+fn nothing_of_it_stays_attached(kernel: Kernel) {
+    assert_eq!(left(kernel).text("all.left"), "");
+}
+
 on_every_kernel!(
     a_delivered_ping_and_its_fragments_are_released,
     a_rule_of_the_firewall_drops_a_ping,
     a_datagram_to_a_closed_port_has_no_socket,
     every_packet_has_one_end_or_is_still_there,
     the_aggregate_says_that_a_packet_was_dropped,
+    nothing_of_it_stays_attached,
 );
