@@ -3,14 +3,14 @@
 
 use ipft_core::field;
 
-pub(super) const ABOUT: &str = "Show every kernel function that a marked packet goes through";
+pub(super) const ABOUT: &str = "Show every kernel function that a packet goes through";
 
 pub(super) const LONG_ABOUT: &str = "\
-Show every kernel function that a marked packet goes through.
+Show every kernel function that a packet goes through.
 
-Mark the packets you care about (iptables, nftables, tc, SO_MARK, XDP), start
-ipft with that mark, and end it with Ctrl-C. The result goes to stdout,
-everything else to stderr.";
+Select packets by a filter, as for tcpdump, or by their mark (set it with
+iptables, nftables, tc, SO_MARK, XDP). End ipft with Ctrl-C. The result goes to
+stdout, everything else to stderr.";
 
 pub(super) const AFTER_HELP: &str = "'ipft --help' says more, with examples.";
 

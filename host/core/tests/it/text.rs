@@ -75,6 +75,46 @@ fn unfolded_repetitions_have_lines_of_their_own() {
 }
 
 #[test]
+fn repeated_short_calls_have_one_duration() {
+    let mut script = Script::new(Tracer::FunctionGraph, &[("ip_rcv", "vmlinux"), ("skb_push", "vmlinux")]);
+    script.trace.schema = Fields::schema();
+    script.at(1000).payload(Fields::ipv4(17, 100).bytes()).enter(1, 0);
+    for time in [2000, 3000] {
+        script.at(time).enter(1, 1);
+        script.at(time + 400).payload(Vec::new()).leave(1, 1);
+        script.payload(Fields::ipv4(17, 100).bytes());
+    }
+    // What changes is no repetition.
+    script.at(4000).payload(Fields::ipv4(17, 108).bytes()).enter(1, 1);
+    script.at(4500).payload(Vec::new()).leave(1, 1);
+    script.at(5000).leave(1, 0);
+    let canned = script.can("calls");
+    let lines = |unfold| {
+        let shown = text(
+            &canned,
+            TextOptions {
+                unfold,
+                ..TextOptions::default()
+            },
+        );
+        let calls = shown.lines().filter(|line| line.starts_with(' ')).map(|line| {
+            let words = line.split_whitespace();
+            words
+                .skip_while(|word| !word.starts_with(|c: char| c == '}' || c.is_alphabetic() && *word != "us"))
+                .filter(|word| !word.starts_with("cpu"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
+        calls.collect::<Vec<_>>()
+    };
+    let end = ["skb_push 0.5 us len 100 > 108", "} ip_rcv 4.0 us"];
+    let folded = ["ip_rcv {", "skb_push (2 times) 0.8 us"];
+    assert_eq!(lines(false), [folded, end].concat());
+    let unfolded = ["ip_rcv {", "skb_push 0.4 us", "skb_push 0.4 us"];
+    assert_eq!(lines(true), [&unfolded[..], &end].concat());
+}
+
+#[test]
 fn times_count_from_where_the_user_wants() {
     let first = |time| {
         let shown = text(

@@ -421,6 +421,22 @@ impl Printer {
                                     duration = later.duration();
                                     next = items.get(again.next as usize);
                                 }
+                                // The same call again, as short.
+                                while leaf
+                                    && !self.options.unfold
+                                    && let Some(entry) = next.filter(|next| next.what == What::Call)
+                                    && let Some(entered) = event_of(entry)
+                                    && is_repetition(event, entered, payload, batch)
+                                    && let Some(end) = items.get(entry.next as usize)
+                                    && let Some(left) = event_of(end).filter(|_| end.what == What::Call)
+                                    && is_return(entered, left)
+                                {
+                                    times += 1;
+                                    duration = duration
+                                        .zip(left.duration())
+                                        .map(|(sum, more)| sum.saturating_add(more));
+                                    next = items.get(end.next as usize);
+                                }
                                 break;
                             }
                             if self.options.unfold || !is_repetition(event, later, payload, batch) {
@@ -536,15 +552,15 @@ impl Printer {
         if self.graph && event.kind == EventKind::ENTRY && !leaf {
             out.extend_from_slice(b" {");
         }
-        if let Some(duration) = duration {
-            out.extend_from_slice(b"  ");
-            push_micros(out, duration, false, 0);
-            out.extend_from_slice(b" us");
-        }
         if times > 1 {
             out.extend_from_slice(b" (");
             push_unsigned(out, u64::from(times));
             out.extend_from_slice(b" times)");
+        }
+        if let Some(duration) = duration {
+            out.extend_from_slice(b"  ");
+            push_micros(out, duration, false, 0);
+            out.extend_from_slice(b" us");
         }
         out.len() - start - wide
     }
