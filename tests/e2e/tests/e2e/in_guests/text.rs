@@ -81,9 +81,12 @@ fn a_ping_has_headings_and_changes(kernel: Kernel) {
         "{shown}"
     );
     assert!(reply.ends_with(&format!(" seq 1, 84 B   netns {b}")), "{shown}");
+    let end = lines.last().unwrap();
+    assert!(end.ends_with("     consumed after icmp_rcv"), "{shown}");
     let last = shown.lines().last().unwrap();
-    assert!(last.starts_with(&format!("{} packets", packets.len())), "{shown}");
-    assert!(last.ends_with(" Nothing was lost."), "{shown}");
+    assert!(last.starts_with(&format!("{} packets: ", packets.len())), "{shown}");
+    // The kernel drops the reply itself where the socket of ping has got a copy.
+    assert!(last.contains(" consumed") && last.ends_with(" Nothing was lost."), "{shown}");
 }
 
 fn fragments_name_their_parents(kernel: Kernel) {
@@ -161,7 +164,20 @@ fn the_time_of_day_and_colors_are_there_on_request(kernel: Kernel) {
     assert!(left(kernel).text("all.left").is_empty());
 }
 
+fn a_dropped_packet_has_its_reason_and_place(kernel: Kernel) {
+    let shown = text(kernel, "dropped");
+    let (_, lines) = &packets(&shown)[0];
+    let reason = match kernel {
+        // Reasons came with 5.17.
+        Kernel::V5_10 => "     DROPPED ",
+        _ => "     DROPPED NETFILTER_DROP in ",
+    };
+    assert!(lines.last().is_some_and(|line| line.contains(reason)), "{shown}");
+    assert!(shown.ends_with("\n1 packet: 1 dropped. Nothing was lost.\n"), "{shown}");
+}
+
 on_every_kernel!(
+    a_dropped_packet_has_its_reason_and_place,
     a_ping_has_headings_and_changes,
     fragments_name_their_parents,
     a_connection_has_its_ports_and_flags,
