@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! #1  10.0.0.1 > 10.0.0.2 icmp echo request id 7 seq 1, 84 B   netns 4026531840
-//!      0.0 us  cpu1  __ip_local_out
-//!     12.1           nf_hook_slow (6 times)
-//!     31.0           veth_xmit                 dev va
-//!     44.9           __netif_receive_skb_core  dev vb, netns 4026531840 > 4026532200
-//!     90.4     DROPPED NETFILTER_DROP in nft_do_chain
+//!        0.0 us  cpu1  __ip_local_out
+//!       12.1           nf_hook_slow (6 times)
+//!       31.0           veth_xmit                 dev va
+//!       44.9           __netif_receive_skb_core  dev vb, netns 4026531840 > 4026532200
+//!       90.4     DROPPED NETFILTER_DROP in nft_do_chain
 //! 1 packet: 1 dropped. Nothing was lost.
 //! ```
 //!

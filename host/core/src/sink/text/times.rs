@@ -16,8 +16,8 @@ pub enum TextTime {
 
 const SECOND: i64 = 1_000_000_000;
 const DAY: i64 = 86_400 * SECOND;
-/// Columns of a time in microseconds.
-const WIDTH: usize = 8;
+/// Columns of a time in microseconds. Up to 99 seconds a line stays indented: packets may wait in a socket's queue.
+const WIDTH: usize = 10;
 
 /// Writes times of one trace.
 #[derive(Debug)]
@@ -131,10 +131,10 @@ mod tests {
 
     #[test]
     fn microseconds_fill_their_column_or_exceed_it() {
-        assert_eq!(micros(0, false), "x     0.0");
-        assert_eq!(micros(12_199, false), "x    12.1");
-        assert_eq!(micros(999, true), "x    -0.9");
-        assert_eq!(micros(123_456_789, false), "x123456.7");
+        assert_eq!(micros(0, false), "x       0.0");
+        assert_eq!(micros(12_199, false), "x      12.1");
+        assert_eq!(micros(999, true), "x      -0.9");
+        assert_eq!(micros(12_345_678_999, false), "x12345678.9");
         assert_eq!(micros(u64::MAX, false), "x18446744073709551.6");
     }
 

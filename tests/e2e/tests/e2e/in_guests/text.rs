@@ -66,7 +66,7 @@ fn a_ping_has_headings_and_changes(kernel: Kernel) {
         "{shown}"
     );
     assert!(request.ends_with(&format!(" seq 1, 84 B   netns {a}")), "{shown}");
-    assert!(lines[0].starts_with("     0.0 us  cpu"), "{shown}");
+    assert!(lines[0].starts_with("       0.0 us  cpu"), "{shown}");
     assert!(line(lines, "__ip_local_out").ends_with("__ip_local_out"), "{shown}");
     // The Ethernet header is there, and then another device has the packet, in another namespace.
     assert!(line(lines, "__dev_queue_xmit").contains(" len 84 > 98"), "{shown}");
@@ -86,7 +86,10 @@ fn a_ping_has_headings_and_changes(kernel: Kernel) {
     let last = shown.lines().last().unwrap();
     assert!(last.starts_with(&format!("{} packets: ", packets.len())), "{shown}");
     // The kernel drops the reply itself where the socket of ping has got a copy.
-    assert!(last.contains(" consumed") && last.ends_with(" Nothing was lost."), "{shown}");
+    assert!(
+        last.contains(" consumed") && last.ends_with(" Nothing was lost."),
+        "{shown}"
+    );
 }
 
 fn fragments_name_their_parents(kernel: Kernel) {
