@@ -42,6 +42,9 @@ pub const RETURN: u32 = half_of(layout::IPFT_RETURN);
 /// Number of [`Cpu`]s in the `ipft_cpus` variable.
 pub const MAX_CPUS: usize = layout::IPFT_MAX_CPUS as usize;
 
+/// What the count of followed packets begins with if every function selects packets; the count is in the bits below.
+pub const ANYWHERE: u64 = layout::IPFT_ANYWHERE;
+
 /// The mask's place in the programs, which [`crate::Code::for_mark`] fills.
 #[cfg(test)]
 pub(crate) const MASK_PLACE: u32 = half_of(layout::IPFT_MASK_PLACE);

@@ -81,8 +81,8 @@ struct sk_buff {
 	__u8 cb[48];
 } __attribute__((preserve_access_index));
 
-/* How what is at an address is read, where the verifier knows no type: the packet, and bytes. */
-#if READS == BY_HELPER
+/* How what is at an address is read, where the verifier knows no type: the packet, and bytes. Kernels of BY_LOADS have the cast. */
+#if READS != BY_LOADS
 #define PACKET_AT(skb) ((struct sk_buff *)(skb))
 #define LOAD(from, ...) BPF_CORE_READ(from, __VA_ARGS__)
 #else
@@ -99,5 +99,30 @@ static __always_inline void *bytes_at(__u64 address)
 }
 #endif
 #define LONGEST_LOAD 48 /* of bytes_at() */
+
+/*
+ * Copies bytes to the stack, to a multiple of eight. `count` is a multiple of four that the verifier knows. Returns whether they
+ * cannot be read; where loads are possible, those that fault read 0.
+ */
+static __always_inline int read_bytes(__u64 *to, __u32 count, __u64 from)
+{
+	if (!count)
+		return 0;
+#if READS == BY_LOADS
+	if (count <= LONGEST_LOAD) {
+		__u64 *bytes = bytes_at(from);
+
+#pragma unroll
+		for (int i = 0; i < LONGEST_LOAD / 8; i++) {
+			if (i * 8 + 8 <= count)
+				to[i] = bytes[i];
+			else if (i * 8 + 4 == count)
+				*(__u32 *)&to[i] = *(__u32 *)&bytes[i];
+		}
+		return 0;
+	}
+#endif
+	return bpf_probe_read_kernel(to, count, (void *)from);
+}
 
 #endif

@@ -120,6 +120,9 @@ struct ipft_frame {
 	__u8 padding;
 };
 
+/* What ipft_followed begins with if every function selects packets: none of them may take it for a 0. */
+#define IPFT_ANYWHERE 0x100000000ull
+
 /* Where packets are selected, and how many. */
 struct ipft_place {
 	__u64 name[2];	  /* of the device, masked */

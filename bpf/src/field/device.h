@@ -29,4 +29,21 @@ static __always_inline __u32 namespace_of_socket(struct sock *sk, int directly)
 	return inum >= LEAST_NAMESPACE ? inum : 0;
 }
 
+/* The device of a packet, and the inode number of its namespace; both are 0 if it has none. */
+struct device {
+	struct net_device *dev;
+	__u32 inum;
+};
+
+static __always_inline struct device device_of(struct sk_buff *skb, int directly)
+{
+	struct device device = { .dev = directly ? skb->dev : BPF_CORE_READ(skb, dev) };
+
+	if (device.dev)
+		device.inum = namespace_of_device(device.dev, directly);
+	if (!device.inum)
+		device.dev = 0;
+	return device;
+}
+
 #endif

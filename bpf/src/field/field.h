@@ -21,13 +21,13 @@
 _Static_assert(FIELDS_ROOM <= IPFT_FIELDS_MOST && FIELDS_ROOM % 8 == 0, "user space counts on less");
 
 /* The compiler must not know the offset: it would join it to a pointer by an `|`, which the verifier refuses. */
-#define FILL(bit, name, size)                                                    \
-	do {                                                                     \
-		if (chosen & 1u << (bit)) {                                      \
-			asm volatile("" : "+r"(next));                           \
-			fill_##name(to + next, (struct sk_buff *)skb, directly); \
-			next += (size);                                          \
-		}                                                                \
+#define FILL(bit, name, size, ...)                                                  \
+	do {                                                                        \
+		if (chosen & 1u << (bit)) {                                         \
+			asm volatile("" : "+r"(next));                              \
+			fill_##name(to + next, (struct sk_buff *)skb, __VA_ARGS__); \
+			next += (size);                                             \
+		}                                                                   \
 	} while (0)
 
 /* What follows begins at a multiple of eight. */
@@ -44,14 +44,18 @@ static __always_inline void fill_fields(void *to, __u32 chosen, __u64 skb, enum 
 {
 	int directly = reads_typed(pointer);
 	__u64 next = 0;
+	struct device device = {};
 
-	FILL(IPFT_FIELD_LEN, len, sizeof(__u32));
-	FILL(IPFT_FIELD_MARK, mark, sizeof(__u32));
+	if (chosen & (1u << IPFT_FIELD_IFACE | 1u << IPFT_FIELD_NETNS))
+		device = device_of((struct sk_buff *)skb, directly);
+
+	FILL(IPFT_FIELD_LEN, len, sizeof(__u32), directly);
+	FILL(IPFT_FIELD_MARK, mark, sizeof(__u32), directly);
 	ALIGN;
-	FILL(IPFT_FIELD_TUPLE, tuple, sizeof(struct ipft_tuple));
-	FILL(IPFT_FIELD_IFACE, iface, sizeof(struct ipft_iface));
+	FILL(IPFT_FIELD_TUPLE, tuple, sizeof(struct ipft_tuple), directly);
+	FILL(IPFT_FIELD_IFACE, iface, sizeof(struct ipft_iface), &device, directly);
 	ALIGN;
-	FILL(IPFT_FIELD_NETNS, netns, sizeof(__u32));
+	FILL(IPFT_FIELD_NETNS, netns, sizeof(__u32), &device, directly);
 	ALIGN;
 }
 

@@ -7,16 +7,16 @@
 
 #include "field/device.h"
 
-static __always_inline void fill_iface(void *to, struct sk_buff *skb, int directly)
+static __always_inline void fill_iface(void *to, struct sk_buff *skb, const struct device *device, int directly)
 {
 	struct ipft_iface *iface = to;
-	struct net_device *dev = directly ? skb->dev : BPF_CORE_READ(skb, dev);
+	struct net_device *dev = device->dev;
 	__u64 *name = (__u64 *)iface->iface;
 
 	name[0] = 0;
 	name[1] = 0;
 	iface->ifindex = 0;
-	if (!dev || !namespace_of_device(dev, directly))
+	if (!dev)
 		return;
 	if (directly) {
 		__u64 *from = (__u64 *)dev->name;

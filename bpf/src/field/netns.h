@@ -8,10 +8,9 @@
 
 #include "field/device.h"
 
-static __always_inline void fill_netns(void *to, struct sk_buff *skb, int directly)
+static __always_inline void fill_netns(void *to, struct sk_buff *skb, const struct device *device, int directly)
 {
-	struct net_device *dev = directly ? skb->dev : BPF_CORE_READ(skb, dev);
-	__u32 inum = dev ? namespace_of_device(dev, directly) : 0;
+	__u32 inum = device->inum;
 
 	if (!inum) {
 		struct sock *sk = directly ? skb->sk : BPF_CORE_READ(skb, sk);

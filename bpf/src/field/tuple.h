@@ -40,15 +40,16 @@ static __always_inline void map_address(__u8 *to, __u32 address)
 static __always_inline void fill_transport(struct ipft_tuple *tuple, __u64 start, __u32 room)
 {
 	__u8 proto = tuple->proto;
-	__u32 words[4] = {};
+	__u64 header[2] = {};
+	__u32 *words = (__u32 *)header;
 
 	if (proto == NEXT_TCP) {
-		if (room < 16 || bpf_probe_read_kernel(words, 16, (void *)start))
+		if (room < 16 || read_bytes(header, 16, start))
 			return;
 		tuple->seq = bpf_ntohl(words[1]);
 		tuple->ack = bpf_ntohl(words[2]);
 		tuple->tcp_flags = words[3] >> 8;
-	} else if (room < 8 || bpf_probe_read_kernel(words, 8, (void *)start)) {
+	} else if (room < 8 || read_bytes(header, 8, start)) {
 		return;
 	}
 	if (proto == NEXT_TCP || proto == NEXT_UDP || proto == NEXT_SCTP) {
@@ -73,12 +74,12 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 	__u8 *bytes = (__u8 *)header;
 	__u32 length;
 
-	if (room < TUPLE_IPV4 || bpf_probe_read_kernel(header, TUPLE_IPV4, (void *)start))
+	if (room < TUPLE_IPV4 || read_bytes(header, TUPLE_IPV4, start))
 		return 0;
 	if (protocol == PROTOCOL_ARP) {
 		/* Of Ethernet and IPv4: addresses of 6 and 4 bytes. */
 		if (room < TUPLE_ARP || ((__u32)header[0] & 0xffff0000) != 0x00080000 || bytes[4] != 6 || bytes[5] != 4 ||
-		    bpf_probe_read_kernel((__u8 *)header + 20, 8, (void *)(start + 20)))
+		    read_bytes(header, TUPLE_ARP, start))
 			return 0;
 		tuple->ethertype = PROTOCOL_ARP;
 		map_address(tuple->saddr, header[1] >> 48 | (header[2] & 0xffff) << 16);
@@ -99,7 +100,7 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 		__u64 *saddr = (__u64 *)tuple->saddr, *daddr = (__u64 *)tuple->daddr;
 
 		length = TUPLE_IPV6;
-		if (room < TUPLE_IPV6 || bpf_probe_read_kernel((__u8 *)header + 20, 20, (void *)(start + 20)))
+		if (room < TUPLE_IPV6 || read_bytes(header, TUPLE_IPV6, start))
 			return 0;
 		tuple->ethertype = PROTOCOL_IPV6;
 		tuple->proto = bytes[6];
@@ -108,9 +109,10 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 		daddr[0] = header[3];
 		daddr[1] = header[4];
 		if (tuple->proto == NEXT_FRAGMENT) {
-			__u8 fragment[8];
+			__u64 word = 0;
+			__u8 *fragment = (__u8 *)&word;
 
-			if (room < TUPLE_IPV6 + 8 || bpf_probe_read_kernel(fragment, 8, (void *)(start + TUPLE_IPV6)))
+			if (room < TUPLE_IPV6 + 8 || read_bytes(&word, 8, start + TUPLE_IPV6))
 				return 0;
 			length += 8;
 			tuple->proto = fragment[0];

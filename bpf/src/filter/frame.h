@@ -40,12 +40,12 @@ struct frame_packet {
 	struct frame_tag tag;
 };
 
-/* Copies bytes to the stack. Returns whether they cannot be read; where loads are possible, those that fault read 0. */
-static __always_inline int read_bytes(__u32 *to, __u32 count, __u64 from)
+/* Copies a packet's bytes to the stack, behind a tag, at a multiple of four. `count` is a multiple of eight. */
+static __always_inline int read_behind_tag(__u32 *to, __u32 count, __u64 from)
 {
 	if (!count)
 		return 0;
-#if READS != BY_HELPER
+#if READS == BY_LOADS
 	if (count <= LONGEST_LOAD) {
 		__u32 *bytes = bytes_at(from);
 
@@ -60,10 +60,10 @@ static __always_inline int read_bytes(__u32 *to, __u32 count, __u64 from)
 	return bpf_probe_read_kernel(to, count, (void *)from);
 }
 
-/* Likewise both Ethernet addresses, to a multiple of two. */
+/* Copies both Ethernet addresses, to a multiple of two. */
 static __always_inline void read_addresses(__u16 *to, __u64 from)
 {
-#if READS != BY_HELPER
+#if READS == BY_LOADS
 	__u16 *bytes = bytes_at(from);
 
 #pragma unroll
@@ -101,10 +101,10 @@ static __always_inline int judge_frame(const volatile struct ipft_frame *uses, c
 		types[1] = packet->tag.tci;
 		types[2] = protocol;
 		header += FRAME_TAG;
-		if (read_bytes((__u32 *)frame + 5, bytes, start))
+		if (read_behind_tag((__u32 *)frame + 5, bytes, start))
 			return -1;
 	} else {
-		if (read_bytes((__u32 *)frame + 4, bytes, start))
+		if (read_bytes(frame + 2, bytes, start))
 			return -1;
 		types[0] = protocol;
 	}

@@ -52,7 +52,7 @@ static __always_inline __u16 protocol_at(__u16 protocol, __u64 network)
 
 	if (protocol && protocol != bpf_htons(PROTOCOL_IPV4) && protocol != bpf_htons(PROTOCOL_IPV6))
 		return protocol;
-#if READS == BY_HELPER
+#if READS != BY_LOADS
 	bpf_probe_read_kernel(&first, sizeof(first), (void *)network);
 #else
 	first = *(__u8 *)bytes_at(network);
@@ -64,8 +64,14 @@ static __always_inline __u16 protocol_at(__u16 protocol, __u64 network)
 	return protocol;
 }
 
+/* Returns how many bytes the packet has from an address on. */
+static __always_inline __u32 length_behind(struct sk_buff *held, __u64 address)
+{
+	return LOAD(held, len) + (__u32)((__u64)LOAD(held, data) - address);
+}
+
 /* Returns whether the packet matches the filter. What cannot be read does not match. */
-static __noinline int matches_filter(__u64 skb)
+static __always_inline int matches_filter(__u64 skb)
 {
 	struct sk_buff *held = PACKET_AT(skb);
 	struct frame_packet packet = {
@@ -93,11 +99,12 @@ static __noinline int matches_filter(__u64 skb)
 	if (ipft_config.frame.vlan)
 		packet.tag = tag_of(held);
 	packet.protocol = protocol_at(LOAD(held, protocol), packet.head + packet.network);
-	packet.length = LOAD(held, len) + (__u32)((__u64)LOAD(held, data) - packet.head) - packet.network;
+	if (ipft_config.frame.length)
+		packet.length = length_behind(held, packet.head + packet.network);
 
 	int verdict = judge_frame(&ipft_config.frame, &packet);
 	/* Of a packet whose bytes are all here, it wants more than there are: no match. */
-	if (verdict < 0 && packet.length > packet.tail - packet.network)
+	if (verdict < 0 && length_behind(held, packet.head + packet.network) > packet.tail - packet.network)
 		__sync_fetch_and_add(&ipft_unjudged, 1);
 	return verdict > 0;
 }
@@ -106,13 +113,11 @@ static __noinline int matches_filter(__u64 skb)
 static __always_inline int is_at_place(struct sk_buff *held)
 {
 	const volatile struct ipft_place *place = &ipft_config.place;
-	int directly = READS != BY_HELPER;
-	struct net_device *dev = LOAD(held, dev);
-	__u32 inum = dev ? namespace_of_device(dev, directly) : 0;
+	int directly = READS == BY_LOADS;
+	struct device device = device_of(held, directly);
+	struct net_device *dev = device.dev;
+	__u32 inum = device.inum;
 
-	/* What is no device of a namespace is none at all, see field/device.h. */
-	if (!inum)
-		dev = 0;
 	if (place->netns) {
 		if (!inum) {
 			struct sock *sk = LOAD(held, sk);
@@ -153,7 +158,7 @@ static __noinline int is_of_sample(__u64 skb)
 	__u64 *addresses = (void *)&tuple;
 	__u32 ports;
 
-	fill_tuple(&tuple, PACKET_AT(skb), READS != BY_HELPER);
+	fill_tuple(&tuple, PACKET_AT(skb), READS == BY_LOADS);
 	ports = tuple.frag & (MORE_FRAGMENTS | FRAGMENT_OFFSET) ? 0 : *(__u16 *)tuple.sport ^ *(__u16 *)tuple.dport;
 	__u64 hash = (addresses[0] ^ addresses[1] ^ addresses[2] ^ addresses[3] ^ (__u64)ports << 16 ^ tuple.proto) *
 		     0x9e3779b97f4a7c15ull;
@@ -163,7 +168,7 @@ static __noinline int is_of_sample(__u64 skb)
 	return 0;
 }
 
-static __always_inline int selects(__u64 skb)
+static __noinline int selects(__u64 skb)
 {
 	struct sk_buff *held = PACKET_AT(skb);
 	const volatile struct ipft_place *place = &ipft_config.place;

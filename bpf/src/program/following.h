@@ -16,18 +16,31 @@
 #define ARGUMENT_AS(position, argument) ARGUMENT(position)
 #endif
 
+/* Of ordinary functions: returns whether there is nothing to do, before the packet is looked for. */
+static __always_inline int is_idle(enum role role)
+{
+	return role == ORDINARY && !is_anything_followed();
+}
+
 static __always_inline int concerns(__u64 skb, enum role role)
 {
-	if (may_concern(skb, NUMBER, role))
-		return 1;
-	if (!ipft_config.select_anywhere || role != ORDINARY)
-		return 0;
-	return !ipft_config.mask || mark_matches(MARK_OF(AS_PACKET(skb)));
+	if (role == ORDINARY)
+		return ipft_live_packets[slot_of_packet(skb, NUMBER)] || ipft_config.select_anywhere;
+	return may_concern(skb, NUMBER, role);
+}
+
+/* Returns whether an ordinary function has nothing to do with a packet: it is not followed, and lacks the mark. */
+static __always_inline int is_stranger(__u64 skb)
+{
+	return ipft_config.select_anywhere && ipft_config.mask && !may_be_followed(skb, NUMBER) &&
+	       !mark_matches(MARK_OF(AS_PACKET(skb)));
 }
 
 #define SLOW(name, role)                                          \
 	static __noinline int trace_followed_##name(void *ctx, __u64 skb) \
 	{                                                         \
+		if (role == ORDINARY && is_stranger(skb))         \
+			return UNTRACED;                          \
 		return trace(ctx, AS_PACKET(skb), KIND, role);    \
 	}
 
@@ -75,6 +88,8 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 	{                                                                      \
 		if (SESSION && session_is_return(ctx))                         \
 			return session_return(ctx);                            \
+		if (is_idle(role))                                             \
+			return UNTRACED;                                       \
 		__u64 skb = packet_in(ARGUMENT_AS(position, argument), argument);           \
 		if (!skb || !concerns(skb, role))                              \
 			return UNTRACED;                                       \
@@ -95,6 +110,8 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 #define FOLLOW_MAKER(name, child, parent, making)                                                         \
 	static __always_inline void watch_##name(CONTEXT *ctx)                                            \
 	{                                                                                                 \
+		if (is_idle(ORDINARY))                                                                    \
+			return;                                                                           \
 		if (may_be_followed(ARGUMENT(parent), NUMBER) || may_be_followed(ARGUMENT(child), NUMBER)) \
 			made_##making(ctx, ARGUMENT(child), ARGUMENT(parent));                            \
 	}                                                                                                 \
@@ -127,6 +144,8 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 	{                                                                                                   \
 		if (SESSION && session_is_return(ctx))                                                      \
 			return session_return(ctx);                                                         \
+		if (is_idle(ORDINARY))                                                                      \
+			return UNTRACED;                                                                    \
 		__u64 place = bpf_get_attach_cookie(ctx);                                                   \
 		__u64 skb = packet_in(argument_at(ctx, PLACE_POSITION(place)), PLACE_ARGUMENT(place));      \
 		if (!skb || !concerns(skb, ORDINARY))                                                       \

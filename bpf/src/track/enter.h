@@ -10,11 +10,16 @@
 #include "filter/select.h"
 #include "track/ended.h"
 
-/* Returns whether a function may see a packet that is followed, or select one. */
+/*
+ * Returns whether a function may see a packet that is followed, or selects one. Where nothing is followed at such an
+ * address, a gate judges the packet at once: nearly all packets that pass one are neither.
+ */
 static __always_inline int may_concern(__u64 skb, enum pointer pointer, enum role role)
 {
-	if (role == GATE || may_be_followed(skb, pointer))
+	if (may_be_followed(skb, pointer))
 		return 1;
+	if (role == GATE)
+		return selects(skb);
 	if (role == TEARDOWN || role == FREE)
 		return !!released_at(bpf_get_smp_processor_id(), skb, 0);
 	return 0;

@@ -16,7 +16,11 @@
 
 /* In struct packet, `dying` means here that the kernel drops the packet, which was reported. */
 
-/* How many packets are followed. In its own map, so that its cache line is written only when a packet begins or ends. */
+/*
+ * How many packets are followed, in the lower half. In its own map, so that its cache line is written only when a packet begins
+ * or ends. User space sets it to IPFT_ANYWHERE before the start if every function selects packets, so that one test of it says
+ * whether a function has anything to do.
+ */
 __u64 ipft_followed SEC(".bss.followed");
 
 #define RELEASED 4
@@ -24,9 +28,10 @@ __u64 ipft_followed SEC(".bss.followed");
 /* Two cache lines. */
 struct released {
 	__u64 next;
+	__u64 count;		   /* how many there are; what is released without being freed stays until it is overwritten */
 	__u64 addresses[RELEASED]; /* 0 if there is none */
 	__u64 packets[RELEASED];
-	__u64 padding[7];
+	__u64 padding[6];
 };
 
 struct released ipft_released[IPFT_MAX_CPUS] SEC(".bss.released");
@@ -35,6 +40,12 @@ struct released ipft_released[IPFT_MAX_CPUS] SEC(".bss.released");
 static __always_inline int may_be_followed(__u64 skb, enum pointer pointer)
 {
 	return *(volatile __u64 *)&ipft_followed && ipft_live_packets[slot_of_packet(skb, pointer)];
+}
+
+/* Returns whether any packet may be followed or selected by a function that is no gate. */
+static __always_inline int is_anything_followed(void)
+{
+	return !!*(volatile __u64 *)&ipft_followed;
 }
 
 /* From here on addresses are numbers. */
@@ -81,6 +92,8 @@ static __always_inline void remember_released(__u32 processor, __u64 skb, __u64 
 	struct released *released = &ipft_released[processor & (IPFT_MAX_CPUS - 1)];
 	__u64 at = released->next++ & (RELEASED - 1);
 
+	if (!released->addresses[at])
+		released->count++;
 	released->packets[at] = packet;
 	released->addresses[at] = skb;
 }
@@ -91,12 +104,17 @@ static __always_inline __u64 released_at(__u32 processor, __u64 skb, int over)
 	struct released *released = &ipft_released[processor & (IPFT_MAX_CPUS - 1)];
 	__u64 packet = 0;
 
+	/* As nearly always. */
+	if (!*(volatile __u64 *)&released->count)
+		return 0;
 #pragma unroll
 	for (int i = 0; i < RELEASED; i++) {
 		if (*(volatile __u64 *)&released->addresses[i] == skb) {
 			packet = released->packets[i];
-			if (over)
+			if (over) {
 				released->addresses[i] = 0;
+				released->count--;
+			}
 		}
 	}
 	return packet;

@@ -158,6 +158,9 @@ impl Programs {
             }
             let result = match (name.as_str(), request.buffer) {
                 (".rodata.ipft", _) => map.set_initial_value(&config.to_bytes()),
+                (".bss.followed", _) if config.select_anywhere => {
+                    map.set_initial_value(&ipft_bpf::wire::ANYWHERE.to_ne_bytes())
+                }
                 _ if is_unused => map.set_autocreate(false),
                 ("ipft_ring", Buffer::Ring { bytes, .. }) => map.set_max_entries(*bytes),
                 ("ipft_rings", Buffer::Ring { bytes, count }) => {
@@ -286,7 +289,7 @@ impl Programs {
 impl Programs {
     /// Returns how many packets are followed (`ipft_followed` in `bpf/src/track/followed.h`).
     pub(super) fn followed(&self) -> u64 {
-        self.counter(".bss.followed")
+        self.counter(".bss.followed") & (ipft_bpf::wire::ANYWHERE - 1)
     }
 
     /// Returns how many packets the filter could not judge (`ipft_unjudged` in `bpf/src/filter/select.h`).
