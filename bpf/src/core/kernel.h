@@ -35,6 +35,7 @@
 #define PROTOCOL_IPV6 0x86dd
 #define DEVICE_ETHERNET 1 /* ARPHRD_ETHER */
 #define DEVICE_LOOP 772	  /* ARPHRD_LOOPBACK, whose packets have Ethernet headers, too */
+#define FRAME_HEADER 14	  /* bytes of an Ethernet header */
 #define NO_HEADER 0xffff  /* mac_header, if it is not set */
 
 /* From 6.2 on; the verifier replaces it with a move. */

@@ -142,6 +142,12 @@ static __always_inline void fill_tuple(void *to, struct sk_buff *skb, int direct
 	__u32 tail = directly ? skb->tail : BPF_CORE_READ(skb, tail);
 	__u16 protocol = directly ? skb->protocol : BPF_CORE_READ(skb, protocol);
 
+	if (!network) {
+		/* It is not set yet: the header is behind the Ethernet header, if that is known. */
+		__u32 mac = directly ? skb->mac_header : BPF_CORE_READ(skb, mac_header);
+
+		network = mac == NO_HEADER ? 0 : mac + FRAME_HEADER;
+	}
 	if (network && network < tail)
 		fill_headers(to, head + network, tail - network, bpf_ntohs(protocol));
 }

@@ -17,7 +17,6 @@
 /* The compiled filter, linked in. Returns 1, 0, or -1 if it needs bytes behind `available`. */
 extern int ipft_filter(const void *header, __u64 start, __u32 available, __u32 length) __hidden;
 
-#define FRAME_HEADER 14 /* of Ethernet */
 #define FRAME_TAG 4	/* of a VLAN */
 #define FRAME_BYTES 64	/* LONGEST_PREFIX in ebpf.rs, less the header */
 #define FRAME_WORDS 11	/* padding, header, tag and bytes */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Whether a packet that is not followed yet is selected here: it has the mark, it is where it is wanted, and the filter matches.
- * May include admit.h, frame.h and the headers of fields.
+ * Whether a packet that is not followed yet is selected here: it has the mark, it is where it is wanted, and the filter
+ * matches. May include admit.h, frame.h and the headers of fields.
  */
 #ifndef IPFT_SELECT_H
 #define IPFT_SELECT_H
@@ -160,9 +160,9 @@ static __noinline int is_of_sample(__u64 skb)
 
 	fill_tuple(&tuple, PACKET_AT(skb), READS == BY_LOADS);
 	ports = tuple.frag & (MORE_FRAGMENTS | FRAGMENT_OFFSET) ? 0 : *(__u16 *)tuple.sport ^ *(__u16 *)tuple.dport;
-	__u64 hash = (addresses[0] ^ addresses[1] ^ addresses[2] ^ addresses[3] ^ (__u64)ports << 16 ^ tuple.proto) *
+	__u64 hash = (addresses[0] ^ addresses[1] ^ addresses[2] ^ addresses[3] ^ (__u64)ports << 16 ^ (__u64)tuple.ethertype << 32 ^ tuple.proto) *
 		     0x9e3779b97f4a7c15ull;
-	if ((hash >> 32) * ipft_config.place.sample >> 32 == 0)
+	if (hash && (hash >> 32) * ipft_config.place.sample >> 32 == 0)
 		return 1;
 	__sync_fetch_and_add(&ipft_left_out, 1);
 	return 0;

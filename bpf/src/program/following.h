@@ -29,19 +29,10 @@ static __always_inline int concerns(__u64 skb, enum role role)
 	return may_concern(skb, NUMBER, role);
 }
 
-/* Returns whether an ordinary function has nothing to do with a packet: it is not followed, and lacks the mark. */
-static __always_inline int is_stranger(__u64 skb)
-{
-	return ipft_config.select_anywhere && ipft_config.mask && !may_be_followed(skb, NUMBER) &&
-	       !mark_matches(MARK_OF(AS_PACKET(skb)));
-}
-
-#define SLOW(name, role)                                          \
-	static __noinline int trace_followed_##name(void *ctx, __u64 skb) \
-	{                                                         \
-		if (role == ORDINARY && is_stranger(skb))         \
-			return UNTRACED;                          \
-		return trace(ctx, AS_PACKET(skb), KIND, role);    \
+#define SLOW(name, role)                                                                \
+	static __noinline int trace_followed_##name(void *ctx, __u64 skb)               \
+	{                                                                               \
+		return trace(ctx, AS_PACKET(skb), KIND, role);                          \
 	}
 
 SLOW(ordinary, ORDINARY)
@@ -49,6 +40,14 @@ SLOW(teardown, TEARDOWN)
 SLOW(release, RELEASE)
 SLOW(free, FREE)
 SLOW(gate, GATE)
+
+/* As is_wanted() calls further functions, it is called before trace_followed_ordinary(), not by that. */
+static __noinline int reach_ordinary(void *ctx, __u64 skb)
+{
+	if (ipft_config.select_anywhere && !is_wanted(skb))
+		return UNTRACED;
+	return trace_followed_ordinary(ctx, skb);
+}
 
 /* For functions that the user did not select. */
 #define QUIET(name, role)                                                             \
@@ -93,7 +92,7 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 		__u64 skb = packet_in(ARGUMENT_AS(position, argument), argument);           \
 		if (!skb || !concerns(skb, role))                              \
 			return UNTRACED;                                       \
-		return trace_followed_##slow(ctx, skb);                        \
+		return role == ORDINARY ? reach_ordinary(ctx, skb) : trace_followed_##slow(ctx, skb); \
 	}
 
 #define FOLLOW_SILENT(name, position, argument, slow, role)          \
@@ -131,7 +130,7 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 		watch_##name(ctx);                                                                        \
 		if (!concerns(ARGUMENT(parent), ORDINARY))                                                \
 			return UNTRACED;                                                                  \
-		return trace_followed_ordinary(ctx, ARGUMENT(parent));                                    \
+		return reach_ordinary(ctx, ARGUMENT(parent));                                    \
 	}
 
 /* Ordinary functions of any place. */
@@ -150,7 +149,7 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 		__u64 skb = packet_in(argument_at(ctx, PLACE_POSITION(place)), PLACE_ARGUMENT(place));      \
 		if (!skb || !concerns(skb, ORDINARY))                                                       \
 			return UNTRACED;                                                                    \
-		return trace_followed_ordinary(ctx, skb);                                                   \
+		return reach_ordinary(ctx, skb);                                                   \
 	}
 #endif
 

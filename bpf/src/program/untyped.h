@@ -38,7 +38,7 @@ static __always_inline __u64 *session_cookie(void *ctx)
 	return bpf_session_cookie();
 }
 
-#if READS == BY_HELPER
+#if READS == BY_HELPER && !FOLLOW
 /* Its own function keeps its stack out of the others. */
 static __noinline __u32 mark_read(__u64 skb)
 {

@@ -48,8 +48,9 @@ static __always_inline void fill_dropped(void *ctx, struct ipft_dropped *record,
 	record->ended.dropped = 1;
 	record->ended.reason = reason;
 	record->location = location;
-	/* The kernel fills what has no frames with zeros (kernel/bpf/stackmap.c, __bpf_get_stack), also if it fails. */
-	bpf_get_stack(ctx, record->frames, sizeof(record->frames), 0);
+	/* Nested too deep, a raw tracepoint gets no stack, and nothing is written (kernel/trace/bpf_trace.c). */
+	if (bpf_get_stack(ctx, record->frames, sizeof(record->frames), 0) < 0)
+		__builtin_memset(record->frames, 0, sizeof(record->frames));
 }
 
 /* Tells user space of a packet that the kernel drops. */

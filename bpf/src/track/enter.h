@@ -11,15 +11,29 @@
 #include "track/ended.h"
 
 /*
- * Returns whether a function may see a packet that is followed, or selects one. Where nothing is followed at such an
- * address, a gate judges the packet at once: nearly all packets that pass one are neither.
+ * Returns whether a packet is followed, or selected. A function of its own that is called before there is a record on the
+ * stack: verifiers before 6.x count what a function needs together with all that it may call.
+ */
+static __noinline int is_wanted(__u64 skb)
+{
+	return (may_be_followed(skb, NUMBER) && followed_at(skb)) || selects(skb);
+}
+
+/*
+ * Returns whether a function has to do with the packet: that is followed, or selected by this gate. Nearly all packets that
+ * pass a gate are neither.
  */
 static __always_inline int may_concern(__u64 skb, enum pointer pointer, enum role role)
 {
+	if (role == GATE)
+		return is_wanted(skb);
 	if (may_be_followed(skb, pointer))
 		return 1;
-	if (role == GATE)
-		return selects(skb);
+	if (role == RELEASE) {
+		/* Another packet lives here now: the one that was released here before was freed unseen. */
+		released_at(bpf_get_smp_processor_id(), skb, 1);
+		return 0;
+	}
 	if (role == TEARDOWN || role == FREE)
 		return !!released_at(bpf_get_smp_processor_id(), skb, 0);
 	return 0;
@@ -65,7 +79,8 @@ static __always_inline __u64 entering(void *ctx, struct ipft_cpu *cpu, __u32 pro
 		packet = followed_again(cpu, skb, now);
 		if (packet || !(role == GATE || ipft_config.select_anywhere))
 			return packet;
-		return selects(skb) ? follow(skb, now) : 0;
+		/* is_wanted() was true. */
+		return follow(skb, now);
 	}
 }
 

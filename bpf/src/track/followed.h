@@ -17,9 +17,9 @@
 /* In struct packet, `dying` means here that the kernel drops the packet, which was reported. */
 
 /*
- * How many packets are followed, in the lower half. In its own map, so that its cache line is written only when a packet begins
- * or ends. User space sets it to IPFT_ANYWHERE before the start if every function selects packets, so that one test of it says
- * whether a function has anything to do.
+ * How many packets are followed, in the lower half. In its own map, so that its cache line is written only when a packet
+ * begins or ends. User space sets it to IPFT_ANYWHERE before the start if every function selects packets, so that one test
+ * of it says whether a function has anything to do.
  */
 __u64 ipft_followed SEC(".bss.followed");
 
@@ -87,17 +87,6 @@ static __always_inline int unfollow(__u64 skb)
 	return 1;
 }
 
-static __always_inline void remember_released(__u32 processor, __u64 skb, __u64 packet)
-{
-	struct released *released = &ipft_released[processor & (IPFT_MAX_CPUS - 1)];
-	__u64 at = released->next++ & (RELEASED - 1);
-
-	if (!released->addresses[at])
-		released->count++;
-	released->packets[at] = packet;
-	released->addresses[at] = skb;
-}
-
 /* Returns the packet that this CPU has lately released at `skb`, or 0; `over`: and forgets it. */
 static __always_inline __u64 released_at(__u32 processor, __u64 skb, int over)
 {
@@ -118,6 +107,20 @@ static __always_inline __u64 released_at(__u32 processor, __u64 skb, int over)
 		}
 	}
 	return packet;
+}
+
+static __always_inline void remember_released(__u32 processor, __u64 skb, __u64 packet)
+{
+	struct released *released = &ipft_released[processor & (IPFT_MAX_CPUS - 1)];
+
+	/* What was released there before was freed unseen. */
+	released_at(processor, skb, 1);
+	__u64 at = released->next++ & (RELEASED - 1);
+
+	if (!released->addresses[at])
+		released->count++;
+	released->packets[at] = packet;
+	released->addresses[at] = skb;
 }
 
 #endif

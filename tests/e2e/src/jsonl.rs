@@ -142,6 +142,9 @@ pub struct Event {
     /// In a return: nanoseconds since the entry, if that is known.
     #[serde(default)]
     pub duration: Option<u64>,
+    /// Fields, in an entry that has some.
+    #[serde(default)]
+    pub fields: BTreeMap<String, serde_json::Value>,
 }
 
 /// The context in which a packet's calls nest: a thread, or a CPU where idle tasks (0) are interrupted.

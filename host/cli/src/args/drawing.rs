@@ -21,7 +21,7 @@ const SMALLEST_PART: u64 = 64 << 10;
 /// What becomes of the events, as both `ipft -m` and `ipft replay` take it.
 #[derive(Debug, clap::Args)]
 pub(super) struct DrawArgs {
-    /// How to write the result [default: text with FILTER or --follow, otherwise aggregate]
+    /// How to write the result [default: text if packets are followed, otherwise aggregate]
     #[arg(short, long, value_name = "OUTPUT", help_heading = HOW)]
     output: Option<OutputArg>,
 
@@ -168,9 +168,9 @@ enum TimeArg {
 enum ColorArg {
     /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// Also into a file or pipe
+    /// Even to a file or pipe
     Always,
-    /// Not at all
+    /// Never
     Never,
 }
 

@@ -639,10 +639,10 @@ fn a_place_alone_selects_and_follows() {
     assert!(options(&["-m", "1"]).follow.is_none());
     assert!(options(&["-m", "1", "--netns", "blue"]).follow.is_some());
     for (words, said) in [
-        (&["icmp", "--sample", "10"][..], "one flow of a hundred"),
+        (&["icmp", "--sample", "10"][..], "such as 1/100"),
         (&["icmp", "--sample", "1/0"], "1"),
         (&["icmp", "--ifname", "a*b"], "last character"),
-        (&["icmp", "--ifname", "*"], "every device"),
+        (&["icmp", "--ifname", "*"], "any device"),
     ] {
         let error = parse(words).unwrap_err().to_string();
         assert!(error.contains(said), "{words:?}: {error}");

@@ -58,7 +58,8 @@ pub(super) struct Args {
 
     /// Trace packets that carry this mark
     ///
-    /// Without FILTER or --follow, a packet is traced as long as it carries the mark.
+    /// Alone, it traces a packet as long as it carries the mark. With FILTER, --follow, --netns,
+    /// --ifname, --sample or --select-at, packets that carry it are selected, and followed.
     #[arg(short, long, value_name = "MARK", value_parser = mark, allow_negative_numbers = true, help_heading = WHAT)]
     mark: Option<u32>,
 
@@ -78,13 +79,14 @@ pub(super) struct Args {
     /// Select packets in this network namespace
     ///
     /// A name of ip netns, a path such as /proc/1/ns/net, the number of a process, or a
-    /// namespace's number from lsns -t net. What is selected is followed elsewhere, too.
+    /// namespace's number from lsns -t net (decimal). What is selected is followed elsewhere,
+    /// too.
     #[arg(long, value_name = "NETNS", help_heading = WHAT)]
     netns: Option<String>,
 
     /// Select packets at devices with this name
     ///
-    /// ? stands for any character, and * at the end for any rest.
+    /// ? matches any character, and a final * any remaining ones.
     #[arg(long, value_name = "NAME", value_parser = device, help_heading = WHAT)]
     ifname: Option<(String, DevicePattern)>,
 
@@ -98,7 +100,7 @@ pub(super) struct Args {
     #[arg(long, requires = "mark", help_heading = WHAT)]
     follow: bool,
 
-    /// Functions that select packets [default: gates; with --follow and no FILTER: all]
+    /// Functions that select packets [default: gates; with only -m and --follow: all]
     #[arg(long, value_name = "WHERE", help_heading = WHAT)]
     select_at: Option<SelectAtArg>,
 

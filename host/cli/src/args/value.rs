@@ -43,7 +43,7 @@ pub(super) fn device(text: &str) -> Result<(String, DevicePattern), DevicePatter
 pub(super) fn sample(text: &str) -> Result<u32, String> {
     match text.split_once('/') {
         Some(("1", flows)) => number::parse(flows, 1..=u64::from(u32::MAX), Show::Decimal).map(|flows| flows as u32),
-        _ => Err("it is 1/N, as in 1/100 for one flow of a hundred".to_owned()),
+        _ => Err("expected 1/N, such as 1/100".to_owned()),
     }
 }
 

@@ -18,7 +18,7 @@ pub struct DevicePattern {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DevicePatternError {
     /// It is empty.
-    #[error("a device has a name; leave the option out for packets of any device, and of none")]
+    #[error("the name is empty; leave the option out to select packets at any device")]
     Empty,
     /// It is too long.
     #[error("a device's name has at most {} bytes", NAME_SIZE - 1)]
@@ -29,8 +29,8 @@ pub enum DevicePatternError {
     /// It has a `*` that is not its end.
     #[error("a `*` can only be the last character")]
     Star,
-    /// It matches every name.
-    #[error("it matches every device; leave the option out for packets of any device, and of none")]
+    /// It fixes no character.
+    #[error("it fixes no character of the name; leave the option out to select packets at any device")]
     All,
 }
 
@@ -45,6 +45,7 @@ impl FromStr for DevicePattern {
         match fixed {
             [] if open => return Err(DevicePatternError::All),
             [] => return Err(DevicePatternError::Empty),
+            [b'?', rest @ ..] if open && rest.iter().all(|byte| *byte == b'?') => return Err(DevicePatternError::All),
             _ if fixed.len() >= NAME_SIZE => return Err(DevicePatternError::TooLong),
             _ if fixed.contains(&b'*') => return Err(DevicePatternError::Star),
             // As dev_valid_name() in net/core/dev.c.
@@ -63,10 +64,7 @@ impl FromStr for DevicePattern {
         if !open {
             pattern.mask[fixed.len()..].fill(0xff);
         }
-        match pattern.mask.iter().any(|byte| *byte != 0) {
-            true => Ok(pattern),
-            false => Err(DevicePatternError::All),
-        }
+        Ok(pattern)
     }
 }
 

@@ -28,7 +28,7 @@ pub enum NamespaceError {
         error: io::Error,
     },
     /// The file is something else.
-    #[error("`{text}` is no network namespace: {} is another file", .path.display())]
+    #[error("`{text}` is not a network namespace: {} is a different kind of file", .path.display())]
     NoNamespace {
         /// What the user wrote.
         text: String,
@@ -68,7 +68,11 @@ pub fn network_namespace(root: &Root, text: &str) -> Result<u32, NamespaceError>
         error,
     })?;
     let own = std::fs::metadata(root.path("/proc/self/ns/net")).ok();
-    match own.is_none_or(|own| are_alike(&own, &examined)) {
+    // Links in /proc name the kind: `net:[4026531840]`.
+    let link = std::fs::read_link(&absolute).unwrap_or_default();
+    let link = link.to_string_lossy();
+    let is_other = link.contains(":[") && !link.starts_with("net:[");
+    match !is_other && own.is_some_and(|own| are_alike(&own, &examined)) {
         true => Ok(examined.ino() as u32),
         false => Err(NamespaceError::NoNamespace {
             text: text.to_owned(),
@@ -101,10 +105,11 @@ mod tests {
         let root = Root::system();
         for (text, words) in [
             ("no-such-name", "/run/netns/no-such-name"),
-            ("/dev/null", "another file"),
+            ("/dev/null", "different kind"),
             ("4194305", "lsns"),
-            ("..", "another file"),
-            ("", "another file"),
+            ("..", "different kind"),
+            ("", "different kind"),
+            ("/proc/self/ns/mnt", "different kind"),
         ] {
             let error = network_namespace(&root, text).unwrap_err().to_string();
             assert!(

@@ -155,9 +155,11 @@ impl Sink for Aggregate {
                 if event.kind.is_call() {
                     self.journal.push(event, batch);
                 } else if event.kind == EventKind::BORN {
-                    self.printer.births.add(event);
+                    self.printer.births.add(event, self.journal.waiting());
                 } else if let Some(outcome @ Outcome::Dropped { .. }) = event.outcome() {
-                    self.printer.drops.add(event.packet, (outcome, event.function));
+                    self.printer
+                        .drops
+                        .add(event.packet, (outcome, event.function), self.journal.waiting());
                 }
             }
         }

@@ -17,13 +17,13 @@ pub(super) struct Birth {
 pub(super) struct Births(Recent<Birth>);
 
 impl Births {
-    /// Remembers a birth.
-    pub(super) fn add(&mut self, event: &Event) {
+    /// Remembers a birth. `waiting` is the number of packets that are still to be printed.
+    pub(super) fn add(&mut self, event: &Event, waiting: usize) {
         let birth = Birth {
             parent: event.spare,
             function: event.function,
         };
-        self.0.add(event.packet, birth);
+        self.0.add(event.packet, birth, waiting);
     }
 
     /// Returns the birth of a packet, and forgets it.

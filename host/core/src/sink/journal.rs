@@ -362,6 +362,11 @@ impl Journal {
         }
     }
 
+    /// Number of packets that are not forgotten.
+    pub(super) fn waiting(&self) -> usize {
+        self.table.len()
+    }
+
     /// The packet whose first event is the oldest.
     pub(super) fn oldest(&self) -> Option<u32> {
         let place = self.packets.oldest()?;

@@ -1,5 +1,5 @@
 //! What is known of packets that are not printed yet. Some never are, because no traced function sees them, so the oldest
-//! half is forgotten once so many are known. Imports `seeded`.
+//! half is forgotten once more are known than wait to be printed. Imports `seeded`.
 
 use hashbrown::HashMap;
 
@@ -12,7 +12,7 @@ pub(super) struct Recent<T> {
     older: HashMap<u64, T, Seeded>,
 }
 
-/// Packets of each half, at most: 3 MB in a table that is just full.
+/// Packets of each half at most, where no more wait to be printed: 3 MB in a table that is just full.
 pub(super) const MOST: usize = 1 << 16;
 
 impl<T> Default for Recent<T> {
@@ -25,9 +25,9 @@ impl<T> Default for Recent<T> {
 }
 
 impl<T> Recent<T> {
-    /// Remembers something about a packet.
-    pub(super) fn add(&mut self, packet: u64, known: T) {
-        if self.newer.len() >= MOST {
+    /// Remembers something about a packet. `waiting` is the number of packets that are still to be printed.
+    pub(super) fn add(&mut self, packet: u64, known: T, waiting: usize) {
+        if self.newer.len() >= waiting.max(MOST) {
             self.older = std::mem::take(&mut self.newer);
         }
         self.newer.insert(packet, known);
@@ -48,11 +48,21 @@ mod tests {
         let mut recent = Recent::default();
         let all = 2 * MOST as u64 + 1;
         for packet in 0..all {
-            recent.add(packet, packet + 1);
+            recent.add(packet, packet + 1, 7);
         }
         assert_eq!(recent.take(0), None);
         assert_eq!(recent.take(all - MOST as u64 - 1), Some(all - MOST as u64));
         assert_eq!(recent.take(all - 1), Some(all));
         assert_eq!(recent.take(all - 1), None);
+    }
+
+    #[test]
+    fn packets_that_wait_are_not_forgotten() {
+        let mut recent = Recent::default();
+        let all = 3 * MOST as u64;
+        for packet in 0..all {
+            recent.add(packet, packet, packet as usize + 1);
+        }
+        assert!((0..all).all(|packet| recent.take(packet) == Some(packet)));
     }
 }

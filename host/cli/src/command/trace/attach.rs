@@ -120,7 +120,7 @@ fn stopped() -> anyhow::Error {
 pub(super) fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bool) {
     let skipped = functions.skipped.len() + attachment.skipped.len();
     if let Some(error) = &attachment.drops_missing {
-        message!("Drops are not seen, and dropped packets shown as released: {error}");
+        message!("Cannot detect drops, so dropped packets are shown as released: {error}");
     }
     if verbose {
         message!("Functions found in: {}", functions.source);

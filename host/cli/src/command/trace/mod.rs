@@ -224,7 +224,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     }
     let left_out = attachment.left_out();
     if left_out > 0 {
-        message!("--sample left packets out {left_out} times: once at each gate that one passes");
+        message!("--sample rejected packets {left_out} times, once at each function that selects");
     }
     if summary.events == 0 {
         message!("{}", empty::trace(options, &summary, &root));

@@ -12,6 +12,9 @@ const MOST: usize = 1 << 20;
 /// Calls that are one in the other, at most; the kernel's stack has no room for as many.
 const DEEPEST: u32 = 64;
 
+/// Open calls of one packet that are searched; what lies deeper is not indented. A recording may have any number.
+const LONGEST: usize = 1024;
+
 /// The open calls of all packets.
 #[derive(Debug)]
 pub(super) struct Calls {
@@ -44,7 +47,10 @@ impl Calls {
     /// Returns the depth of a call that begins or ends in this context. `top` is the packet's last open call.
     pub(super) fn depth(&self, top: u32, context: u64) -> u32 {
         let mut index = top;
-        while let Some(call) = self.places.get(index as usize) {
+        for _ in 0..LONGEST {
+            let Some(call) = self.places.get(index as usize) else {
+                break;
+            };
             if call.context == context {
                 return call.depth + 1;
             }
@@ -81,10 +87,13 @@ impl Calls {
     pub(super) fn leave(&mut self, top: &mut u32, event: &Event) -> u32 {
         let context = event.context();
         let mut index = *top;
+        let mut searched = 0;
         let depth = loop {
-            let Some(call) = self.places.get(index as usize) else {
+            let call = self.places.get(index as usize).filter(|_| searched < LONGEST);
+            let Some(call) = call else {
                 return self.depth(*top, context);
             };
+            searched += 1;
             let is_entry = call.function == event.function && call.timestamp == event.entry_timestamp;
             if call.context == context && is_entry {
                 break call.depth;

@@ -137,7 +137,7 @@ impl Text {
                 follow: false,
                 column: 0,
                 block: 0,
-                consumed: 0,
+                released: 0,
                 dropped: 0,
             },
             items: Vec::new(),
@@ -297,7 +297,7 @@ struct Printer {
     column: usize,
     /// The number of the packet whose lines were printed last.
     block: u64,
-    consumed: u64,
+    released: u64,
     dropped: u64,
 }
 
@@ -489,7 +489,9 @@ impl Printer {
                 out.extend_from_slice(b" by ");
                 self.names.push(out, parent.function);
             }
-        } else {
+        }
+        // A known parent's heading has it.
+        if packet.parent.is_none_or(|parent| parent.number == 0) {
             self.known.push_netns(out, &packet.shown);
         }
         self.color(PLAIN);
@@ -606,8 +608,8 @@ impl Printer {
                 place = (b" in ", event.function);
             }
         } else {
-            self.consumed += 1;
-            self.output.buffer.extend_from_slice(b"consumed");
+            self.released += 1;
+            self.output.buffer.extend_from_slice(b"released");
         }
         if place.1 != NO_FUNCTION {
             self.output.buffer.extend_from_slice(place.0);
@@ -625,11 +627,11 @@ impl Printer {
         let out = &mut self.output.buffer;
         push_unsigned(out, packets);
         out.extend_from_slice(if packets == 1 { b" packet" } else { b" packets" });
-        if self.follow || self.consumed + self.dropped > 0 {
-            let going_on = packets.saturating_sub(self.consumed + self.dropped);
+        if self.follow || self.released + self.dropped > 0 {
+            let going_on = packets.saturating_sub(self.released + self.dropped);
             let mut separator = b": ".as_slice();
             for (count, word) in [
-                (self.consumed, " consumed"),
+                (self.released, " released"),
                 (self.dropped, " dropped"),
                 (going_on, " not ended"),
             ] {

@@ -25,7 +25,7 @@ pub(super) struct Known {
     netns: Option<usize>,
     /// The other fields: where in the prefix they are, and their index.
     others: Vec<(std::ops::Range<usize>, usize)>,
-    /// Bytes of the others together.
+    /// End of the last of the others: they are remembered with what lies before them, as a schema may name bytes many times.
     size: usize,
     tail: bool,
 }
@@ -71,7 +71,7 @@ impl Known {
                 continue;
             }
             let end = start + field.size as usize;
-            known.size += end - start;
+            known.size = known.size.max(end);
             known.others.push((start..end, index));
         }
         Ok(known)
@@ -231,22 +231,17 @@ impl Known {
         payload: Payload<'_>,
         mut next: impl FnMut(&mut Vec<u8>),
     ) {
-        let Some((mut values, tail)) = bytes.split_at_mut_checked(self.size) else {
+        let Some((values, tail)) = bytes.split_at_mut_checked(self.size) else {
             return;
         };
         for (range, index) in &self.others {
-            let Some(new) = payload.prefix.get(range.clone()) else {
-                return;
-            };
-            let Some((old, rest)) = values.split_at_mut_checked(new.len()) else {
-                return;
-            };
-            if !shown.others || old != new {
-                old.copy_from_slice(new);
+            if !shown.others || values.get(range.clone()) != payload.prefix.get(range.clone()) {
                 next(out);
                 self.fields.push_one(out, *index, payload.prefix);
             }
-            values = rest;
+        }
+        if let Some(new) = payload.prefix.get(..values.len()) {
+            values.copy_from_slice(new);
         }
         if self.tail {
             let before = match shown.others {

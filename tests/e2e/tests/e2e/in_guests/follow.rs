@@ -166,7 +166,7 @@ fn packets_are_selected_where_they_are_wanted(kernel: Kernel) {
     let sampled = self::recording(kernel, "sampled");
     assert_eq!((sampled.events.len(), sampled.summary.packets), (0, 0));
     let said = left(kernel).text("sampled.err");
-    assert!(said.contains("--sample left packets out"), "{said}");
+    assert!(said.contains("--sample rejected packets"), "{said}");
     assert!(said.contains("in network namespace a"), "{said}");
     let said = left(kernel).text("unknown.err");
     assert_eq!(left(kernel).exit("unknown"), 1);

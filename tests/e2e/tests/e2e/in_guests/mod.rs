@@ -20,6 +20,7 @@ mod privileges;
 mod reasons;
 mod recording;
 mod rights;
+mod scenarios;
 mod show;
 mod text;
 mod waiting;

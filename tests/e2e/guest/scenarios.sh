@@ -1,0 +1,113 @@
+# What becomes of packets on many ways, in one trace. Each scenario sends a ping of its own length: 100 bytes and its number.
+#
+#   FEW  a regular expression for functions on the ways
+#
+# Leaves scenarios.out (JSON lines).
+
+modprobe -qa veth bridge dummy vxlan ip_gre sch_netem act_mirred act_gact cls_matchall sch_ingress ip_tables iptable_filter \
+	iptable_nat iptable_raw nf_tables nft_compat xt_MASQUERADE || :
+network_pair
+network_nat
+for name in client router server; do
+	ip netns exec "$name" iptables -t raw -F
+done
+
+# At the third number of the bridge there is no host, but who is asked is known.
+new_namespace d e g bridge
+for name in d e g; do
+	ip link add "v$name" netns "$name" type veth peer name "p$name" netns bridge
+	ip -n "$name" link set "v$name" up
+	ip -n bridge link set "p$name" up
+done
+ip -n bridge link add br0 type bridge
+for name in d e g; do
+	ip -n bridge link set "p$name" master br0
+done
+ip -n bridge link set br0 up
+ip -n d addr add 10.9.0.1/24 dev vd
+ip -n d neigh replace 10.9.0.9 lladdr 02:00:00:00:99:99 dev vd nud permanent
+
+# Tunnels between a and b.
+for end in a/va/1/2 b/vb/2/1; do
+	IFS=/ read -r name device own other <<<"$end"
+	ip -n "$name" link add vx address "02:00:00:00:07:0$own" type vxlan id 7 dstport 4789 remote "10.0.0.$other" dev "$device"
+	ip -n "$name" link add tunnel type gre local "10.0.0.$own" remote "10.0.0.$other"
+	ip -n "$name" addr add "172.16.0.$own/24" dev vx
+	ip -n "$name" addr add "172.17.0.$own/24" dev tunnel
+	ip -n "$name" link set vx up
+	ip -n "$name" link set tunnel up
+	ip -n "$name" neigh replace "172.16.0.$other" lladdr "02:00:00:00:07:0$other" dev vx nud permanent
+done
+ip -n b link add sink type dummy
+ip -n b link set sink up
+ip -n router link add sink type dummy
+ip -n router link set sink up
+ip netns exec b tc qdisc add dev vb clsact
+ip netns exec router tc qdisc add dev rc clsact
+ip -n router route add blackhole 10.7.0.0/16
+ip -n a addr add 99.9.9.9/32 dev lo
+sleep 1
+
+# ping_of NUMBER NAMESPACE ARGS...
+ping_of() {
+	local number=$1 name=$2
+	shift 2
+	ip netns exec "$name" ping -q -c 1 -W 1 -s "$((100 + number))" "$@" >/dev/null || :
+	settle
+}
+
+listen() {
+	ip netns exec "$1" tcpdump -ni "$2" -w /dev/null 2>/tmp/tcpdump &
+	listener=$!
+	wait_until 10 grep -q listening /tmp/tcpdump
+}
+
+scenarios() {
+	start_ipft scenarios 'icmp[0]=8' -o jsonl -r "$FEW"
+
+	ping_of 1 a 10.0.0.2
+
+	listen b vb
+	ping_of 2 a 10.0.0.2
+	kill "$listener"
+	wait "$listener" || :
+	listen a va
+	ping_of 3 a 10.0.0.2
+	kill "$listener"
+	wait "$listener" || :
+
+	ip netns exec a tc qdisc add dev va root netem duplicate 100%
+	ping_of 4 a 10.0.0.2
+	ip netns exec a tc qdisc del dev va root
+
+	ip netns exec b tc filter add dev vb ingress matchall action mirred egress mirror dev sink
+	ping_of 5 a 10.0.0.2
+	ip netns exec b tc filter del dev vb ingress
+	ip netns exec router tc filter add dev rc ingress matchall action mirred egress redirect dev sink
+	ping_of 6 client 10.1.0.2
+	ip netns exec router tc filter del dev rc ingress
+	ip netns exec router tc filter add dev rc ingress matchall action drop
+	ping_of 7 client 10.1.0.2
+	ip netns exec router tc filter del dev rc ingress
+
+	ping_of 8 d 10.9.0.9
+	ping_of 9 a 172.16.0.2
+	ping_of 10 a 172.17.0.2
+	ping_of 11 client 10.1.0.2
+
+	ip netns exec b sh -c 'echo 1 | tee /proc/sys/net/ipv4/conf/all/rp_filter >/proc/sys/net/ipv4/conf/vb/rp_filter'
+	ping_of 12 a -I 99.9.9.9 10.0.0.2
+
+	ping_of 13 client -t 1 10.1.0.2
+	ping_of 14 client 10.7.0.1
+	ip netns exec router iptables -A FORWARD -j DROP
+	ping_of 15 client 10.1.0.2
+	ip netns exec router iptables -F FORWARD
+
+	ip -n router link set rs mtu 600
+	ping_of 1300 client -M dont 10.1.0.2
+	ping_of 900 client -M do 10.1.0.2
+
+	end_ipft scenarios
+}
+undisturbed scenarios scenarios
