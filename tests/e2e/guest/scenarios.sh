@@ -12,7 +12,7 @@ for name in client router server; do
 	ip netns exec "$name" iptables -t raw -F
 done
 
-# At the third number of the bridge there is no host, but who is asked is known.
+# A bridge of three hosts. The address that is pinged is that of no host, and its neighbour entry is permanent.
 new_namespace d e g bridge
 for name in d e g; do
 	ip link add "v$name" netns "$name" type veth peer name "p$name" netns bridge
