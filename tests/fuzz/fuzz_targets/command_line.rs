@@ -18,7 +18,7 @@ const WORDS: &str = "\
     -m -t -r -l -e -s -o -b -v -h -V -- - = replay plugin doctor completions man list inspect check new \
     pack run bash rust function_graph kprobe-multi jsonl f.wasm f.lua f.c a=b 0xdeadbeef 0 -1 \
     18446744073709551616 1e308 99999999999999999999d 3packets 16G ^(a|b){1,1000}$ [::1]:65536 \
-    icmp (tcp --follow --select-at";
+    icmp (tcp --follow --select-at --netns --ifname eth? --sample 1/8";
 
 /// Returns all words that the mutator knows.
 static KNOWN: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -51,7 +51,9 @@ fuzz_target!(|data: &[u8]| {
         .map(|word| OsString::from_vec(word.to_vec()));
     match args::parse(std::iter::once(OsString::from("ipft")).chain(words)) {
         // A trace without any condition would be one of all packets.
-        Ok(Command::Trace(options)) => assert!(!options.packets.is_empty() || options.mark & options.mask != 0),
+        Ok(Command::Trace(options)) => {
+            assert!(!options.packets.is_empty() || !options.place.is_any() || options.mark & options.mask != 0);
+        }
         Ok(Command::Print(text)) => assert!(!text.is_empty()),
         Ok(command) => drop(format!("{command:?}")),
         Err(error) => {
