@@ -116,9 +116,15 @@ impl Recording {
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line {
     Trace(Box<TraceLine>),
+    Functions(FunctionsLine),
     Event(EventLine),
+    Born(LifeLine),
+    Ended(LifeLine),
     Lost(LossLine),
     Summary(SummaryLine),
+    /// A line of a later version.
+    #[serde(other)]
+    Other,
 }
 
 #[derive(Deserialize)]
@@ -194,6 +200,26 @@ struct EventLine {
     fields: Option<Fields>,
 }
 
+/// Functions that were added during the trace.
+#[derive(Deserialize)]
+struct FunctionsLine {
+    functions: Vec<FunctionLine>,
+}
+
+/// The birth or the end of a packet.
+#[derive(Deserialize)]
+struct LifeLine {
+    packet: String,
+    parent: Option<String>,
+    skb: Option<String>,
+    timestamp: u64,
+    cpu: u32,
+    thread: u32,
+    function_index: Option<u32>,
+    outcome: Option<String>,
+    reason_number: Option<u32>,
+}
+
 #[derive(Deserialize)]
 struct LossLine {
     kind: String,
@@ -262,7 +288,18 @@ impl Reading {
             (Line::Trace(line), false) => self.start(*line),
             (Line::Trace(_), true) => Err("it is a second `trace`".to_owned()),
             (_, false) => Err("the first line is no `trace`".to_owned()),
+            (Line::Functions(line), _) => self.functions(line.functions),
             (Line::Event(line), _) => self.event(line),
+            (Line::Born(line), _) => {
+                let parent = line.parent.as_deref().ok_or("a packet that is born has no parent")?;
+                self.life(&line, Event::BORN, identity(parent)?)
+            }
+            (Line::Ended(line), _) => {
+                let dropped = line.outcome.as_deref() == Some("dropped");
+                let reason = u64::from(line.reason_number.unwrap_or(0));
+                self.life(&line, Event::ENDED, if dropped { 1 << 32 | reason } else { 0 })
+            }
+            (Line::Other, _) => Ok(()),
             (Line::Lost(line), _) => {
                 self.losses.push(Loss {
                     kind: line.kind,
@@ -329,7 +366,12 @@ impl Reading {
             mask: line.mask,
             ..Trace::default()
         };
-        for function in line.functions {
+        self.started = true;
+        self.functions(line.functions)
+    }
+
+    fn functions(&mut self, functions: Vec<FunctionLine>) -> Result<(), String> {
+        for function in functions {
             let address = match function.address {
                 Some(address) => identity(&address)?,
                 None => 0,
@@ -340,7 +382,27 @@ impl Reading {
                 address,
             });
         }
-        self.started = true;
+        Ok(())
+    }
+
+    /// Appends an event of a kind that is no call.
+    fn life(&mut self, line: &LifeLine, kind: u32, spare: u64) -> Result<(), String> {
+        self.chunk.events.push(Event {
+            packet: identity(&line.packet)?,
+            skb: line.skb.as_deref().map_or(Ok(0), identity)?,
+            timestamp: line.timestamp,
+            entry_timestamp: 0,
+            function: line.function_index.unwrap_or(u32::MAX),
+            cpu: line.cpu,
+            kind,
+            thread: line.thread,
+            payload_offset: self.chunk.payload.len() as u32,
+            payload_len: 0,
+            spare,
+        });
+        if self.chunk.events.len() == CHUNK {
+            self.next_chunk();
+        }
         Ok(())
     }
 
