@@ -631,10 +631,36 @@ mod tests {
         Recording::from_jsonl(lines.join("\n").as_bytes()).map_err(|error| error.to_string())
     }
 
+    const ORPHAN: &str =
+        r#"{"type":"born","packet":"0x03","skb":"0x02","timestamp":5,"cpu":0,"thread":7,"function_index":null}"#;
+
     #[test]
-    fn events_of_unknown_kinds_are_passed_over() {
+    fn births_and_ends_are_events() {
+        let born = ORPHAN.replace(r#""skb""#, r#""parent":"0x09","skb""#);
+        let ended = ORPHAN.replace("born", "ended");
+        let released = ended.replace("null}", r#"null,"outcome":"released"}"#);
+        let dropped = ended.replace(
+            "null}",
+            r#"0,"outcome":"dropped","reason_number":12,"reason":"NETFILTER_DROP"}"#,
+        );
+        let recording = read(&[TRACE, &born, &released, &dropped, SUMMARY]).unwrap();
+        let events = recording.chunks.iter().flat_map(|chunk| &chunk.events);
+        let events: Vec<_> = events.map(|event| (event.kind, event.function, event.spare)).collect();
+        let none = u32::MAX;
+        assert_eq!(
+            events,
+            [
+                (Event::BORN, none, 9),
+                (Event::ENDED, none, 0),
+                (Event::ENDED, 0, 1 << 32 | 12)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_of_a_later_version_is_passed_over() {
         let later = EVENT.replace(r#""entry""#, r#""decided""#);
-        let recording = read(&[TRACE, &later, EVENT, SUMMARY]).unwrap();
+        let recording = read(&[TRACE, r#"{"type":"other"}"#, &later, EVENT, SUMMARY]).unwrap();
         let events: usize = recording.chunks.iter().map(|chunk| chunk.events.len()).sum();
         assert_eq!(events, 1);
     }
@@ -649,7 +675,7 @@ mod tests {
             (&[TRACE, TRACE], "line 2: it is a second `trace`"),
             (&[TRACE, SUMMARY, EVENT], "line 3: it comes after the summary"),
             (&[TRACE, "{"], "line 2: EOF"),
-            (&[TRACE, r#"{"type":"other"}"#], "line 2: unknown variant"),
+            (&[TRACE, ORPHAN], "line 2: a packet that is born has no parent"),
         ] {
             let error = read(lines).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
