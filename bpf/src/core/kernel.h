@@ -82,7 +82,10 @@ struct sk_buff {
 	__u8 cb[48];
 } __attribute__((preserve_access_index));
 
-/* How what is at an address is read, where the verifier knows no type: the packet, and bytes. Kernels of BY_LOADS have the cast. */
+/*
+ * How what is at an address is read, where the verifier knows no type: the packet, and bytes. Kernels of BY_LOADS have the
+ * cast.
+ */
 #if READS != BY_LOADS
 #define PACKET_AT(skb) ((struct sk_buff *)(skb))
 #define LOAD(from, ...) BPF_CORE_READ(from, __VA_ARGS__)
@@ -91,8 +94,8 @@ struct sk_buff {
 #define LOAD(from, member) ((from)->member)
 
 /*
- * The verifier allows loads of any width within an array of a struct, so bytes anywhere are read as those of an sk_buff whose
- * `cb` begins there (kernel/bpf/btf.c, btf_struct_walk). A load that faults is 0.
+ * The verifier allows loads of any width within an array of a struct, so bytes anywhere are read as those of an sk_buff
+ * whose `cb` begins there (kernel/bpf/btf.c, btf_struct_walk). A load that faults is 0.
  */
 static __always_inline void *bytes_at(__u64 address)
 {
@@ -102,8 +105,8 @@ static __always_inline void *bytes_at(__u64 address)
 #define LONGEST_LOAD 48 /* of bytes_at() */
 
 /*
- * Copies bytes to the stack, to a multiple of eight. `count` is a multiple of four that the verifier knows. Returns whether they
- * cannot be read; where loads are possible, those that fault read 0.
+ * Copies bytes to the stack, to a multiple of eight. `count` is a multiple of four that the verifier knows. Returns whether
+ * they cannot be read; where loads are possible, those that fault read 0.
  */
 static __always_inline int read_bytes(__u64 *to, __u32 count, __u64 from)
 {

@@ -4,8 +4,8 @@
  *
  * `skb->dev` shares its memory with other members while a packet waits in a queue of UDP (dev_scratch) or TCP (rbnode),
  * and `skb->sk` with an offset while fragments wait (include/linux/skbuff.h). What it points at is a device only if
- * that names a namespace: their inode numbers are the highest (include/linux/proc_ns.h: from 0xefffffff, those of the
- * first namespaces a little below).
+ * that names a namespace: their inode numbers are the highest, from 0xf0000000 on (PROC_DYNAMIC_FIRST in
+ * fs/proc/generic.c), those of the initial namespaces a little below (include/linux/proc_ns.h).
  */
 #ifndef IPFT_FIELD_DEVICE_H
 #define IPFT_FIELD_DEVICE_H

@@ -160,8 +160,8 @@ static __noinline int is_of_sample(__u64 skb)
 
 	fill_tuple(&tuple, PACKET_AT(skb), READS == BY_LOADS);
 	ports = tuple.frag & (MORE_FRAGMENTS | FRAGMENT_OFFSET) ? 0 : *(__u16 *)tuple.sport ^ *(__u16 *)tuple.dport;
-	__u64 hash = (addresses[0] ^ addresses[1] ^ addresses[2] ^ addresses[3] ^ (__u64)ports << 16 ^ (__u64)tuple.ethertype << 32 ^ tuple.proto) *
-		     0x9e3779b97f4a7c15ull;
+	__u64 flow = addresses[0] ^ addresses[1] ^ addresses[2] ^ addresses[3];
+	__u64 hash = (flow ^ (__u64)ports << 16 ^ (__u64)tuple.ethertype << 32 ^ tuple.proto) * 0x9e3779b97f4a7c15ull;
 	if (hash && (hash >> 32) * ipft_config.place.sample >> 32 == 0)
 		return 1;
 	__sync_fetch_and_add(&ipft_left_out, 1);

@@ -12,7 +12,7 @@
 
 /*
  * Returns whether a packet is followed, or selected. A function of its own that is called before there is a record on the
- * stack: verifiers before 6.x count what a function needs together with all that it may call.
+ * stack: a function and all that it calls may have 512 bytes together, and 5.10 refuses programs that have more.
  */
 static __noinline int is_wanted(__u64 skb)
 {

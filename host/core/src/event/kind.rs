@@ -18,8 +18,9 @@ impl EventKind {
     pub const BORN: EventKind = EventKind(2);
     /// Reserved: the packet became part of another one, whose identity is in [`super::Event::spare`].
     pub const JOINED: EventKind = EventKind(3);
-    /// The packet's sk_buff was released (the functions that tear it down may follow): its [`super::Outcome`] is in [`super::Event::spare`]. The function is the one that
-    /// dropped the packet, [`super::NO_FUNCTION`] if that is not known or the packet was not dropped.
+    /// The packet's sk_buff was released (the functions that tear it down may follow): its [`super::Outcome`] is in
+    /// [`super::Event::spare`]. The function is the one that dropped the packet, [`super::NO_FUNCTION`] if that is not
+    /// known or the packet was not dropped.
     pub const ENDED: EventKind = EventKind(4);
     /// Reserved: it was decided what becomes of the packet.
     pub const DECIDED: EventKind = EventKind(5);

@@ -6,7 +6,8 @@
 //! a group's index in it is its bit number in `ipft_config.fields`.
 //!
 //! The selected groups are stored in the order of the registry, each aligned, before the extension's bytes, which begin at
-//! a multiple of eight. What a packet does not have is 0, or empty. This module imports only `event`.
+//! a multiple of eight. What a packet does not have is 0, or empty. This module imports `event`, and
+//! the layout of `ipft_bpf`.
 
 mod iface;
 mod len;
@@ -178,7 +179,7 @@ impl ShowList {
 }
 
 impl Show {
-    /// The fields of a trace with a packet filter, by default: all.
+    /// The fields of a trace that follows packets, by default: all.
     pub fn of_filter() -> Show {
         Show {
             bits: (1 << ALL.len()) - 1,
