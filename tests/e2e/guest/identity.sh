@@ -4,7 +4,8 @@
 #   EVERYTHING one for all functions that the kernel can be made to trace in reasonable time
 #
 # Leaves JSON lines: flood.out of 10,000 datagrams with LIFE, and with EVERYTHING datagrams.out of 200 and tcp.out of
-# a transfer over TCP, GRO on the receiving side where veth has it.
+# a transfer over TCP, GRO on the receiving side where veth has it; these two without a lost event, if one of five
+# attempts has none.
 
 network_pair
 mark_namespace a b
@@ -40,13 +41,24 @@ start_ipft flood -m "$MARK" -o jsonl -r "$LIFE"
 datagrams 10000
 end_ipft flood
 
-start_ipft datagrams -m "$MARK" -o jsonl -r "$EVERYTHING"
-datagrams 200
-end_ipft datagrams
+# without_loss NAME COMMAND: traces it, again if the kernel skipped a program that it had preempted: what is checked of these
+# traces needs each release of a packet.
+without_loss() {
+	local name=$1 attempt
+	shift
+	for attempt in 1 2 3 4 5; do
+		start_ipft "$name" -m "$MARK" -o jsonl -r "$EVERYTHING"
+		"$@"
+		end_ipft "$name"
+		if tail -n 1 "$name.out" | grep -q '"lost":0,'; then
+			return
+		fi
+		echo "$name: attempt $attempt lost events"
+	done
+}
 
-start_ipft tcp -m "$MARK" -o jsonl -r "$EVERYTHING"
-transfer
-end_ipft tcp
+without_loss datagrams datagrams 200
+without_loss tcp transfer
 
 kill "$receiver"
 wait "$receiver"

@@ -34,15 +34,16 @@ fn left(kernel: Kernel) -> &'static Left {
     })
 }
 
-/// Returns the trace. The kernel skips a program that an interrupt caught running, and counts that; a flood may have
-/// one such loss. With any other loss the checks would prove nothing.
+/// Returns the trace. The kernel skips a program that it caught running, and counts that; a flood may have such losses, one
+/// in 200 events. With any other loss the checks would prove nothing.
 fn recording(kernel: Kernel, name: &str) -> Recording {
     let left = left(kernel);
     assert_eq!(left.exit(name), 0);
     let recording = Recording::read(&left.path(&format!("{name}.out"))).unwrap();
     let lost = recording.summary.lost;
+    let bearable = if name == "flood" { recording.summary.events / 200 } else { 0 };
     assert!(
-        lost == recording.lost("recursion") && lost * 200 <= recording.summary.events,
+        lost == recording.lost("recursion") && lost <= bearable,
         "{:?} of {} events",
         recording.lost,
         recording.summary.events
