@@ -180,9 +180,9 @@ fn the_owner_of_a_socket_is_shown(kernel: Kernel) {
         fields["owner"] == owner && number(fields, "uid") == uid && number(fields, "cgroup") == cgroup
     };
     let count = |owner, uid, cgroup| sent.iter().filter(|fields| is(fields, owner, uid, cgroup)).count();
-    // The data, and its acknowledgements.
+    // The data, and its acknowledgements. How many packets that are depends on when the kernel sends them.
     assert!(
-        cgroup > 1 && count("full_socket", 1234, cgroup) >= 3,
+        cgroup > 1 && count("full_socket", 1234, cgroup) >= 2,
         "{cgroup}: {sent:?}"
     );
     assert!(count("full_socket", 0, 1) >= 1, "{sent:?}");
@@ -192,7 +192,7 @@ fn the_owner_of_a_socket_is_shown(kernel: Kernel) {
     let arrived = at(&owners, "tcp_v4_rcv");
     let count = |owner, uid, cgroup| arrived.iter().filter(|fields| is(fields, owner, uid, cgroup)).count();
     assert!(count("no_socket", 0, 0) >= 1, "{arrived:?}");
-    assert!(count("full_socket", 0, 1) >= 3, "{arrived:?}");
+    assert!(count("full_socket", 0, 1) >= 1, "{arrived:?}");
     assert!(count("full_socket", 1234, cgroup) >= 1, "{arrived:?}");
 }
 

@@ -145,13 +145,13 @@ fn clones_and_merged_packets_have_identities_of_their_own(kernel: Kernel) {
         events.any(|event| event.function == function)
     };
     assert!(entered("skb_clone") || entered("tcp_v4_rcv"), "no TCP");
-    // 1,000,000 bytes in segments of at most 64 KiB.
+    // 300,000 bytes in segments of at most 64 KiB.
     let received = recording
         .packets()
         .values()
         .filter(|events| entries(events, "tcp_v4_rcv") == 1)
         .count();
-    assert!(received >= 16, "{received}");
+    assert!(received >= 5, "{received}");
 }
 
 ipft_e2e::on_kernels!(
