@@ -5,7 +5,8 @@
  *   udpflood send ADDRESS PORT COUNT SIZE [MARK]    prints "sent=N failed=N nanoseconds=N" (CLOCK_MONOTONIC, the loop only)
  *   udpflood receive PORT                           counts until SIGINT or SIGTERM, then prints "received=N"
  *
- * SIZE is the payload in bytes; MARK, if given, is set on the socket (SO_MARK). Numbers as strtoul base 0 takes them.
+ * SIZE is the payload in bytes, of which the first four, if there are so many, are the datagram's number from 0 on, in
+ * network byte order; MARK, if given, is set on the socket (SO_MARK). Numbers as strtoul base 0 takes them.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -89,7 +90,7 @@ static int receive(unsigned long port)
 
 static int send_all(char **arguments, int count)
 {
-	static char payload[LARGEST_PAYLOAD];
+	static char payload[LARGEST_PAYLOAD] __attribute__((aligned(4)));
 	struct sockaddr_in there = {.sin_family = AF_INET};
 	struct timespec start, end;
 	unsigned long failed = 0;
@@ -108,9 +109,11 @@ static int send_all(char **arguments, int count)
 	if (connect(udp, (struct sockaddr *)&there, sizeof(there)))
 		fail("connect");
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (unsigned long i = 0; i < total; i++)
+	for (unsigned long i = 0; i < total; i++) {
+		*(unsigned int *)payload = htonl(i);
 		if (send(udp, payload, size, 0) < 0)
 			failed++;
+	}
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	printf("sent=%lu failed=%lu nanoseconds=%lld\n", total - failed, failed,
 	       (end.tv_sec - start.tv_sec) * 1000000000LL + end.tv_nsec - start.tv_nsec);

@@ -41,7 +41,11 @@ fn recording(kernel: Kernel, name: &str) -> Recording {
     assert_eq!(left.exit(name), 0);
     let recording = Recording::read(&left.path(&format!("{name}.out"))).unwrap();
     let lost = recording.summary.lost;
-    let bearable = if name == "flood" { recording.summary.events / 200 } else { 0 };
+    let bearable = if name == "flood" {
+        recording.summary.events / 200
+    } else {
+        0
+    };
     assert!(
         lost == recording.lost("recursion") && lost <= bearable,
         "{:?} of {} events",
