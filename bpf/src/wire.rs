@@ -432,8 +432,10 @@ pub struct Config {
     pub select_anywhere: bool,
     /// Whether the tracepoint `skb:kfree_skb` tells the reason.
     pub drops_have_reason: bool,
+    /// Whether a function shows a packet only if it selects it.
+    pub judge_each: bool,
     /// Always 0.
-    pub padding: [u8; 2],
+    pub padding: u8,
     /// What the packet filter looks at.
     pub frame: Frame,
     /// Where packets are selected, and how many.
@@ -456,6 +458,7 @@ same_layout!(
     mask,
     select_anywhere,
     drops_have_reason,
+    judge_each,
     padding,
     frame,
     place
@@ -491,6 +494,7 @@ impl Config {
         put(offset_of!(Config, event_interval), &self.event_interval.to_ne_bytes());
         put(offset_of!(Config, select_anywhere), &[self.select_anywhere.into()]);
         put(offset_of!(Config, drops_have_reason), &[self.drops_have_reason.into()]);
+        put(offset_of!(Config, judge_each), &[self.judge_each.into()]);
         const FRAME: usize = offset_of!(Config, frame);
         put(FRAME + offset_of!(Frame, bytes), &self.frame.bytes.to_ne_bytes());
         put(FRAME + offset_of!(Frame, mac), &[self.frame.mac.into()]);

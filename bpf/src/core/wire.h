@@ -152,7 +152,8 @@ struct ipft_config {
 	__u32 mask;	      /* 0: any mark will do */
 	__u8 select_anywhere; /* every function selects packets, not only gates */
 	__u8 drops_have_reason; /* the tracepoint skb:kfree_skb tells the reason */
-	__u8 padding[2];
+	__u8 judge_each;	/* a function has to do with a packet only if it selects it; with select_anywhere */
+	__u8 padding;
 	struct ipft_frame frame;
 	struct ipft_place place;
 };

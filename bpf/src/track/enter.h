@@ -11,12 +11,14 @@
 #include "track/ended.h"
 
 /*
- * Returns whether a packet is followed, or selected. A function of its own that is called before there is a record on the
+ * Returns whether a packet is followed, or selected; if nothing is followed, whether it is selected. A function of its own that is called before there is a record on the
  * stack: a function and all that it calls may have 512 bytes together, and 5.10 refuses programs that have more.
  */
 static __noinline int is_wanted(__u64 skb)
 {
-	return (may_be_followed(skb, NUMBER) && followed_at(skb)) || selects(skb);
+	if (!ipft_config.judge_each && may_be_followed(skb, NUMBER) && followed_at(skb))
+		return 1;
+	return selects(skb);
 }
 
 /*

@@ -74,6 +74,8 @@ static __always_inline void made(void *ctx, __u64 child, __u64 parent, enum maki
 	} else {
 		end(ctx, processor, child, now);
 	}
+	if (ipft_config.judge_each)
+		return;
 	__u64 id = followed_at(parent);
 	if (!id)
 		return;

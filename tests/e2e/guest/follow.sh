@@ -7,7 +7,8 @@
 # tcp.out (an exchange on port 8000, and one on 8001), marked.out (a ping whose request carries a mark as it is sent), silent.out
 # (a ping of which two functions are traced that select nothing), other.out (a ping, seen by a filter for UDP), and
 # heading.out, the aggregate of a ping of 4,000 bytes, deep.err, of a filter that looks at data, placed.out (a ping whose
-# packets are selected in b), and sampled.out (one of whose flow is left out).
+# packets are selected in b), sampled.out (one of whose flow is left out), unfollowed.out (a ping that is shown at vb alone), and
+# apart.out (a ping of 4,000 bytes, of which nothing is followed).
 
 network_pair
 
@@ -77,6 +78,20 @@ end_ipft placed
 start_ipft sampled icmp --netns a --sample 1/4294967295 -o jsonl -r '^(ip_rcv|icmp_rcv)$'
 ping_once
 end_ipft sampled
+
+unfollowed() {
+	start_ipft unfollowed icmp --netns b --ifname vb --no-follow -o jsonl -r '^(dev_hard_start_xmit|ip_rcv|icmp_rcv)$'
+	ping_once
+	end_ipft unfollowed
+}
+undisturbed unfollowed unfollowed
+
+apart() {
+	start_ipft apart 'icmp and src 10.0.0.1' --no-follow -o jsonl -r '^dev_hard_start_xmit$'
+	ping_once -s 4000
+	end_ipft apart
+}
+undisturbed apart apart
 
 exit_of unknown ipft icmp --netns nowhere
 exit_of wrong ipft tcp prt 80

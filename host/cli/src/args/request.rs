@@ -65,7 +65,7 @@ pub struct Options {
     pub packets: String,
     /// Where packets are selected, and how many of them.
     pub place: PlaceOptions,
-    /// How selected packets are followed; `None` if a packet is traced as long as it carries the mark.
+    /// Where packets are selected; `None` if a packet is traced as long as it carries the mark.
     pub follow: Option<SelectAt>,
     /// Entries only, or entries and returns.
     pub tracer: Tracer,
@@ -101,13 +101,15 @@ pub struct Options {
     pub verbose: bool,
 }
 
-/// The functions that select packets which are followed from then on.
+/// The functions that select packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectAt {
-    /// Those where a packet enters or leaves a layer.
+    /// Those where a packet enters or leaves a layer. What they select is followed from then on.
     Gates,
-    /// All.
+    /// All. What they select is followed from then on.
     All,
+    /// All, and each shows only the packets that it selects.
+    Each,
 }
 
 /// Options of a replay.

@@ -638,8 +638,14 @@ fn a_place_alone_selects_and_follows() {
     assert_eq!(traced.place.device.unwrap().0, "eth?");
     assert!(options(&["-m", "1"]).follow.is_none());
     assert!(options(&["-m", "1", "--netns", "blue"]).follow.is_some());
+    for line in [&["icmp", "--no-follow"][..], &["-m", "1", "--netns", "blue", "--no-follow"]] {
+        assert_eq!(options(line).follow, Some(SelectAt::Each), "{line:?}");
+    }
+    assert!(options(&["-m", "1", "--no-follow"]).follow.is_none());
     for (words, said) in [
-        (&["icmp", "--sample", "10"][..], "such as 1/100"),
+        (&["icmp", "--no-follow", "--select-at", "gates"][..], "leave one"),
+        (&["-m", "1", "--no-follow", "--follow"], "cannot be used with"),
+        (&["icmp", "--sample", "10"], "such as 1/100"),
         (&["icmp", "--sample", "1/0"], "1"),
         (&["icmp", "--ifname", "a*b"], "last character"),
         (&["icmp", "--ifname", "*"], "any device"),

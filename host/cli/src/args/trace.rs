@@ -100,6 +100,13 @@ pub(super) struct Args {
     #[arg(long, requires = "mark", help_heading = WHAT)]
     follow: bool,
 
+    /// Show packets only where they match, and nothing that is made of them
+    ///
+    /// Every traced function applies the filter and the other conditions by itself, which costs
+    /// more. A packet that has matched once is still shown when it is released.
+    #[arg(long, conflicts_with = "follow", help_heading = WHAT)]
+    no_follow: bool,
+
     /// Functions that select packets [default: gates; with only -m and --follow: all]
     #[arg(long, value_name = "WHERE", help_heading = WHAT)]
     select_at: Option<SelectAtArg>,
@@ -395,6 +402,16 @@ impl Args {
             (None, _) if selects => Some(SelectAt::Gates),
             (None, true) => Some(SelectAt::All),
             (None, false) => None,
+        };
+        if self.no_follow && matches!(self.select_at, Some(SelectAtArg::Gates)) {
+            return Err(UsageError::new(
+                "--no-follow shows packets at every function where they match, and --select-at gates matches them at few\n\n  \
+                 tip: leave one of the two out",
+            ));
+        }
+        let follow = match self.no_follow {
+            true => follow.map(|_| SelectAt::Each),
+            false => follow,
         };
         let shown = match follow {
             Some(_) => Show::of_filter(),

@@ -228,6 +228,8 @@ pub struct Following<'a> {
     pub filter: &'a Filter,
     /// Whether every function selects packets, not only gates.
     pub anywhere: bool,
+    /// Whether a function shows a packet only if it selects it: then nothing is followed. With `anywhere`.
+    pub judges_each: bool,
     /// Where packets are selected.
     pub place: &'a SelectionPlace,
     /// Whether the tracepoint `skb:kfree_skb` tells the reason.
@@ -378,7 +380,8 @@ impl Request<'_> {
             mask: self.mask,
             select_anywhere: self.following.is_some_and(|following| following.anywhere),
             drops_have_reason: self.following.is_some_and(|following| following.drops_have_reason),
-            padding: [0; 2],
+            judge_each: self.following.is_some_and(|following| following.judges_each),
+            padding: 0,
             frame: self
                 .following
                 .map_or_else(Frame::default, |following| frame(following.filter)),

@@ -80,7 +80,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let progress = Progress::until(signals.flag());
     let following = (packet_filter.as_ref().zip(options.follow)).map(|(filter, at)| Following {
         filter,
-        anywhere: at == SelectAt::All,
+        anywhere: at != SelectAt::Gates,
+        judges_each: at == SelectAt::Each,
         place: &place,
         drops_have_reason: drops.tells_reason,
     });

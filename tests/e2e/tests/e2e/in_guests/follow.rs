@@ -173,6 +173,17 @@ fn packets_are_selected_where_they_are_wanted(kernel: Kernel) {
     assert!(said.contains("/run/netns/nowhere"), "{said}");
 }
 
+fn without_following_each_function_selects(kernel: Kernel) {
+    let recording = recording(kernel, "unfollowed");
+    let names: Vec<&str> = recording.events.iter().map(|event| event.function.as_str()).collect();
+    // In the other namespace, packets are not shown: the request before its arrival, the reply behind its departure.
+    assert_eq!(names, ["ip_rcv", "icmp_rcv", "dev_hard_start_xmit"]);
+    assert_eq!(recording.packets().len(), 2);
+
+    let apart = self::recording(kernel, "apart");
+    assert_eq!((apart.packets().len(), apart.births.len()), (3, 0));
+}
+
 fn wrong_filters_are_usage_errors(kernel: Kernel) {
     let left = left(kernel);
     for (name, words) in [("wrong", "column 5"), ("never", "no packet can match")] {
@@ -191,5 +202,6 @@ on_every_kernel!(
     the_aggregate_names_parents,
     packets_that_cannot_be_judged_are_reported,
     packets_are_selected_where_they_are_wanted,
+    without_following_each_function_selects,
     wrong_filters_are_usage_errors,
 );
