@@ -398,9 +398,13 @@ pub struct Place {
     pub netns: u32,
     /// One of so many flows is selected; 0 and 1 for all.
     pub sample: u32,
+    /// At most so many packets are selected per second; 0 for any number.
+    pub rate: u32,
+    /// Always 0.
+    pub padding: u32,
 }
 
-same_layout!(Place, ipft_place, name, mask, present, netns, sample);
+same_layout!(Place, ipft_place, name, mask, present, netns, sample, rate, padding);
 
 /// `struct ipft_config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -511,6 +515,7 @@ impl Config {
         }
         put(PLACE + offset_of!(Place, netns), &self.place.netns.to_ne_bytes());
         put(PLACE + offset_of!(Place, sample), &self.place.sample.to_ne_bytes());
+        put(PLACE + offset_of!(Place, rate), &self.place.rate.to_ne_bytes());
         put(offset_of!(Config, mark), &self.mark.to_ne_bytes());
         put(offset_of!(Config, mask), &self.mask.to_ne_bytes());
         bytes

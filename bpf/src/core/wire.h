@@ -130,6 +130,8 @@ struct ipft_place {
 	__u64 present[2]; /* bits of which one must be set, in each word that has some: the name is long enough */
 	__u32 netns;	  /* inode number of the network namespace; 0: any */
 	__u32 sample;	  /* one of so many flows; 0 and 1: all */
+	__u32 rate;	  /* so many packets a second; 0: any number */
+	__u32 padding;
 };
 
 /*

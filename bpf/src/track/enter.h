@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which packet enters a function, in programs that follow packets. May include ended.h, core/capture.h and
- * filter/select.h.
+ * Which packet enters a function, in programs that follow packets. May include ended.h, core/capture.h,
+ * filter/rate.h and filter/select.h.
  */
 #ifndef IPFT_ENTER_H
 #define IPFT_ENTER_H
 
 #include "core/capture.h"
+#include "filter/rate.h"
 #include "filter/select.h"
 #include "track/ended.h"
 
@@ -82,7 +83,7 @@ static __always_inline __u64 entering(void *ctx, struct ipft_cpu *cpu, __u32 pro
 		if (packet || !(role == GATE || ipft_config.select_anywhere))
 			return packet;
 		/* is_wanted() was true. */
-		return follow(skb, now);
+		return within_rate(now) ? follow(skb, now) : 0;
 	}
 }
 

@@ -7,8 +7,9 @@
 # tcp.out (an exchange on port 8000, and one on 8001), marked.out (a ping whose request carries a mark as it is sent), silent.out
 # (a ping of which two functions are traced that select nothing), other.out (a ping, seen by a filter for UDP), and
 # heading.out, the aggregate of a ping of 4,000 bytes, deep.err, of a filter that looks at data, placed.out (a ping whose
-# packets are selected in b), sampled.out (one of whose flow is left out), unfollowed.out (a ping that is shown at vb alone), and
-# apart.out (a ping of 4,000 bytes, of which nothing is followed).
+# packets are selected in b), sampled.out (one of whose flow is left out), unfollowed.out (a ping that is shown at vb alone),
+# apart.out (a ping of 4,000 bytes, of which nothing is followed), and limited.out (20 datagrams at once, of which 3 a second are
+# selected).
 
 network_pair
 
@@ -92,6 +93,16 @@ apart() {
 	end_ipft apart
 }
 undisturbed apart apart
+
+limited() {
+	start_ipft limited 'udp dst port 5003' --max-packets-per-second 3 -o jsonl -r '^(__dev_queue_xmit|ip_rcv)$'
+	date +%s%N >limited.times
+	ip netns exec a bash -c 'exec 3<>/dev/udp/10.0.0.2/5003; for i in {1..20}; do echo $i >&3; done'
+	date +%s%N >>limited.times
+	settle
+	end_ipft limited
+}
+undisturbed limited limited
 
 exit_of unknown ipft icmp --netns nowhere
 exit_of wrong ipft tcp prt 80

@@ -45,12 +45,14 @@ pub struct PlaceOptions {
     pub device: Option<(String, DevicePattern)>,
     /// One of so many flows is selected; 1 for all.
     pub sample: u32,
+    /// At most so many packets are selected per second; 0 for any number.
+    pub rate: u32,
 }
 
 impl PlaceOptions {
     /// Returns whether they say anything of packets.
     pub fn is_any(&self) -> bool {
-        self.namespace.is_none() && self.device.is_none() && self.sample == 1
+        self.namespace.is_none() && self.device.is_none() && self.sample == 1 && self.rate == 0
     }
 }
 

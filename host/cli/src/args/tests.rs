@@ -637,8 +637,13 @@ fn a_place_alone_selects_and_follows() {
     assert_eq!(traced.place.namespace.as_deref(), Some("blue"));
     assert_eq!(traced.place.device.unwrap().0, "eth?");
     assert!(options(&["-m", "1"]).follow.is_none());
+    let limited = options(&["--max-packets-per-second", "5"]);
+    assert_eq!((limited.follow, limited.place.rate), (Some(SelectAt::Gates), 5));
     assert!(options(&["-m", "1", "--netns", "blue"]).follow.is_some());
-    for line in [&["icmp", "--no-follow"][..], &["-m", "1", "--netns", "blue", "--no-follow"]] {
+    for line in [
+        &["icmp", "--no-follow"][..],
+        &["-m", "1", "--netns", "blue", "--no-follow"],
+    ] {
         assert_eq!(options(line).follow, Some(SelectAt::Each), "{line:?}");
     }
     assert!(options(&["-m", "1", "--no-follow"]).follow.is_none());
@@ -646,6 +651,7 @@ fn a_place_alone_selects_and_follows() {
         (&["icmp", "--no-follow", "--select-at", "gates"][..], "leave one"),
         (&["-m", "1", "--no-follow", "--follow"], "cannot be used with"),
         (&["icmp", "--sample", "10"], "such as 1/100"),
+        (&["icmp", "--max-packets-per-second", "0"], "1"),
         (&["icmp", "--sample", "1/0"], "1"),
         (&["icmp", "--ifname", "a*b"], "last character"),
         (&["icmp", "--ifname", "*"], "any device"),

@@ -14,8 +14,8 @@ use super::number;
 use super::subcommand::Subcommand;
 use super::value;
 use super::value::{
-    address, device, events_per_second, extension, mark, pattern, perf_pages, port, record_bytes, ring_size, sample,
-    sample_period, wakeup_events,
+    address, device, events_per_second, extension, mark, packets_per_second, pattern, perf_pages, port, record_bytes,
+    ring_size, sample, sample_period, wakeup_events,
 };
 use super::{
     BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
@@ -59,7 +59,8 @@ pub(super) struct Args {
     /// Trace packets that carry this mark
     ///
     /// Alone, it traces a packet as long as it carries the mark. With FILTER, --follow, --netns,
-    /// --ifname, --sample or --select-at, packets that carry it are selected, and followed.
+    /// --ifname, --sample, --max-packets-per-second or --select-at, packets that carry it are
+    /// selected, and followed.
     #[arg(short, long, value_name = "MARK", value_parser = mark, allow_negative_numbers = true, help_heading = WHAT)]
     mark: Option<u32>,
 
@@ -95,6 +96,13 @@ pub(super) struct Args {
     /// Flows are both directions of what has the same addresses, protocol and ports.
     #[arg(long, value_name = "1/N", value_parser = sample, help_heading = WHAT)]
     sample: Option<u32>,
+
+    /// Select at most so many packets per second
+    ///
+    /// Those that come first in each second. Packets that are made of them do not count. How
+    /// often packets were left out is reported at the end.
+    #[arg(long, value_name = "N", value_parser = packets_per_second, allow_negative_numbers = true, help_heading = WHAT)]
+    max_packets_per_second: Option<u32>,
 
     /// Follow marked packets that lose their mark, and packets made of them
     #[arg(long, requires = "mark", help_heading = WHAT)]
@@ -386,6 +394,7 @@ impl Args {
             namespace: self.netns,
             device: self.ifname,
             sample: self.sample.unwrap_or(1),
+            rate: self.max_packets_per_second.unwrap_or(0),
         };
         let selects = !packets.is_empty() || !place.is_any();
         let Some(mark) = self.mark.or(selects.then_some(0)) else {

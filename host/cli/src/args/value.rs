@@ -47,6 +47,10 @@ pub(super) fn sample(text: &str) -> Result<u32, String> {
     }
 }
 
+pub(super) fn packets_per_second(text: &str) -> Result<u32, String> {
+    number::parse(text, 1..=u64::from(u32::MAX), Show::Decimal).map(|number| number as u32)
+}
+
 pub(super) fn port(text: &str) -> Result<u16, String> {
     number::parse(text, 1..=u16::MAX as u64, Show::Decimal).map(|number| number as u16)
 }

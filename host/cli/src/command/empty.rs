@@ -70,7 +70,8 @@ fn selected(options: &Options) -> String {
     let namespace = (options.place.namespace.as_ref()).map(|name| format!("in network namespace {name}"));
     let device = (options.place.device.as_ref()).map(|(name, _)| format!("at device {name}"));
     let sample = (options.place.sample > 1).then(|| format!("of one flow in {}", options.place.sample));
-    let conditions = [mark, matching, namespace, device, sample];
+    let rate = (options.place.rate > 0).then(|| format!("of the first {} in each second", options.place.rate));
+    let conditions = [mark, matching, namespace, device, sample, rate];
     conditions.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 

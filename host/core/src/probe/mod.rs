@@ -245,6 +245,8 @@ pub struct SelectionPlace {
     pub namespace: Option<u32>,
     /// One of so many flows; 1 for all.
     pub sample: u32,
+    /// At most so many packets per second; 0 for any number.
+    pub rate: u32,
 }
 
 impl SelectionPlace {
@@ -256,6 +258,8 @@ impl SelectionPlace {
             present: device.present(),
             netns: self.namespace.unwrap_or(0),
             sample: self.sample,
+            rate: self.rate,
+            padding: 0,
         }
     }
 }

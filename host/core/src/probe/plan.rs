@@ -126,6 +126,11 @@ impl Attachment {
         self.first().programs.left_out()
     }
 
+    /// Returns how often a packet was left out so far by the limit of packets per second.
+    pub fn over_rate(&self) -> u64 {
+        self.first().programs.over_rate()
+    }
+
     /// Returns how many packets are followed at the moment.
     pub fn followed(&self) -> u64 {
         self.first().programs.followed()

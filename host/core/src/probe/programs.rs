@@ -302,7 +302,12 @@ impl Programs {
         self.counter(".bss.left_out")
     }
 
-    /// Returns the only word of a map; 0 if the programs do not have the map.
+    /// Returns how often a packet was not selected because of the limit of packets per second (`bpf/src/filter/rate.h`).
+    pub(super) fn over_rate(&self) -> u64 {
+        self.counter(".bss.rate")
+    }
+
+    /// Returns the first word of a map; 0 if the programs do not have the map.
     fn counter(&self, name: &str) -> u64 {
         let map = self.object.maps().find(|map| map.name() == name);
         let bytes = map.map(|map| mapped(&map)).unwrap_or_default();

@@ -227,6 +227,10 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     if left_out > 0 {
         message!("--sample rejected packets {left_out} times, once at each function that selects");
     }
+    let over_rate = attachment.over_rate();
+    if over_rate > 0 {
+        message!("--max-packets-per-second rejected packets {over_rate} times, once at each function that selects");
+    }
     if summary.events == 0 {
         message!("{}", empty::trace(options, &summary, &root));
     }
@@ -255,6 +259,7 @@ fn place(options: &Options, root: &Root) -> anyhow::Result<SelectionPlace> {
         device: options.place.device.as_ref().map(|(_, pattern)| *pattern),
         namespace: namespace.map(|text| network_namespace(root, text)).transpose()?,
         sample: options.place.sample,
+        rate: options.place.rate,
     })
 }
 

@@ -184,6 +184,23 @@ fn without_following_each_function_selects(kernel: Kernel) {
     assert_eq!((apart.packets().len(), apart.births.len()), (3, 0));
 }
 
+fn so_many_packets_are_selected_per_second(kernel: Kernel) {
+    let recording = recording(kernel, "limited");
+    let times = left(kernel).text("limited.times");
+    let times: Vec<u64> = times.split_whitespace().map(|time| time.parse().unwrap()).collect();
+    let windows = (times[1] - times[0]) / 1_000_000_000 + 1;
+    let packets = recording.packets();
+    assert!(
+        (3..=3 * windows as usize).contains(&packets.len()),
+        "{}: {times:?}",
+        packets.len()
+    );
+    assert!(packets.len() < 20, "{times:?}: slower than the limit");
+    follows(&selected(&recording)[0], &["__dev_queue_xmit", "ip_rcv"]).unwrap();
+    let said = left(kernel).text("limited.err");
+    assert!(said.contains("--max-packets-per-second rejected packets"), "{said}");
+}
+
 fn wrong_filters_are_usage_errors(kernel: Kernel) {
     let left = left(kernel);
     for (name, words) in [("wrong", "column 5"), ("never", "no packet can match")] {
@@ -203,5 +220,6 @@ on_every_kernel!(
     packets_that_cannot_be_judged_are_reported,
     packets_are_selected_where_they_are_wanted,
     without_following_each_function_selects,
+    so_many_packets_are_selected_per_second,
     wrong_filters_are_usage_errors,
 );
