@@ -1,4 +1,5 @@
-# What becomes of packets on many ways, in one trace. Each scenario sends a ping of its own length: 100 bytes and its number.
+# What becomes of packets on many ways, in one trace. Each scenario sends a ping or a datagram of its own
+# length: 100 bytes and its number.
 #
 #   FEW  a regular expression for functions on the ways
 #
@@ -46,6 +47,9 @@ ip netns exec b tc qdisc add dev vb clsact
 ip netns exec router tc qdisc add dev rc clsact
 ip -n router route add blackhole 10.7.0.0/16
 ip -n a addr add 99.9.9.9/32 dev lo
+ip -n a route add 239.0.0.0/8 dev va
+ip -n b addr add 239.1.1.1/32 dev vb autojoin
+sysctl -qw net.core.rmem_default=2304
 sleep 1
 
 # ping_of NUMBER NAMESPACE ARGS...
@@ -62,8 +66,37 @@ listen() {
 	wait_until 10 grep -q listening /tmp/tcpdump
 }
 
+# xdp_of NUMBER MODE PROGRAM: a program judges what arrives at b.
+xdp_of() {
+	ip -n b link set dev vb "$2" obj "$WORK/xdp.o" sec "$3"
+	ping_of "$1" a 10.0.0.2
+	ip -n b link set dev vb "$2" off
+}
+
+# datagram_of NUMBER ADDRESS PORT
+datagram_of() {
+	ip netns exec a udpflood send "$2" "$3" 1 "$((100 + $1))" >/dev/null
+	settle
+}
+
+# receive COUNT: sockets of one port, with little room.
+receive() {
+	local at
+	receivers=()
+	for ((at = 0; at < $1; at++)); do
+		ip netns exec b nc -d -u -l 7778 >/dev/null &
+		receivers+=($!)
+	done
+	wait_until 10 sh -c "[ \$(ip netns exec b ss -Hlun sport = :7778 | wc -l) -eq $1 ]"
+}
+
+end_receivers() {
+	kill -KILL "${receivers[@]}"
+	wait "${receivers[@]}" || :
+}
+
 scenarios() {
-	start_ipft scenarios 'icmp[0]=8' -o jsonl -r "$FEW"
+	start_ipft scenarios 'icmp[0]=8 or udp dst portrange 7777-7779' -o jsonl -r "$FEW"
 
 	ping_of 1 a 10.0.0.2
 
@@ -107,6 +140,36 @@ scenarios() {
 	ip -n router link set rs mtu 600
 	ping_of 1300 client -M dont 10.1.0.2
 	ping_of 900 client -M do 10.1.0.2
+	ip -n router link set rs mtu 1500
+
+	ip -n a neigh replace 10.0.0.2 lladdr 02:00:00:00:00:77 dev va nud permanent
+	ping_of 16 a 10.0.0.2
+	ip -n a neigh del 10.0.0.2 dev va
+	ip netns exec a sysctl -qw net.ipv4.neigh.va.mcast_solicit=1 net.ipv4.neigh.va.retrans_time_ms=100
+	ping_of 17 a 10.0.0.77
+	ip -n a neigh replace 10.0.0.2 lladdr "$(ip netns exec b cat /sys/class/net/vb/address)" dev va nud permanent
+	ip netns exec a tc qdisc add dev va root netem loss 100%
+	ping_of 18 a 10.0.0.2
+	ip netns exec a tc qdisc del dev va root
+	ip -n router route del default 2>/dev/null || :
+	ping_of 19 client 10.66.0.1
+
+	xdp_of 20 xdpgeneric drop
+	xdp_of 21 xdpgeneric pass
+	xdp_of 22 xdp pass
+	xdp_of 23 xdp drop
+
+	datagram_of 24 10.0.0.2 7777
+	receive 1
+	kill -STOP "${receivers[@]}"
+	for _ in 1 2 3 4 5 6; do
+		datagram_of 0 10.0.0.2 7778
+	done
+	datagram_of 25 10.0.0.2 7778
+	end_receivers
+	receive 3
+	datagram_of 26 239.1.1.1 7778
+	end_receivers
 
 	end_ipft scenarios
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use xtask::workspace;
@@ -55,8 +56,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles a source without includes to `folder/name`.
+/// Compiles a source without includes to `folder/name`. Tests of several kernels may want the same object at the same time.
 pub fn compile(folder: &Path, name: &str, source: &str, flags: &[&str]) -> Result<PathBuf> {
+    static COMPILING: Mutex<()> = Mutex::new(());
+    let _one = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
     fs::create_dir_all(folder)?;
     let (path, object) = (folder.join(format!("{name}.c")), folder.join(name));
     fs::write(&path, source)?;

@@ -1,7 +1,7 @@
 //! Many followed packets at the same time, whose memory is reused, and which are cloned, fragmented, delivered and dropped:
 //! no packet has another's event, each has one end, and none stays in the kernel's tables.
 //!
-//! `IPFT_CHURN=600000` sends so many datagrams, of which more than a million packets are made; it takes some fifteen minutes. By
+//! `IPFT_CHURN=640000` sends so many datagrams, of which more than a million packets are made; it takes some fifteen minutes. By
 //! itself the test sends four thousand.
 
 use std::collections::{BTreeMap, HashMap};

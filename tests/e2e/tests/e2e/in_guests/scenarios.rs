@@ -2,13 +2,17 @@
 //! kernel.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use anyhow::Result;
+use ipft_e2e::compiler;
 use ipft_e2e::guest::{self, Left, Shared};
-use ipft_e2e::jsonl::{Event, Outcome, Recording};
+use ipft_e2e::jsonl::{Birth, Event, Outcome, Recording};
 use ipft_e2e::on_every_kernel;
 use xtask::kernel::Kernel;
+use xtask::workspace;
 
-const FEW: &str = "^(__ip_local_out|ip_forward|ip_rcv_core|icmp_rcv|br_flood|nf_nat_manip_pkt|__copy_skb_header|ip_copy_metadata|\
+const FEW: &str = "^(__ip_local_out|ip_forward|ip_rcv_core|icmp_rcv|udp_rcv|udp_queue_rcv_skb|br_flood|nf_nat_manip_pkt|__copy_skb_header|ip_copy_metadata|\
                    skb_release_head_state)$";
 
 fn left(kernel: Kernel) -> &'static Left {
@@ -16,8 +20,20 @@ fn left(kernel: Kernel) -> &'static Left {
     let run = Kernel::ALL.iter().position(|each| *each == kernel);
     RUNS[run.expect("a kernel of the matrix")].left(|| {
         let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/scenarios.sh"));
-        guest::run(&format!("scenarios-{}", kernel.series()), kernel, &[], &script)
+        guest::run(&format!("scenarios-{}", kernel.series()), kernel, &[&xdp()?], &script)
     })
+}
+
+/// Two programs of XDP.
+const XDP: &str = r#"
+#define SECTION(name) __attribute__((section(name), used))
+SECTION("pass") int let_pass(void *ctx) { return 2; }
+SECTION("drop") int refuse(void *ctx) { return 1; }
+"#;
+
+fn xdp() -> Result<PathBuf> {
+    let folder = workspace::target().join("e2e/scenarios-objects");
+    compiler::compile(&folder, "xdp.o", XDP, &["-target", "bpf", "-O2", "-g"])
 }
 
 /// A packet that was selected, and what came of it.
@@ -35,17 +51,36 @@ impl Family<'_> {
             .collect()
     }
 
-    /// Returns how many packets each function made of it, and of what was made of it.
-    fn made(&self) -> BTreeMap<&str, usize> {
-        let mut members = vec![self.packet];
-        let mut made = BTreeMap::new();
+    /// Returns the births of what was made of it, and of what was made of that.
+    fn births(&self) -> Vec<&Birth> {
+        let mut births: Vec<&Birth> = Vec::new();
         for birth in &self.recording.births {
-            if members.contains(&birth.parent) {
-                members.push(birth.packet);
-                *made.entry(self.recording.maker(birth).unwrap_or("?")).or_default() += 1;
+            if birth.parent == self.packet || births.iter().any(|known| known.packet == birth.parent) {
+                births.push(birth);
             }
         }
+        births
+    }
+
+    /// Returns how many packets each function made.
+    fn made(&self) -> BTreeMap<&str, usize> {
+        let mut made = BTreeMap::new();
+        for birth in self.births() {
+            *made.entry(self.recording.maker(birth).unwrap_or("?")).or_default() += 1;
+        }
         made
+    }
+
+    /// Returns the only packet that was made of it.
+    fn child(&self) -> Family<'_> {
+        let births = self.births();
+        let [birth] = births.as_slice() else {
+            panic!("{births:?}");
+        };
+        Family {
+            packet: birth.packet,
+            ..*self
+        }
     }
 
     fn outcome(&self) -> &Outcome {
@@ -146,6 +181,14 @@ fn dropped_packets_have_their_reasons(kernel: Kernel) {
         (12, "IP_RPFILTER"),
         (13, "IP_INHDR"),
         (15, "NETFILTER_DROP"),
+        (16, "OTHERHOST"),
+        (17, "NEIGH_FAILED"),
+        (18, "QDISC_DROP"),
+        (19, "IP_INNOROUTES"),
+        // XDP: do_xdp_generic() gives no reason.
+        (20, "NOT_SPECIFIED"),
+        (24, "NO_SOCKET"),
+        (25, "SOCKET_RCVBUFF"),
         (900, "PKT_TOO_BIG"),
     ] {
         with(kernel, number, |family| {
@@ -162,6 +205,42 @@ fn dropped_packets_have_their_reasons(kernel: Kernel) {
     });
 }
 
+fn what_xdp_lets_pass_arrives(kernel: Kernel) {
+    with(kernel, 21, |family| {
+        assert_eq!(family.made(), copies(0));
+        family.arrives("icmp_rcv", 1);
+        family.is_released();
+    });
+}
+
+/// veth copies a packet whose bytes are shared with a socket, for a program that may write into them.
+fn xdp_of_veth_judges_a_copy(kernel: Kernel) {
+    for number in [22, 23] {
+        with(kernel, number, |family| {
+            family.arrives("icmp_rcv", 0);
+            family.is_released();
+            let copy = family.child();
+            copy.arrives("icmp_rcv", usize::from(number == 22));
+            match number {
+                22 => copy.is_released(),
+                _ => copy.is_dropped(kernel, "NOT_SPECIFIED"),
+            }
+        });
+    }
+}
+
+fn the_search_for_a_neighbour_takes_a_copy(kernel: Kernel) {
+    with(kernel, 17, |family| assert_eq!(family.made(), copies(1)));
+}
+
+fn sockets_of_one_group_get_copies(kernel: Kernel) {
+    with(kernel, 26, |family| {
+        assert_eq!(family.made(), copies(2));
+        family.arrives("udp_queue_rcv_skb", 1);
+        family.is_released();
+    });
+}
+
 fn a_router_makes_fragments(kernel: Kernel) {
     with(kernel, 1300, |family| {
         // 1,428 bytes by 576 at most.
@@ -171,10 +250,14 @@ fn a_router_makes_fragments(kernel: Kernel) {
 }
 
 on_every_kernel!(
-    a_delivered_packet_has_no_children,
-    listeners_duplicates_and_mirrors_are_copies,
-    a_redirected_packet_ends_at_the_other_device,
     a_bridge_copies_what_it_floods,
-    dropped_packets_have_their_reasons,
+    a_delivered_packet_has_no_children,
+    the_search_for_a_neighbour_takes_a_copy,
+    a_redirected_packet_ends_at_the_other_device,
     a_router_makes_fragments,
+    dropped_packets_have_their_reasons,
+    listeners_duplicates_and_mirrors_are_copies,
+    sockets_of_one_group_get_copies,
+    what_xdp_lets_pass_arrives,
+    xdp_of_veth_judges_a_copy,
 );
