@@ -137,10 +137,15 @@ struct ipft_trace {
 #define IPFT_RETURN UINT32_C(1)
 /* The packet was made of another one, whose identity is in `spare`. Only where packets are followed. */
 #define IPFT_BORN UINT32_C(2)
-/* The packet's sk_buff was released; functions that tear it down may follow. `spare` is 0, or IPFT_DROPPED plus the kernel's
- * reason (0 if it tells none) if the packet was dropped. Only where packets are followed. */
+/* The packet's sk_buff was released; functions that tear it down may follow. `spare` is IPFT_DROPPED plus the
+ * kernel's reason (0 if it tells none) if the packet was dropped, IPFT_DELIVERED if a socket or a protocol of the kernel
+ * took it, IPFT_SENT if a device has sent it, IPFT_FORWARDED if it was received before that, and 0 if no more is known than
+ * that it was released in order. Other values may be added. Only where packets are followed. */
 #define IPFT_ENDED UINT32_C(4)
 #define IPFT_DROPPED (UINT64_C(1) << 32)
+#define IPFT_DELIVERED (UINT64_C(2) << 32)
+#define IPFT_SENT (UINT64_C(4) << 32)
+#define IPFT_FORWARDED (UINT64_C(6) << 32)
 
 /* One call of, or return from, a kernel function with a traced packet. Events of one packet are in order of time. 64
  * bytes, as in the contract. */

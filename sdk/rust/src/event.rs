@@ -61,9 +61,19 @@ impl Event {
     pub const RETURN: u32 = 1;
     /// The packet was made of another one, whose identity is in [`Event::spare`]. Only where packets are followed.
     pub const BORN: u32 = 2;
-    /// The packet's sk_buff was released; functions that tear it down may follow. [`Event::spare`] is 0, or 2^32 plus the
-    /// kernel's reason (0 if it tells none) if the packet was dropped. Only where packets are followed.
+    /// The packet's sk_buff was released; functions that tear it down may follow. [`Event::spare`] is [`Event::DROPPED`] plus
+    /// the kernel's reason (0 if it tells none), [`Event::DELIVERED`], [`Event::SENT`] or [`Event::FORWARDED`]; 0 if no more
+    /// is known than that it was released in order, and other values may be added. Only where packets are followed.
     pub const ENDED: u32 = 4;
+
+    /// In [`Event::spare`] of an end: the kernel dropped the packet, for the reason in the lower half.
+    pub const DROPPED: u64 = 1 << 32;
+    /// A socket, or a protocol of the kernel, took it.
+    pub const DELIVERED: u64 = 2 << 32;
+    /// The driver of a device has sent it.
+    pub const SENT: u64 = 4 << 32;
+    /// As [`Event::SENT`], and it, or the packet that it was made of, had been received from a device.
+    pub const FORWARDED: u64 = 6 << 32;
 
     /// The packet entered the function.
     pub fn is_entry(&self) -> bool {

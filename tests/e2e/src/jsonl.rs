@@ -95,8 +95,14 @@ pub struct Ended {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
-    /// Consumed, or freed in order.
+    /// Consumed, or freed in order; nothing more is known.
     Released,
+    /// A socket or a protocol took it.
+    Delivered,
+    /// A device has sent it.
+    Sent,
+    /// Likewise, after it had been received.
+    Forwarded,
     /// Dropped, with the kernel's reason.
     Dropped {
         /// Its name, if it has one.

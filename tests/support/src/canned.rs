@@ -570,7 +570,8 @@ fn followed() -> Canned {
         .at(7_000_081_000)
         .payload(Vec::new())
         .enter(1, number("consume_skb"));
-    script.at(7_000_082_000).end(1, NO_FUNCTION, 0);
+    let delivered = Outcome::Delivered.to_word();
+    script.at(7_000_082_000).end(1, NO_FUNCTION, delivered);
     script.at(7_000_083_000).enter(1, number("skb_release_data"));
     script.end_batch();
 

@@ -44,6 +44,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "core/probe",
             "core/selection",
             "core/signals",
+            "core/seeded",
             "core/sink",
             "core/stream",
             "core/text",

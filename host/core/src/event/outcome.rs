@@ -1,26 +1,43 @@
 //! How a packet ended: the spare word of an event of the kind [`super::EventKind::ENDED`]. Imports nothing.
 
 /// How a packet ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was consumed, or released in order.
+    /// It was consumed, or released in order; nothing more is known.
     Released,
     /// The kernel dropped it.
     Dropped {
         /// The kernel's reason, which [`super::Trace::drop_reason`] names; 0 if the kernel tells none.
         reason: u32,
     },
+    /// A socket, or a protocol of the kernel such as ICMP, took it, and released it in order.
+    Delivered,
+    /// The driver of a device took it, and released it when it was sent.
+    Sent,
+    /// As [`Outcome::Sent`], and it, or the packet that it was made of, was received from a device before.
+    Forwarded,
 }
 
 impl Outcome {
     /// In the spare word of an event: the packet was dropped.
     pub const DROPPED: u64 = 1 << 32;
 
+    const DELIVERED: u64 = 2 << 32;
+    const SENT: u64 = 4 << 32;
+    const FORWARDED: u64 = 6 << 32;
+    /// The bits of the outcomes other than drops. Further values are of later versions.
+    const OTHERS: u64 = 0xe << 32;
+
     /// Returns the outcome that a spare word says.
     pub const fn of_word(spare: u64) -> Outcome {
-        match spare & Outcome::DROPPED {
-            0 => Outcome::Released,
-            _ => Outcome::Dropped { reason: spare as u32 },
+        if spare & Outcome::DROPPED != 0 {
+            return Outcome::Dropped { reason: spare as u32 };
+        }
+        match spare & Outcome::OTHERS {
+            Outcome::DELIVERED => Outcome::Delivered,
+            Outcome::SENT => Outcome::Sent,
+            Outcome::FORWARDED => Outcome::Forwarded,
+            _ => Outcome::Released,
         }
     }
 
@@ -29,6 +46,20 @@ impl Outcome {
         match self {
             Outcome::Released => 0,
             Outcome::Dropped { reason } => Outcome::DROPPED | reason as u64,
+            Outcome::Delivered => Outcome::DELIVERED,
+            Outcome::Sent => Outcome::SENT,
+            Outcome::Forwarded => Outcome::FORWARDED,
+        }
+    }
+
+    /// The word that all outputs use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Released => "released",
+            Outcome::Dropped { .. } => "dropped",
+            Outcome::Delivered => "delivered",
+            Outcome::Sent => "sent",
+            Outcome::Forwarded => "forwarded",
         }
     }
 }
@@ -39,12 +70,14 @@ mod tests {
 
     #[test]
     fn a_word_keeps_the_outcome() {
+        use Outcome::{Delivered, Forwarded, Released, Sent};
         let outcomes = [0, 12, u32::MAX].map(|reason| Outcome::Dropped { reason });
-        for outcome in outcomes.into_iter().chain([Outcome::Released]) {
+        for outcome in outcomes.into_iter().chain([Released, Delivered, Sent, Forwarded]) {
             assert_eq!(Outcome::of_word(outcome.to_word()), outcome);
         }
         // Bits of later versions.
         assert_eq!(Outcome::of_word(1 << 40 | 7), Outcome::Released);
+        assert_eq!(Outcome::of_word(10 << 32), Outcome::Released);
         assert_eq!(Outcome::of_word(3 << 32 | 7), Outcome::Dropped { reason: 7 });
     }
 }

@@ -4,6 +4,7 @@
 pub mod clock;
 mod droppers;
 mod late;
+mod outcomes;
 mod reader;
 
 pub use late::{Late, Setup};

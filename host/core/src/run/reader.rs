@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::clock::monotonic;
 use super::droppers::{Dropper, Droppers};
 use super::late::Late;
+use super::outcomes::Outcomes;
 use crate::event::{Batch, EventKind, Function, Loss, LossKind, OpenCalls, Outcome, Progress, Trace, Tracer};
 use crate::extension::Extension;
 use crate::kernel::Code;
@@ -57,6 +58,7 @@ pub struct Reader<'a> {
     /// Whether there are events other than entries and returns.
     follow: bool,
     droppers: Droppers,
+    outcomes: Outcomes,
     /// The reason that says nothing: a fragment that is freed with its datagram has it.
     not_specified: u32,
     /// Entries and returns that the sinks were given.
@@ -111,6 +113,7 @@ impl<'a> Reader<'a> {
             batch: Batch::default(),
             follow: trace.follow,
             droppers: Droppers::default(),
+            outcomes: Outcomes::new(trace),
             not_specified: not_specified(trace),
             events: 0,
             ended: 0,
@@ -158,7 +161,7 @@ impl<'a> Reader<'a> {
                 let mut flow = Flow::Continue;
                 late.receive(|new| {
                     let first = self.decoder.functions();
-                    flow = add_functions(&mut self.decoder, sinks, &new);
+                    flow = add_functions(&mut self.decoder, &mut self.outcomes, sinks, &new);
                     first
                 });
                 if flow == Flow::Stop {
@@ -169,6 +172,9 @@ impl<'a> Reader<'a> {
             let rest = self.source.read(&mut self.decoder, &mut self.batch)?;
             if self.name_droppers(sinks) == Flow::Stop {
                 return Ok(None);
+            }
+            if self.follow {
+                self.outcomes.complete(&mut self.batch);
             }
             // Everything before this has been read.
             let seen = match rest {
@@ -244,8 +250,8 @@ impl<'a> Reader<'a> {
             };
             let known = self.decoder.function_at(function.address);
             event.function = known.unwrap_or(self.decoder.functions());
-            if known.is_none() && add_functions(&mut self.decoder, sinks, std::slice::from_ref(function)) == Flow::Stop
-            {
+            let new = std::slice::from_ref(function);
+            if known.is_none() && add_functions(&mut self.decoder, &mut self.outcomes, sinks, new) == Flow::Stop {
                 return Flow::Stop;
             }
         }
@@ -285,7 +291,8 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends functions to the function table.
-fn add_functions(decoder: &mut Decoder, sinks: &mut Sinks, new: &[Function]) -> Flow {
+fn add_functions(decoder: &mut Decoder, outcomes: &mut Outcomes, sinks: &mut Sinks, new: &[Function]) -> Flow {
+    outcomes.append(new);
     decoder.add_functions(new.iter().map(|function| function.address));
     sinks.functions(new)
 }

@@ -12,7 +12,7 @@
 //! === 0x6ad8e5c24f7001 made of 0x6ad8e5a1be3001 by __copy_skb_header
 //! ```
 //!
-//! and how the packet ended if it was dropped, and the function that dropped it:
+//! and how the packet ended, if that is known, and the function that dropped it:
 //!
 //! ```text
 //! === 0x6ad8e5c24f7001 dropped NETFILTER_DROP in nft_do_chain
@@ -156,9 +156,9 @@ impl Sink for Aggregate {
                     self.journal.push(event, batch);
                 } else if event.kind == EventKind::BORN {
                     self.printer.births.add(event, self.journal.waiting());
-                } else if let Some(outcome @ Outcome::Dropped { .. }) = event.outcome() {
+                } else if let Some(outcome) = event.outcome().filter(|outcome| *outcome != Outcome::Released) {
                     self.printer
-                        .drops
+                        .ends
                         .add(event.packet, (outcome, event.function), self.journal.waiting());
                 }
             }
@@ -184,18 +184,19 @@ impl Sink for Aggregate {
 }
 
 /// ` dropped NETFILTER_DROP`; a number if the reason has no name, nothing if there is none.
-fn push_drop(out: &mut Vec<u8>, outcome: Outcome, reasons: &Reasons) {
-    out.extend_from_slice(b" dropped");
+fn push_end(out: &mut Vec<u8>, outcome: Outcome, reasons: &Reasons) {
+    out.push(b' ');
+    out.extend_from_slice(outcome.name().as_bytes());
     match (outcome, reasons.name(outcome)) {
         (_, Some(name)) => {
             out.push(b' ');
             push_visible(out, name);
         }
-        (Outcome::Released | Outcome::Dropped { reason: 0 }, None) => {}
-        (Outcome::Dropped { reason }, None) => {
+        (Outcome::Dropped { reason }, None) if reason != 0 => {
             out.push(b' ');
             push_unsigned(out, reason.into());
         }
+        _ => {}
     }
 }
 
@@ -223,8 +224,8 @@ struct Printer {
     /// Whether packets are followed, and so may be made of others.
     follow: bool,
     births: Births,
-    /// How packets that were dropped ended, and the function that dropped them.
-    drops: Recent<(Outcome, u32)>,
+    /// How packets ended, and the function that dropped them.
+    ends: Recent<(Outcome, u32)>,
     reasons: Reasons,
 }
 
@@ -239,7 +240,7 @@ impl Printer {
             sorted: Vec::new(),
             follow: false,
             births: Births::default(),
-            drops: Recent::default(),
+            ends: Recent::default(),
             reasons: Reasons::default(),
         }
     }
@@ -277,7 +278,7 @@ impl Printer {
         printed
     }
 
-    /// Where packets are followed, the heading names the packet, the one that it was made of, and its drop.
+    /// Where packets are followed, the heading names the packet, the one that it was made of, and its end.
     fn push_heading(&mut self, packet: u64) {
         let out = &mut self.output.buffer;
         out.extend_from_slice(b"===");
@@ -292,8 +293,8 @@ impl Printer {
                     self.rows.push_name(out, birth.function);
                 }
             }
-            if let Some((outcome, function)) = self.drops.take(packet) {
-                push_drop(out, outcome, &self.reasons);
+            if let Some((outcome, function)) = self.ends.take(packet) {
+                push_end(out, outcome, &self.reasons);
                 if self.rows.has(function) {
                     out.extend_from_slice(b" in ");
                     self.rows.push_name(out, function);

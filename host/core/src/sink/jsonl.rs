@@ -183,16 +183,13 @@ fn push_ended(out: &mut Vec<u8>, event: &Event, outcome: Outcome, reason: Option
     out.extend_from_slice(b"{\"type\":\"ended\",\"packet\":");
     push_quoted_hex(out, event.packet);
     push_happening(out, event, function);
-    match outcome {
-        Outcome::Released => push_string(out, "outcome", "released"),
-        Outcome::Dropped { reason: number } => {
-            push_string(out, "outcome", "dropped");
-            push_number(out, "reason_number", u64::from(number));
-            push_key(out, "reason");
-            match reason {
-                Some(name) => push_json_string(out, name),
-                None => out.extend_from_slice(b"null"),
-            }
+    push_string(out, "outcome", outcome.name());
+    if let Outcome::Dropped { reason: number } = outcome {
+        push_number(out, "reason_number", u64::from(number));
+        push_key(out, "reason");
+        match reason {
+            Some(name) => push_json_string(out, name),
+            None => out.extend_from_slice(b"null"),
         }
     }
     out.extend_from_slice(b"}\n");

@@ -295,9 +295,14 @@ impl Reading {
                 self.life(&line, Event::BORN, identity(parent)?)
             }
             (Line::Ended(line), _) => {
-                let dropped = line.outcome.as_deref() == Some("dropped");
-                let reason = u64::from(line.reason_number.unwrap_or(0));
-                self.life(&line, Event::ENDED, if dropped { 1 << 32 | reason } else { 0 })
+                let spare = match line.outcome.as_deref() {
+                    Some("dropped") => Event::DROPPED | u64::from(line.reason_number.unwrap_or(0)),
+                    Some("delivered") => Event::DELIVERED,
+                    Some("sent") => Event::SENT,
+                    Some("forwarded") => Event::FORWARDED,
+                    _ => 0,
+                };
+                self.life(&line, Event::ENDED, spare)
             }
             (Line::Other, _) => Ok(()),
             (Line::Lost(line), _) => {
@@ -643,7 +648,12 @@ mod tests {
             "null}",
             r#"0,"outcome":"dropped","reason_number":12,"reason":"NETFILTER_DROP"}"#,
         );
-        let recording = read(&[TRACE, &born, &released, &dropped, SUMMARY]).unwrap();
+        let of = |outcome| released.replace("released", outcome);
+        let ends = ["delivered", "sent", "forwarded", "of a later version"].map(of);
+        let mut lines = vec![TRACE, &born, &released, &dropped];
+        lines.extend(ends.iter().map(String::as_str));
+        lines.push(SUMMARY);
+        let recording = read(&lines).unwrap();
         let events = recording.chunks.iter().flat_map(|chunk| &chunk.events);
         let events: Vec<_> = events.map(|event| (event.kind, event.function, event.spare)).collect();
         let none = u32::MAX;
@@ -652,7 +662,11 @@ mod tests {
             [
                 (Event::BORN, none, 9),
                 (Event::ENDED, none, 0),
-                (Event::ENDED, 0, 1 << 32 | 12)
+                (Event::ENDED, 0, 1 << 32 | 12),
+                (Event::ENDED, none, Event::DELIVERED),
+                (Event::ENDED, none, Event::SENT),
+                (Event::ENDED, none, Event::FORWARDED),
+                (Event::ENDED, none, 0)
             ]
         );
     }

@@ -137,8 +137,7 @@ impl Text {
                 follow: false,
                 column: 0,
                 block: 0,
-                released: 0,
-                dropped: 0,
+                ends: [0; ENDS],
             },
             items: Vec::new(),
             touched: Vec::new(),
@@ -297,8 +296,8 @@ struct Printer {
     column: usize,
     /// The number of the packet whose lines were printed last.
     block: u64,
-    released: u64,
-    dropped: u64,
+    /// Packets that ended, by their outcome, in the order of the last line.
+    ends: [u64; ENDS],
 }
 
 /// What is known of a function's name.
@@ -587,8 +586,9 @@ impl Printer {
     fn push_end(&mut self, packet: &mut Packet, event: &Event) {
         self.push_time(packet, event, false);
         let mut place = (b" after ".as_slice(), packet.function);
-        if let Some(Outcome::Dropped { reason }) = event.outcome() {
-            self.dropped += 1;
+        let outcome = event.outcome().unwrap_or(Outcome::Released);
+        self.ends[place_of(outcome)] += 1;
+        if let Outcome::Dropped { reason } = outcome {
             self.color(RED);
             let out = &mut self.output.buffer;
             out.extend_from_slice(b"DROPPED");
@@ -608,8 +608,7 @@ impl Printer {
                 place = (b" in ", event.function);
             }
         } else {
-            self.released += 1;
-            self.output.buffer.extend_from_slice(b"released");
+            self.output.buffer.extend_from_slice(outcome.name().as_bytes());
         }
         if place.1 != NO_FUNCTION {
             self.output.buffer.extend_from_slice(place.0);
@@ -627,17 +626,16 @@ impl Printer {
         let out = &mut self.output.buffer;
         push_unsigned(out, packets);
         out.extend_from_slice(if packets == 1 { b" packet" } else { b" packets" });
-        if self.follow || self.released + self.dropped > 0 {
-            let going_on = packets.saturating_sub(self.released + self.dropped);
+        let ended: u64 = self.ends.iter().sum();
+        if self.follow || ended > 0 {
+            let going_on = packets.saturating_sub(ended);
             let mut separator = b": ".as_slice();
-            for (count, word) in [
-                (self.released, " released"),
-                (self.dropped, " dropped"),
-                (going_on, " not ended"),
-            ] {
+            let ends = self.ends.iter().copied().zip(END_WORDS);
+            for (count, word) in ends.chain([(going_on, "not ended")]) {
                 if count > 0 {
                     out.extend_from_slice(std::mem::replace(&mut separator, b", "));
                     push_unsigned(out, count);
+                    out.push(b' ');
                     out.extend_from_slice(word.as_bytes());
                 }
             }
@@ -678,6 +676,20 @@ impl Printer {
         if self.options.color {
             self.output.buffer.extend_from_slice(escape);
         }
+    }
+}
+
+/// The outcomes in the order of the last line.
+const ENDS: usize = 5;
+const END_WORDS: [&str; ENDS] = ["delivered", "forwarded", "sent", "released", "dropped"];
+
+fn place_of(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Delivered => 0,
+        Outcome::Forwarded => 1,
+        Outcome::Sent => 2,
+        Outcome::Released => 3,
+        Outcome::Dropped { .. } => 4,
     }
 }
 

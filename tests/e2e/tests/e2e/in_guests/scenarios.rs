@@ -94,6 +94,10 @@ impl Family<'_> {
         assert_eq!(self.outcome(), &Outcome::Released, "{:?}", self.functions());
     }
 
+    fn is_delivered(&self) {
+        assert_eq!(self.outcome(), &Outcome::Delivered, "{:?}", self.functions());
+    }
+
     /// Linux 5.10 has no reasons.
     fn is_dropped(&self, kernel: Kernel, expected: &str) {
         match self.outcome() {
@@ -143,7 +147,7 @@ fn a_delivered_packet_has_no_children(kernel: Kernel) {
         with(kernel, number, |family| {
             assert_eq!(family.made(), copies(0), "{number}");
             family.arrives("icmp_rcv", 1);
-            family.is_released();
+            family.is_delivered();
         });
     }
     with(kernel, 11, |family| family.arrives("ip_forward", 1));
@@ -155,7 +159,7 @@ fn listeners_duplicates_and_mirrors_are_copies(kernel: Kernel) {
         with(kernel, number, |family| {
             assert_eq!(family.made(), copies(1), "{number}");
             family.arrives("icmp_rcv", 1);
-            family.is_released();
+            family.is_delivered();
         });
     }
 }
@@ -209,7 +213,7 @@ fn what_xdp_lets_pass_arrives(kernel: Kernel) {
     with(kernel, 21, |family| {
         assert_eq!(family.made(), copies(0));
         family.arrives("icmp_rcv", 1);
-        family.is_released();
+        family.is_delivered();
     });
 }
 
@@ -222,7 +226,7 @@ fn xdp_of_veth_judges_a_copy(kernel: Kernel) {
             let copy = family.child();
             copy.arrives("icmp_rcv", usize::from(number == 22));
             match number {
-                22 => copy.is_released(),
+                22 => copy.is_delivered(),
                 _ => copy.is_dropped(kernel, "NOT_SPECIFIED"),
             }
         });

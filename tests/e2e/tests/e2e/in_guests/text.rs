@@ -82,12 +82,12 @@ fn a_ping_has_headings_and_changes(kernel: Kernel) {
     );
     assert!(reply.ends_with(&format!(" seq 1, 84 B   netns {b}")), "{shown}");
     let end = lines.last().unwrap();
-    assert!(end.ends_with("     released after icmp_rcv"), "{shown}");
+    assert!(end.ends_with("     delivered after icmp_rcv"), "{shown}");
     let last = shown.lines().last().unwrap();
     assert!(last.starts_with(&format!("{} packets: ", packets.len())), "{shown}");
     // The kernel drops the reply itself where the socket of ping has got a copy.
     assert!(
-        last.contains(" released") && last.ends_with(" Nothing was lost."),
+        last.contains(" delivered") && last.ends_with(" Nothing was lost."),
         "{shown}"
     );
 }
