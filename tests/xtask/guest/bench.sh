@@ -35,6 +35,17 @@ mark() { ip netns exec b iptables -t raw -A PREROUTING -p udp -j MARK --set-mark
 # Without the rule, and without the hook that even an empty chain is.
 unmark() { ip netns exec b nft delete table ip raw; }
 
+# unread NAME [MARK]: the kernel's part alone: the reader sleeps, and the buffer holds all.
+unread() {
+	local _
+	for _ in 1 2 3; do
+		kill -STOP "$subject"
+		echo "$1 $FEW $(send "$FEW" ${2:+"$2"})"
+		kill -CONT "$subject"
+		sleep 2
+	done
+}
+
 runs() { bpftool --json prog show | jq '[.[] | .run_cnt // 0] | add // 0'; }
 
 # path NAME: how often programs run per packet, while it is sent and delivered to the receiver's socket. The kernel
@@ -132,16 +143,24 @@ mark
 send 10 "$MARK" >/dev/null
 sleep 1
 flood marked "$FLOOD" "$MARK"
-# The kernel's part alone: the reader sleeps, and the buffer holds all.
-for _ in 1 2 3; do
-	kill -STOP "$subject"
-	echo "unread $FEW $(send "$FEW" "$MARK")"
-	kill -CONT "$subject"
-	sleep 2
-done
+unread unread "$MARK"
 stop
 echo "stop $stopped"
 echo "marked-packets $((10 + 5 * FLOOD + 3 * FEW))"
 echo "seen $(grep -vc -e '^===' -e '^Timestamp' output)"
 echo "lost $(sed -n 's/^Lost \([0-9]*\) events.*/\1/p' said | grep . || echo 0)"
 echo "attached $(sed -n 's/ functions attached.*//p' said)"
+unmark
+
+# Hot functions are detached when the process has ended (host/core/src/probe/detach.rs).
+sleep 30
+start ipft 'host 10.0.0.99 and tcp port 80' "$@"
+echo "filter-ready $ready"
+send "$FEW" >/dev/null
+sleep 1
+flood filtered "$PACKETS"
+stop
+sleep 30
+start ipft "udp port $PORT" --ring-size 64M "$@"
+unread selected
+stop

@@ -14,9 +14,9 @@ use crate::{build, packages, plugins, workspace};
 const LIBRARY: &str = include_str!("../guest/lib.sh");
 const SCRIPT: &str = include_str!("../guest/demo.sh");
 
-/// The two runs of ipft: the tracer's name and the command as typed.
+/// The two runs of ipft: the name of its result and the command as typed.
 const RUNS: [(&str, &str); 2] = [
-    ("function", "ipft -m 0xdeadbeef"),
+    ("packets", "ipft 'icmp or tcp port 8000'"),
     ("function_graph", "ipft -m 0xdeadbeef -t function_graph"),
 ];
 
@@ -127,8 +127,8 @@ fn trace_in_guest(kernel: Kernel, ipft: &Path, folder: &Path) -> Result<()> {
 
 fn print(folder: &Path) -> Result<()> {
     let mut to = io::stdout().lock();
-    for (tracer, command) in RUNS {
-        let path = folder.join(format!("{tracer}.txt"));
+    for (name, command) in RUNS {
+        let path = folder.join(format!("{name}.txt"));
         let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         ensure!(
             text.contains(&b'\n'),
@@ -154,10 +154,10 @@ fn print(folder: &Path) -> Result<()> {
         "xtask: the second run as a recording, which `ipft replay` draws in any other way: {}",
         recording.display()
     );
-    for (tracer, command) in RUNS {
+    for (name, command) in RUNS {
         eprintln!(
             "xtask: `{command}` is kept in {}",
-            folder.join(format!("{tracer}.txt")).display()
+            folder.join(format!("{name}.txt")).display()
         );
     }
     Ok(())

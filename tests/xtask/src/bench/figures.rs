@@ -29,6 +29,12 @@ pub(super) struct Figures {
     pub(super) events_per_packet: f64,
     /// Seconds for `ipft -l`.
     pub(super) list: f64,
+    /// Seconds from start to readiness with a filter.
+    pub(super) filter_ready: f64,
+    /// Instructions that tracing adds to a packet that a filter does not select.
+    pub(super) filtered: f64,
+    /// Those that it adds to one that a filter selects, with the default fields: the kernel's part.
+    pub(super) selected: f64,
     /// Empty programs, if they were measured.
     pub(super) floor: Option<Floor>,
 }
@@ -124,6 +130,9 @@ pub(super) fn parse(text: &str) -> Result<Figures> {
         lost,
         events_per_packet: (seen + lost) / lines.number("marked-packets")?,
         list: lines.seconds("list")?,
+        filter_ready: lines.seconds("filter-ready")?,
+        filtered: lines.per_packet("filtered")? - untraced,
+        selected: lines.per_packet("selected")? - untraced,
         floor,
     })
 }
@@ -138,7 +147,8 @@ untraced-marked 1000 8700000
 list 460000
 ready 770000\nunmarked 1000 26200000\npath 500 29500
 marked 3000 172000000\nmarked 3000 170100000\nmarked 3000 180000000
-unread 500 22700000\nstop 2300000\nmarked-packets 9010\nseen 450000\nlost 500\nattached 1944\n";
+unread 500 22700000\nstop 2300000\nmarked-packets 9010\nseen 450000\nlost 500\nattached 1944
+filter-ready 970000\nfiltered 1000 25700000\nselected 500 30200000\n";
 
     #[test]
     fn figures_are_medians_less_the_untraced_cost() {
@@ -150,6 +160,10 @@ unread 500 22700000\nstop 2300000\nmarked-packets 9010\nseen 450000\nlost 500\na
         assert_eq!(figures.path, 59.0);
         assert_eq!(figures.events_per_packet, 50.0);
         assert_eq!(figures.stop, 2.3);
+        assert_eq!(
+            (figures.filter_ready, figures.filtered, figures.selected),
+            (0.97, 17_500.0, 52_200.0)
+        );
         assert!(figures.floor.is_none());
     }
 

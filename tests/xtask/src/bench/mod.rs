@@ -22,7 +22,7 @@ use crate::{build, plugins, workspace};
 
 pub use sinks::Measured;
 
-use rows::{ROWS, Row};
+use rows::{DEFAULT, ROWS, Row};
 
 /// Options of the command line.
 #[derive(Debug, Default)]
@@ -127,7 +127,12 @@ fn select(request: &Request) -> Result<Vec<&'static Row>> {
     let rows: Vec<&Row> = ROWS
         .iter()
         .filter(|row| request.kernel.is_none_or(|kernel| row.kernel == kernel))
-        .filter(|row| request.backend.as_deref().is_none_or(|backend| row.backend == backend))
+        .filter(|row| {
+            request
+                .backend
+                .as_deref()
+                .is_none_or(|backend| row.backend.unwrap_or(DEFAULT) == backend)
+        })
         .filter(|row| {
             request
                 .tracer

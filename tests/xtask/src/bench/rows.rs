@@ -55,21 +55,26 @@ pub(super) enum Ready {
     LikeFloor,
 }
 
+/// The name of a row in which ipft chooses the backends.
+pub(super) const DEFAULT: &str = "default";
+
 /// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) kernel: Kernel,
-    pub(super) backend: &'static str,
+    /// Without one, ipft chooses.
+    pub(super) backend: Option<&'static str>,
     pub(super) tracer: Tracer,
-    /// Name of the mechanism for bench-floor.
-    pub(super) floor: &'static str,
+    /// Name of the mechanism for bench-floor, which has none that mixes several.
+    pub(super) floor: Option<&'static str>,
     pub(super) old: Option<Old>,
     pub(super) targets: Targets,
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
-        write!(to, "{} {}, {}", self.kernel.series(), self.backend, self.tracer.name())
+        let backend = self.backend.unwrap_or(DEFAULT);
+        write!(to, "{} {backend}, {}", self.kernel.series(), self.tracer.name())
     }
 }
 
@@ -81,8 +86,28 @@ const NO_TARGETS: Targets = Targets {
     stop: None,
 };
 
+/// Returns the row of what ipft does by itself where hot functions have trampolines of their own.
+const fn default(kernel: Kernel, old: Old, unmarked: f64, targets: Targets) -> Row {
+    Row {
+        kernel,
+        backend: None,
+        tracer: Tracer::Function,
+        floor: None,
+        old: Some(old),
+        targets: Targets {
+            unmarked: Some(unmarked),
+            ..targets
+        },
+    }
+}
+
 /// Per cent of the events of a flood of marked packets.
 pub(super) const MOST_LOST: f64 = 5.0;
+/// Of what the mark costs: packets that a filter does not select, and, in the kernel, those that it does.
+pub(super) const MOST_FILTERED: f64 = 1.0;
+pub(super) const MOST_SELECTED: f64 = 1.35;
+/// Seconds to readiness that a filter adds.
+pub(super) const MOST_FILTER_READY: f64 = 0.2;
 /// Seconds for `ipft -l`.
 pub(super) const LONGEST_LIST: f64 = 0.5;
 
@@ -122,54 +147,66 @@ const OLD_5_10: Old = Old {
     ready: 45.4,
 };
 
-pub(super) const ROWS: [Row; 9] = [
+pub(super) const ROWS: [Row; 12] = [
+    default(
+        Kernel::V6_12,
+        OLD_6_12,
+        0.45,
+        Targets {
+            marked: Some(0.19),
+            stop: Some(1.0),
+            ..NO_TARGETS
+        },
+    ),
+    default(Kernel::V6_18, OLD_6_18, 0.45, NO_TARGETS),
+    default(Kernel::V6_1, OLD_6_1, 0.50, NO_TARGETS),
     Row {
         kernel: Kernel::V6_12,
-        backend: "kprobe-multi",
+        backend: Some("kprobe-multi"),
         tracer: Tracer::Function,
-        floor: "kprobe-multi",
+        floor: Some("kprobe-multi"),
         old: Some(OLD_6_12),
         targets: Targets {
             unmarked: Some(0.72),
             marked: Some(0.40),
-            unmarked_of_floor: Some(1.10),
+            unmarked_of_floor: Some(1.07),
             ready: Some(Ready::Seconds(1.8)),
             stop: None,
         },
     },
     Row {
         kernel: Kernel::V6_12,
-        backend: "ftrace",
+        backend: Some("ftrace"),
         tracer: Tracer::Function,
-        floor: "ftrace",
+        floor: Some("ftrace"),
         old: Some(OLD_6_12),
         targets: Targets {
             unmarked: Some(0.38),
             marked: Some(0.40),
-            unmarked_of_floor: Some(1.15),
+            unmarked_of_floor: Some(1.08),
             ready: Some(Ready::LikeFloor),
             stop: None,
         },
     },
     Row {
         kernel: Kernel::V6_12,
-        backend: "kprobe-session",
+        backend: Some("kprobe-session"),
         tracer: Tracer::FunctionGraph,
-        floor: "kprobe-session",
+        floor: Some("kprobe-session"),
         old: Some(OLD_6_12_GRAPH),
         targets: Targets {
             unmarked: Some(0.63),
-            marked: Some(0.40),
-            unmarked_of_floor: Some(1.06),
+            marked: Some(0.23),
+            unmarked_of_floor: Some(1.07),
             ready: Some(Ready::Seconds(2.0)),
             stop: None,
         },
     },
     Row {
         kernel: Kernel::V6_1,
-        backend: "kprobe",
+        backend: Some("kprobe"),
         tracer: Tracer::Function,
-        floor: "kprobe",
+        floor: Some("kprobe"),
         old: Some(OLD_6_1),
         targets: Targets {
             unmarked: Some(0.90),
@@ -181,47 +218,47 @@ pub(super) const ROWS: [Row; 9] = [
     },
     Row {
         kernel: Kernel::V6_1,
-        backend: "ftrace",
+        backend: Some("ftrace"),
         tracer: Tracer::Function,
-        floor: "ftrace",
+        floor: Some("ftrace"),
         old: Some(OLD_6_1),
         targets: NO_TARGETS,
     },
     Row {
         kernel: Kernel::V6_18,
-        backend: "kprobe-multi",
+        backend: Some("kprobe-multi"),
         tracer: Tracer::Function,
-        floor: "kprobe-multi",
+        floor: Some("kprobe-multi"),
         old: Some(OLD_6_18),
         targets: NO_TARGETS,
     },
     Row {
         kernel: Kernel::V7_2,
-        backend: "fentry-multi",
+        backend: Some("fentry-multi"),
         tracer: Tracer::Function,
-        floor: "fentry-multi",
+        floor: Some("fentry-multi"),
         old: Some(OLD_6_18),
         targets: Targets {
             unmarked: Some(0.38),
             marked: Some(0.40),
-            unmarked_of_floor: None,
-            ready: Some(Ready::Seconds(2.0)),
+            unmarked_of_floor: Some(1.20),
+            ready: Some(Ready::Seconds(1.8)),
             stop: None,
         },
     },
     Row {
         kernel: Kernel::V7_2,
-        backend: "fentry-multi",
+        backend: Some("fentry-multi"),
         tracer: Tracer::FunctionGraph,
-        floor: "fentry-multi-graph",
+        floor: Some("fentry-multi-graph"),
         old: None,
         targets: NO_TARGETS,
     },
     Row {
         kernel: Kernel::V5_10,
-        backend: "kprobe",
+        backend: Some("kprobe"),
         tracer: Tracer::Function,
-        floor: "kprobe",
+        floor: Some("kprobe"),
         old: Some(OLD_5_10),
         targets: NO_TARGETS,
     },

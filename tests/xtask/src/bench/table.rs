@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::figures::Figures;
-use super::rows::{LONGEST_LIST, MOST_LOST, Ready, Row};
+use super::rows::{LONGEST_LIST, MOST_FILTER_READY, MOST_FILTERED, MOST_LOST, MOST_SELECTED, Ready, Row};
 
 /// Formats `1234567.8` as `1,234,568`.
 pub(super) fn number(value: f64) -> String {
@@ -110,6 +110,24 @@ pub(super) fn text(row: &Row, figures: &Figures) -> String {
         ratios.marked_in_kernel,
         &against,
     );
+    for (name, value, against, target) in [
+        (
+            "not selected by a filter",
+            figures.filtered,
+            figures.unmarked,
+            MOST_FILTERED,
+        ),
+        (
+            "selected, kernel's part",
+            figures.selected,
+            figures.marked_in_kernel,
+            MOST_SELECTED,
+        ),
+    ] {
+        let ratio = value / against;
+        let against = judged(&format!("{ratio:.2} of the mark's"), ratio, Some(target), "");
+        line(name, value, value / figures.path, &[against]);
+    }
     if let Some(floor) = figures.floor {
         line("the floor, unmarked", floor.unmarked, floor.unmarked / floor.path, &[]);
     }
@@ -143,6 +161,13 @@ pub(super) fn text(row: &Row, figures: &Figures) -> String {
     if let Some(old) = row.old {
         let _ = write!(text, ", ipftrace2 {} s", old.ready);
     }
+    let more = figures.filter_ready - figures.ready;
+    let _ = write!(
+        text,
+        "\n  ready with a filter after {:.2} s: {}",
+        figures.filter_ready,
+        judged(&format!("{more:.2} s more"), more, Some(MOST_FILTER_READY), " s")
+    );
     let _ = write!(
         text,
         "\n  ended after {}",
@@ -177,7 +202,8 @@ pub(super) fn text(row: &Row, figures: &Figures) -> String {
 pub(super) fn markdown(rows: &[(&Row, Figures)]) -> String {
     let mut text = String::from(
         "| kernel, backend, tracer | functions (on the path) | unmarked packet | per function | marked packet | per \
-         function | ready | end | lost |\n|---|---|---|---|---|---|---|---|---|\n",
+         function | not selected by a filter | selected, in the kernel | ready | end | lost \
+         |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (row, figures) in rows {
         let ratios = Ratios::of(row, figures);
@@ -194,11 +220,16 @@ pub(super) fn markdown(rows: &[(&Row, Figures)]) -> String {
         }
         let _ = writeln!(
             text,
-            "| {row} | {} ({:.0}) | {} | {unmarked} | {} | {marked} | {:.1} s | {:.1} s | {:.1} % |",
+            "| {row} | {} ({:.0}) | {} | {unmarked} | {} | {marked} | {}, {:.2} of mark | {}, {:.2} of mark | {:.1} s \
+             | {:.1} s | {:.1} % |",
             number(figures.attached),
             figures.path,
             number(figures.unmarked),
             number(figures.marked),
+            number(figures.filtered),
+            figures.filtered / figures.unmarked,
+            number(figures.selected),
+            figures.selected / figures.marked_in_kernel,
             figures.ready,
             figures.stop,
             figures.lost_percent()
@@ -226,6 +257,9 @@ mod tests {
         lost: 5_000.0,
         events_per_packet: 50.0,
         list: 0.6,
+        filter_ready: 0.9,
+        filtered: 18_000.0,
+        selected: 46_000.0,
         floor: Some(Floor {
             attached: 1944.0,
             path: 59.0,
@@ -237,18 +271,21 @@ mod tests {
 
     #[test]
     fn figures_are_compared_per_function() {
-        let text = text(&ROWS[0], &FIGURES);
+        let text = text(&ROWS[3], &FIGURES);
         assert!(
             text.contains("0.74 of ipftrace2's kprobe-multi (<= 0.72: OVER)"),
             "{text}"
         );
-        assert!(text.contains("1.15 of the floor (<= 1.1: OVER)"), "{text}");
+        assert!(text.contains("1.15 of the floor (<= 1.07: OVER)"), "{text}");
         assert!(text.contains("0.37 of ipftrace2's kprobe-multi (<= 0.4: ok)"), "{text}");
         assert!(text.contains("ready after 0.77 s (<= 1.8 s: ok)"), "{text}");
         assert!(
             text.contains("lost 5,000 of 100,000 events, 50.0 per marked packet: 5.0 % (<= 5 %: ok)"),
             "{text}"
         );
+        assert!(text.contains("1.02 of the mark's (<= 1: OVER)"), "{text}");
+        assert!(text.contains("1.25 of the mark's (<= 1.35: ok)"), "{text}");
+        assert!(text.contains("after 0.90 s: 0.13 s more (<= 0.2 s: ok)"), "{text}");
         assert!(text.contains("ipft -l takes 0.600 s (<= 0.5 s: OVER)"), "{text}");
     }
 
@@ -257,7 +294,7 @@ mod tests {
         let rows: Vec<_> = ROWS.iter().map(|row| (row, FIGURES)).collect();
         let table = markdown(&rows);
         let columns: Vec<usize> = table.lines().map(|line| line.matches('|').count()).collect();
-        assert_eq!(columns, vec![10; ROWS.len() + 2], "{table}");
+        assert_eq!(columns, vec![12; ROWS.len() + 2], "{table}");
     }
 
     #[test]
