@@ -197,6 +197,21 @@ pub const FIELD_IFACE: u32 = 1 << layout::ipft_field::IPFT_FIELD_IFACE;
 /// In [`Config::fields`]: the inode number of the network namespace.
 pub const FIELD_NETNS: u32 = 1 << layout::ipft_field::IPFT_FIELD_NETNS;
 
+/// In [`Config::fields`]: [`Vlan`].
+pub const FIELD_VLAN: u32 = 1 << layout::ipft_field::IPFT_FIELD_VLAN;
+
+/// In [`Config::fields`]: [`Gso`].
+pub const FIELD_GSO: u32 = 1 << layout::ipft_field::IPFT_FIELD_GSO;
+
+/// In [`Config::fields`]: [`Csum`].
+pub const FIELD_CSUM: u32 = 1 << layout::ipft_field::IPFT_FIELD_CSUM;
+
+/// In [`Config::fields`]: [`Sock`].
+pub const FIELD_SOCK: u32 = 1 << layout::ipft_field::IPFT_FIELD_SOCK;
+
+/// In [`Config::fields`]: [`Proc`].
+pub const FIELD_PROC: u32 = 1 << layout::ipft_field::IPFT_FIELD_PROC;
+
 /// Number of groups of fields.
 pub const FIELDS: usize = layout::ipft_field::IPFT_FIELDS as usize;
 
@@ -207,6 +222,11 @@ pub const FIELD_PLACES: [(u32, u32); FIELDS] = [
     (size_of::<Tuple>() as u32, 8),
     (size_of::<Iface>() as u32, 8),
     (4, 8),
+    (size_of::<Vlan>() as u32, 8),
+    (size_of::<Gso>() as u32, 8),
+    (size_of::<Csum>() as u32, 8),
+    (size_of::<Sock>() as u32, 8),
+    (size_of::<Proc>() as u32, 8),
 ];
 
 /// `struct ipft_tuple`.
@@ -259,6 +279,76 @@ pub struct Iface {
 }
 
 same_layout!(Iface, ipft_iface, iface, ifindex);
+
+/// `struct ipft_vlan`: the tag that is not in the packet's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Vlan {
+    /// Identifier of the network.
+    pub vlan: u16,
+    /// EtherType of the tag; 0 if there is no tag.
+    pub vlan_proto: u16,
+    /// Priority.
+    pub vlan_priority: u32,
+}
+
+same_layout!(Vlan, ipft_vlan, vlan, vlan_proto, vlan_priority);
+
+/// `struct ipft_gso`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Gso {
+    /// Bytes of each segment; 0 if the packet is not to be segmented.
+    pub gso_size: u16,
+    /// Number of segments.
+    pub gso_segs: u16,
+    /// `SKB_GSO_*`.
+    pub gso_type: u32,
+}
+
+same_layout!(Gso, ipft_gso, gso_size, gso_segs, gso_type);
+
+/// `struct ipft_csum`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Csum {
+    /// `CHECKSUM_*`.
+    pub ip_summed: u16,
+    /// Bytes from `csum_start` to the checksum.
+    pub csum_offset: u16,
+    /// Bytes from the data of the sk_buff to what is summed up.
+    pub csum_start: i32,
+}
+
+same_layout!(Csum, ipft_csum, ip_summed, csum_offset, csum_start);
+
+/// `struct ipft_sock`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Sock {
+    /// Cookie; 0 until something asks for it.
+    pub sock_cookie: u64,
+    /// Identifier of the control group.
+    pub sock_cgroup: u64,
+    /// `AF_*`.
+    pub sock_family: u32,
+    /// `TCP_*`.
+    pub sock_state: u32,
+}
+
+same_layout!(Sock, ipft_sock, sock_cookie, sock_cgroup, sock_family, sock_state);
+
+/// `struct ipft_proc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Proc {
+    /// Name of the thread, ended by a NUL.
+    pub comm: [u8; 16],
+    /// Number of the process; 0 in a softirq.
+    pub pid: u32,
+}
+
+same_layout!(Proc, ipft_proc, comm, pid);
 
 /// Maximum size of all fields of an event ([`Config::fields_size`]).
 pub const MAX_FIELDS_SIZE: u32 = half_of(layout::IPFT_FIELDS_MOST);
@@ -406,6 +496,18 @@ pub struct Place {
 
 same_layout!(Place, ipft_place, name, mask, present, netns, sample, rate, padding);
 
+/// `struct ipft_context`: where a CPU counts its contexts; 0 if that is not known or not wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Context {
+    /// Address of `__per_cpu_offset`.
+    pub per_cpu_offset: u64,
+    /// Address of `__preempt_count` or of `pcpu_hot`.
+    pub preempt_count: u64,
+}
+
+same_layout!(Context, ipft_context, per_cpu_offset, preempt_count);
+
 /// `struct ipft_config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -444,6 +546,8 @@ pub struct Config {
     pub frame: Frame,
     /// Where packets are selected, and how many.
     pub place: Place,
+    /// Where a CPU counts its contexts.
+    pub context: Context,
 }
 
 same_layout!(
@@ -465,7 +569,8 @@ same_layout!(
     judge_each,
     padding,
     frame,
-    place
+    place,
+    context
 );
 
 /// `enum ipft_function_source`.
@@ -516,6 +621,13 @@ impl Config {
         put(PLACE + offset_of!(Place, netns), &self.place.netns.to_ne_bytes());
         put(PLACE + offset_of!(Place, sample), &self.place.sample.to_ne_bytes());
         put(PLACE + offset_of!(Place, rate), &self.place.rate.to_ne_bytes());
+        const CONTEXT: usize = offset_of!(Config, context);
+        for (at, address) in [
+            (offset_of!(Context, per_cpu_offset), self.context.per_cpu_offset),
+            (offset_of!(Context, preempt_count), self.context.preempt_count),
+        ] {
+            put(CONTEXT + at, &address.to_ne_bytes());
+        }
         put(offset_of!(Config, mark), &self.mark.to_ne_bytes());
         put(offset_of!(Config, mask), &self.mask.to_ne_bytes());
         bytes

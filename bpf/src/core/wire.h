@@ -82,6 +82,11 @@ enum ipft_field {
 	IPFT_FIELD_TUPLE, /* struct ipft_tuple */
 	IPFT_FIELD_IFACE, /* struct ipft_iface */
 	IPFT_FIELD_NETNS, /* four bytes: the inode number of the network namespace, 0 if it is not known */
+	IPFT_FIELD_VLAN,  /* struct ipft_vlan */
+	IPFT_FIELD_GSO,	  /* struct ipft_gso */
+	IPFT_FIELD_CSUM,  /* struct ipft_csum */
+	IPFT_FIELD_SOCK,  /* struct ipft_sock */
+	IPFT_FIELD_PROC,  /* struct ipft_proc */
 	IPFT_FIELDS,	  /* how many there are */
 };
 
@@ -109,6 +114,41 @@ struct ipft_iface {
 	__u32 ifindex; /* 0 if it has none */
 };
 
+/* The VLAN tag that is not in the packet's bytes. */
+struct ipft_vlan {
+	__u16 vlan;	  /* the identifier */
+	__u16 vlan_proto; /* EtherType of the tag; 0 if there is no tag */
+	__u32 vlan_priority;
+};
+
+/* Segmentation offload. */
+struct ipft_gso {
+	__u16 gso_size; /* 0 if the packet is not to be segmented */
+	__u16 gso_segs;
+	__u32 gso_type; /* SKB_GSO_* */
+};
+
+/* The checksum. */
+struct ipft_csum {
+	__u16 ip_summed;   /* CHECKSUM_* */
+	__u16 csum_offset; /* of CHECKSUM_PARTIAL: from csum_start to the sum */
+	__s32 csum_start;  /* of CHECKSUM_PARTIAL: from the data of the sk_buff to what is summed up */
+};
+
+/* The socket; all is 0 if there is none. */
+struct ipft_sock {
+	__u64 sock_cookie; /* 0 until something asks for it */
+	__u64 sock_cgroup;
+	__u32 sock_family; /* AF_* */
+	__u32 sock_state;  /* TCP_* */
+};
+
+/* The process; all is 0 in a softirq. */
+struct ipft_proc {
+	__u8 comm[16];
+	__u32 pid;
+};
+
 #define IPFT_FIELDS_MOST 256 /* bytes of all fields together, at most */
 
 /* What the packet filter looks at: see filter/frame.h. */
@@ -132,6 +172,12 @@ struct ipft_place {
 	__u32 sample;	  /* one of so many flows; 0 and 1: all */
 	__u32 rate;	  /* so many packets a second; 0: any number */
 	__u32 padding;
+};
+
+/* Where a CPU counts its contexts, see field/task.h; 0 if that is not known or not wanted. */
+struct ipft_context {
+	__u64 per_cpu_offset; /* address of the table of the CPUs' offsets */
+	__u64 preempt_count;  /* what to add to an offset, but for that of a member of `pcpu_hot` */
 };
 
 /*
@@ -158,6 +204,7 @@ struct ipft_config {
 	__u8 padding;
 	struct ipft_frame frame;
 	struct ipft_place place;
+	struct ipft_context context;
 };
 
 /*

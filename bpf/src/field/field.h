@@ -10,14 +10,23 @@
 #ifndef IPFT_FIELD_H
 #define IPFT_FIELD_H
 
+#include "field/csum.h"
+#include "field/gso.h"
 #include "field/iface.h"
 #include "field/len.h"
 #include "field/mark.h"
 #include "field/netns.h"
+#include "field/proc.h"
+#include "field/sock.h"
 #include "field/tuple.h"
+#include "field/vlan.h"
 
 /* Size of all fields; wire.rs says the size of some. */
-#define FIELDS_ROOM (2 * sizeof(__u32) + sizeof(struct ipft_tuple) + sizeof(struct ipft_iface) + 4 + sizeof(__u32) + 4)
+#define ALIGNED(size) (((size) + 7) / 8 * 8)
+#define FIELDS_ROOM                                                                                                  \
+	(2 * sizeof(__u32) + sizeof(struct ipft_tuple) + ALIGNED(sizeof(struct ipft_iface)) + ALIGNED(sizeof(__u32)) + \
+	 sizeof(struct ipft_vlan) + sizeof(struct ipft_gso) + sizeof(struct ipft_csum) +                      \
+	 sizeof(struct ipft_sock) + ALIGNED(sizeof(struct ipft_proc)))
 _Static_assert(FIELDS_ROOM <= IPFT_FIELDS_MOST && FIELDS_ROOM % 8 == 0, "user space counts on less");
 
 /* The compiler must not know the offset: it would join it to a pointer by an `|`, which the verifier refuses. */
@@ -25,7 +34,7 @@ _Static_assert(FIELDS_ROOM <= IPFT_FIELDS_MOST && FIELDS_ROOM % 8 == 0, "user sp
 	do {                                                                        \
 		if (chosen & 1u << (bit)) {                                         \
 			asm volatile("" : "+r"(next));                              \
-			fill_##name(to + next, (struct sk_buff *)skb, __VA_ARGS__); \
+			fill_##name(to + next, (struct sk_buff *)skb, ##__VA_ARGS__); \
 			next += (size);                                             \
 		}                                                                   \
 	} while (0)
@@ -56,6 +65,12 @@ static __always_inline void fill_fields(void *to, __u32 chosen, __u64 skb, enum 
 	FILL(IPFT_FIELD_IFACE, iface, sizeof(struct ipft_iface), &device, directly);
 	ALIGN;
 	FILL(IPFT_FIELD_NETNS, netns, sizeof(__u32), &device, directly);
+	ALIGN;
+	FILL(IPFT_FIELD_VLAN, vlan, sizeof(struct ipft_vlan), directly);
+	FILL(IPFT_FIELD_GSO, gso, sizeof(struct ipft_gso), directly);
+	FILL(IPFT_FIELD_CSUM, csum, sizeof(struct ipft_csum), directly);
+	FILL(IPFT_FIELD_SOCK, sock, sizeof(struct ipft_sock), directly);
+	FILL(IPFT_FIELD_PROC, proc, sizeof(struct ipft_proc));
 	ALIGN;
 }
 

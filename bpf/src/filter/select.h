@@ -9,18 +9,8 @@
 #include "filter/admit.h"
 #include "field/device.h"
 #include "field/tuple.h"
+#include "field/vlan.h"
 #include "filter/frame.h"
-
-/* The accelerated tag: before 6.2 a bit says that there is one, then the words together (include/linux/skbuff.h). */
-struct sk_buff___tagged_by_bit {
-	__u8 vlan_present : 1;
-} __attribute__((preserve_access_index));
-
-struct sk_buff___tagged {
-	__u32 vlan_all;
-	__be16 vlan_proto;
-	__u16 vlan_tci;
-} __attribute__((preserve_access_index));
 
 /* Packets that could not be judged, because the filter needs bytes that are not in the linear part of the sk_buff. */
 __u64 ipft_unjudged SEC(".bss.unjudged");
@@ -29,16 +19,8 @@ static __always_inline struct frame_tag tag_of(struct sk_buff *skb)
 {
 	struct sk_buff___tagged *tagged = (void *)skb;
 	struct frame_tag tag = {};
-	int present;
 
-	if (bpf_core_field_exists(tagged->vlan_all)) {
-		present = !!LOAD(tagged, vlan_all);
-	} else {
-		struct sk_buff___tagged_by_bit *by_bit = (void *)skb;
-
-		present = BPF_CORE_READ_BITFIELD_PROBED(by_bit, vlan_present);
-	}
-	if (present) {
+	if (is_tagged(skb, READS == BY_LOADS)) {
 		tag.protocol = LOAD(tagged, vlan_proto);
 		tag.tci = bpf_htons(LOAD(tagged, vlan_tci));
 	}

@@ -72,7 +72,7 @@ Exit status:
 /// The help of `--show`, which lists the fields.
 pub(super) fn show() -> String {
     format!(
-        "Add built-in fields to every entry [default: all if packets are followed, else none]\n\nLIST is one or more of {}, \
+        "Add built-in fields to every entry [default: len,mark,tuple,iface,netns if packets are followed, else none]\n\nLIST is one or more of {}, \
          separated by commas, or all or none. +NAME and -NAME change the default. They come before the fields of an \
          extension.",
         field::described()

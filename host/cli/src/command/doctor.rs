@@ -76,6 +76,7 @@ pub fn examine(root: &Root, out: &mut impl Write) -> io::Result<bool> {
                 extension: None,
                 record_bytes: 0,
                 max_events_per_second: 0,
+                contexts: None,
                 fields: 0,
                 progress: &Progress::default(),
                 maps: probe::Maps::from([]),

@@ -9,11 +9,16 @@
 //! a multiple of eight. What a packet does not have is 0, or empty. This module imports `event`, and
 //! the layout of `ipft_bpf`.
 
+mod csum;
+mod gso;
 mod iface;
 mod len;
 mod mark;
 mod netns;
+mod proc;
+mod sock;
 mod tuple;
+mod vlan;
 
 use std::str::FromStr;
 
@@ -81,7 +86,21 @@ impl PartFormat {
 }
 
 /// All groups, in the order of their bits.
-pub static ALL: [&BuiltIn; wire::FIELDS] = [&len::GROUP, &mark::GROUP, &tuple::GROUP, &iface::GROUP, &netns::GROUP];
+pub static ALL: [&BuiltIn; wire::FIELDS] = [
+    &len::GROUP,
+    &mark::GROUP,
+    &tuple::GROUP,
+    &iface::GROUP,
+    &netns::GROUP,
+    &vlan::GROUP,
+    &gso::GROUP,
+    &csum::GROUP,
+    &sock::GROUP,
+    &proc::GROUP,
+];
+
+/// The groups of a trace that follows packets, by default.
+const OF_FILTER: u32 = wire::FIELD_LEN | wire::FIELD_MARK | wire::FIELD_TUPLE | wire::FIELD_IFACE | wire::FIELD_NETNS;
 
 /// The word for no field.
 const NONE: &str = "none";
@@ -179,10 +198,10 @@ impl ShowList {
 }
 
 impl Show {
-    /// The fields of a trace that follows packets, by default: all.
+    /// The fields of a trace that follows packets, by default.
     pub fn of_filter() -> Show {
         Show {
-            bits: (1 << ALL.len()) - 1,
+            bits: OF_FILTER,
             named: 0,
         }
     }
@@ -190,6 +209,11 @@ impl Show {
     /// Returns the configuration of the kernel side: one bit per group, in the order of [`ALL`].
     pub fn bits(self) -> u32 {
         self.bits
+    }
+
+    /// Returns whether a group needs to know whether a softirq runs ([`crate::kernel::Contexts`]).
+    pub fn has_proc(self) -> bool {
+        self.bits & wire::FIELD_PROC != 0
     }
 
     /// Returns the bytes that they take before an extension's.
@@ -289,8 +313,10 @@ mod tests {
             ("len,tuple", 5, 64),
             ("iface", 8, 24),
             ("iface,netns", 24, 32),
-            ("all", 31, 96),
-            ("all,-tuple", 27, 40),
+            ("vlan", 32, 8),
+            ("proc", 512, 24),
+            ("all", 1023, 168),
+            ("all,-tuple", 1019, 112),
             ("+len", 1, 8),
         ] {
             let show = show(list);
@@ -308,7 +334,7 @@ mod tests {
             assert!(
                 error
                     .to_string()
-                    .ends_with("there are len, mark, tuple, iface, netns, all, or none"),
+                    .ends_with("there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, all, or none"),
                 "{error}"
             );
         }
@@ -319,6 +345,8 @@ mod tests {
         for (list, bits) in [
             ("-tuple", 27),
             ("+len", 31),
+            ("+proc,+vlan", 31 + 512 + 32),
+            ("all", 1023),
             ("-tuple,-iface", 19),
             ("-all", 0),
             ("tuple", 4),

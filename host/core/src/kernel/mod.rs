@@ -45,7 +45,7 @@ pub use loaded::LoadedModules;
 pub use memory::memory;
 pub use namespace::{NamespaceError, network_namespace};
 pub use release::{detaching_returns_crashes, faults_crash, ring_buffer_sleeps, trampolines_go_by_name};
-pub use symbols::{read_symbols, shared_names};
+pub use symbols::{Contexts, read_symbols, shared_names};
 
 use std::path::{Path, PathBuf};
 

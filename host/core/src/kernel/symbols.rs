@@ -127,6 +127,38 @@ pub fn read_symbols(root: &Root) -> Result<Vec<(u64, String)>, KernelError> {
     Ok(all)
 }
 
+/// Addresses of the variables in which a CPU counts the contexts that it runs (`bpf/src/field/task.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contexts {
+    /// Of the table of the CPUs' offsets.
+    pub per_cpu_offset: u64,
+    /// Of `__preempt_count`, or of `pcpu_hot`, which has it from 6.2 to 6.14: what an offset is added to.
+    pub preempt_count: u64,
+}
+
+impl Contexts {
+    /// Finds the variables. `None` if the kernel hides addresses.
+    pub fn find(root: &Root) -> Option<Contexts> {
+        let (mut offsets, mut count, mut hot) = (None, None, None);
+        let file = File::open(root.path("/proc/kallsyms")).ok()?;
+        for_each_line(file, |line| {
+            if let Some((address, [b' ', _, b' ', name @ ..])) = hexadecimal(line) {
+                match name {
+                    b"__per_cpu_offset" => offsets = Some(address),
+                    b"__preempt_count" => count = Some(address),
+                    b"pcpu_hot" => hot = Some(address),
+                    _ => {}
+                }
+            }
+        })
+        .ok()?;
+        Some(Contexts {
+            per_cpu_offset: offsets.filter(|address| *address >= KERNEL_HALF)?,
+            preempt_count: hot.or(count)?,
+        })
+    }
+}
+
 /// Of these names, those that several symbols bear, of whatever kind and module. A list that cannot be read tells of
 /// none.
 pub fn shared_names<'a>(root: &Root, names: impl IntoIterator<Item = &'a str>) -> HashSet<&'a str> {

@@ -29,11 +29,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use ipft_bpf::wire::{Config, Frame, FunctionSource, Place};
+use ipft_bpf::wire::{Config, Context, Frame, FunctionSource, Place};
 
 use crate::event::{SkippedFunction, Tracer};
 use crate::filter::{DevicePattern, Filter};
-use crate::kernel::{Candidate, Root, faults_crash, ring_buffer_sleeps};
+use crate::kernel::{Candidate, Contexts, Root, faults_crash, ring_buffer_sleeps};
 use identity::Role;
 use programs::Programs;
 
@@ -213,6 +213,8 @@ pub struct Request<'a> {
     pub record_bytes: u32,
     /// The built-in fields of each entry, as bits of `ipft_bpf::wire`.
     pub fields: u32,
+    /// Where programs find out whether the current process is a packet's, if they have to.
+    pub contexts: Option<Contexts>,
     /// Maximum number of events per second on each CPU in the long run; 0 for any number.
     pub max_events_per_second: u32,
     /// Progress of slow backends, which also tells them to stop.
@@ -392,6 +394,10 @@ impl Request<'_> {
             place: self
                 .following
                 .map_or_else(Place::default, |following| following.place.to_wire()),
+            context: self.contexts.map_or_else(Context::default, |contexts| Context {
+                per_cpu_offset: contexts.per_cpu_offset,
+                preempt_count: contexts.preempt_count,
+            }),
         }
     }
 }

@@ -130,6 +130,7 @@ mod tests {
             extension: None,
             record_bytes: 0,
             max_events_per_second: 0,
+            contexts: None,
             fields: 0,
             progress: &super::super::Progress::default(),
             maps: super::super::Maps::from([]),

@@ -12,7 +12,7 @@ use ipft_core::event::{EnumMember, Function, Summary, Trace};
 use ipft_core::extension::Extension;
 use ipft_core::extension::lua::Print;
 use ipft_core::filter::{self, Filter};
-use ipft_core::kernel::{self, Candidate, Code, Drops, LoadedModules, Root, checks, network_namespace};
+use ipft_core::kernel::{self, Candidate, Code, Contexts, Drops, LoadedModules, Root, checks, network_namespace};
 use ipft_core::limit::Limit;
 use ipft_core::message;
 use ipft_core::output;
@@ -85,6 +85,12 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         place: &place,
         drops_have_reason: drops.tells_reason,
     });
+    let contexts = show.has_proc().then(|| Contexts::find(&root)).flatten();
+    if show.has_proc() && contexts.is_none() {
+        message!(
+            "The fields `pid` and `comm` stay empty: /proc/kallsyms hides addresses (kernel.kptr_restrict, or no CAP_SYSLOG)"
+        );
+    }
     let request = Request {
         root: &root,
         targets: probe::targets(&functions.wanted, 0, &functions.silent, following.is_some()),
@@ -97,6 +103,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         record_bytes: options.record_bytes,
         max_events_per_second: options.max_events_per_second,
         fields: show.bits(),
+        contexts,
         progress: &progress,
         maps: probe::Maps::from([]),
     };

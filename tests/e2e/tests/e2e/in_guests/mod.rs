@@ -14,6 +14,7 @@ mod journey;
 mod list;
 mod loss;
 mod marking;
+mod more_fields;
 mod outcome;
 mod packet_fields;
 mod plugins;

@@ -1,0 +1,142 @@
+//! The built-in fields that are in no default say what the tools of the guest say, on every kernel.
+
+use ipft_e2e::fields::{self, Fields};
+use ipft_e2e::guest::{self, Left, Shared};
+use ipft_e2e::on_every_kernel;
+use xtask::kernel::Kernel;
+
+const FEW: &str = "^(__ip_local_out|ip_output|__dev_queue_xmit|dev_hard_start_xmit|ip_rcv|icmp_rcv|tcp_v4_rcv)$";
+
+fn left(kernel: Kernel) -> &'static Left {
+    static RUNS: [Shared; 5] = [const { Shared::new() }; 5];
+    let run = Kernel::ALL.iter().position(|each| *each == kernel);
+    RUNS[run.expect("a kernel of the matrix")].left(|| {
+        let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/more_fields.sh"));
+        guest::run(&format!("more-fields-{}", kernel.series()), kernel, &[], &script)
+    })
+}
+
+/// Returns the fields of all packets in a function.
+fn at(kernel: Kernel, run: &str, function: &str) -> Vec<Fields> {
+    let left = left(kernel);
+    assert_eq!(left.exit(run), 0, "{run}: {}", left.text(&format!("{run}.err")));
+    let picture =
+        fields::of("jsonl", &left.path(&format!("{run}.out"))).unwrap_or_else(|error| panic!("{run}: {error:#}"));
+    let found: Vec<Fields> = (picture.into_iter().flatten())
+        .filter(|(name, _)| name == function)
+        .map(|(_, fields)| fields)
+        .collect();
+    assert!(!found.is_empty(), "{run}: no {function}");
+    found
+}
+
+/// Returns the requests of a ping in a function.
+fn requests(kernel: Kernel, run: &str, function: &str) -> Vec<Fields> {
+    let mut found = at(kernel, run, function);
+    found.retain(|fields| fields["icmp_type"] == "8");
+    assert!(!found.is_empty(), "{run}: no request in {function}");
+    found
+}
+
+fn say(fields: &Fields, expected: &[(&str, &str)]) {
+    for (name, value) in expected {
+        assert_eq!(fields[*name], *value, "{name}: {fields:#?}");
+    }
+}
+
+fn a_sent_packet_has_the_process_that_sends_it(kernel: Kernel) {
+    let pid = left(kernel).text("ping.pid");
+    // The script traced the same with the perf buffer after that.
+    for function in ["__ip_local_out", "ip_output"] {
+        let fields = &requests(kernel, "perf", function)[0];
+        say(fields, &[("comm", "ping"), ("pid", pid.trim())]);
+        say(&requests(kernel, "ping", function)[0], &[("comm", "ping")]);
+    }
+    // It is received in a softirq, on top of whatever runs.
+    say(&requests(kernel, "ping", "icmp_rcv")[0], &[("comm", ""), ("pid", "0")]);
+}
+
+fn a_sent_packet_has_its_socket_and_group(kernel: Kernel) {
+    let group = left(kernel).text("group");
+    for run in ["ping", "perf"] {
+        let sent = &requests(kernel, run, "__ip_local_out")[0];
+        say(sent, &[("sock_family", "inet"), ("sock_cgroup", group.trim())]);
+        let received = &requests(kernel, run, "icmp_rcv")[0];
+        let none = [
+            ("sock_family", "none"),
+            ("sock_cgroup", "0"),
+            ("sock_cookie", "0"),
+            ("sock_state", "none"),
+        ];
+        say(received, &none);
+    }
+}
+
+fn a_connection_has_the_cookie_that_ss_shows(kernel: Kernel) {
+    let ss = left(kernel).text("tcp.ss");
+    let cookie = ss.split_whitespace().find_map(|word| word.strip_prefix("sk:"));
+    let cookie = u64::from_str_radix(cookie.unwrap_or_else(|| panic!("{ss}")), 16).unwrap();
+    let sent = at(kernel, "tcp", "__ip_local_out");
+    let data: Vec<&Fields> = sent.iter().filter(|fields| fields["gso_segs"] != "0").collect();
+    assert!(
+        data.iter()
+            .any(|fields| fields["sock_cookie"] == cookie.to_string() && fields["sock_state"] == "established"),
+        "{cookie}: {sent:#?}"
+    );
+}
+
+fn data_of_tcp_are_segmented_and_summed_by_the_device(kernel: Kernel) {
+    let sent = at(kernel, "tcp", "ip_output");
+    assert!(
+        sent.iter().any(|fields| fields["gso_size"] == "1448"
+            && fields["gso_type"] == "tcpv4"
+            && fields["gso_segs"].parse::<u32>().is_ok_and(|segments| segments > 1)),
+        "{sent:#?}"
+    );
+    for fields in &sent {
+        // The sum of TCP is at its byte 16, and the header of TCP behind that of IP.
+        say(
+            fields,
+            &[("ip_summed", "partial"), ("csum_start", "20"), ("csum_offset", "16")],
+        );
+    }
+    for fields in at(kernel, "tcp", "__dev_queue_xmit") {
+        say(&fields, &[("csum_start", "34")]);
+    }
+    let ping = &requests(kernel, "ping", "ip_output")[0];
+    let none = [
+        ("gso_size", "0"),
+        ("gso_segs", "0"),
+        ("gso_type", "<none>"),
+        ("csum_start", "0"),
+        ("csum_offset", "0"),
+    ];
+    say(ping, &none);
+}
+
+fn a_packet_has_its_tag_at_the_tagging_device(kernel: Kernel) {
+    let sent = requests(kernel, "tagged", "dev_hard_start_xmit");
+    let at_device = |name: &str| {
+        sent.iter()
+            .find(|fields| fields["iface"] == name)
+            .unwrap_or_else(|| panic!("{sent:#?}"))
+    };
+    let none = [("vlan", "0"), ("vlan_proto", "0x0"), ("vlan_priority", "0")];
+    say(at_device("va.100"), &none);
+    let tag = [("vlan", "100"), ("vlan_proto", "0x8100"), ("vlan_priority", "5")];
+    say(at_device("va"), &tag);
+    say(&requests(kernel, "tagged", "ip_rcv")[0], &none);
+}
+
+fn no_field_leaves_anything_behind(kernel: Kernel) {
+    assert_eq!(left(kernel).text("all.left"), "");
+}
+
+on_every_kernel!(
+    a_sent_packet_has_the_process_that_sends_it,
+    a_sent_packet_has_its_socket_and_group,
+    a_connection_has_the_cookie_that_ss_shows,
+    data_of_tcp_are_segmented_and_summed_by_the_device,
+    a_packet_has_its_tag_at_the_tagging_device,
+    no_field_leaves_anything_behind,
+);
