@@ -490,11 +490,33 @@ pub struct Place {
     pub sample: u32,
     /// At most so many packets are selected per second; 0 for any number.
     pub rate: u32,
+    /// Number of the process; 0 for any.
+    pub pid: u32,
+    /// Name of the thread; 0 for any.
+    pub comm: [u64; 2],
+    /// Number of the control group of the socket, or of one above that; 0 for any.
+    pub cgroup: u64,
+    /// How many groups are above it.
+    pub cgroup_level: u32,
     /// Always 0.
     pub padding: u32,
 }
 
-same_layout!(Place, ipft_place, name, mask, present, netns, sample, rate, padding);
+same_layout!(
+    Place,
+    ipft_place,
+    name,
+    mask,
+    present,
+    netns,
+    sample,
+    rate,
+    pid,
+    comm,
+    cgroup,
+    cgroup_level,
+    padding
+);
 
 /// `struct ipft_context`: where a CPU counts its contexts; 0 if that is not known or not wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -614,6 +636,7 @@ impl Config {
             (offset_of!(Place, name), self.place.name),
             (offset_of!(Place, mask), self.place.mask),
             (offset_of!(Place, present), self.place.present),
+            (offset_of!(Place, comm), self.place.comm),
         ] {
             put(PLACE + at, &words[0].to_ne_bytes());
             put(PLACE + at + 8, &words[1].to_ne_bytes());
@@ -621,6 +644,12 @@ impl Config {
         put(PLACE + offset_of!(Place, netns), &self.place.netns.to_ne_bytes());
         put(PLACE + offset_of!(Place, sample), &self.place.sample.to_ne_bytes());
         put(PLACE + offset_of!(Place, rate), &self.place.rate.to_ne_bytes());
+        put(PLACE + offset_of!(Place, pid), &self.place.pid.to_ne_bytes());
+        put(PLACE + offset_of!(Place, cgroup), &self.place.cgroup.to_ne_bytes());
+        put(
+            PLACE + offset_of!(Place, cgroup_level),
+            &self.place.cgroup_level.to_ne_bytes(),
+        );
         const CONTEXT: usize = offset_of!(Config, context);
         for (at, address) in [
             (offset_of!(Context, per_cpu_offset), self.context.per_cpu_offset),

@@ -171,6 +171,10 @@ struct ipft_place {
 	__u32 netns;	  /* inode number of the network namespace; 0: any */
 	__u32 sample;	  /* one of so many flows; 0 and 1: all */
 	__u32 rate;	  /* so many packets a second; 0: any number */
+	__u32 pid;	  /* number of the process; 0: any */
+	__u64 comm[2];	  /* name of the thread, padded with 0; 0: any */
+	__u64 cgroup;	  /* number of the control group of the socket, or of one above that; 0: any */
+	__u32 cgroup_level; /* how many groups are above it */
 	__u32 padding;
 };
 

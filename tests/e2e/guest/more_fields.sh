@@ -2,9 +2,11 @@
 #
 #   FEW  a regular expression for functions that see packets before, at and behind their devices
 #
-# Leaves JSON lines: ping.out (a ping by the process ping.pid, of the group whose number is in group), perf.out (the same by way
-# of the perf buffer), tagged.out (a ping with VLAN tags of number 100 and priority 5), and tcp.out (60,000 bytes to port
-# 8003, by a socket that ss describes in tcp.ss).
+# Leaves JSON lines: ping.out (a ping by a process of the group whose number is in group), perf.out (the same by way of the perf
+# buffer, by the process perf.pid), tagged.out (a ping with VLAN tags of number 100 and priority 5), and tcp.out (60,000 bytes to port
+# 8003, by a socket that ss describes in tcp.ss). And of packets that are selected by whose they are: by-pid.out and by-comm.out
+# (a ping, and a datagram of another process), by-cgroup.out (a ping of a group below the selected one, and one of no such
+# group, with ARP), and wrong-*.err, of those that there are not.
 
 network_pair
 ip -n a link add link va name va.100 type vlan id 100 egress-qos-map 0:5
@@ -50,6 +52,44 @@ send() {
 
 trace ping icmp ping_in_group
 trace perf "icmp --perf-page-count 8" ping_in_group
+cp ping.pid perf.pid
 trace tagged icmp ip netns exec a ping -q -c 1 -W 5 10.0.9.2
 trace tcp "tcp dst port 8003" send
+mkfifo go
+by_pid() {
+	bash -c 'echo $$ >by-pid.pid && read -r <go && exec ip netns exec a ping -q -c 1 -W 5 10.0.0.2' >/dev/null &
+	local process=$!
+	wait_until 10 sh -c "grep -qx $process by-pid.pid"
+	start_ipft by-pid icmp or udp --pid "$process" -o jsonl -r "$FEW"
+	echo >go
+	wait "$process"
+	ip netns exec a bash -c 'echo x >/dev/udp/10.0.0.2/5004'
+	settle
+	end_ipft by-pid
+}
+undisturbed by-pid by_pid
+
+by_comm() {
+	start_ipft by-comm icmp or udp --comm ping -o jsonl -r "$FEW"
+	ping_in_group
+	ip netns exec a bash -c 'echo x >/dev/udp/10.0.0.2/5004'
+	settle
+	end_ipft by-comm
+}
+undisturbed by-comm by_comm
+
+mkdir /tmp/groups/sub/below
+by_cgroup() {
+	start_ipft by-cgroup icmp or arp --cgroup /tmp/groups/sub --show +sock -o jsonl -r "$FEW"
+	bash -c 'echo 0 >/tmp/groups/sub/below/cgroup.procs && exec ip netns exec a ping -q -c 1 -W 5 10.0.0.2' >/dev/null
+	ip -n a neigh del 10.0.0.2 dev va
+	ip netns exec a ping -q -c 1 -W 5 10.0.0.2 >/dev/null
+	settle
+	end_ipft by-cgroup
+}
+stat -c %i /tmp/groups/sub/below >below
+undisturbed by-cgroup by_cgroup
+
+exit_of wrong-pid ipft icmp --pid 4194304
+exit_of wrong-cgroup ipft icmp --cgroup /tmp
 left_behind all

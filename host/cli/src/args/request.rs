@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipft_core::event::Tracer;
 use ipft_core::field::Show;
-use ipft_core::filter::DevicePattern;
+use ipft_core::filter::{DevicePattern, ThreadName};
 pub use ipft_core::limit::StopAfter;
 pub use ipft_core::selection::{Filter, Moment, Wanted as Selection};
 use ipft_plugin_host::package::{Grants, Language};
@@ -47,12 +47,19 @@ pub struct PlaceOptions {
     pub sample: u32,
     /// At most so many packets are selected per second; 0 for any number.
     pub rate: u32,
+    /// The process that sends them; `None` for any.
+    pub process: Option<u32>,
+    /// The thread that sends them, with the user's words; `None` for any.
+    pub thread: Option<(String, ThreadName)>,
+    /// The control group of their sockets; `None` for any.
+    pub group: Option<PathBuf>,
 }
 
 impl PlaceOptions {
     /// Returns whether they say anything of packets.
     pub fn is_any(&self) -> bool {
-        self.namespace.is_none() && self.device.is_none() && self.sample == 1 && self.rate == 0
+        let any_owner = self.process.is_none() && self.thread.is_none() && self.group.is_none();
+        any_owner && self.namespace.is_none() && self.device.is_none() && self.sample == 1 && self.rate == 0
     }
 }
 
@@ -66,7 +73,7 @@ pub struct Options {
     /// The packet filter, a pcap expression; empty if there is none.
     pub packets: String,
     /// Where packets are selected, and how many of them.
-    pub place: PlaceOptions,
+    pub place: Box<PlaceOptions>,
     /// Where packets are selected; `None` if a packet is traced as long as it carries the mark.
     pub follow: Option<SelectAt>,
     /// Entries only, or entries and returns.

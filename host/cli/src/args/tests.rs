@@ -608,20 +608,22 @@ fn show_takes_names_of_built_in_fields() {
     assert_eq!((show("len").bits(), show("mark,len").bits()), (1, 3));
     let error = parse(&["-m", "1", "--show", "len,length"]).unwrap_err().to_string();
     assert!(
-        error.contains("there is no field `length`; there are len, mark, tuple, iface, netns, all, or none"),
+        error.contains("there is no field `length`; there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, all, or none"),
         "{error}"
     );
     for (words, expected) in [
-        (&["icmp"][..], "all"),
-        (&["icmp", "--show", "-tuple"], "all,-tuple"),
-        (&["icmp", "--show=+len"], "all"),
+        (&["icmp"][..], "len,mark,tuple,iface,netns"),
+        (&["icmp", "--show", "-tuple"], "len,mark,iface,netns"),
+        (&["icmp", "--show=+len"], "len,mark,tuple,iface,netns"),
+        (&["icmp", "--show", "+proc"], "len,mark,tuple,iface,netns,proc"),
+        (&["icmp", "--show", "all"], "all"),
         (&["icmp", "--show", "len"], "len"),
         (&["icmp", "--show", "none"], "none"),
         (&["-m", "1", "--show", "+len"], "len"),
     ] {
         assert_eq!(options(words).show.bits(), show(expected).bits(), "{words:?}");
     }
-    let help = printed(&["--help"]);
+    let help = printed(&["--help"]).split_whitespace().collect::<Vec<_>>().join(" ");
     for name in ipft_core::field::names() {
         assert!(help.contains(&format!("{name} (")), "--help does not name {name}");
     }
@@ -647,11 +649,16 @@ fn a_place_alone_selects_and_follows() {
         assert_eq!(options(line).follow, Some(SelectAt::Each), "{line:?}");
     }
     assert!(options(&["-m", "1", "--no-follow"]).follow.is_none());
+    let owned = options(&["--pid", "42", "--comm", "ping", "--cgroup", "/sys/fs/cgroup/a"]);
+    assert_eq!((owned.follow, owned.place.process), (Some(SelectAt::Gates), Some(42)));
+    assert_eq!(owned.place.thread.unwrap().0, "ping");
     for (words, said) in [
         (&["icmp", "--no-follow", "--select-at", "gates"][..], "leave one"),
         (&["-m", "1", "--no-follow", "--follow"], "cannot be used with"),
         (&["icmp", "--sample", "10"], "such as 1/100"),
         (&["icmp", "--max-packets-per-second", "0"], "1"),
+        (&["icmp", "--pid", "0"], "1"),
+        (&["icmp", "--comm", "sixteen-letters-"], "15 bytes"),
         (&["icmp", "--sample", "1/0"], "1"),
         (&["icmp", "--ifname", "a*b"], "last character"),
         (&["icmp", "--ifname", "*"], "any device"),

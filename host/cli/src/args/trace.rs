@@ -14,8 +14,8 @@ use super::number;
 use super::subcommand::Subcommand;
 use super::value;
 use super::value::{
-    address, device, events_per_second, extension, mark, packets_per_second, pattern, perf_pages, port, record_bytes,
-    ring_size, sample, sample_period, wakeup_events,
+    address, device, events_per_second, extension, mark, packets_per_second, pattern, perf_pages, port, process,
+    record_bytes, ring_size, sample, sample_period, thread, wakeup_events,
 };
 use super::{
     BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
@@ -23,7 +23,7 @@ use super::{
 };
 use ipft_core::event::Tracer;
 use ipft_core::field::{Show, ShowList};
-use ipft_core::filter::DevicePattern;
+use ipft_core::filter::{DevicePattern, ThreadName};
 
 /// Default of recorded bytes per packet: all headers, and the payload of small packets.
 const RECORD_BYTES: u32 = 256;
@@ -58,9 +58,8 @@ pub(super) struct Args {
 
     /// Trace packets that carry this mark
     ///
-    /// Alone, it traces a packet as long as it carries the mark. With FILTER, --follow, --netns,
-    /// --ifname, --sample, --max-packets-per-second or --select-at, packets that carry it are
-    /// selected, and followed.
+    /// Alone, it traces a packet as long as it carries the mark. With FILTER, --follow, --select-at
+    /// or another option that selects packets, those that carry it are selected, and followed.
     #[arg(short, long, value_name = "MARK", value_parser = mark, allow_negative_numbers = true, help_heading = WHAT)]
     mark: Option<u32>,
 
@@ -90,6 +89,25 @@ pub(super) struct Args {
     /// ? matches any character, and a final * any remaining ones.
     #[arg(long, value_name = "NAME", value_parser = device, help_heading = WHAT)]
     ifname: Option<(String, DevicePattern)>,
+
+    /// Select packets that this process sends
+    ///
+    /// Not those that are sent in a softirq, as many of TCP's are: how often that was so is
+    /// reported at the end.
+    #[arg(long, value_name = "PID", value_parser = process, allow_negative_numbers = true, help_heading = WHAT)]
+    pid: Option<u32>,
+
+    /// Select packets that threads of this name send
+    ///
+    /// The name in /proc/PID/comm. As with --pid, not those that are sent in a softirq.
+    #[arg(long, value_name = "NAME", value_parser = thread, help_heading = WHAT)]
+    comm: Option<(String, ThreadName)>,
+
+    /// Select packets of sockets of this control group (v2), and of groups below it
+    ///
+    /// Packets that arrive from outside have no socket at most gates, and are not selected there.
+    #[arg(long, value_name = "PATH", help_heading = WHAT)]
+    cgroup: Option<PathBuf>,
 
     /// Select one of N flows, as 1/N
     ///
@@ -395,6 +413,9 @@ impl Args {
             device: self.ifname,
             sample: self.sample.unwrap_or(1),
             rate: self.max_packets_per_second.unwrap_or(0),
+            process: self.pid,
+            thread: self.comm,
+            group: self.cgroup,
         };
         let selects = !packets.is_empty() || !place.is_any();
         let Some(mark) = self.mark.or(selects.then_some(0)) else {
@@ -468,7 +489,7 @@ impl Args {
             mark: mark & mask,
             mask,
             packets,
-            place,
+            place: Box::new(place),
             follow,
             tracer,
             drawing,

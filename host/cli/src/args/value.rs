@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use ipft_core::filter::{DevicePattern, DevicePatternError};
+use ipft_core::filter::{DevicePattern, DevicePatternError, ThreadName, ThreadNameError};
 use regex::Regex;
 
 use super::number::{self, Show};
@@ -49,6 +49,15 @@ pub(super) fn sample(text: &str) -> Result<u32, String> {
 
 pub(super) fn packets_per_second(text: &str) -> Result<u32, String> {
     number::parse(text, 1..=u64::from(u32::MAX), Show::Decimal).map(|number| number as u32)
+}
+
+/// The highest is `PID_MAX_LIMIT` in `include/linux/threads.h`.
+pub(super) fn process(text: &str) -> Result<u32, String> {
+    number::parse(text, 1..=4_194_304, Show::Decimal).map(|number| number as u32)
+}
+
+pub(super) fn thread(text: &str) -> Result<(String, ThreadName), ThreadNameError> {
+    Ok((text.to_owned(), text.parse()?))
 }
 
 pub(super) fn port(text: &str) -> Result<u16, String> {

@@ -71,7 +71,10 @@ fn selected(options: &Options) -> String {
     let device = (options.place.device.as_ref()).map(|(name, _)| format!("at device {name}"));
     let sample = (options.place.sample > 1).then(|| format!("of one flow in {}", options.place.sample));
     let rate = (options.place.rate > 0).then(|| format!("of the first {} in each second", options.place.rate));
-    let conditions = [mark, matching, namespace, device, sample, rate];
+    let process = (options.place.process).map(|number| format!("that process {number} sends"));
+    let thread = (options.place.thread.as_ref()).map(|(name, _)| format!("that {name} sends"));
+    let group = (options.place.group.as_ref()).map(|path| format!("of control group {}", path.display()));
+    let conditions = [mark, matching, namespace, device, process, thread, group, sample, rate];
     conditions.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 

@@ -30,6 +30,7 @@
 
 mod arithmetic;
 mod ast;
+mod comm;
 mod device;
 mod ebpf;
 mod emit;
@@ -53,6 +54,7 @@ mod tests;
 mod transport;
 mod tunnel;
 
+pub use comm::{ThreadName, ThreadNameError};
 pub use device::{DevicePattern, DevicePatternError};
 pub use error::{FilterError, Nearest, Problem};
 pub use instruction::Instruction;

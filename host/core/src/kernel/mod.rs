@@ -7,6 +7,7 @@ pub mod arch;
 mod attachable;
 mod blacklist;
 pub mod btf;
+mod cgroup;
 pub mod checks;
 mod code;
 mod cpus;
@@ -33,6 +34,7 @@ mod tracefs;
 mod unfilled;
 mod wanted;
 
+pub use cgroup::{ControlGroup, ControlGroupError, control_group};
 pub use code::{Code, CodeFunction};
 pub use cpus::online_cpus;
 pub use drops::Drops;

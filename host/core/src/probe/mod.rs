@@ -32,8 +32,8 @@ use std::sync::Arc;
 use ipft_bpf::wire::{Config, Context, Frame, FunctionSource, Place};
 
 use crate::event::{SkippedFunction, Tracer};
-use crate::filter::{DevicePattern, Filter};
-use crate::kernel::{Candidate, Contexts, Root, faults_crash, ring_buffer_sleeps};
+use crate::filter::{DevicePattern, Filter, ThreadName};
+use crate::kernel::{Candidate, Contexts, ControlGroup, Root, faults_crash, ring_buffer_sleeps};
 use identity::Role;
 use programs::Programs;
 
@@ -249,6 +249,12 @@ pub struct SelectionPlace {
     pub sample: u32,
     /// At most so many packets per second; 0 for any number.
     pub rate: u32,
+    /// Number of the process that sends them; `None` for any. Needs [`Request::contexts`].
+    pub process: Option<u32>,
+    /// Name of the thread that sends them; `None` for any. Needs [`Request::contexts`].
+    pub thread: Option<ThreadName>,
+    /// The control group of their sockets, or one above that; `None` for any.
+    pub group: Option<ControlGroup>,
 }
 
 impl SelectionPlace {
@@ -261,6 +267,10 @@ impl SelectionPlace {
             netns: self.namespace.unwrap_or(0),
             sample: self.sample,
             rate: self.rate,
+            pid: self.process.unwrap_or(0),
+            comm: self.thread.unwrap_or_default().words(),
+            cgroup: self.group.map_or(0, |group| group.id),
+            cgroup_level: self.group.map_or(0, |group| group.level),
             padding: 0,
         }
     }

@@ -131,6 +131,11 @@ impl Attachment {
         self.first().programs.over_rate()
     }
 
+    /// Returns how often it was not known so far of which process or control group a packet is.
+    pub fn undecided(&self) -> u64 {
+        self.first().programs.undecided()
+    }
+
     /// Returns how many packets are followed at the moment.
     pub fn followed(&self) -> u64 {
         self.first().programs.followed()

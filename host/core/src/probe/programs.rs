@@ -307,6 +307,11 @@ impl Programs {
         self.counter(".bss.rate")
     }
 
+    /// Returns how often it was not known whose a packet was (`ipft_undecided` in `bpf/src/filter/select.h`).
+    pub(super) fn undecided(&self) -> u64 {
+        self.counter(".bss.undecided")
+    }
+
     /// Returns the first word of a map; 0 if the programs do not have the map.
     fn counter(&self, name: &str) -> u64 {
         let map = self.object.maps().find(|map| map.name() == name);

@@ -12,7 +12,9 @@ use ipft_core::event::{EnumMember, Function, Summary, Trace};
 use ipft_core::extension::Extension;
 use ipft_core::extension::lua::Print;
 use ipft_core::filter::{self, Filter};
-use ipft_core::kernel::{self, Candidate, Code, Contexts, Drops, LoadedModules, Root, checks, network_namespace};
+use ipft_core::kernel::{
+    self, Candidate, Code, Contexts, Drops, LoadedModules, Root, checks, control_group, network_namespace,
+};
 use ipft_core::limit::Limit;
 use ipft_core::message;
 use ipft_core::output;
@@ -85,7 +87,15 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         place: &place,
         drops_have_reason: drops.tells_reason,
     });
-    let contexts = show.has_proc().then(|| Contexts::find(&root)).flatten();
+    let judges_process = options.place.process.is_some() || options.place.thread.is_some();
+    let contexts = (show.has_proc() || judges_process)
+        .then(|| Contexts::find(&root))
+        .flatten();
+    if judges_process && contexts.is_none() {
+        bail!(
+            "--pid and --comm need kernel addresses, which /proc/kallsyms hides (kernel.kptr_restrict, or no CAP_SYSLOG)"
+        );
+    }
     if show.has_proc() && contexts.is_none() {
         message!(
             "The fields `pid` and `comm` stay empty: /proc/kallsyms hides addresses (kernel.kptr_restrict, or no CAP_SYSLOG)"
@@ -234,6 +244,10 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     if left_out > 0 {
         message!("--sample rejected packets {left_out} times, once at each function that selects");
     }
+    let undecided = attachment.undecided();
+    if undecided > 0 {
+        message!("{}", undecided_packets(options, undecided));
+    }
     let over_rate = attachment.over_rate();
     if over_rate > 0 {
         message!("--max-packets-per-second rejected packets {over_rate} times, once at each function that selects");
@@ -259,14 +273,34 @@ fn packet_filter(options: &Options) -> anyhow::Result<Option<Filter>> {
     Ok(options.follow.map(compile).transpose()?)
 }
 
+/// Returns the message on packets of which it was not known whose they are.
+fn undecided_packets(options: &Options, count: u64) -> String {
+    let reason = match options.place.group {
+        Some(_) => "they had no socket there, or passed in a softirq",
+        None => "they passed in a softirq",
+    };
+    format!(
+        "--pid, --comm or --cgroup could not decide {count} times whose a packet is, and did not select it: {reason}"
+    )
+}
+
 /// Finds the namespace in which packets are selected.
 fn place(options: &Options, root: &Root) -> anyhow::Result<SelectionPlace> {
     let namespace = options.place.namespace.as_deref();
+    let group = options.place.group.as_deref();
+    if let Some(process) = options.place.process
+        && !root.path(&format!("/proc/{process}")).exists()
+    {
+        bail!("there is no process {process} (--pid); ps -e lists them");
+    }
     Ok(SelectionPlace {
         device: options.place.device.as_ref().map(|(_, pattern)| *pattern),
         namespace: namespace.map(|text| network_namespace(root, text)).transpose()?,
         sample: options.place.sample,
         rate: options.place.rate,
+        process: options.place.process,
+        thread: options.place.thread.as_ref().map(|(_, name)| *name),
+        group: group.map(|path| control_group(root, path)).transpose()?,
     })
 }
 

@@ -1,4 +1,5 @@
-//! The built-in fields that are in no default say what the tools of the guest say, on every kernel.
+//! The built-in fields that are in no default say what the tools of the guest say, and whose a packet is selects it,
+//! on every kernel.
 
 use ipft_e2e::fields::{self, Fields};
 use ipft_e2e::guest::{self, Left, Shared};
@@ -45,8 +46,7 @@ fn say(fields: &Fields, expected: &[(&str, &str)]) {
 }
 
 fn a_sent_packet_has_the_process_that_sends_it(kernel: Kernel) {
-    let pid = left(kernel).text("ping.pid");
-    // The script traced the same with the perf buffer after that.
+    let pid = left(kernel).text("perf.pid");
     for function in ["__ip_local_out", "ip_output"] {
         let fields = &requests(kernel, "perf", function)[0];
         say(fields, &[("comm", "ping"), ("pid", pid.trim())]);
@@ -128,6 +128,39 @@ fn a_packet_has_its_tag_at_the_tagging_device(kernel: Kernel) {
     say(&requests(kernel, "tagged", "ip_rcv")[0], &none);
 }
 
+/// Returns the message on what was not decided.
+fn undecided(kernel: Kernel, run: &str) -> String {
+    let said = left(kernel).text(&format!("{run}.err"));
+    let line = said.lines().find(|line| line.contains("could not decide"));
+    line.unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+fn a_process_selects_what_it_sends(kernel: Kernel) {
+    for run in ["by-pid", "by-comm"] {
+        let sent = at(kernel, run, "__ip_local_out");
+        assert_eq!(sent.len(), 1, "{run}: {sent:#?}");
+        say(&sent[0], &[("proto", "icmp"), ("icmp_type", "8")]);
+        // It is followed where it arrives, and the reply is of nobody.
+        assert_eq!(at(kernel, run, "icmp_rcv").len(), 1);
+        assert!(undecided(kernel, run).contains("softirq"));
+    }
+    assert_eq!(left(kernel).exit("wrong-pid"), 1);
+    let said = left(kernel).text("wrong-pid.err");
+    assert!(said.contains("there is no process 4194304"), "{said}");
+}
+
+fn a_group_selects_packets_of_its_sockets(kernel: Kernel) {
+    let below = left(kernel).text("below");
+    let sent = at(kernel, "by-cgroup", "__ip_local_out");
+    assert_eq!(sent.len(), 1, "{sent:#?}");
+    say(&sent[0], &[("icmp_type", "8"), ("sock_cgroup", below.trim())]);
+    // ARP has no socket.
+    assert!(undecided(kernel, "by-cgroup").contains("no socket"));
+    assert_eq!(left(kernel).exit("wrong-cgroup"), 1);
+    let said = left(kernel).text("wrong-cgroup.err");
+    assert!(said.contains("not a control group"), "{said}");
+}
+
 fn no_field_leaves_anything_behind(kernel: Kernel) {
     assert_eq!(left(kernel).text("all.left"), "");
 }
@@ -138,5 +171,7 @@ on_every_kernel!(
     a_connection_has_the_cookie_that_ss_shows,
     data_of_tcp_are_segmented_and_summed_by_the_device,
     a_packet_has_its_tag_at_the_tagging_device,
+    a_process_selects_what_it_sends,
+    a_group_selects_packets_of_its_sockets,
     no_field_leaves_anything_behind,
 );
