@@ -140,7 +140,7 @@ fn a_process_selects_what_it_sends(kernel: Kernel) {
         let sent = at(kernel, run, "__ip_local_out");
         assert_eq!(sent.len(), 1, "{run}: {sent:#?}");
         say(&sent[0], &[("proto", "icmp"), ("icmp_type", "8")]);
-        // It is followed where it arrives, and the reply is of nobody.
+        // It is followed where it arrives, and the reply is sent in a softirq.
         assert_eq!(at(kernel, run, "icmp_rcv").len(), 1);
         assert!(undecided(kernel, run).contains("softirq"));
     }
