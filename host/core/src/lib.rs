@@ -10,6 +10,7 @@
 
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
+pub mod advice;
 pub mod event;
 pub mod extension;
 pub mod field;

@@ -4,7 +4,20 @@
 # request), firewall.out (a ping that a rule of b drops), perf.out (the same through perf buffers), closed.out (a datagram to a
 # port without a socket), and many.out (exchanges over TCP, pings and datagrams, which all have an end); and
 # heading.out, the aggregate of a ping that is dropped. The recording firewall.ipft is of the same as firewall.out,
-# and all.left has what is still attached at the end.
+# all.left has what is still attached at the end, and reasons the names of the kernel's reasons of drops.
+
+modprobe -qa openvswitch || :
+# reasons_in BTF...: prints the enumerators of enums with reasons, as the kernel has them.
+reasons_in() {
+	bpftool "${@:2}" btf dump file "$1" format raw 2>/dev/null |
+		awk -F "'" '/ENUM/ { ours = $2 ~ /drop_reason$/; next } ours && /val=/ { print $2 }'
+}
+for btf in /sys/kernel/btf/*; do
+	case $btf in
+	*/vmlinux) reasons_in "$btf" ;;
+	*) reasons_in "$btf" -B /sys/kernel/btf/vmlinux ;;
+	esac
+done | sort -u >reasons
 
 network_pair
 

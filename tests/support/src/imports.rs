@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// their users, so there are no cycles.
 const TABLE: &[(&str, &[&str])] = &[
     // The path of an event.
+    ("core/advice", &[]),
     ("core/seeded", &[]),
     ("core/signals", &[]),
     ("core/text", &[]),
@@ -28,7 +29,10 @@ const TABLE: &[(&str, &[&str])] = &[
         &["core/event", "core/recording/layout", "core/seeded"],
     ),
     ("core/output", &["core/recording/layout", "core/signals"]),
-    ("core/sink", &["core/event", "core/output", "core/seeded", "core/text"]),
+    (
+        "core/sink",
+        &["core/advice", "core/event", "core/output", "core/seeded", "core/text"],
+    ),
     (
         "core/sink/record",
         &["core/event", "core/output", "core/recording", "core/sink"],

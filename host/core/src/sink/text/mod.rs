@@ -7,6 +7,8 @@
 //!       31.0           veth_xmit                 dev va
 //!       44.9           __netif_receive_skb_core  dev vb, netns 4026531840 > 4026532200
 //!       90.4     DROPPED NETFILTER_DROP in nft_do_chain
+//!                A rule of the firewall, or the policy of a chain, refused it.
+//!                nft list ruleset, or iptables-save -c
 //! 1 packet: 1 dropped. Nothing was lost.
 //! ```
 //!
@@ -14,6 +16,8 @@
 //! the packet's line before. What a batch has of a packet is printed together, and packets that were made of each other
 //! one after the other; where a packet goes on later, its lines begin with its number and a plus. The end of a packet
 //! closes it: functions that free it after that are passed over, unless all is to be shown or returns are traced.
+//!
+//! A reason is explained where it first occurs. Drops that are no loss, by their class, are called discarded.
 //!
 //! Nothing is kept but the state of the packets that go on, of which there are only so many: see [`live`].
 
@@ -30,6 +34,7 @@ pub use times::TextTime;
 use super::output::Output;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
+use crate::advice::{self, Advice, Class};
 use crate::event::{
     Batch, EnumMember, Event, EventKind, Function, LossKind, NO_FUNCTION, Outcome, Summary, Trace, Tracer,
 };
@@ -38,6 +43,9 @@ use calls::Calls;
 use live::{Live, Packet, Parent};
 use shown::Known;
 use times::{Times, push_micros};
+
+/// The name of the reason that the kernel gives where it has no better one.
+const NO_REASON: &str = "NOT_SPECIFIED";
 
 /// Columns of the CPU, with the spaces behind it.
 const CPU: usize = 6;
@@ -128,6 +136,8 @@ impl Text {
                 output: Output::new(writer),
                 names: FunctionTexts::default(),
                 functions: Vec::new(),
+                advised: Vec::new(),
+                explained: vec![false; advice::all().len()],
                 reasons: Vec::new(),
                 known: Known::default(),
                 times: Times::new(options.time),
@@ -284,6 +294,10 @@ struct Printer {
     output: Output,
     names: FunctionTexts,
     functions: Vec<Name>,
+    /// Functions that advice depends on, in order of their index.
+    advised: Vec<(u32, String)>,
+    /// By the index of the advice: whether it was shown.
+    explained: Vec<bool>,
     /// The reasons of drops, sorted by number.
     reasons: Vec<(u64, Vec<u8>)>,
     known: Known,
@@ -337,6 +351,9 @@ impl Printer {
         self.names
             .append(new, |out, function| push_visible(out, &function.name));
         for function in new {
+            if advice::matters(&function.name) {
+                self.advised.push((self.functions.len() as u32, function.name.clone()));
+            }
             self.functions.push(Name {
                 width: visible(&function.name).chars().count(),
                 frees: FREEING.iter().any(|name| function.name.starts_with(name)),
@@ -587,21 +604,24 @@ impl Printer {
         self.push_time(packet, event, false);
         let mut place = (b" after ".as_slice(), packet.function);
         let outcome = event.outcome().unwrap_or(Outcome::Released);
-        self.ends[place_of(outcome)] += 1;
+        let advised = self.advised(event);
+        let is_loss = advised.is_none_or(|index| advice::all()[index].class == Class::Lost);
+        self.ends[place_of(outcome, is_loss)] += 1;
         if let Outcome::Dropped { reason } = outcome {
-            self.color(RED);
+            if is_loss {
+                self.color(RED);
+            }
             let out = &mut self.output.buffer;
-            out.extend_from_slice(b"DROPPED");
-            let reason = u64::from(reason);
-            match self.reasons.binary_search_by_key(&reason, |(number, _)| *number) {
-                Ok(index) => {
+            out.extend_from_slice(if is_loss { b"DROPPED" } else { b"discarded" });
+            match name_of(&self.reasons, reason) {
+                Some(name) => {
                     out.push(b' ');
-                    out.extend_from_slice(&self.reasons[index].1);
+                    out.extend_from_slice(name);
                 }
-                Err(_) if reason == 0 => {}
-                Err(_) => {
+                None if reason == 0 => {}
+                None => {
                     out.extend_from_slice(b" reason ");
-                    push_unsigned(out, reason);
+                    push_unsigned(out, u64::from(reason));
                 }
             }
             if (event.function as usize) < self.functions.len() {
@@ -613,6 +633,44 @@ impl Printer {
         if place.1 != NO_FUNCTION {
             self.output.buffer.extend_from_slice(place.0);
             self.names.push(&mut self.output.buffer, place.1);
+        }
+        self.color(PLAIN);
+        if let Some(index) = advised
+            && !std::mem::replace(&mut self.explained[index], true)
+        {
+            self.explain(&advice::all()[index]);
+        }
+    }
+
+    /// Returns the index of the advice on a packet's end.
+    fn advised(&self, event: &Event) -> Option<usize> {
+        let Some(Outcome::Dropped { reason }) = event.outcome() else {
+            return None;
+        };
+        let reason = match name_of(&self.reasons, reason) {
+            Some(name) => std::str::from_utf8(name).ok()?,
+            // Kernels before 5.17 give none.
+            None if reason == 0 => NO_REASON,
+            None => return None,
+        };
+        let function = self.advised.binary_search_by_key(&event.function, |(index, _)| *index);
+        let function = function.map_or("", |found| self.advised[found].1.as_str());
+        match advice::find(reason, function) {
+            // That there is no reason is said by its name.
+            Some(index) if reason == NO_REASON && advice::all()[index].function.is_empty() => None,
+            found => found,
+        }
+    }
+
+    /// Appends lines that explain a drop, under its own.
+    fn explain(&mut self, advice: &Advice) {
+        let column = self.times.width() + 2 + CPU;
+        self.color(DIM);
+        for line in [advice.why, advice.remedy].into_iter().filter(|line| !line.is_empty()) {
+            let out = &mut self.output.buffer;
+            out.push(b'\n');
+            push_spaces(out, column);
+            out.extend_from_slice(line.as_bytes());
         }
         self.color(PLAIN);
     }
@@ -680,17 +738,24 @@ impl Printer {
 }
 
 /// The outcomes in the order of the last line.
-const ENDS: usize = 5;
-const END_WORDS: [&str; ENDS] = ["delivered", "forwarded", "sent", "released", "dropped"];
+const ENDS: usize = 6;
+const END_WORDS: [&str; ENDS] = ["delivered", "forwarded", "sent", "released", "dropped", "discarded"];
 
-fn place_of(outcome: Outcome) -> usize {
+fn place_of(outcome: Outcome, is_loss: bool) -> usize {
     match outcome {
         Outcome::Delivered => 0,
         Outcome::Forwarded => 1,
         Outcome::Sent => 2,
         Outcome::Released => 3,
-        Outcome::Dropped { .. } => 4,
+        Outcome::Dropped { .. } if is_loss => 4,
+        Outcome::Dropped { .. } => 5,
     }
+}
+
+/// Returns the name of a reason, out of those in order of their numbers.
+fn name_of(reasons: &[(u64, Vec<u8>)], reason: u32) -> Option<&[u8]> {
+    let index = reasons.binary_search_by_key(&u64::from(reason), |(number, _)| *number);
+    Some(&reasons[index.ok()?].1)
 }
 
 /// `#1`, or the identity of a packet that has no number.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ipft_core::advice;
 use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Ended, Outcome, Recording};
 use ipft_e2e::on_every_kernel;
@@ -101,7 +102,38 @@ fn nothing_of_it_stays_attached(kernel: Kernel) {
     assert_eq!(left(kernel).text("all.left"), "");
 }
 
+/// Returns the names of the kernel's reasons, as ipft shows them. Names of limits and masks are no reasons.
+fn reasons(kernel: Kernel) -> BTreeSet<String> {
+    let names = left(kernel).text("reasons");
+    let names = names
+        .lines()
+        .map(|name| name.strip_prefix("SKB_DROP_REASON_").unwrap_or(name));
+    let is_reason = |name: &&str| !(name.starts_with('_') || name.ends_with("MAX") || name.starts_with("SUBSYS_"));
+    names.filter(is_reason).map(str::to_owned).collect()
+}
+
+fn every_reason_is_explained(kernel: Kernel) {
+    let reasons = reasons(kernel);
+    assert_eq!(reasons.len() > 60, kernel != Kernel::V5_10, "{reasons:?}");
+    let unexplained: Vec<&String> = reasons.iter().filter(|name| advice::find(name, "").is_none()).collect();
+    assert!(
+        unexplained.is_empty(),
+        "add to host/core/src/advice/drops.txt: {unexplained:?}"
+    );
+}
+
+#[test]
+fn every_explained_reason_is_one_of_a_kernel() {
+    let reasons: BTreeSet<String> = Kernel::ALL.into_iter().flat_map(reasons).collect();
+    let unknown: Vec<&str> = (advice::all().iter())
+        .map(|advice| advice.reason)
+        .filter(|reason| !reasons.contains(*reason))
+        .collect();
+    assert!(unknown.is_empty(), "no kernel has {unknown:?}");
+}
+
 on_every_kernel!(
+    every_reason_is_explained,
     a_delivered_ping_leaves_released_fragments,
     a_rule_of_the_firewall_drops_a_ping,
     a_datagram_to_a_closed_port_has_no_socket,
