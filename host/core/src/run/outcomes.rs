@@ -1,7 +1,7 @@
 //! What became of packets that were released in order, by the functions that they were seen to enter. May import the events
 //! and `seeded`.
 //!
-//! The kernel tells of drops alone: whoever is done with a packet frees it, a socket as the driver of a device or a protocol
+//! The kernel reports drops alone: a packet is freed by its last user, a socket, the driver of a device or a protocol
 //! that passes its content on in another packet. So a packet's last function that says where it is decides. Only what
 //! these functions prove is said; where they are not traced, a packet was released.
 
@@ -16,11 +16,11 @@ enum Says {
     Nothing,
     /// A socket or a protocol takes it. If that refuses it, it is dropped.
     Delivered,
-    /// Likewise, if TCP's drops are told.
+    /// Likewise, if TCP's drops are reported.
     DeliveredByTcp,
     /// A driver is given it.
     Handed,
-    /// Whoever sent it releases it, but for drivers that release what they cannot send.
+    /// What sent it releases it, but for drivers that release what they cannot send.
     Completed,
     /// A device has received it, which may be the other end of one that was given it.
     Received,
@@ -90,7 +90,7 @@ const SAYINGS: [(&str, Says); 48] = [
 
 const TCP_DROP: &str = "tcp_drop";
 
-/// A packet that was sent is told from one that went on only if these are traced. All kernels have them.
+/// A packet that was sent and one that went on are distinguished only if these are traced. All kernels have them.
 const NEEDED: [&str; 5] = [
     "__netif_receive_skb_core",
     "__dev_queue_xmit",
