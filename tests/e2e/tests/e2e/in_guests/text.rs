@@ -175,7 +175,14 @@ fn a_dropped_packet_has_its_reason_and_place(kernel: Kernel) {
         Kernel::V5_10 => "     DROPPED ",
         _ => "     DROPPED NETFILTER_DROP in ",
     };
-    assert!(lines.last().is_some_and(|line| line.contains(reason)), "{shown}");
+    let [.., dropped, why, _] = lines.as_slice() else {
+        panic!("{shown}");
+    };
+    assert!(dropped.contains(reason), "{shown}");
+    assert!(
+        why.ends_with("  A rule of the firewall, or the policy of a chain, refused it."),
+        "{shown}"
+    );
     assert!(shown.ends_with("\n1 packet: 1 dropped. Nothing was lost.\n"), "{shown}");
 }
 
