@@ -85,13 +85,14 @@ static __always_inline int send_by_perf(void *ctx, void *record, __u64 size)
 	return send_by_perf(ctx, &record,                                                                     \
 			    sizeof(struct ipft_event) + PAYLOAD + (fields ? ipft_config.fields_size : 0));
 
-#if FOLLOW && EXTENSION
+#if EXTENSION || !FOLLOW
 /*
  * Functions of their own, at most one of which is called: the verifier counts no stack of the others. With records in their
- * callers, 5.10 and 6.1 would refuse an extension where packets are followed, even if the ring is used.
+ * callers, 5.10 and 6.1 would refuse an extension where packets are followed, and call graphs with first bytes, even if the ring is
+ * used.
  */
 #define BY_PERF(name, room, pointer)                                                                          \
-	static __noinline __attribute__((unused)) int name(void *ctx, __u64 packet, __u64 skb, __u64 now,     \
+	static OUT_OF_LINE __attribute__((unused)) int name(void *ctx, __u64 packet, __u64 skb, __u64 now,     \
 							   __u64 function)                                    \
 	{                                                                                                     \
 		__u32 processor = bpf_get_smp_processor_id(), kind = 0;                                       \
@@ -99,10 +100,13 @@ static __always_inline int send_by_perf(void *ctx, void *record, __u64 size)
 		ENTRY_BY_PERF(room, pointer)                                                                  \
 	}
 
-#define FEW_FIELDS 32 /* bytes: such as length and mark */
+#define FEW_FIELDS 32  /* bytes: such as length and mark */
+#define MORE_FIELDS 96 /* those that are shown by default with a filter */
 
 BY_PERF(send_few_of_number, FEW_FIELDS, NUMBER)
 BY_PERF(send_few_of_typed, FEW_FIELDS, TYPED)
+BY_PERF(send_more_of_number, MORE_FIELDS, NUMBER)
+BY_PERF(send_more_of_typed, MORE_FIELDS, TYPED)
 BY_PERF(send_of_number, FIELDS_ROOM, NUMBER)
 BY_PERF(send_of_typed, FIELDS_ROOM, TYPED)
 
@@ -112,6 +116,9 @@ static __always_inline int enter_by_perf(void *ctx, __u32 processor, __u64 packe
 	if (ipft_config.fields_size <= FEW_FIELDS)
 		return pointer == TYPED ? send_few_of_typed(ctx, packet, skb, now, function)
 					: send_few_of_number(ctx, packet, skb, now, function);
+	if (ipft_config.fields_size <= MORE_FIELDS)
+		return pointer == TYPED ? send_more_of_typed(ctx, packet, skb, now, function)
+					: send_more_of_number(ctx, packet, skb, now, function);
 	return pointer == TYPED ? send_of_typed(ctx, packet, skb, now, function)
 				: send_of_number(ctx, packet, skb, now, function);
 }
