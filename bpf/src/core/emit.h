@@ -87,9 +87,9 @@ static __always_inline int send_by_perf(void *ctx, void *record, __u64 size)
 
 #if EXTENSION || !FOLLOW
 /*
- * Functions of their own, at most one of which is called: the verifier counts no stack of the others. With records in their
- * callers, 5.10 and 6.1 would refuse an extension where packets are followed, and call graphs with first bytes, even if the ring is
- * used.
+ * Functions of their own, at most one of which is called: the verifier counts no stack of the others. With records in
+ * their callers, 5.10 and 6.1 would refuse an extension where packets are followed, and call graphs with first bytes,
+ * even if the ring is used.
  */
 #define BY_PERF(name, room, pointer)                                                                          \
 	static OUT_OF_LINE __attribute__((unused)) int name(void *ctx, __u64 packet, __u64 skb, __u64 now,     \

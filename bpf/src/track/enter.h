@@ -12,8 +12,9 @@
 #include "track/ended.h"
 
 /*
- * Returns whether a packet is followed, or selected; if nothing is followed, whether it is selected. A function of its own that is called before there is a record on the
- * stack: a function and all that it calls may have 512 bytes together, and 5.10 refuses programs that have more.
+ * Returns whether a packet is followed, or selected; if nothing is followed, whether it is selected. A function of its
+ * own that is called before there is a record on the stack: a function and all that it calls may have 512 bytes
+ * together, and 5.10 refuses programs that have more.
  */
 static __noinline int is_wanted(__u64 skb)
 {
