@@ -130,9 +130,11 @@ pub struct Ended {
     pub dropped: u32,
     /// The kernel's reason, 0 if it tells none.
     pub reason: u32,
+    /// Identity of the packet that it became part of, 0 if it did not.
+    pub into: u64,
 }
 
-same_layout!(Ended, ipft_ended, event, dropped, reason);
+same_layout!(Ended, ipft_ended, event, dropped, reason, into);
 
 /// Return addresses in [`Dropped::frames`].
 pub const FRAMES: usize = layout::IPFT_FRAMES as usize;
@@ -159,6 +161,7 @@ impl Ended {
             event: Event::parse(bytes)?,
             dropped: half(bytes, offset_of!(Ended, dropped)),
             reason: half(bytes, offset_of!(Ended, reason)),
+            into: word(bytes, offset_of!(Ended, into)),
         })
     }
 }

@@ -137,15 +137,18 @@ struct ipft_trace {
 #define IPFT_RETURN UINT32_C(1)
 /* The packet was made of another one, whose identity is in `spare`. Only where packets are followed. */
 #define IPFT_BORN UINT32_C(2)
+/* The packet became part of another one, whose identity is in `spare`; its end is the next event. */
+#define IPFT_JOINED UINT32_C(3)
 /* The packet's sk_buff was released; functions that tear it down may follow. `spare` is IPFT_DROPPED plus the
  * kernel's reason (0 if it tells none) if the packet was dropped, IPFT_DELIVERED if a socket or a protocol of the kernel
- * took it, IPFT_SENT if a device has sent it, IPFT_FORWARDED if it was received before that, and 0 if no more is known than
- * that it was released in order. Other values may be added. Only where packets are followed. */
+ * took it, IPFT_SENT if a device has sent it, IPFT_FORWARDED if it was received before that, IPFT_BECAME_PART of
+ * another packet, and 0 if no more is known than that it was released in order. Other values may be added. Only where packets are followed. */
 #define IPFT_ENDED UINT32_C(4)
 #define IPFT_DROPPED (UINT64_C(1) << 32)
 #define IPFT_DELIVERED (UINT64_C(2) << 32)
 #define IPFT_SENT (UINT64_C(4) << 32)
 #define IPFT_FORWARDED (UINT64_C(6) << 32)
+#define IPFT_BECAME_PART (UINT64_C(8) << 32)
 
 /* One call of, or return from, a kernel function with a traced packet. Events of one packet are in order of time. 64
  * bytes, as in the contract. */
@@ -164,7 +167,7 @@ struct ipft_event {
     uint32_t function;
     /* The CPU that ran the function. */
     uint32_t cpu;
-    /* IPFT_ENTRY, IPFT_RETURN, IPFT_BORN or IPFT_ENDED. Ignore others: later versions may add kinds. */
+    /* IPFT_ENTRY, IPFT_RETURN, IPFT_BORN, IPFT_JOINED or IPFT_ENDED. Ignore others: later versions may add kinds. */
     uint32_t kind;
     /* The kernel's id of the current thread, 0 in the idle task. Calls nest properly within one packet and one thread;
      * for thread 0: within one packet and one CPU. */

@@ -20,7 +20,8 @@
  */
 struct packet {
 	__u64 id;
-	__u32 dying;
+	__u16 dying;
+	__u16 joining;	/* where packets are followed: enum joining */
 	__u32 captured; /* nothing is left to be done about its first bytes */
 };
 

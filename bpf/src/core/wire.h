@@ -36,6 +36,7 @@ struct ipft_ended {
 	struct ipft_event event; /* its function is IPFT_ENDED */
 	__u32 dropped;		 /* 1 if the kernel dropped it: then this is the start of a struct ipft_dropped */
 	__u32 reason;		 /* the kernel's, 0 if it tells none */
+	__u64 into;		 /* identity of the packet that it became part of; 0 if it did not */
 };
 
 #define IPFT_FRAMES 12

@@ -71,6 +71,18 @@ QUIET(gate, GATE)
 		return UNTRACED;                                                          \
 	}
 
+#define JOINS(name)                                                         \
+	static __noinline int join_##name(__u64 whole, __u64 part)          \
+	{                                                                   \
+		return joining_##name(whole, part);                         \
+	}
+
+JOINS(gro)
+JOINS(coalesce)
+JOINS(partial)
+JOINS(queue)
+JOINS(assemble)
+
 MADE(copy, COPY)
 MADE(fragment, FRAGMENT)
 
@@ -133,6 +145,37 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 		return reach_ordinary(ctx, ARGUMENT(parent));                                    \
 	}
 
+/*
+ * A function that may make a packet part of another one. Its packet is the second argument, what it joins is known by the
+ * first one.
+ */
+#define FOLLOW_JOINER(name, packet, event, joining)                                 \
+	static __always_inline void watch_##name(CONTEXT *ctx)                      \
+	{                                                                           \
+		if (is_idle(ORDINARY))                                              \
+			return;                                                     \
+		if (may_be_followed(ARGUMENT(packet), NUMBER))                      \
+			join_##joining(ARGUMENT(0), ARGUMENT(packet));              \
+	}                                                                           \
+                                                                                    \
+	SEC(SECTION)                                                                \
+	int ipft_silent_##name(CONTEXT *ctx)                                        \
+	{                                                                           \
+		watch_##name(ctx);                                                  \
+		return UNTRACED;                                                    \
+	}                                                                           \
+                                                                                    \
+	SEC(SECTION)                                                                \
+	int ipft_##name(CONTEXT *ctx)                                               \
+	{                                                                           \
+		if (SESSION && session_is_return(ctx))                              \
+			return session_return(ctx);                                 \
+		watch_##name(ctx);                                                  \
+		if (!concerns(ARGUMENT(event), ORDINARY))                           \
+			return UNTRACED;                                            \
+		return reach_ordinary(ctx, ARGUMENT(event));                        \
+	}
+
 /* Ordinary functions of any place. */
 #ifdef EVERY_FUNCTION_HAS_A_PROGRAM
 #define FOLLOW_ANY
@@ -184,6 +227,11 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 	FOLLOW_MAKER(copy_1, 0, 1, copy)                                  \
 	FOLLOW_MAKER(fragment_1, 0, 1, fragment)                          \
 	FOLLOW_MAKER(split_0, 1, 0, copy)                                 \
+	FOLLOW_JOINER(gro_0, 1, 0, gro)                                   \
+	FOLLOW_JOINER(coalesce_0, 1, 0, coalesce)                         \
+	FOLLOW_JOINER(partial_0, 0, 0, partial)                           \
+	FOLLOW_JOINER(queue_1, 1, 1, queue)                               \
+	FOLLOW_JOINER(assemble_1, 1, 1, assemble)                         \
 	FOLLOW_ANY
 
 #endif

@@ -44,13 +44,13 @@ static __always_inline int may_concern(__u64 skb, enum pointer pointer, enum rol
 }
 
 /* Returns the packet at `skb`, from memory if this CPU saw it last; 0 if it is not followed. */
-static __always_inline __u64 followed_again(struct ipft_cpu *cpu, __u64 skb, __u64 now)
+static __always_inline __u64 followed_again(struct ipft_cpu *cpu, __u64 skb, __u64 now, enum role role)
 {
 	__u64 packet = *(volatile __u64 *)&cpu->last_packet;
 
 	if (packet && *(volatile __u64 *)&cpu->last_check == check_of(packet, skb))
 		return packet;
-	packet = followed_at(skb);
+	packet = role == GATE ? going_on_at(skb) : followed_at(skb);
 	/* A remembered packet is not examined again, so its first bytes must have been sent. */
 	if (packet && !(ipft_config.record_bytes && !capture(skb, now, 0))) {
 		*(volatile __u64 *)&cpu->last_packet = packet;
@@ -80,7 +80,7 @@ static __always_inline __u64 entering(void *ctx, struct ipft_cpu *cpu, __u32 pro
 		packet = followed_at(skb);
 		return packet ? packet : released_at(processor, skb, 0);
 	default:
-		packet = followed_again(cpu, skb, now);
+		packet = followed_again(cpu, skb, now, role);
 		if (packet || !(role == GATE || ipft_config.select_anywhere))
 			return packet;
 		/* is_wanted() was true. */

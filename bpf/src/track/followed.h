@@ -58,6 +58,18 @@ static __always_inline __u64 followed_at(__u64 skb)
 	return packet ? packet->id : 0;
 }
 
+/* As followed_at(), for a packet that goes on: it has not become part of another one. */
+static __always_inline __u64 going_on_at(__u64 skb)
+{
+	struct packet *packet = bpf_map_lookup_elem(&ipft_packets, &skb);
+
+	if (!packet)
+		return 0;
+	if (packet->joining)
+		packet->joining = 0;
+	return packet->id;
+}
+
 /* Follows the packet at `skb` as a new one. Returns its identity, or 0 if the table is full. */
 static __always_inline __u64 follow(__u64 skb, __u64 now)
 {

@@ -59,6 +59,12 @@ static __always_inline void tell_born(void *ctx, __u32 processor, __u64 packet, 
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
+/* Its own function keeps its stack out of made(). */
+static __noinline int inherit(__u64 child, __u64 parent)
+{
+	return inherit_queue(child, parent);
+}
+
 /*
  * Handles the making of `child` out of `parent`, of which one may be followed. Whatever was followed at the address of a copy
  * is over: its end may have been missed.
@@ -76,12 +82,17 @@ static __always_inline void made(void *ctx, __u64 child, __u64 parent, enum maki
 	}
 	if (ipft_config.judge_each)
 		return;
-	__u64 id = followed_at(parent);
-	if (!id)
+	struct packet *packet = bpf_map_lookup_elem(&ipft_packets, &parent);
+	if (!packet)
 		return;
+	__u64 id = packet->id;
+	__u32 joining = packet->joining;
 	__u64 fresh = follow(child, now);
-	if (fresh)
-		tell_born(ctx, processor, fresh, id, child, now, function);
+	if (!fresh)
+		return;
+	if (joining == QUEUED)
+		inherit(child, parent);
+	tell_born(ctx, processor, fresh, id, child, now, function);
 }
 
 #endif

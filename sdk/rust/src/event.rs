@@ -25,8 +25,8 @@ pub struct Event {
     pub function: u32,
     /// The CPU that ran the function.
     pub cpu: u32,
-    /// [`Event::ENTRY`], [`Event::RETURN`], [`Event::BORN`], [`Event::ENDED`], or a kind of a later version, which must be
-    /// ignored.
+    /// [`Event::ENTRY`], [`Event::RETURN`], [`Event::BORN`], [`Event::JOINED`], [`Event::ENDED`], or a kind of a later
+    /// version, which must be ignored.
     pub kind: u32,
     /// The kernel's id of the current thread, 0 in the idle task.
     pub thread: u32,
@@ -61,9 +61,11 @@ impl Event {
     pub const RETURN: u32 = 1;
     /// The packet was made of another one, whose identity is in [`Event::spare`]. Only where packets are followed.
     pub const BORN: u32 = 2;
+    /// The packet became part of another one, whose identity is in [`Event::spare`]; its end is the next event.
+    pub const JOINED: u32 = 3;
     /// The packet's sk_buff was released; functions that tear it down may follow. [`Event::spare`] is [`Event::DROPPED`] plus
-    /// the kernel's reason (0 if it tells none), [`Event::DELIVERED`], [`Event::SENT`] or [`Event::FORWARDED`]; 0 if no more
-    /// is known than that it was released in order, and other values may be added. Only where packets are followed.
+    /// the kernel's reason (0 if it tells none), [`Event::DELIVERED`], [`Event::SENT`], [`Event::FORWARDED`] or
+    /// [`Event::BECAME_PART`]; 0 if no more is known than that it was released in order, and other values may be added. Only where packets are followed.
     pub const ENDED: u32 = 4;
 
     /// In [`Event::spare`] of an end: the kernel dropped the packet, for the reason in the lower half.
@@ -74,6 +76,8 @@ impl Event {
     pub const SENT: u64 = 4 << 32;
     /// As [`Event::SENT`], and it, or the packet that it was made of, had been received from a device.
     pub const FORWARDED: u64 = 6 << 32;
+    /// It became part of another one: see [`Event::JOINED`].
+    pub const BECAME_PART: u64 = 8 << 32;
 
     /// The packet entered the function.
     pub fn is_entry(&self) -> bool {

@@ -2,7 +2,7 @@
 #
 # Leaves JSON lines, each of which traces few functions: delivered.out (a ping of 4,000 bytes, of which the filter selects the
 # request), firewall.out (a ping that a rule of b drops), perf.out (the same through perf buffers), closed.out (a datagram to a
-# port without a socket), and many.out (exchanges over TCP, pings and datagrams, which all have an end); and
+# port without a socket), merged.out (three lines that wait in a connection), and many.out (exchanges over TCP, pings and datagrams, which all have an end); and
 # heading.out, the aggregate of a ping that is dropped. The recording firewall.ipft is of the same as firewall.out,
 # all.left has what is still attached at the end, and reasons the names of the kernel's reasons of drops.
 
@@ -49,6 +49,22 @@ closed() {
 	end_ipft closed
 }
 undisturbed closed closed
+
+# A connection whose server reads nothing until all has arrived, and whose lines were acknowledged one by one.
+merged() {
+	local listener
+	start_ipft merged 'tcp dst port 8005' -o jsonl -r '^(ip_rcv|tcp_v4_rcv|tcp_v4_do_rcv|tcp_rcv_established)$'
+	ip netns exec b nc -l -n 8005 >/dev/null &
+	listener=$!
+	wait_until 10 sh -c "ip netns exec b ss -Hltn sport = :8005 | grep -q ."
+	kill -STOP "$listener"
+	{ sleep 1; for line in first second third; do echo "$line"; sleep 1; done; kill -CONT "$listener"; } |
+		ip netns exec a nc -N -n -w 10 10.0.0.2 8005
+	wait "$listener"
+	settle
+	end_ipft merged
+}
+undisturbed merged merged
 
 many() {
 	start_ipft many -v ip -o jsonl -r "$FEW"

@@ -16,6 +16,8 @@ pub struct Recording {
     pub events: Vec<Event>,
     /// Packets that were made of others.
     pub births: Vec<Birth>,
+    /// Packets that became part of others.
+    pub joins: Vec<Join>,
     /// The ends of packets.
     pub ends: Vec<Ended>,
     /// The losses.
@@ -31,6 +33,7 @@ enum Line {
     Functions(Functions),
     Event(Event),
     Born(Birth),
+    Joined(Join),
     Ended(Ended),
     Lost(Lost),
     Summary(Summary),
@@ -78,6 +81,17 @@ pub struct Birth {
     pub function_index: Option<u32>,
 }
 
+/// A packet that became part of another one.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Join {
+    /// The packet's identity.
+    #[serde(deserialize_with = "hex")]
+    pub packet: u64,
+    /// The other packet's identity.
+    #[serde(deserialize_with = "hex")]
+    pub into: u64,
+}
+
 /// The end of a packet.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Ended {
@@ -103,6 +117,8 @@ pub enum Outcome {
     Sent,
     /// Likewise, after it had been received.
     Forwarded,
+    /// It became part of another packet.
+    Joined,
     /// Dropped, with the kernel's reason.
     Dropped {
         /// Its name, if it has one.
@@ -227,7 +243,8 @@ impl Recording {
     fn parse(text: &str) -> Result<Recording> {
         ensure!(text.ends_with('\n'), "the last line is not finished");
         let (mut trace, mut summary) = (None, None);
-        let (mut events, mut births, mut ends, mut lost) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut events, mut births, mut joins) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ends, mut lost) = (Vec::new(), Vec::new());
         for (line, number) in text.lines().zip(1..) {
             let parsed: Line = serde_json::from_str(line).with_context(|| format!("line {number}: {line}"))?;
             ensure!(summary.is_none(), "line {number} comes after the summary");
@@ -252,6 +269,7 @@ impl Recording {
                 }
                 Line::Event(event) => events.push(event),
                 Line::Born(birth) => births.push(birth),
+                Line::Joined(join) => joins.push(join),
                 Line::Ended(ended) => ends.push(ended),
                 Line::Lost(loss) => lost.push(loss),
                 Line::Summary(last) => summary = Some(last),
@@ -261,6 +279,7 @@ impl Recording {
             trace: trace.context("there is no line")?,
             events,
             births,
+            joins,
             ends,
             lost,
             summary: summary.context("there is no summary")?,

@@ -608,6 +608,7 @@ fn followed() -> Canned {
         .payload(second.bytes())
         .enter(5, number("__netif_receive_skb_core"));
     script.at(7_001_008_000).join(5, 4);
+    script.at(7_001_008_000).end(5, NO_FUNCTION, Outcome::Joined.to_word());
     // One that was made of a packet that is not known, and has no events.
     script.at(7_001_009_000).payload(Vec::new()).born(6, 99, NO_FUNCTION);
     // A packet that no traced function saw.

@@ -16,6 +16,8 @@ pub enum Outcome {
     Sent,
     /// As [`Outcome::Sent`], and it, or the packet that it was made of, was received from a device before.
     Forwarded,
+    /// It became part of another packet, which the event of the kind [`super::EventKind::JOINED`] before this one names.
+    Joined,
 }
 
 impl Outcome {
@@ -25,6 +27,7 @@ impl Outcome {
     const DELIVERED: u64 = 2 << 32;
     const SENT: u64 = 4 << 32;
     const FORWARDED: u64 = 6 << 32;
+    const JOINED: u64 = 8 << 32;
     /// The bits of the outcomes other than drops. Further values are of later versions.
     const OTHERS: u64 = 0xe << 32;
 
@@ -37,6 +40,7 @@ impl Outcome {
             Outcome::DELIVERED => Outcome::Delivered,
             Outcome::SENT => Outcome::Sent,
             Outcome::FORWARDED => Outcome::Forwarded,
+            Outcome::JOINED => Outcome::Joined,
             _ => Outcome::Released,
         }
     }
@@ -49,6 +53,7 @@ impl Outcome {
             Outcome::Delivered => Outcome::DELIVERED,
             Outcome::Sent => Outcome::SENT,
             Outcome::Forwarded => Outcome::FORWARDED,
+            Outcome::Joined => Outcome::JOINED,
         }
     }
 
@@ -60,6 +65,7 @@ impl Outcome {
             Outcome::Delivered => "delivered",
             Outcome::Sent => "sent",
             Outcome::Forwarded => "forwarded",
+            Outcome::Joined => "joined",
         }
     }
 }
@@ -70,9 +76,12 @@ mod tests {
 
     #[test]
     fn a_word_keeps_the_outcome() {
-        use Outcome::{Delivered, Forwarded, Released, Sent};
+        use Outcome::{Delivered, Forwarded, Joined, Released, Sent};
         let outcomes = [0, 12, u32::MAX].map(|reason| Outcome::Dropped { reason });
-        for outcome in outcomes.into_iter().chain([Released, Delivered, Sent, Forwarded]) {
+        for outcome in outcomes
+            .into_iter()
+            .chain([Released, Delivered, Sent, Forwarded, Joined])
+        {
             assert_eq!(Outcome::of_word(outcome.to_word()), outcome);
         }
         // Bits of later versions.

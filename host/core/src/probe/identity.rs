@@ -23,8 +23,18 @@ pub enum Role {
     Copy,
     /// Its first argument becomes a fragment of the second.
     Fragment,
-    /// Its second argument becomes a part of the first.
+    /// A part of its first argument becomes the second.
     Split,
+    /// GRO makes its second argument part of the first, or refuses to.
+    Gro,
+    /// Likewise, with the data of packets in a socket's queue.
+    Coalesce,
+    /// It frees a packet whose data became part of another one.
+    Partial,
+    /// Its second argument, a fragment, waits in the queue that is the first one.
+    Queue,
+    /// Its second argument becomes the datagram of the fragments in the queue.
+    Assemble,
 }
 
 /// Functions that give an sk_buff's memory back, and whose end is the end of it (`net/core/skbuff.c`).
@@ -82,12 +92,21 @@ const GATES: [(&str, u8); 14] = [
     ("generic_xdp_tx", 0),
 ];
 
-/// Functions that make a packet out of another one, with the position of the one that is traced there.
-const MAKERS: [(&str, u8, Role); 4] = [
+/// Functions that make a packet out of another one, or part of another one, with the position of the one that is traced
+/// there.
+const MAKERS: [(&str, u8, Role); 10] = [
     ("__copy_skb_header", 1, Role::Copy),
     ("ip_copy_metadata", 1, Role::Fragment),
     ("ip6_copy_metadata", 1, Role::Fragment),
     ("skb_split", 0, Role::Split),
+    // net/core/skbuff.c, from 5.18 on net/core/gro.c, for lists also net/ipv4/udp_offload.c.
+    ("skb_gro_receive", 0, Role::Gro),
+    ("skb_gro_receive_list", 0, Role::Gro),
+    ("skb_try_coalesce", 0, Role::Coalesce),
+    ("kfree_skb_partial", 0, Role::Partial),
+    // net/ipv4/inet_fragment.c, of IPv6 and of connection tracking, too.
+    ("inet_frag_queue_insert", 1, Role::Queue),
+    ("inet_frag_reasm_finish", 1, Role::Assemble),
 ];
 
 /// The part that a function plays if packets are followed.
@@ -172,6 +191,8 @@ mod tests {
             ("__copy_skb_header", 1, Role::Copy),
             ("ip6_copy_metadata", 1, Role::Fragment),
             ("skb_split", 0, Role::Split),
+            ("skb_gro_receive", 0, Role::Gro),
+            ("inet_frag_reasm_finish", 1, Role::Assemble),
             ("kfree_skbmem", 0, Role::Free),
             ("ip_rcv", 0, Role::Ordinary),
         ] {

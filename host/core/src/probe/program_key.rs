@@ -96,11 +96,11 @@ impl ProgramKey {
             Argument::Unsure => 2,
         };
         let role = match entry.role {
-            // What follows packets shares the program of ordinary functions alone.
-            Role::Ordinary | Role::Gate | Role::Copy | Role::Fragment | Role::Split => 0,
             Role::Teardown => 1,
             Role::Release => 2,
             Role::Free => 3,
+            // What follows packets shares the program of ordinary functions alone.
+            _ => 0,
         };
         u64::from(entry.position) << 32 | argument << 36 | role << 40 | u64::from(entry.silent) << 44
     }
@@ -123,6 +123,11 @@ impl ProgramKey {
             (Role::Copy, _) => "copy",
             (Role::Fragment, _) => "fragment",
             (Role::Split, _) => "split",
+            (Role::Gro, _) => "gro",
+            (Role::Coalesce, _) => "coalesce",
+            (Role::Partial, _) => "partial",
+            (Role::Queue, _) => "queue",
+            (Role::Assemble, _) => "assemble",
             (Role::Ordinary, Argument::DoublePointer) => "double",
             (Role::Ordinary, Argument::Unsure) => "unsure",
             (Role::Ordinary, Argument::Pointer) => "pointer",

@@ -31,7 +31,7 @@ enum Says {
 /// What functions say, of Linux 5.10 to 7.2. Several say the same, so that a lost event does not matter.
 const SAYINGS: [(&str, Says); 48] = [
     // TCP: a segment that the socket's state does not allow is dropped. Before 5.17 that is a call of tcp_drop(), which the
-    // kernel does not tell of as a drop.
+    // kernel does not report as a drop.
     ("tcp_v4_do_rcv", Says::DeliveredByTcp),
     ("tcp_v6_do_rcv", Says::DeliveredByTcp),
     ("tcp_rcv_established", Says::DeliveredByTcp),
@@ -142,8 +142,8 @@ pub(super) struct Outcomes {
     sayings: Vec<Says>,
     /// Bits of [`NEEDED`] that are traced.
     traced: u32,
-    /// The kernel, or a traced function, tells what TCP drops.
-    tells_tcp_drops: bool,
+    /// The kernel, or a traced function, reports what TCP drops.
+    reports_tcp_drops: bool,
     newer: HashMap<u64, Known, Seeded>,
     older: HashMap<u64, Known, Seeded>,
 }
@@ -152,7 +152,7 @@ impl Outcomes {
     /// Of a trace's functions.
     pub(super) fn new(trace: &Trace) -> Self {
         let mut outcomes = Outcomes {
-            tells_tcp_drops: !trace.drop_reasons.is_empty(),
+            reports_tcp_drops: !trace.drop_reasons.is_empty(),
             ..Outcomes::default()
         };
         outcomes.append(&trace.functions);
@@ -165,7 +165,7 @@ impl Outcomes {
             // A suffix is the compiler's.
             let name = function.name.split('.').next().unwrap_or_default();
             let saying = SAYINGS.iter().find(|(function, _)| *function == name);
-            self.tells_tcp_drops |= name == TCP_DROP;
+            self.reports_tcp_drops |= name == TCP_DROP;
             self.sayings.push(saying.map_or(Says::Nothing, |(_, says)| *says));
             if let Some(needed) = NEEDED.iter().position(|needed| *needed == name) {
                 self.traced |= 1 << needed;
@@ -200,7 +200,7 @@ impl Outcomes {
     #[cold]
     fn note(&mut self, event: &Event, says: Says) {
         let says = match says {
-            Says::DeliveredByTcp if self.tells_tcp_drops => Says::Delivered,
+            Says::DeliveredByTcp if self.reports_tcp_drops => Says::Delivered,
             Says::DeliveredByTcp => Says::GoesOn,
             says => says,
         };
@@ -333,7 +333,7 @@ mod tests {
         functions.retain(|function| function.name != TCP_DROP);
         assert_eq!(ends(&functions, &path), Outcome::Released);
         let mut outcomes = Outcomes {
-            tells_tcp_drops: true,
+            reports_tcp_drops: true,
             ..Outcomes::default()
         };
         outcomes.append(&functions);

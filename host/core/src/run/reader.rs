@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How long the end of a trace waits for an unfinished record, in nanoseconds.
 const STUCK: u64 = 500_000_000;
 
+/// No packet has this identity.
+const NONE: u64 = 0;
+
 /// The reason why a trace cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -232,7 +235,10 @@ impl<'a> Reader<'a> {
             let ends = self.batch.events.iter().filter(|event| event.kind == EventKind::ENDED);
             self.ended += ends.count() as u64;
         }
+        let mut refuted = false;
         for (at, place) in self.decoder.take_drops() {
+            let before = at.checked_sub(1).and_then(|before| self.batch.events.get(before));
+            let joined = before.is_some_and(|before| before.kind == EventKind::JOINED);
             let Dropper { function, part } = self.droppers.find(&place);
             let Some(event) = self.batch.events.get_mut(at) else {
                 continue;
@@ -242,10 +248,16 @@ impl<'a> Reader<'a> {
                     .outcome()
                     .is_some_and(|outcome| is_unspecific(outcome, self.not_specified))
             {
-                event.spare = Outcome::Released.to_word();
+                let outcome = if joined { Outcome::Joined } else { Outcome::Released };
+                event.spare = outcome.to_word();
                 continue;
             }
-            let Some(function) = function else {
+            // It was dropped before it could join.
+            if joined && let Some(before) = self.batch.events.get_mut(at - 1) {
+                before.packet = NONE;
+                refuted = true;
+            }
+            let (Some(function), Some(event)) = (function, self.batch.events.get_mut(at)) else {
                 continue;
             };
             let known = self.decoder.function_at(function.address);
@@ -254,6 +266,9 @@ impl<'a> Reader<'a> {
             if known.is_none() && add_functions(&mut self.decoder, &mut self.outcomes, sinks, new) == Flow::Stop {
                 return Flow::Stop;
             }
+        }
+        if refuted {
+            self.batch.events.retain(|event| event.packet != NONE);
         }
         Flow::Continue
     }

@@ -156,6 +156,10 @@ impl Sink for Aggregate {
                     self.journal.push(event, batch);
                 } else if event.kind == EventKind::BORN {
                     self.printer.births.add(event, self.journal.waiting());
+                } else if event.kind == EventKind::JOINED {
+                    self.printer
+                        .joined
+                        .add(event.packet, event.spare, self.journal.waiting());
                 } else if let Some(outcome) = event.outcome().filter(|outcome| *outcome != Outcome::Released) {
                     self.printer
                         .ends
@@ -226,6 +230,8 @@ struct Printer {
     births: Births,
     /// How packets ended, and the function that dropped them.
     ends: Recent<(Outcome, u32)>,
+    /// What packets became part of.
+    joined: Recent<u64>,
     reasons: Reasons,
 }
 
@@ -241,6 +247,7 @@ impl Printer {
             follow: false,
             births: Births::default(),
             ends: Recent::default(),
+            joined: Recent::default(),
             reasons: Reasons::default(),
         }
     }
@@ -298,6 +305,10 @@ impl Printer {
                 if self.rows.has(function) {
                     out.extend_from_slice(b" in ");
                     self.rows.push_name(out, function);
+                }
+                if let Some(whole) = self.joined.take(packet) {
+                    out.push(b' ');
+                    push_hex(out, whole);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! `-o jsonl`: everything about a trace, typed, one JSON object per line, for programs.
 //!
-//! The first line is the `trace`, then come `event`s as they happen, where packets are followed with `born` and `ended` lines
+//! The first line is the `trace`, then come `event`s as they happen, where packets are followed with `born`, `joined` and `ended` lines
 //! between them, with a `functions` line before the first event of functions that were added during the trace, and at the end a `lost` line for every way and CPU that lost some, and the
 //! `summary`. `docs/jsonl.schema.json` describes each; [`VERSION`] changes when a key is
 //! removed or means something else, and not when one is added.
@@ -116,7 +116,9 @@ impl Sink for Jsonl {
                 let function = Some(event.function).filter(|index| (*index as usize) < self.functions.len());
                 let out = &mut self.output.buffer;
                 if event.kind == EventKind::BORN {
-                    push_born(out, event, function);
+                    push_relation(out, event, "born", "parent", function);
+                } else if event.kind == EventKind::JOINED {
+                    push_relation(out, event, "joined", "into", function);
                 } else if let Some(outcome) = event.outcome() {
                     push_ended(out, event, outcome, self.reasons.name(outcome), function);
                 } else {
@@ -155,10 +157,12 @@ impl Sink for Jsonl {
 }
 
 /// `function`: its index, if it is one of the trace.
-fn push_born(out: &mut Vec<u8>, event: &Event, function: Option<u32>) {
-    out.extend_from_slice(b"{\"type\":\"born\",\"packet\":");
+fn push_relation(out: &mut Vec<u8>, event: &Event, kind: &str, other: &str, function: Option<u32>) {
+    out.extend_from_slice(b"{\"type\":");
+    push_json_string(out, kind);
+    push_key(out, "packet");
     push_quoted_hex(out, event.packet);
-    push_key(out, "parent");
+    push_key(out, other);
     push_quoted_hex(out, event.spare);
     push_happening(out, event, function);
     out.extend_from_slice(b"}\n");

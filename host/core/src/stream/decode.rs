@@ -253,13 +253,25 @@ impl Decoder {
         Some(())
     }
 
-    /// Appends the end of a packet. Which function dropped it is known later, from [`Decoder::take_drops`].
+    /// Appends the end of a packet, and before it that it became part of another one. Which function dropped it is known
+    /// later, from [`Decoder::take_drops`], and with that whether a packet that is part of another one was dropped.
     fn end(&mut self, record: &[u8], batch: &mut Batch) -> Option<()> {
         let ended = wire::Ended::parse(record)?;
-        let outcome = match ended.dropped {
-            0 => Outcome::Released,
-            _ => {
-                let dropped = wire::Dropped::parse(record)?;
+        let dropped = match ended.dropped {
+            0 => None,
+            _ => Some(wire::Dropped::parse(record)?),
+        };
+        if ended.into != 0 {
+            batch.events.push(Event {
+                kind: EventKind::JOINED,
+                spare: ended.into,
+                ..event_of(&ended.event, NO_FUNCTION)
+            });
+        }
+        let outcome = match dropped {
+            None if ended.into != 0 => Outcome::Joined,
+            None => Outcome::Released,
+            Some(dropped) => {
                 let place = DropPlace {
                     location: dropped.location,
                     frames: dropped.frames,
@@ -426,9 +438,43 @@ mod tests {
 
     /// The end of a packet, as `wire.h` lays it out.
     fn ended(dropped: u32, reason: u32) -> Vec<u8> {
+        ended_in(dropped, reason, 0)
+    }
+
+    /// That of one that became part of another one.
+    fn ended_in(dropped: u32, reason: u32, into: u64) -> Vec<u8> {
         let mut record = record(wire::ENDED, 3);
         record.extend([dropped, reason].iter().flat_map(|half| half.to_ne_bytes()));
+        record.extend(into.to_ne_bytes());
         record
+    }
+
+    #[test]
+    fn the_end_of_a_part_names_the_whole_before_it() {
+        let mut decoder = Decoder::new(FunctionIds::new([0; 10]), 8);
+        let mut batch = Batch::default();
+        decoder.decode(&ended_in(0, 0, 99), &mut batch);
+        let mut dropped = ended_in(1, 12, 98);
+        dropped.extend((1..=1 + wire::FRAMES as u64).flat_map(u64::to_ne_bytes));
+        decoder.decode(&dropped, &mut batch);
+        let found: Vec<(EventKind, u64)> = batch.events.iter().map(|event| (event.kind, event.spare)).collect();
+        let drop = Outcome::Dropped { reason: 12 };
+        assert_eq!(
+            found,
+            [
+                (EventKind::JOINED, 99),
+                (EventKind::ENDED, Outcome::Joined.to_word()),
+                (EventKind::JOINED, 98),
+                (EventKind::ENDED, drop.to_word()),
+            ]
+        );
+        let [(at, _)] = decoder.take_drops()[..] else {
+            panic!("one was dropped");
+        };
+        assert_eq!(at, 3);
+        // A record that is cut leaves nothing.
+        decoder.decode(&dropped[..64], &mut batch);
+        assert_eq!((batch.events.len(), decoder.undecodable()), (4, 1));
     }
 
     #[test]

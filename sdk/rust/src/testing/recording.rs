@@ -119,6 +119,7 @@ enum Line {
     Functions(FunctionsLine),
     Event(EventLine),
     Born(LifeLine),
+    Joined(LifeLine),
     Ended(LifeLine),
     Lost(LossLine),
     Summary(SummaryLine),
@@ -211,6 +212,7 @@ struct FunctionsLine {
 struct LifeLine {
     packet: String,
     parent: Option<String>,
+    into: Option<String>,
     skb: Option<String>,
     timestamp: u64,
     cpu: u32,
@@ -294,12 +296,17 @@ impl Reading {
                 let parent = line.parent.as_deref().ok_or("a packet that is born has no parent")?;
                 self.life(&line, Event::BORN, identity(parent)?)
             }
+            (Line::Joined(line), _) => {
+                let into = line.into.as_deref().ok_or("a packet that is joined has no `into`")?;
+                self.life(&line, Event::JOINED, identity(into)?)
+            }
             (Line::Ended(line), _) => {
                 let spare = match line.outcome.as_deref() {
                     Some("dropped") => Event::DROPPED | u64::from(line.reason_number.unwrap_or(0)),
                     Some("delivered") => Event::DELIVERED,
                     Some("sent") => Event::SENT,
                     Some("forwarded") => Event::FORWARDED,
+                    Some("joined") => Event::BECAME_PART,
                     _ => 0,
                 };
                 self.life(&line, Event::ENDED, spare)
@@ -649,8 +656,11 @@ mod tests {
             r#"0,"outcome":"dropped","reason_number":12,"reason":"NETFILTER_DROP"}"#,
         );
         let of = |outcome| released.replace("released", outcome);
-        let ends = ["delivered", "sent", "forwarded", "of a later version"].map(of);
-        let mut lines = vec![TRACE, &born, &released, &dropped];
+        let ends = ["delivered", "sent", "forwarded", "joined", "of a later version"].map(of);
+        let joined = ORPHAN
+            .replace("born", "joined")
+            .replace(r#""skb""#, r#""into":"0x08","skb""#);
+        let mut lines = vec![TRACE, &born, &released, &dropped, &joined];
         lines.extend(ends.iter().map(String::as_str));
         lines.push(SUMMARY);
         let recording = read(&lines).unwrap();
@@ -663,9 +673,11 @@ mod tests {
                 (Event::BORN, none, 9),
                 (Event::ENDED, none, 0),
                 (Event::ENDED, 0, 1 << 32 | 12),
+                (Event::JOINED, none, 8),
                 (Event::ENDED, none, Event::DELIVERED),
                 (Event::ENDED, none, Event::SENT),
                 (Event::ENDED, none, Event::FORWARDED),
+                (Event::ENDED, none, Event::BECAME_PART),
                 (Event::ENDED, none, 0)
             ]
         );

@@ -394,6 +394,7 @@ impl Printer {
         }
         let mut ended = false;
         let mut unit = packet.cpu == u32::MAX;
+        let mut whole = None;
         let mut before: &[u8] = &[];
         let mut next = items.get(first as usize);
         while let Some(item) = next {
@@ -406,13 +407,18 @@ impl Printer {
                 What::Ended => {
                     packet.ended = true;
                     ended = true;
-                    self.push_end(packet, event);
+                    self.push_end(packet, event, whole);
                 }
                 What::Call if self.passes_over(packet, event) => continue,
                 What::Child(number) => {
                     self.begin_line(packet, event, std::mem::take(&mut unit));
                     self.output.buffer.extend_from_slice(b"> #");
                     push_unsigned(&mut self.output.buffer, number);
+                }
+                // The packet's end follows.
+                What::Joined(number) if next.is_some_and(|next| next.what == What::Ended) => {
+                    whole = Some((number, event.spare));
+                    continue;
                 }
                 What::Joined(number) => {
                     self.begin_line(packet, event, std::mem::take(&mut unit));
@@ -599,8 +605,8 @@ impl Printer {
         self.known.push_changes(out, &mut packet.shown, bytes, payload, next);
     }
 
-    /// Appends the packet's end.
-    fn push_end(&mut self, packet: &mut Packet, event: &Event) {
+    /// Appends the packet's end. `whole`: the number and the identity of the packet that it became part of.
+    fn push_end(&mut self, packet: &mut Packet, event: &Event, whole: Option<(u64, u64)>) {
         self.push_time(packet, event, false);
         let mut place = (b" after ".as_slice(), packet.function);
         let outcome = event.outcome().unwrap_or(Outcome::Released);
@@ -629,6 +635,10 @@ impl Printer {
             }
         } else {
             self.output.buffer.extend_from_slice(outcome.name().as_bytes());
+            if let Some((number, identity)) = whole {
+                self.output.buffer.push(b' ');
+                push_number(&mut self.output.buffer, number, identity);
+            }
         }
         if place.1 != NO_FUNCTION {
             self.output.buffer.extend_from_slice(place.0);
@@ -738,17 +748,26 @@ impl Printer {
 }
 
 /// The outcomes in the order of the last line.
-const ENDS: usize = 6;
-const END_WORDS: [&str; ENDS] = ["delivered", "forwarded", "sent", "released", "dropped", "discarded"];
+const ENDS: usize = 7;
+const END_WORDS: [&str; ENDS] = [
+    "delivered",
+    "forwarded",
+    "sent",
+    "joined",
+    "released",
+    "dropped",
+    "discarded",
+];
 
 fn place_of(outcome: Outcome, is_loss: bool) -> usize {
     match outcome {
         Outcome::Delivered => 0,
         Outcome::Forwarded => 1,
         Outcome::Sent => 2,
-        Outcome::Released => 3,
-        Outcome::Dropped { .. } if is_loss => 4,
-        Outcome::Dropped { .. } => 5,
+        Outcome::Joined => 3,
+        Outcome::Released => 4,
+        Outcome::Dropped { .. } if is_loss => 5,
+        Outcome::Dropped { .. } => 6,
     }
 }
 

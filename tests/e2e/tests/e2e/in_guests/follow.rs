@@ -126,8 +126,16 @@ fn the_aggregate_names_parents(kernel: Kernel) {
         .map(|line| line.strip_suffix(" delivered").unwrap_or(line).split(' ').collect())
         .collect();
     let mut known = BTreeSet::new();
+    let mut wholes = BTreeSet::new();
     for heading in &headings {
-        match heading.as_slice() {
+        let heading = match heading.as_slice() {
+            [made @ .., "joined", whole] => {
+                wholes.insert(*whole);
+                made
+            }
+            all => all,
+        };
+        match heading {
             ["===", packet] => known.insert(*packet),
             [
                 "===",
@@ -145,6 +153,8 @@ fn the_aggregate_names_parents(kernel: Kernel) {
         };
     }
     assert_eq!(known.len(), 5, "{headings:#?}");
+    assert_eq!(wholes.len(), 1, "{headings:#?}");
+    assert!(wholes.is_subset(&known), "{headings:#?}");
 }
 
 fn packets_that_cannot_be_judged_are_reported(kernel: Kernel) {
