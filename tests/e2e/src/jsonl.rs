@@ -125,6 +125,8 @@ pub enum Outcome {
         reason: Option<String>,
         /// Its number, 0 if there is none.
         reason_number: u32,
+        /// Whether that matters: `lost`, or another word.
+        class: String,
     },
 }
 

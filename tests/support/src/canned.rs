@@ -698,6 +698,16 @@ fn followed() -> Canned {
         .payload(Vec::new())
         .end(15, NO_FUNCTION, 1 << 32);
     script.at(7_004_002_000).end(14, NO_FUNCTION, 1 << 32 | 5);
+    // A drop that is no loss: the socket of `ping` has a copy.
+    script
+        .at(7_004_003_000)
+        .payload(inner.bytes())
+        .enter(16, number("icmp_rcv"));
+    let discarded = Outcome::Dropped { reason: 3 }.to_word();
+    script
+        .at(7_004_004_000)
+        .payload(Vec::new())
+        .end(16, number("icmp_rcv"), discarded);
     script.can("followed")
 }
 

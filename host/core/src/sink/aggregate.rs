@@ -18,6 +18,8 @@
 //! === 0x6ad8e5c24f7001 dropped NETFILTER_DROP in nft_do_chain
 //! ```
 //!
+//! A drop that is no loss, by its class, is called `discarded`.
+//!
 //! Packets come in the order of their first event, each after a line `===`; a packet's events come in order of time.
 //! With the function graph the last column is the call, indented by two spaces a level:
 //!
@@ -144,6 +146,7 @@ impl Sink for Aggregate {
 
     fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
         self.printer.rows.append_functions(new);
+        self.printer.reasons.append(new);
         Ok(())
     }
 
@@ -188,9 +191,9 @@ impl Sink for Aggregate {
 }
 
 /// ` dropped NETFILTER_DROP`; a number if the reason has no name, nothing if there is none.
-fn push_end(out: &mut Vec<u8>, outcome: Outcome, reasons: &Reasons) {
+fn push_end(out: &mut Vec<u8>, outcome: Outcome, function: u32, reasons: &Reasons) {
     out.push(b' ');
-    out.extend_from_slice(outcome.name().as_bytes());
+    out.extend_from_slice(reasons.word(outcome, function).as_bytes());
     match (outcome, reasons.name(outcome)) {
         (_, Some(name)) => {
             out.push(b' ');
@@ -301,7 +304,7 @@ impl Printer {
                 }
             }
             if let Some((outcome, function)) = self.ends.take(packet) {
-                push_end(out, outcome, &self.reasons);
+                push_end(out, outcome, function, &self.reasons);
                 if self.rows.has(function) {
                     out.extend_from_slice(b" in ");
                     self.rows.push_name(out, function);

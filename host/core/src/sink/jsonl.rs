@@ -1,9 +1,9 @@
 //! `-o jsonl`: everything about a trace, typed, one JSON object per line, for programs.
 //!
-//! The first line is the `trace`, then come `event`s as they happen, where packets are followed with `born`, `joined` and `ended` lines
-//! between them, with a `functions` line before the first event of functions that were added during the trace, and at the end a `lost` line for every way and CPU that lost some, and the
-//! `summary`. `docs/jsonl.schema.json` describes each; [`VERSION`] changes when a key is
-//! removed or means something else, and not when one is added.
+//! The first line is the `trace`, then come `event`s as they happen, where packets are followed with `born`, `joined` and
+//! `ended` lines between them, with a `functions` line before the first event of functions that were added during the
+//! trace, and at the end a `lost` line for every way and CPU that lost some, and the `summary`. `docs/jsonl.schema.json`
+//! describes each; [`VERSION`] changes when a key is removed or means something else, and not when one is added.
 //!
 //! Identities and addresses are strings of hexadecimal digits: they are compared, never reckoned with, and many readers
 //! of JSON keep 53 bits of a number. Timestamps and durations are numbers, since they are reckoned with; a timestamp
@@ -106,6 +106,7 @@ impl Sink for Jsonl {
         push_list(out, new, push_function);
         out.extend_from_slice(b"}\n");
         self.append(new);
+        self.reasons.append(new);
         self.output.flush()
     }
 
@@ -120,7 +121,7 @@ impl Sink for Jsonl {
                 } else if event.kind == EventKind::JOINED {
                     push_relation(out, event, "joined", "into", function);
                 } else if let Some(outcome) = event.outcome() {
-                    push_ended(out, event, outcome, self.reasons.name(outcome), function);
+                    push_ended(out, event, outcome, &self.reasons, function);
                 } else {
                     continue;
                 }
@@ -182,8 +183,7 @@ fn push_happening(out: &mut Vec<u8>, event: &Event, function: Option<u32>) {
     }
 }
 
-/// `reason`: the name of the reason, if it has one.
-fn push_ended(out: &mut Vec<u8>, event: &Event, outcome: Outcome, reason: Option<&str>, function: Option<u32>) {
+fn push_ended(out: &mut Vec<u8>, event: &Event, outcome: Outcome, reasons: &Reasons, function: Option<u32>) {
     out.extend_from_slice(b"{\"type\":\"ended\",\"packet\":");
     push_quoted_hex(out, event.packet);
     push_happening(out, event, function);
@@ -191,10 +191,13 @@ fn push_ended(out: &mut Vec<u8>, event: &Event, outcome: Outcome, reason: Option
     if let Outcome::Dropped { reason: number } = outcome {
         push_number(out, "reason_number", u64::from(number));
         push_key(out, "reason");
-        match reason {
+        match reasons.name(outcome) {
             Some(name) => push_json_string(out, name),
             None => out.extend_from_slice(b"null"),
         }
+    }
+    if let Some(class) = reasons.class(outcome, event.function) {
+        push_string(out, "class", class.name());
     }
     out.extend_from_slice(b"}\n");
 }

@@ -22,6 +22,7 @@
 //! Nothing is kept but the state of the packets that go on, of which there are only so many: see [`live`].
 
 mod calls;
+mod ends;
 mod live;
 mod shown;
 mod times;
@@ -34,18 +35,14 @@ pub use times::TextTime;
 use super::output::Output;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
-use crate::advice::{self, Advice, Class};
-use crate::event::{
-    Batch, EnumMember, Event, EventKind, Function, LossKind, NO_FUNCTION, Outcome, Summary, Trace, Tracer,
-};
+use crate::advice::Advice;
+use crate::event::{Batch, Event, EventKind, Function, NO_FUNCTION, Outcome, Summary, Trace, Tracer};
 use crate::text::*;
 use calls::Calls;
+use ends::Ends;
 use live::{Live, Packet, Parent};
 use shown::Known;
 use times::{Times, push_micros};
-
-/// The name of the reason that the kernel gives where it has no better one.
-const NO_REASON: &str = "NOT_SPECIFIED";
 
 /// Columns of the CPU, with the spaces behind it.
 const CPU: usize = 6;
@@ -136,18 +133,14 @@ impl Text {
                 output: Output::new(writer),
                 names: FunctionTexts::default(),
                 functions: Vec::new(),
-                advised: Vec::new(),
-                explained: vec![false; advice::all().len()],
-                reasons: Vec::new(),
                 known: Known::default(),
                 times: Times::new(options.time),
                 calls: Calls::default(),
                 options,
                 graph: false,
-                follow: false,
                 column: 0,
                 block: 0,
-                ends: [0; ENDS],
+                ends: Ends::default(),
             },
             items: Vec::new(),
             touched: Vec::new(),
@@ -251,6 +244,7 @@ impl Sink for Text {
 
     fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
         self.printer.append(new);
+        self.printer.ends.append(new);
         Ok(())
     }
 
@@ -283,7 +277,8 @@ impl Sink for Text {
                 self.printer.output.line_done()?;
             }
         }
-        self.printer.push_summary(self.live.numbered, summary);
+        let out = &mut self.printer.output.buffer;
+        self.printer.ends.push_summary(out, self.live.numbered, summary);
         self.printer.output.flush()
     }
 }
@@ -294,24 +289,16 @@ struct Printer {
     output: Output,
     names: FunctionTexts,
     functions: Vec<Name>,
-    /// Functions that advice depends on, in order of their index.
-    advised: Vec<(u32, String)>,
-    /// By the index of the advice: whether it was shown.
-    explained: Vec<bool>,
-    /// The reasons of drops, sorted by number.
-    reasons: Vec<(u64, Vec<u8>)>,
     known: Known,
     times: Times,
     calls: Calls,
     options: TextOptions,
     graph: bool,
-    follow: bool,
     /// Columns of the function's name.
     column: usize,
     /// The number of the packet whose lines were printed last.
     block: u64,
-    /// Packets that ended, by their outcome, in the order of the last line.
-    ends: [u64; ENDS],
+    ends: Ends,
 }
 
 /// What is known of a function's name.
@@ -333,16 +320,12 @@ impl Printer {
         self.known = Known::new(&trace.schema)?;
         self.times.start(trace.clock_offset);
         self.graph = trace.tracer == Tracer::FunctionGraph;
-        self.follow = trace.follow;
         let before = self.times.width() + 2 + CPU;
         self.column = match self.options.width {
             Some(width) => width.saturating_sub(before + CHANGES).clamp(NAME[0], NAME[1] + 8),
             None => NAME[usize::from(self.graph)],
         };
-        let reason = |member: &EnumMember| (member.value, visible(&member.name).into_owned().into_bytes());
-        self.reasons = trace.drop_reasons.iter().map(reason).collect();
-        // A recording may have them in any order.
-        self.reasons.sort();
+        self.ends = Ends::new(trace);
         self.append(&trace.functions);
         Ok(())
     }
@@ -351,9 +334,6 @@ impl Printer {
         self.names
             .append(new, |out, function| push_visible(out, &function.name));
         for function in new {
-            if advice::matters(&function.name) {
-                self.advised.push((self.functions.len() as u32, function.name.clone()));
-            }
             self.functions.push(Name {
                 width: visible(&function.name).chars().count(),
                 frees: FREEING.iter().any(|name| function.name.starts_with(name)),
@@ -608,67 +588,28 @@ impl Printer {
     /// Appends the packet's end. `whole`: the number and the identity of the packet that it became part of.
     fn push_end(&mut self, packet: &mut Packet, event: &Event, whole: Option<(u64, u64)>) {
         self.push_time(packet, event, false);
-        let mut place = (b" after ".as_slice(), packet.function);
-        let outcome = event.outcome().unwrap_or(Outcome::Released);
-        let advised = self.advised(event);
-        let is_loss = advised.is_none_or(|index| advice::all()[index].class == Class::Lost);
-        self.ends[place_of(outcome, is_loss)] += 1;
-        if let Outcome::Dropped { reason } = outcome {
-            if is_loss {
-                self.color(RED);
-            }
-            let out = &mut self.output.buffer;
-            out.extend_from_slice(if is_loss { b"DROPPED" } else { b"discarded" });
-            match name_of(&self.reasons, reason) {
-                Some(name) => {
-                    out.push(b' ');
-                    out.extend_from_slice(name);
-                }
-                None if reason == 0 => {}
-                None => {
-                    out.extend_from_slice(b" reason ");
-                    push_unsigned(out, u64::from(reason));
-                }
-            }
-            if (event.function as usize) < self.functions.len() {
-                place = (b" in ", event.function);
-            }
-        } else {
-            self.output.buffer.extend_from_slice(outcome.name().as_bytes());
-            if let Some((number, identity)) = whole {
-                self.output.buffer.push(b' ');
-                push_number(&mut self.output.buffer, number, identity);
-            }
+        let end = self.ends.count(event);
+        if end.is_loss {
+            self.color(RED);
         }
-        if place.1 != NO_FUNCTION {
-            self.output.buffer.extend_from_slice(place.0);
-            self.names.push(&mut self.output.buffer, place.1);
+        let out = &mut self.output.buffer;
+        self.ends.push(out, end);
+        if let Some((number, identity)) = whole.filter(|_| !matches!(end.outcome, Outcome::Dropped { .. })) {
+            out.push(b' ');
+            push_number(out, number, identity);
+        }
+        let is_known = (event.function as usize) < self.functions.len();
+        let (word, function) = match end.outcome {
+            Outcome::Dropped { .. } if is_known => (b" in ".as_slice(), event.function),
+            _ => (b" after ".as_slice(), packet.function),
+        };
+        if function != NO_FUNCTION {
+            out.extend_from_slice(word);
+            self.names.push(out, function);
         }
         self.color(PLAIN);
-        if let Some(index) = advised
-            && !std::mem::replace(&mut self.explained[index], true)
-        {
-            self.explain(&advice::all()[index]);
-        }
-    }
-
-    /// Returns the index of the advice on a packet's end.
-    fn advised(&self, event: &Event) -> Option<usize> {
-        let Some(Outcome::Dropped { reason }) = event.outcome() else {
-            return None;
-        };
-        let reason = match name_of(&self.reasons, reason) {
-            Some(name) => std::str::from_utf8(name).ok()?,
-            // Kernels before 5.17 give none.
-            None if reason == 0 => NO_REASON,
-            None => return None,
-        };
-        let function = self.advised.binary_search_by_key(&event.function, |(index, _)| *index);
-        let function = function.map_or("", |found| self.advised[found].1.as_str());
-        match advice::find(reason, function) {
-            // That there is no reason is said by its name.
-            Some(index) if reason == NO_REASON && advice::all()[index].function.is_empty() => None,
-            found => found,
+        if let Some(advice) = self.ends.explanation(event) {
+            self.explain(advice);
         }
     }
 
@@ -685,96 +626,12 @@ impl Printer {
         self.color(PLAIN);
     }
 
-    /// Appends the last lines, of a trace of so many packets.
-    fn push_summary(&mut self, packets: u64, summary: &Summary) {
-        // That nothing was seen is said with the reasons, elsewhere.
-        if packets == 0 {
-            return;
-        }
-        let out = &mut self.output.buffer;
-        push_unsigned(out, packets);
-        out.extend_from_slice(if packets == 1 { b" packet" } else { b" packets" });
-        let ended: u64 = self.ends.iter().sum();
-        if self.follow || ended > 0 {
-            let going_on = packets.saturating_sub(ended);
-            let mut separator = b": ".as_slice();
-            let ends = self.ends.iter().copied().zip(END_WORDS);
-            for (count, word) in ends.chain([(going_on, "not ended")]) {
-                if count > 0 {
-                    out.extend_from_slice(std::mem::replace(&mut separator, b", "));
-                    push_unsigned(out, count);
-                    out.push(b' ');
-                    out.extend_from_slice(word.as_bytes());
-                }
-            }
-        }
-        out.push(b'.');
-        if summary.lost() == 0 {
-            out.extend_from_slice(b" Nothing was lost.\n");
-            return;
-        }
-        out.push(b'\n');
-        push_unsigned(out, summary.lost());
-        out.extend_from_slice(if summary.lost() == 1 {
-            b" event was lost"
-        } else {
-            b" events were lost"
-        });
-        let mut kinds: Vec<(LossKind, u64)> = Vec::new();
-        for loss in summary.losses.iter().filter(|loss| loss.count > 0) {
-            match kinds.iter_mut().find(|(kind, _)| *kind == loss.kind) {
-                Some((_, count)) => *count = count.saturating_add(loss.count),
-                None => kinds.push((loss.kind, loss.count)),
-            }
-        }
-        for (index, (kind, count)) in kinds.iter().enumerate() {
-            if kinds.len() > 1 {
-                out.extend_from_slice(if index == 0 { b": " } else { b", " });
-                push_unsigned(out, *count);
-            }
-            out.extend_from_slice(b" (");
-            out.extend_from_slice(kind.description().as_bytes());
-            out.push(b')');
-        }
-        out.push(b'\n');
-    }
-
     #[inline]
     fn color(&mut self, escape: &[u8]) {
         if self.options.color {
             self.output.buffer.extend_from_slice(escape);
         }
     }
-}
-
-/// The outcomes in the order of the last line.
-const ENDS: usize = 7;
-const END_WORDS: [&str; ENDS] = [
-    "delivered",
-    "forwarded",
-    "sent",
-    "joined",
-    "released",
-    "dropped",
-    "discarded",
-];
-
-fn place_of(outcome: Outcome, is_loss: bool) -> usize {
-    match outcome {
-        Outcome::Delivered => 0,
-        Outcome::Forwarded => 1,
-        Outcome::Sent => 2,
-        Outcome::Joined => 3,
-        Outcome::Released => 4,
-        Outcome::Dropped { .. } if is_loss => 5,
-        Outcome::Dropped { .. } => 6,
-    }
-}
-
-/// Returns the name of a reason, out of those in order of their numbers.
-fn name_of(reasons: &[(u64, Vec<u8>)], reason: u32) -> Option<&[u8]> {
-    let index = reasons.binary_search_by_key(&u64::from(reason), |(number, _)| *number);
-    Some(&reasons[index.ok()?].1)
 }
 
 /// `#1`, or the identity of a packet that has no number.

@@ -30,9 +30,15 @@ fn dropped(kernel: Kernel, reason: &str) -> Option<&str> {
 
 /// Checks that a packet was dropped for this reason, and returns the function that did it.
 fn dropper<'a>(recording: &'a Recording, end: &Ended, expected: Option<&str>) -> &'a str {
-    let Outcome::Dropped { reason, reason_number } = &end.outcome else {
+    let Outcome::Dropped {
+        reason,
+        reason_number,
+        class,
+    } = &end.outcome
+    else {
         panic!("{end:?}");
     };
+    assert_eq!(class, "lost");
     assert_eq!(reason.as_deref(), expected);
     assert_eq!(*reason_number == 0, expected.is_none());
     recording.dropper(end).unwrap_or_else(|| panic!("{end:?}"))
