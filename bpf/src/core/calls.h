@@ -33,8 +33,11 @@ struct {
 
 __u32 ipft_live_calls[FILTER_SIZE];
 
-/* Remembers a traced call, so that exactly its return is traced. */
-static __always_inline void open_call(__u64 address, __u64 packet, __u64 function)
+/*
+ * Remembers a traced call, so that exactly its return is traced. A function of its own: its stack would leave too little
+ * for the record that its caller sends.
+ */
+static OUT_OF_LINE __attribute__((unused)) int open_call(__u64 address, __u64 packet, __u64 function)
 {
 	struct frame *frame = bpf_map_lookup_elem(&ipft_calls, &address);
 
@@ -47,7 +50,7 @@ static __always_inline void open_call(__u64 address, __u64 packet, __u64 functio
 			__sync_fetch_and_add(&this_cpu()->calls_full, 1);
 		else
 			__sync_fetch_and_add(&ipft_live_calls[slot_of(address)], 1);
-		return;
+		return 0;
 	}
 	__u64 depth = frame->depth;
 	if (depth >= TAIL_CALLS) {
@@ -58,6 +61,7 @@ static __always_inline void open_call(__u64 address, __u64 packet, __u64 functio
 	frame->calls[depth].packet = packet;
 	frame->calls[depth].function = function;
 	frame->depth = depth + 1;
+	return 0;
 }
 
 /* Returns whether a call with this frame may be open: all calls of other packets end here. */

@@ -85,7 +85,6 @@ static __always_inline int send_by_perf(void *ctx, void *record, __u64 size)
 	return send_by_perf(ctx, &record,                                                                     \
 			    sizeof(struct ipft_event) + PAYLOAD + (fields ? ipft_config.fields_size : 0));
 
-#if EXTENSION || !FOLLOW
 /*
  * Functions of their own, at most one of which is called: the verifier counts no stack of the others. With records in
  * their callers, 5.10 and 6.1 would refuse an extension where packets are followed, and call graphs with first bytes,
@@ -122,13 +121,6 @@ static __always_inline int enter_by_perf(void *ctx, __u32 processor, __u64 packe
 	return pointer == TYPED ? send_of_typed(ctx, packet, skb, now, function)
 				: send_of_number(ctx, packet, skb, now, function);
 }
-#else
-static __always_inline int enter_by_perf(void *ctx, __u32 processor, __u64 packet, __u64 skb, enum pointer pointer,
-					 __u64 now, __u64 function, __u32 kind)
-{
-	ENTRY_BY_PERF(FIELDS_ROOM, pointer)
-}
-#endif
 
 /* Returns 1 if the event was sent to user space; 0 if it is not wanted, or lost and counted. */
 static __always_inline int emit(void *ctx, struct ipft_cpu *cpu, __u32 processor, __u64 packet, __u64 skb,

@@ -6,7 +6,7 @@
 #
 # Leaves NAME.out, .err and .exit for each NAME of
 #   BACKEND-KIND-OUTPUT
-#   gso, published, skeleton, owner, and graph, perf, ring (JSON lines)
+#   gso, published, skeleton, owner, and graph, perf, ring, followed, followed-perf (JSON lines)
 # and cgroup.id, the id of the control group of what sends.
 
 SENDER=1234
@@ -130,5 +130,13 @@ of_others() {
 	record
 }
 undisturbed "graph perf ring" of_others
+
+# All that needs the stack at once: old kernels give a program and what it calls 512 bytes.
+of_followed() {
+	begin followed tcp -t function_graph --record-bytes 64 -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
+	begin followed-perf tcp -t function_graph --perf-page-count 64 -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
+	record
+}
+undisturbed "followed followed-perf" of_followed
 left_behind all
 ls -A /tmp/made /tmp /out >files

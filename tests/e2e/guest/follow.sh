@@ -8,8 +8,9 @@
 # (a ping of which two functions are traced that select nothing), other.out (a ping, seen by a filter for UDP), and
 # heading.out, the aggregate of a ping of 4,000 bytes, deep.err, of a filter that looks at data, placed.out (a ping whose
 # packets are selected in b), sampled.out (one of whose flow is left out), unfollowed.out (a ping that is shown at vb alone),
-# apart.out (a ping of 4,000 bytes, of which nothing is followed), and limited.out (20 datagrams at once, of which 3 a second are
-# selected).
+# apart.out (a ping of 4,000 bytes, of which nothing is followed), graph.out and graph-perf.out (the calls of a ping, the former
+# with first bytes, the latter by way of the perf buffer with all fields), and limited.out (20 datagrams at once, of which 3 a
+# second are selected).
 
 network_pair
 
@@ -93,6 +94,20 @@ apart() {
 	end_ipft apart
 }
 undisturbed apart apart
+
+graph() {
+	start_ipft graph icmp -t function_graph --record-bytes 64 --show all -o jsonl -r "$STAGES"
+	ping_once
+	end_ipft graph
+}
+undisturbed graph graph
+
+graph_perf() {
+	start_ipft graph-perf icmp -t function_graph --perf-page-count 64 --show all -o jsonl -r "$STAGES"
+	ping_once
+	end_ipft graph-perf
+}
+undisturbed graph-perf graph_perf
 
 limited() {
 	start_ipft limited 'udp dst port 5003' --max-packets-per-second 3 -o jsonl -r '^(__dev_queue_xmit|ip_rcv)$'

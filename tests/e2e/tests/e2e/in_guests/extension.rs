@@ -205,6 +205,15 @@ fn entries_have_fields_in_a_graph_and_returns_have_none(kernel: Kernel) {
     assert!(graph == picture(kernel, "ring", "jsonl"));
 }
 
+fn graphs_of_followed_packets_have_fields_too(kernel: Kernel) {
+    for run in ["followed", "followed-perf"] {
+        shows_late_segmentation(&picture(kernel, run, "jsonl"));
+        let recording = Recording::read(&left(kernel).path(&format!("{run}.out"))).unwrap();
+        calls::check(&recording).unwrap();
+        assert!(recording.events.iter().any(|event| event.kind == Kind::Return), "{run}");
+    }
+}
+
 fn the_perf_buffer_carries_the_same(kernel: Kernel) {
     assert!(picture(kernel, "perf", "jsonl") == picture(kernel, "ring", "jsonl"));
 }
@@ -238,6 +247,7 @@ ipft_e2e::on_every_kernel!(
     a_file_name_is_a_name,
     all_kinds_show_the_same_numbers_in_all_outputs,
     entries_have_fields_in_a_graph_and_returns_have_none,
+    graphs_of_followed_packets_have_fields_too,
     json_lines_keep_to_their_schema,
     nothing_is_left_behind,
     the_owner_of_a_socket_is_shown,

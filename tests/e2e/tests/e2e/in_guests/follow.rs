@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipft_e2e::calls;
 use ipft_e2e::guest::{self, Left, Shared};
-use ipft_e2e::jsonl::{Event, Recording, entries, follows};
+use ipft_e2e::jsonl::{Event, Kind, Recording, entries, follows};
 use ipft_e2e::on_every_kernel;
 use xtask::kernel::Kernel;
 
@@ -195,6 +196,19 @@ fn without_following_each_function_selects(kernel: Kernel) {
     assert_eq!((apart.packets().len(), apart.births.len()), (3, 0));
 }
 
+fn calls_are_followed_whatever_is_recorded(kernel: Kernel) {
+    for name in ["graph", "graph-perf"] {
+        let recording = recording(kernel, name);
+        calls::check(&recording).unwrap();
+        let selected = selected(&recording);
+        assert_eq!(selected.len(), 2, "{name}: {selected:#?}");
+        for packet in &selected {
+            follows(packet, &way(kernel)).unwrap();
+            assert!(packet.iter().any(|event| event.kind == Kind::Return), "{name}");
+        }
+    }
+}
+
 fn so_many_packets_are_selected_per_second(kernel: Kernel) {
     let recording = recording(kernel, "limited");
     let times = left(kernel).text("limited.times");
@@ -231,6 +245,7 @@ on_every_kernel!(
     packets_that_cannot_be_judged_are_reported,
     packets_are_selected_where_they_are_wanted,
     without_following_each_function_selects,
+    calls_are_followed_whatever_is_recorded,
     so_many_packets_are_selected_per_second,
     wrong_filters_are_usage_errors,
 );
