@@ -26,6 +26,12 @@ impl Births {
         self.0.add(event.packet, birth, waiting);
     }
 
+    /// Returns whether none is remembered.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns the birth of a packet, and forgets it.
     pub(super) fn take(&mut self, packet: u64) -> Option<Birth> {
         self.0.take(packet)

@@ -32,6 +32,11 @@ impl Clashes {
         }
     }
 
+    /// Changes the keys, before any name is looked at.
+    pub(super) fn set_keys(&mut self, keys: &'static [&'static str]) {
+        self.keys = keys;
+    }
+
     /// The fields that are known at the start.
     pub(super) fn look_at_schema(&mut self, schema: &Schema) {
         for field in &schema.fields {

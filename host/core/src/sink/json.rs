@@ -6,9 +6,13 @@
 //!
 //! Fields of the payload follow as strings, under their own names, also if one is named like a key before: the shape
 //! is the old tool's. Losses have no place in this shape; the JSON lines format ([`super::Jsonl`]) has one.
+//!
+//! Where packets are followed, the first object of a packet that was made of another one has one key more, which readers
+//! of the old shape pass over: `"parent_id":"0x…"` behind `is_return`. What becomes of packets has no place either.
 
 use std::io::Write;
 
+use super::births::Births;
 use super::clashes::Clashes;
 use super::fields::{Fields, Style};
 use super::output::Output;
@@ -27,6 +31,17 @@ const KEYS: [&str; 6] = [
     "is_return",
 ];
 
+/// The same, and those that some events have where packets are followed.
+const KEYS_OF_FOLLOWED: [&str; 7] = [
+    "packet_id",
+    "timestamp",
+    "processor_id",
+    "module",
+    "function",
+    "is_return",
+    "parent_id",
+];
+
 /// The end of an event's line.
 const END: &[u8] = b"}\n";
 
@@ -41,6 +56,8 @@ pub struct Json {
     fields: Fields,
     clashes: Clashes,
     beginning: Beginning,
+    /// Packets that were made of others, and had no event yet.
+    births: Births,
 }
 
 impl Json {
@@ -53,6 +70,7 @@ impl Json {
             fields: Fields::default(),
             clashes: Clashes::default(),
             beginning: Beginning::default(),
+            births: Births::default(),
         }
     }
 
@@ -134,6 +152,9 @@ impl Beginning {
 impl Sink for Json {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         self.fields = Fields::new(&trace.schema, Style::JsonText)?;
+        if trace.follow {
+            self.clashes.set_keys(&KEYS_OF_FOLLOWED);
+        }
         self.clashes.look_at_schema(&trace.schema);
         self.functions(&trace.functions)
     }
@@ -157,12 +178,23 @@ impl Sink for Json {
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.fields.learn(&batch.names);
         self.clashes.look_at_names(&batch.names);
-        for event in batch.calls() {
+        for event in &batch.events {
+            if !event.kind.is_call() {
+                if event.kind == EventKind::BORN {
+                    self.births.add(event, 0);
+                }
+                continue;
+            }
             let out = &mut self.output.buffer;
             self.beginning.push(out, event);
             let is_return = event.kind == EventKind::RETURN;
             let functions = if is_return { &self.returns } else { &self.entries };
             functions.push(out, event.function);
+            if !self.births.is_empty()
+                && let Some(birth) = self.births.take(event.packet)
+            {
+                push_parent(out, birth.parent, self.fields.is_empty());
+            }
             if !self.fields.is_empty() {
                 self.fields.push(out, batch.payload_of(event));
                 out.extend_from_slice(END);
@@ -177,6 +209,17 @@ impl Sink for Json {
     }
 }
 
+/// Appends the parent's identity; before the end of the line, if that is there.
+#[cold]
+fn push_parent(out: &mut Vec<u8>, parent: u64, is_ended: bool) {
+    let end: &[u8] = if is_ended { END } else { b"" };
+    out.truncate(out.len() - end.len());
+    out.extend_from_slice(b",\"parent_id\":\"");
+    push_hex_wide(out, parent);
+    out.push(b'"');
+    out.extend_from_slice(end);
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -188,6 +231,10 @@ mod tests {
 
     /// Returns the warnings of the trace, and the output.
     fn drawn(schema: Schema, batches: &[Batch]) -> (Vec<String>, String) {
+        drawn_where(false, schema, batches)
+    }
+
+    fn drawn_where(follow: bool, schema: Schema, batches: &[Batch]) -> (Vec<String>, String) {
         let (out, reported) = (Shared::default(), Rc::<RefCell<Vec<String>>>::default());
         let tell = Rc::clone(&reported);
         let mut sink = Json::new(out.clone()).with_warnings(Box::new(move |message| {
@@ -202,6 +249,7 @@ mod tests {
         sink.start(&Trace {
             functions: vec![function],
             schema,
+            follow,
             ..trace()
         })
         .unwrap();
@@ -321,6 +369,39 @@ mod tests {
                 event.packet, event.timestamp, event.cpu
             );
             assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_packets_first_event_names_its_parent() {
+        let field = Field {
+            name: "parent_id".to_owned(),
+            kind: FieldType::Unsigned,
+            format: FieldFormat::Plain,
+            offset: 0,
+            size: 1,
+            bits: None,
+        };
+        let schema = |fields: &[Field]| Schema {
+            size: fields.len() as u32,
+            fields: fields.to_vec(),
+            ..Schema::default()
+        };
+        for (schema, payload) in [(schema(&[]), vec![]), (schema(&[field]), vec![5])] {
+            let mut batch = batch(&[], payload);
+            let born = Event {
+                kind: EventKind::BORN,
+                spare: 0xabc,
+                ..batch.events[0]
+            };
+            batch.events = vec![born, batch.events[0], batch.events[0]];
+            let (reported, text) = drawn_where(true, schema.clone(), &[batch]);
+            assert_eq!(reported.len(), schema.fields.len());
+            let lines: Vec<&str> = text.lines().collect();
+            let key = ",\"is_return\":false,\"parent_id\":\"0x0000000000000abc\"";
+            assert_eq!(lines.len(), 2);
+            assert!(lines[0].contains(key), "{text}");
+            assert_eq!(lines[0].replace(&key[18..], ""), lines[1]);
         }
     }
 

@@ -33,6 +33,12 @@ impl<T> Recent<T> {
         self.newer.insert(packet, known);
     }
 
+    /// Returns whether nothing is remembered.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.newer.is_empty() && self.older.is_empty()
+    }
+
     /// Returns what is known of a packet, and forgets it.
     pub(super) fn take(&mut self, packet: u64) -> Option<T> {
         self.newer.remove(&packet).or_else(|| self.older.remove(&packet))
