@@ -3,7 +3,7 @@
 #
 # Leaves clones.out (JSON lines) and clones.pcapng: marked datagrams with their clones, and pings without a mark, on one
 # CPU. bytes.out and bytes.pcapng: an IPv4 datagram in fragments, a ping over IPv6, ARP. bytes-read.*: what tcpdump makes
-# of the latter.
+# of the latter. followed.* and followed-read.*: likewise, a datagram in fragments, selected by a filter.
 
 grep -q init_on_alloc=0 /proc/cmdline
 network_pair
@@ -51,3 +51,9 @@ ip netns exec a ping -6 -n -q -c 1 -W 10 -m "$((MARK))" 2001:db8::2
 settle
 end_ipft bytes
 exit_of bytes-read tcpdump -nr bytes.pcapng
+
+start_ipft followed -o jsonl --pcapng followed.pcapng 'icmp[icmptype] == icmp-echo and src host 10.0.0.1'
+ip netns exec a ping -n -q -c 1 -W 10 -s 4000 10.0.0.2
+settle
+end_ipft followed
+exit_of followed-read tcpdump -nr followed.pcapng

@@ -40,21 +40,21 @@
 
 use std::io::Write;
 
-use super::births::Births;
 use super::counter::Counter;
 use super::fields::{Fields, Style};
 use super::graph::Graph;
 use super::journal::{Journal, Kept};
 use super::output::Output;
 use super::reasons::Reasons;
-use super::recent::Recent;
 use super::rows::Rows;
 use super::{Sink, SinkError};
-use crate::event::{Batch, Event, EventKind, Function, Outcome, Summary, Trace, Tracer};
-use crate::text::{push_hex, push_unsigned, push_visible};
+use crate::event::{Batch, Event, Function, Summary, Trace, Tracer};
+use crate::text::push_hex;
 
 /// Number of events between checks of the memory.
 const STEP: usize = 4096;
+/// The part of the memory for packets of which no traced function is known.
+const UNSEEN: usize = 16;
 
 /// Callback at the end with the number of packets that were printed before it.
 pub type Reported = Box<dyn FnMut(u64)>;
@@ -141,6 +141,9 @@ impl Sink for Aggregate {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         let graph = trace.tracer == Tracer::FunctionGraph;
         self.journal = Journal::new(graph, &trace.schema);
+        if trace.follow {
+            self.journal = std::mem::take(&mut self.journal).with_lineages(self.max_memory / UNSEEN);
+        }
         self.printer.start(trace, graph)
     }
 
@@ -157,16 +160,8 @@ impl Sink for Aggregate {
             for event in events {
                 if event.kind.is_call() {
                     self.journal.push(event, batch);
-                } else if event.kind == EventKind::BORN {
-                    self.printer.births.add(event, self.journal.waiting());
-                } else if event.kind == EventKind::JOINED {
-                    self.printer
-                        .joined
-                        .add(event.packet, event.spare, self.journal.waiting());
-                } else if let Some(outcome) = event.outcome().filter(|outcome| *outcome != Outcome::Released) {
-                    self.printer
-                        .ends
-                        .add(event.packet, (outcome, event.function), self.journal.waiting());
+                } else {
+                    self.journal.note(event);
                 }
             }
         }
@@ -187,23 +182,6 @@ impl Sink for Aggregate {
             reported(self.early);
         }
         Ok(())
-    }
-}
-
-/// ` dropped NETFILTER_DROP`; a number if the reason has no name, nothing if there is none.
-fn push_end(out: &mut Vec<u8>, outcome: Outcome, function: u32, reasons: &Reasons) {
-    out.push(b' ');
-    out.extend_from_slice(reasons.word(outcome, function).as_bytes());
-    match (outcome, reasons.name(outcome)) {
-        (_, Some(name)) => {
-            out.push(b' ');
-            push_visible(out, name);
-        }
-        (Outcome::Dropped { reason }, None) if reason != 0 => {
-            out.push(b' ');
-            push_unsigned(out, reason.into());
-        }
-        _ => {}
     }
 }
 
@@ -228,13 +206,6 @@ struct Printer {
     graph: Option<Graph>,
     /// A packet's events in order of time, where they did not come so.
     sorted: Vec<u32>,
-    /// Whether packets are followed, and so may be made of others.
-    follow: bool,
-    births: Births,
-    /// How packets ended, and the function that dropped them.
-    ends: Recent<(Outcome, u32)>,
-    /// What packets became part of.
-    joined: Recent<u64>,
     reasons: Reasons,
 }
 
@@ -247,10 +218,6 @@ impl Printer {
             rows: Rows::new(&[], false),
             graph: None,
             sorted: Vec::new(),
-            follow: false,
-            births: Births::default(),
-            ends: Recent::default(),
-            joined: Recent::default(),
             reasons: Reasons::default(),
         }
     }
@@ -259,7 +226,6 @@ impl Printer {
         self.fields = Fields::new(&trace.schema, Style::Text)?;
         self.rows = Rows::new(&trace.functions, graph);
         self.graph = graph.then(Graph::default);
-        self.follow = trace.follow;
         self.reasons = Reasons::new(trace);
         Ok(())
     }
@@ -275,7 +241,7 @@ impl Printer {
     /// Prints the packet with this number.
     fn print(&mut self, journal: &Journal, packet: u32) -> Result<(), SinkError> {
         self.begin();
-        self.push_heading(journal.identity(packet));
+        self.push_heading(journal, packet);
         if journal.is_sorted() {
             return self.print_events(journal, journal.events_of(packet));
         }
@@ -289,31 +255,13 @@ impl Printer {
     }
 
     /// Where packets are followed, the heading names the packet, the one that it was made of, and its end.
-    fn push_heading(&mut self, packet: u64) {
+    fn push_heading(&mut self, journal: &Journal, packet: u32) {
         let out = &mut self.output.buffer;
         out.extend_from_slice(b"===");
-        if self.follow {
+        if let Some(lineage) = journal.lineage(packet) {
             out.push(b' ');
-            push_hex(out, packet);
-            if let Some(birth) = self.births.take(packet) {
-                out.extend_from_slice(b" made of ");
-                push_hex(out, birth.parent);
-                if self.rows.has(birth.function) {
-                    out.extend_from_slice(b" by ");
-                    self.rows.push_name(out, birth.function);
-                }
-            }
-            if let Some((outcome, function)) = self.ends.take(packet) {
-                push_end(out, outcome, function, &self.reasons);
-                if self.rows.has(function) {
-                    out.extend_from_slice(b" in ");
-                    self.rows.push_name(out, function);
-                }
-                if let Some(whole) = self.joined.take(packet) {
-                    out.push(b' ');
-                    push_hex(out, whole);
-                }
-            }
+            push_hex(out, journal.identity(packet));
+            lineage.push(out, b" ", &self.reasons, self.rows.names());
         }
         out.push(b'\n');
     }

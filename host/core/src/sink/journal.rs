@@ -1,7 +1,7 @@
 //! The events of a trace, stored compactly in memory and found by packet.
 //!
 //! An event takes 20 bytes, 12 more where returns are traced, and its payload beside, with 4 more if payloads differ in
-//! length. A packet takes 16, and up to 12 in a hash table. Storage grows by chunks that never move: a vector that
+//! length. A packet takes 16, and up to 12 in a hash table, and 32 where packets are followed. Storage grows by chunks that never move: a vector that
 //! doubles would for a moment need three times what it holds. Events of one packet form a list, oldest first, whose
 //! links are indices.
 //!
@@ -14,6 +14,8 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 
 use super::blocks::Blocks;
+use super::lineage::Lineage;
+use super::recent::Recent;
 use crate::event::{Batch, Event, EventKind, MAX_PREFIX, MAX_TAGGED, PayloadLayout, Schema};
 use crate::seeded::Seeded;
 
@@ -46,7 +48,9 @@ pub(super) struct Journal {
     layout: PayloadLayout,
     /// Bytes that every event has for its payload; 0 if payloads can differ in length.
     payload_size: usize,
-    packets: Blocks<Vec<Packet>>,
+    packets: Blocks<Packets>,
+    /// Where packets are followed: what is known of those that have no event here.
+    others: Option<Recent<Lineage>>,
     /// Number of dropped packets of the oldest block.
     forgotten: usize,
     /// Numbers of packets, by identity.
@@ -56,6 +60,14 @@ pub(super) struct Journal {
     last: u32,
     /// A packet's event was older than the one before.
     unsorted: bool,
+}
+
+/// Up to `CHUNK` packets. The vectors have their final capacity.
+#[derive(Debug, Default)]
+struct Packets {
+    packets: Vec<Packet>,
+    /// Beside every packet, where packets are followed.
+    lineages: Vec<Lineage>,
 }
 
 /// Up to `CHUNK` events. The vectors have their final capacity.
@@ -120,6 +132,7 @@ const _: () = {
     assert!(size_of::<Row>() == 20);
     assert!(size_of::<Nesting>() == 12);
     assert!(size_of::<Packet>() == 16);
+    assert!(size_of::<Lineage>() == 32);
     // The payloads of a chunk fit into the 32 bits of an end.
     assert!(CHUNK * (MAX_PREFIX + MAX_TAGGED) < u32::MAX as usize);
 };
@@ -135,6 +148,12 @@ impl Journal {
             last: NONE,
             ..Journal::default()
         }
+    }
+
+    /// Also keeps what was made of which packet, and how packets ended; in so many bytes for packets that have no event.
+    pub(super) fn with_lineages(mut self, bytes: usize) -> Self {
+        self.others = Some(Recent::within(bytes));
+        self
     }
 
     /// The bytes of memory that it can come to take with these events more. More than there are if it cannot take them
@@ -171,10 +190,15 @@ impl Journal {
             true if self.table_doubles() => (2 * self.table.allocation_size()).max(SMALLEST_TABLE),
             _ => self.table.allocation_size(),
         };
+        let (lineage, others) = match &self.others {
+            Some(others) => (size_of::<Lineage>(), others.bytes()),
+            None => (0, 0),
+        };
         self.full_chunks
             + of_newest
+            + others
             + chunks * self.new_chunk_bytes()
-            + packet_blocks * CHUNK * size_of::<Packet>()
+            + packet_blocks * CHUNK * (size_of::<Packet>() + lineage)
             + table
             + self.chunks.bytes()
             + self.packets.bytes()
@@ -234,7 +258,7 @@ impl Journal {
         let packet = match self
             .packets
             .get_mut(last / CHUNK)
-            .and_then(|block| block.get_mut(last % CHUNK))
+            .and_then(|block| block.packets.get_mut(last % CHUNK))
         {
             Some(packet) if packet.packet == event.packet => packet,
             _ => match self.find_or_add(event.packet, index) {
@@ -266,18 +290,25 @@ impl Journal {
             return self
                 .packets
                 .get_mut(number as usize / CHUNK)?
+                .packets
                 .get_mut(number as usize % CHUNK);
         }
         if self.table.len() == self.table.capacity() {
             self.grow_table();
         }
         let place = match self.packets.newest() {
-            Some(newest) if self.packets[newest as usize].len() < CHUNK => newest,
-            _ => self.packets.add(Vec::with_capacity(CHUNK)),
+            Some(newest) if self.packets[newest as usize].packets.len() < CHUNK => newest,
+            _ => self.packets.add(Packets {
+                packets: Vec::with_capacity(CHUNK),
+                lineages: Vec::with_capacity(if self.others.is_some() { CHUNK } else { 0 }),
+            }),
         };
         let block = self.packets.get_mut(place as usize)?;
-        self.last = place * CHUNK as u32 + block.len() as u32;
-        block.push(Packet {
+        self.last = place * CHUNK as u32 + block.packets.len() as u32;
+        if let Some(others) = &mut self.others {
+            block.lineages.push(others.take(identity).unwrap_or_default());
+        }
+        block.packets.push(Packet {
             packet: identity,
             first: index,
             last: index,
@@ -287,6 +318,31 @@ impl Journal {
             hasher.hash_one(packet(packets, *number).packet)
         });
         None
+    }
+
+    /// Keeps an event that is no call, if [`Lineage`] has a place for it. It may be that of a packet that has no event here.
+    pub(super) fn note(&mut self, event: &Event) {
+        let Some(others) = self.others.as_mut().filter(|_| Lineage::is_of(event.kind)) else {
+            return;
+        };
+        let packets = &self.packets;
+        let found = self.table.find(self.hasher.hash_one(event.packet), |number| {
+            packet(packets, *number).packet == event.packet
+        });
+        let lineage = found.and_then(|number| {
+            let block = self.packets.get_mut(*number as usize / CHUNK)?;
+            block.lineages.get_mut(*number as usize % CHUNK)
+        });
+        match lineage {
+            Some(lineage) => lineage.note(event),
+            None => others.of(event.packet).note(event),
+        }
+    }
+
+    /// What is known of the packet with this number, where packets are followed.
+    pub(super) fn lineage(&self, number: u32) -> Option<&Lineage> {
+        let block = &self.packets[number as usize / CHUNK];
+        block.lineages.get(number as usize % CHUNK)
     }
 
     #[cold]
@@ -355,22 +411,18 @@ impl Journal {
             } else {
                 0
             };
-            for index in forgotten..block.len() {
+            for index in forgotten..block.packets.len() {
                 let number = place * CHUNK as u32 + index as u32;
                 self.table.insert_unique(hash(&number), number, hash);
             }
         }
     }
 
-    /// Number of packets that are not forgotten.
-    pub(super) fn waiting(&self) -> usize {
-        self.table.len()
-    }
-
     /// The packet whose first event is the oldest.
     pub(super) fn oldest(&self) -> Option<u32> {
         let place = self.packets.oldest()?;
-        (self.forgotten < self.packets[place as usize].len()).then(|| place * CHUNK as u32 + self.forgotten as u32)
+        (self.forgotten < self.packets[place as usize].packets.len())
+            .then(|| place * CHUNK as u32 + self.forgotten as u32)
     }
 
     /// Forgets the oldest packet, and gives back the memory that nothing needs any more. If the packet goes on it is one
@@ -490,8 +542,8 @@ impl Chunk {
 
 /// The packet with this number.
 #[inline]
-fn packet(packets: &Blocks<Vec<Packet>>, number: u32) -> &Packet {
-    &packets[number as usize / CHUNK][number as usize % CHUNK]
+fn packet(packets: &Blocks<Packets>, number: u32) -> &Packet {
+    &packets[number as usize / CHUNK].packets[number as usize % CHUNK]
 }
 
 #[cfg(test)]
@@ -604,9 +656,11 @@ mod tests {
     }
 
     fn taken(journal: &Journal) -> usize {
-        let packets = journal.packets.iter().map(|(_, block)| block.capacity());
+        let packets = journal.packets.iter().map(|(_, block)| {
+            block.packets.capacity() * size_of::<Packet>() + block.lineages.capacity() * size_of::<Lineage>()
+        });
         journal.chunks.iter().map(|(_, chunk)| chunk.bytes()).sum::<usize>()
-            + packets.sum::<usize>() * size_of::<Packet>()
+            + packets.sum::<usize>()
             + journal.table.allocation_size()
     }
 
@@ -629,6 +683,46 @@ mod tests {
             let expected = 36 + if nesting { 12 } else { 0 } + 32_usize.div_ceil(per_packet as usize) + 1;
             assert!(each <= expected, "{each} bytes an event, {per_packet} events a packet");
         }
+    }
+
+    #[test]
+    fn lineages_are_kept_and_forgotten_with_their_packets() {
+        let of = |kind, packet, spare| Event {
+            kind,
+            spare,
+            function: 7,
+            ..event(packet, 1, 0)
+        };
+        let mut journal = Journal::new(false, &Schema::default()).with_lineages(1 << 16);
+        let room = journal.bytes_with_more(0, 0);
+        let all = 3 * CHUNK as u64;
+        for packet in 1..=all {
+            // Births come before the packet's first event, ends after it; some packets have none.
+            journal.note(&of(EventKind::BORN, packet, packet + 1));
+            if packet % 3 != 0 {
+                journal.push(&of(EventKind::ENTRY, packet, 0), &Batch::default());
+            }
+            journal.note(&of(EventKind::ENDED, packet, packet));
+            journal.note(&of(EventKind::DECIDED, packet, 0));
+            assert!(taken(&journal) <= journal.bytes_with_more(0, 0));
+        }
+        for packet in (1..=all).filter(|packet| packet % 3 != 0) {
+            let oldest = journal.oldest().unwrap();
+            let mut expected = Lineage::default();
+            expected.note(&of(EventKind::BORN, packet, packet + 1));
+            expected.note(&of(EventKind::ENDED, packet, packet));
+            assert_eq!(
+                (journal.identity(oldest), journal.lineage(oldest)),
+                (packet, Some(&expected))
+            );
+            journal.forget_oldest();
+        }
+        // What is left is the newest block and the table, and no memory of the packets that had no event.
+        let left = journal.bytes_with_more(0, 0);
+        assert!(
+            left <= room + CHUNK * 48 + (2 * CHUNK * 20) + (1 << 18),
+            "{left}, {room}"
+        );
     }
 
     #[test]

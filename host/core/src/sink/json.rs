@@ -12,10 +12,10 @@
 
 use std::io::Write;
 
-use super::births::Births;
 use super::clashes::Clashes;
 use super::fields::{Fields, Style};
 use super::output::Output;
+use super::recent::Recent;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
 use crate::event::{Batch, Event, EventKind, Function, Summary, Trace};
@@ -56,8 +56,10 @@ pub struct Json {
     fields: Fields,
     clashes: Clashes,
     beginning: Beginning,
-    /// Packets that were made of others, and had no event yet.
-    births: Births,
+    /// The parents of packets that had no event yet.
+    parents: Recent<u64>,
+    /// The packet of the event before.
+    last: u64,
 }
 
 impl Json {
@@ -70,7 +72,8 @@ impl Json {
             fields: Fields::default(),
             clashes: Clashes::default(),
             beginning: Beginning::default(),
-            births: Births::default(),
+            parents: Recent::default(),
+            last: 0,
         }
     }
 
@@ -181,7 +184,8 @@ impl Sink for Json {
         for event in &batch.events {
             if !event.kind.is_call() {
                 if event.kind == EventKind::BORN {
-                    self.births.add(event, 0);
+                    *self.parents.of(event.packet) = event.spare;
+                    self.last = 0;
                 }
                 continue;
             }
@@ -190,10 +194,12 @@ impl Sink for Json {
             let is_return = event.kind == EventKind::RETURN;
             let functions = if is_return { &self.returns } else { &self.entries };
             functions.push(out, event.function);
-            if !self.births.is_empty()
-                && let Some(birth) = self.births.take(event.packet)
+            let before = std::mem::replace(&mut self.last, event.packet);
+            if before != event.packet
+                && !self.parents.is_empty()
+                && let Some(parent) = self.parents.take(event.packet)
             {
-                push_parent(out, birth.parent, self.fields.is_empty());
+                push_parent(out, parent, self.fields.is_empty());
             }
             if !self.fields.is_empty() {
                 self.fields.push(out, batch.payload_of(event));

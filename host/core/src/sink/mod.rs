@@ -6,7 +6,6 @@
 //! Several run at once; one that fails is set aside and the others go on.
 
 mod aggregate;
-mod births;
 mod blocks;
 mod clashes;
 mod counter;
@@ -15,6 +14,7 @@ mod graph;
 mod journal;
 mod json;
 mod jsonl;
+mod lineage;
 mod output;
 mod pcapng;
 mod reasons;

@@ -67,14 +67,9 @@ impl Rows {
         rows
     }
 
-    /// Returns whether the function is one of the trace.
-    pub(super) fn has(&self, function: u32) -> bool {
-        (function as usize) < self.usual.len()
-    }
-
-    /// Appends the name of a function.
-    pub(super) fn push_name(&self, out: &mut Vec<u8>, function: u32) {
-        self.names.push(out, function);
+    /// Returns the names of the functions.
+    pub(super) fn names(&self) -> &FunctionTexts {
+        &self.names
     }
 
     /// Functions that are new.

@@ -6,13 +6,21 @@
 //!        9.304 us  CPU 0    } /* 5.904 us */
 //! ```
 //!
+//! Where packets are followed, the first line names the packet, the one that it was made of, and how it ended:
+//!
+//! ```text
+//! packet 0x6ad8e5c24f7001, made of 0x6ad8e5a1be3001 by ip_copy_metadata, dropped NETFILTER_DROP in nft_do_chain
+//! ```
+//!
 //! Times count from the packet's first event. Without the graph there are no braces. The lines of a packet have a limit;
 //! what is left out is counted in the last one.
 
 use super::super::graph::Line;
 use super::super::journal::Kept;
+use super::super::lineage::Lineage;
+use super::super::reasons::Reasons;
 use super::super::texts::FunctionTexts;
-use crate::event::{EventKind, Function};
+use crate::event::{EventKind, Function, Trace};
 use crate::text::*;
 
 /// Maximum bytes of a packet's lines: those of some hundred events. More makes Wireshark slow without being useful
@@ -26,12 +34,17 @@ const TIME: usize = 12;
 pub(super) struct Comments {
     /// `name [module]`.
     functions: FunctionTexts,
+    /// Their names alone.
+    names: FunctionTexts,
+    reasons: Reasons,
 }
 
 impl Comments {
-    pub(super) fn new(functions: &[Function]) -> Self {
+    pub(super) fn new(trace: &Trace) -> Self {
         let mut comments = Comments::default();
-        comments.append(functions);
+        comments.append(&trace.functions);
+        // It has taken the functions already.
+        comments.reasons = Reasons::new(trace);
         comments
     }
 
@@ -43,6 +56,17 @@ impl Comments {
             push_visible(out, &function.module);
             out.push(b']');
         });
+        self.names
+            .append(functions, |out, function| push_visible(out, &function.name));
+        self.reasons.append(functions);
+    }
+
+    /// Appends the first line of a packet that is followed.
+    pub(super) fn push_lineage(&self, out: &mut Vec<u8>, identity: u64, lineage: &Lineage) {
+        out.extend_from_slice(b"packet ");
+        push_hex(out, identity);
+        lineage.push(out, b", ", &self.reasons, &self.names);
+        out.push(b'\n');
     }
 
     /// Appends the lines of a packet with these events, which are in order of time, and `more` that follow. `lines` are

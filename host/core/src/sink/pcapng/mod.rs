@@ -37,6 +37,8 @@ const STEP: usize = 4096;
 const MOST_EVENTS: usize = 1 << 16;
 /// Approximate memory per packet besides its bytes.
 const PACKET: usize = 128;
+/// The part of the memory for packets of which no traced function is known.
+const UNSEEN: usize = 16;
 
 /// Link types, of the list that pcap and pcapng share.
 const ETHERNET: u16 = 1;
@@ -167,15 +169,16 @@ impl Pcapng {
         if !self.journal.is_sorted() {
             events.sort_by_key(|event| event.timestamp);
         }
-        let identity = self.journal.identity(packet);
-        self.write_packet(identity, &events, more)?;
+        self.write_packet(packet, &events, more)?;
         self.sorted = events;
         self.journal.forget_oldest();
         Ok(true)
     }
 
-    /// Writes a packet with its events, which are in order of time, and the number of those that were left out.
-    fn write_packet(&mut self, identity: u64, events: &[Kept], more: usize) -> Result<(), SinkError> {
+    /// Writes the packet with this number in the journal and with its events, which are in order of time, and the number of
+    /// those that were left out.
+    fn write_packet(&mut self, packet: u32, events: &[Kept], more: usize) -> Result<(), SinkError> {
+        let identity = self.journal.identity(packet);
         let Some(captured) = self.captured.remove(&identity) else {
             self.without_bytes += 1;
             return Ok(());
@@ -189,6 +192,9 @@ impl Pcapng {
         let first = kept.clone().next().map_or(captured.timestamp, |event| event.timestamp);
         let lines = self.graph.as_mut().map(|graph| graph.lay_out(kept.clone()));
         let mut comment = Vec::new();
+        if let Some(lineage) = self.journal.lineage(packet) {
+            self.comments.push_lineage(&mut comment, identity, lineage);
+        }
         self.comments.push(&mut comment, kept, more, lines);
         let packet = Packet {
             interface,
@@ -235,7 +241,10 @@ impl Sink for Pcapng {
         self.graph = graph.then(Graph::default);
         // Fields of an extension are not in a comment.
         self.journal = Journal::new(graph, &Schema::default());
-        self.comments = Comments::new(&trace.functions);
+        if trace.follow {
+            self.journal = std::mem::take(&mut self.journal).with_lineages(self.limit / UNSEEN);
+        }
+        self.comments = Comments::new(trace);
         self.clock_offset = trace.clock_offset;
         blocks::section_header(
             &mut self.output.buffer,
@@ -271,8 +280,11 @@ impl Sink for Pcapng {
         }
         for events in batch.events.chunks(STEP) {
             self.make_room(events)?;
-            for event in events.iter().filter(|event| event.kind.is_call()) {
-                self.journal.push(event, batch);
+            for event in events {
+                match event.kind.is_call() {
+                    true => self.journal.push(event, batch),
+                    false => self.journal.note(event),
+                }
             }
         }
         if let Some(counter) = &mut self.counter {

@@ -123,3 +123,26 @@ fn a_file_with_arp_can_be_read_by_libpcap() {
     assert_eq!(left().exit("bytes-read"), 0, "{said}");
     assert_eq!(shown.lines().count(), file.len(), "{shown}");
 }
+
+#[test]
+fn followed_packets_name_their_origin_and_end() {
+    let (recording, file) = trace("followed");
+    let (said, shown) = (left().text("followed-read.err"), left().text("followed-read.out"));
+    assert_eq!(left().exit("followed-read"), 0, "{said}");
+    assert_eq!(shown.lines().count(), file.len(), "{shown}");
+    let mut made = 0;
+    for packet in &file {
+        let first = &packet.comments[0];
+        let identity = format!("packet {:#x}", packet.identity);
+        assert!(first.starts_with(&identity), "{first}");
+        let mut births = recording.births.iter();
+        if let Some(birth) = births.find(|birth| birth.packet == packet.identity) {
+            assert!(first.contains(&format!(", made of {:#x} by ", birth.parent)), "{first}");
+            made += 1;
+        }
+    }
+    // The second and the third fragment.
+    assert!(made >= 2, "{made}");
+    let delivered = file.iter().filter(|packet| packet.comments[0].ends_with(", delivered"));
+    assert_eq!(delivered.count(), 1);
+}
