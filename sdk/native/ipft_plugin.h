@@ -126,7 +126,8 @@ struct ipft_trace {
      * without padding. */
     uint32_t tail;
     uint32_t unused;
-    /* For later versions. */
+    /* If packets are followed: `filter`, `follow` (`true`), and `drop-reasons` (`NUMBER=NAME`, with commas between them).
+     * Others are for later versions. */
     const struct ipft_fact *more;
     uint64_t more_count;
 };

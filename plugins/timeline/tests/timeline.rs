@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use ipft_plugin::Event;
 use ipft_plugin::testing::{self, Recording};
 use serde_json::Value;
 use timeline::Timeline;
@@ -108,7 +109,8 @@ fn packets_and_tracks_are_named_before_their_events() {
             .chunks
             .iter()
             .flat_map(|chunk| &chunk.events)
-            .map(|e| e.packet)
+            .filter(|event| event.kind <= Event::RETURN)
+            .map(|event| event.packet)
             .collect();
         // And one for the trace itself.
         assert_eq!(processes.len(), packets.len() + 1, "{}", recording.name);

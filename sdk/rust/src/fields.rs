@@ -162,7 +162,7 @@ pub struct Fields<'a> {
 /// Splits a payload into the part of the trace's fields and the rest; both are empty if the payload is not one of this
 /// trace.
 #[inline]
-fn split<'a>(trace: &Trace, payload: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+pub(crate) fn split<'a>(trace: &Trace, payload: &'a [u8]) -> (&'a [u8], &'a [u8]) {
     match payload.split_at_checked(trace.payload_size as usize) {
         Some((prefix, tail)) if trace.tail || tail.is_empty() => (prefix, tail),
         _ => (&[], &[]),

@@ -1,4 +1,5 @@
-//! Regroups events: those of each packet, in order of time, and the calls that they form.
+//! Regroups events: those of each packet, in order of time, and the calls that they form; and packets that were made of
+//! each other.
 //!
 //! No event is marked as a packet's last, and a trace may be long. So [`Journeys`] has a memory limit: at the limit,
 //! the packets that were quiet for longest are assumed to be finished.
@@ -9,13 +10,15 @@ use rustc_hash::FxBuildHasher;
 
 use crate::event::{Batch, Event, range};
 use crate::fields::Fields;
+use crate::heading::Headings;
+use crate::outcome::End;
 use crate::trace::Trace;
 
 /// Default memory limit in bytes.
 const LIMIT: usize = 64 << 20;
 
 /// Bytes per packet besides its events.
-const PACKET: usize = 192;
+const PACKET: usize = 352;
 
 /// Initial capacity for events, since few packets have fewer.
 const FIRST_EVENTS: usize = 8;
@@ -50,12 +53,19 @@ const MAX_DEPTH: usize = 512;
 ///     }
 /// }
 /// ```
+///
+/// Where packets are [followed](Trace::is_followed), a journey also has what its packet was made of, what was made of it,
+/// and its end; [`families`] puts journeys in the order of a tree.
 #[derive(Debug)]
 pub struct Journeys {
     packets: HashMap<u64, Journey, FxBuildHasher>,
     /// The last part number of packets that were removed, in case they come back. All are dropped when there are too
     /// many.
     parts: HashMap<u64, u32, FxBuildHasher>,
+    /// The roots of those that were made of others. As `parts`.
+    roots: HashMap<u64, u64, FxBuildHasher>,
+    /// What is known of packets that have no journey, since no function was seen yet. As `parts`.
+    unseen: HashMap<u64, Lineage, FxBuildHasher>,
     bytes: usize,
     limit: usize,
     payloads: bool,
@@ -73,6 +83,8 @@ impl Journeys {
         Journeys {
             packets: HashMap::default(),
             parts: HashMap::default(),
+            roots: HashMap::default(),
+            unseen: HashMap::default(),
             bytes: 0,
             limit: bytes,
             payloads: true,
@@ -89,12 +101,22 @@ impl Journeys {
     /// limit. Events of kinds that this version does not know are ignored.
     pub fn add(&mut self, batch: &Batch) -> Vec<Journey> {
         let mut over = Vec::new();
-        for event in batch.events.iter().filter(|event| event.kind <= Event::RETURN) {
+        for event in batch.events {
+            if event.kind > Event::RETURN {
+                self.note(event);
+                continue;
+            }
             let journey = self.packets.entry(event.packet).or_insert_with(|| {
                 self.bytes += PACKET;
+                let lineage = match self.unseen.is_empty() {
+                    true => None,
+                    false => self.unseen.remove(&event.packet),
+                };
+                let root = self.roots.remove(&event.packet).unwrap_or(event.packet);
                 Journey {
                     packet: event.packet,
                     part: self.parts.remove(&event.packet).map_or(0, |part| part + 1),
+                    lineage: lineage.unwrap_or_else(|| Lineage::new(root)),
                     ..Journey::default()
                 }
             });
@@ -120,10 +142,60 @@ impl Journeys {
     pub fn take(&mut self) -> Vec<Journey> {
         self.bytes = 0;
         self.parts.clear();
+        self.roots.clear();
+        self.unseen.clear();
         let mut journeys: Vec<Journey> = std::mem::take(&mut self.packets).into_values().collect();
         journeys.iter_mut().for_each(Journey::sort);
         journeys.sort_unstable_by_key(Journey::order);
         journeys
+    }
+
+    /// Takes what an event says of a packet besides its calls.
+    #[cold]
+    fn note(&mut self, event: &Event) {
+        if !matches!(event.kind, Event::BORN | Event::JOINED | Event::ENDED) {
+            return;
+        }
+        let root = match event.kind {
+            Event::BORN => self.root(event.spare),
+            _ => self.root(event.packet),
+        };
+        if event.kind == Event::BORN
+            && event.spare != event.packet
+            && let Some(parent) = self.packets.get_mut(&event.spare)
+        {
+            let before = parent.memory();
+            parent.lineage.children.push(event.packet);
+            self.bytes += parent.memory() - before;
+        }
+        let lineage = match self.packets.get_mut(&event.packet) {
+            Some(journey) => &mut journey.lineage,
+            None => {
+                if self.unseen.len() > self.limit / 128 {
+                    self.unseen.clear();
+                }
+                self.unseen.entry(event.packet).or_insert_with(|| Lineage::new(root))
+            }
+        };
+        match event.kind {
+            Event::BORN => {
+                lineage.root = root;
+                lineage.parent = Some(Parent {
+                    packet: event.spare,
+                    function: event.function,
+                });
+            }
+            Event::JOINED => lineage.whole = Some(event.spare),
+            _ => lineage.end = End::of(event),
+        }
+    }
+
+    /// Returns the packet that a packet's family began with, as far as that is known.
+    fn root(&self, packet: u64) -> u64 {
+        let seen = self.packets.get(&packet).map(|journey| journey.lineage.root);
+        let unseen = || self.unseen.get(&packet).map(|lineage| lineage.root);
+        let before = || self.roots.get(&packet).copied();
+        seen.or_else(unseen).or_else(before).unwrap_or(packet)
     }
 
     /// Removes the half of the packets that were quiet for longest. Half, so that the search costs little per event.
@@ -150,7 +222,13 @@ impl Journeys {
         if self.parts.len() > self.limit / 32 {
             self.parts.clear();
         }
+        if self.roots.len() > self.limit / 32 {
+            self.roots.clear();
+        }
         self.parts.insert(packet, journey.part);
+        if journey.lineage.root != packet {
+            self.roots.insert(packet, journey.lineage.root);
+        }
         Some(journey)
     }
 }
@@ -166,12 +244,116 @@ pub struct Journey {
     pub events: Vec<Event>,
     /// Their payload bytes.
     pub payload: Vec<u8>,
+    /// What the packet was made of, what was made of it, and its end. In a journey that was returned before the end of
+    /// the trace, what was known by then; in further parts, what came later.
+    pub lineage: Lineage,
+}
+
+/// The packets that a packet is related to, and its end. All of it is unknown unless packets are followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// The packet that it was made of.
+    pub parent: Option<Parent>,
+    /// The packet that its family began with: the packet itself if it was not made of another one.
+    pub root: u64,
+    /// The packets that were made of it, in order. Some may have no journey, as no traced function saw them.
+    pub children: Vec<u64>,
+    /// The packet that it became part of.
+    pub whole: Option<u64>,
+    /// How it ended; `None` if it had not ended.
+    pub end: Option<End>,
+}
+
+/// The packet that another one was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Its identity.
+    pub packet: u64,
+    /// The function that made the other, as an index into [`Trace::functions`]; of no function if that is not traced.
+    pub function: u32,
+}
+
+impl Lineage {
+    fn new(root: u64) -> Self {
+        Lineage {
+            root,
+            ..Lineage::default()
+        }
+    }
+}
+
+/// Returns the journeys in the order of a tree, as their indices, each with its depth: a packet comes before those that
+/// were made of it, which are one deeper. Otherwise the order stays the same.
+///
+/// ```
+/// # use ipft_plugin::{Error, Headings, Journeys, Output, Trace, families};
+/// # use std::io::Write;
+/// # fn finish(journeys: &mut Journeys, trace: &Trace, out: &mut Output) -> Result<(), Error> {
+/// let journeys = journeys.take();
+/// let headings = Headings::new(trace);
+/// for (depth, index) in families(&journeys) {
+///     let journey = &journeys[index];
+///     let name = journey.heading(trace, &headings);
+///     let end = journey.lineage.end.map_or("not ended".to_owned(), |end| end.words(trace));
+///     writeln!(out, "{:width$}{name}: {end}", "", width = 2 * depth)?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn families(journeys: &[Journey]) -> Vec<(usize, usize)> {
+    let mut numbers: HashMap<u64, usize, FxBuildHasher> = HashMap::default();
+    for (index, journey) in journeys.iter().enumerate() {
+        numbers.entry(journey.packet).or_insert(index);
+    }
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); journeys.len()];
+    let mut stack = Vec::new();
+    for (index, journey) in journeys.iter().enumerate().rev() {
+        let parent = journey.lineage.parent.and_then(|parent| numbers.get(&parent.packet));
+        match parent.filter(|parent| **parent != index) {
+            Some(parent) => children[*parent].push(index),
+            None => stack.push((0, index)),
+        }
+    }
+    let mut ordered = Vec::with_capacity(journeys.len());
+    let mut is_placed = vec![false; journeys.len()];
+    let mut next = 0;
+    loop {
+        while let Some((depth, index)) = stack.pop() {
+            if std::mem::replace(&mut is_placed[index], true) {
+                continue;
+            }
+            ordered.push((depth, index));
+            stack.extend(children[index].iter().map(|child| (depth + 1, *child)));
+        }
+        // In a broken recording, packets may be made of each other.
+        match is_placed[next..].iter().position(|is_placed| !is_placed) {
+            Some(position) => {
+                next += position;
+                stack.push((0, next));
+            }
+            None => return ordered,
+        }
+    }
 }
 
 impl Journey {
     /// Allocated bytes.
     fn memory(&self) -> usize {
-        self.events.capacity() * size_of::<Event>() + self.payload.capacity()
+        self.events.capacity() * size_of::<Event>()
+            + self.payload.capacity()
+            + self.lineage.children.capacity() * size_of::<u64>()
+    }
+
+    /// Returns the packet's heading, or its identity if no function saw its addresses.
+    pub fn heading(&self, trace: &Trace, headings: &Headings) -> String {
+        let payloads = self.events.iter().map(|event| self.payload_of(event));
+        let heading = match headings.are_there() {
+            true => payloads
+                .filter(|payload| !payload.is_empty())
+                .find_map(|payload| headings.of(trace, payload)),
+            false => None,
+        };
+        heading.unwrap_or_else(|| format!("packet {:#x}", self.packet))
     }
 
     fn push(&mut self, event: &Event, payload: &[u8]) {
@@ -488,6 +670,111 @@ mod tests {
         parts.dedup();
         assert_eq!(parts.len(), all);
         assert!(all > 2001, "some packets came in parts: {all}");
+    }
+
+    fn add(journeys: &mut Journeys, events: &[Event]) -> Vec<Journey> {
+        journeys.add(&Batch {
+            trace: &Trace::default(),
+            events,
+            payload: &[],
+        })
+    }
+
+    /// Events of one kind each: packet, kind, spare word.
+    fn events(list: &[(u64, u32, u64)]) -> Vec<Event> {
+        let event = |(time, (packet, kind, spare)): (u64, &(u64, u32, u64))| Event {
+            packet: *packet,
+            timestamp: time,
+            kind: *kind,
+            spare: *spare,
+            function: 3,
+            ..Event::default()
+        };
+        (1..).zip(list).map(event).collect()
+    }
+
+    #[test]
+    fn packets_know_their_families_and_ends() {
+        let mut journeys = Journeys::default();
+        let list = [
+            (1, Event::ENTRY, 0),
+            // No function sees packet 2, and none packet 3 before it ends.
+            (2, Event::BORN, 1),
+            (3, Event::BORN, 2),
+            (4, Event::BORN, 1),
+            (3, Event::ENDED, Event::DROPPED | 5),
+            (3, Event::ENTRY, 0),
+            (4, Event::ENTRY, 0),
+            (4, Event::JOINED, 1),
+            (4, Event::ENDED, Event::BECAME_PART),
+            (5, Event::BORN, 99),
+            (5, Event::ENTRY, 0),
+            // A kind of a later version.
+            (1, 17, 4),
+        ];
+        assert!(add(&mut journeys, &events(&list)).is_empty());
+        let journeys = journeys.take();
+        let lineage: Vec<_> = journeys
+            .iter()
+            .map(|Journey { packet, lineage, .. }| {
+                let parent = lineage.parent.map(|parent| parent.packet);
+                let outcome = lineage.end.map(|end| end.outcome.name());
+                (
+                    *packet,
+                    parent,
+                    lineage.root,
+                    lineage.children.clone(),
+                    lineage.whole,
+                    outcome,
+                )
+            })
+            .collect();
+        assert_eq!(
+            lineage,
+            [
+                (1, None, 1, vec![2, 4], None, None),
+                (3, Some(2), 1, vec![], None, Some("dropped")),
+                (4, Some(1), 1, vec![], Some(1), Some("joined")),
+                (5, Some(99), 99, vec![], None, None),
+            ]
+        );
+        assert_eq!(families(&journeys), [(0, 0), (1, 2), (0, 1), (0, 3)]);
+    }
+
+    #[test]
+    fn families_end_where_packets_are_made_of_each_other() {
+        let mut journeys = Journeys::default();
+        let all = 10_000;
+        // A chain, and two circles.
+        let chain = (2..all).flat_map(|packet| [(packet, Event::BORN, packet - 1), (packet, Event::ENTRY, 0)]);
+        let circles = [(1, 2), (2, 1), (3, 3)].map(|(packet, parent)| (all + packet, Event::BORN, all + parent));
+        let seen = [1, 2, 3].map(|packet| (all + packet, Event::ENTRY, 0));
+        let list: Vec<_> = [(1, Event::ENTRY, 0)]
+            .into_iter()
+            .chain(chain)
+            .chain(circles)
+            .chain(seen)
+            .collect();
+        add(&mut journeys, &events(&list));
+        let journeys = journeys.take();
+        let ordered = families(&journeys);
+        let depths: Vec<usize> = ordered.iter().map(|(depth, _)| *depth).collect();
+        assert_eq!(depths[..all as usize - 1], (0..all as usize - 1).collect::<Vec<_>>());
+        assert_eq!(depths[all as usize - 1..], [0, 0, 1]);
+        assert_eq!(families(&[]), []);
+    }
+
+    #[test]
+    fn relations_of_unseen_packets_take_bounded_memory() {
+        let mut journeys = Journeys::with_limit(100_000);
+        for packet in 1..10_000 {
+            add(
+                &mut journeys,
+                &events(&[(packet, Event::BORN, packet + 1), (packet, Event::ENDED, 0)]),
+            );
+            assert!(journeys.unseen.len() < 1000);
+        }
+        assert!(journeys.take().is_empty());
     }
 
     #[test]

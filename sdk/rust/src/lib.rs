@@ -36,6 +36,9 @@
 //! The crate of a plugin is a `cdylib`; `cargo build --release --target wasm32-wasip2` builds a component that `ipft
 //! --plugin FILE.wasm` runs. Only cargo is needed. The plugin's name, version and licence are those of the crate.
 //!
+//! Where packets are followed, [`Headings`] names them by their addresses, and each [`Journey`] has its [`Lineage`]: what its
+//! packet was made of, and how it ended.
+//!
 //! Names of functions and contents of fields come from outside and may contain anything: show them through [`text`]. A
 //! plugin runs as long as the trace, possibly for hours; keep aggregates instead of events, or use [`Journeys`] for a
 //! bounded number of them and a [`Tree`] for common call paths.
@@ -56,10 +59,12 @@ mod driver;
 mod error;
 mod event;
 mod fields;
+mod heading;
 mod journeys;
 mod log;
 mod macros;
 mod options;
+mod outcome;
 mod output;
 mod parts;
 pub mod text;
@@ -81,9 +86,11 @@ pub use driver::Driver;
 pub use error::Error;
 pub use event::{Batch, Event};
 pub use fields::{Fields, Lookup, Shown, Value};
-pub use journeys::{Call, Journey, Journeys};
+pub use heading::Headings;
+pub use journeys::{Call, Journey, Journeys, Lineage, Parent, families};
 pub use log::{Level, log, set_logger};
 pub use options::Options;
+pub use outcome::{End, Outcome};
 pub use output::Output;
 pub use trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
 pub use tree::Tree;

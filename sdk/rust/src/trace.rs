@@ -51,6 +51,34 @@ impl Trace {
         self.functions.get(index as usize).unwrap_or(&UNKNOWN)
     }
 
+    /// Returns whether packets are followed, so that there are events of the kinds [`crate::Event::BORN`],
+    /// [`crate::Event::JOINED`] and [`crate::Event::ENDED`].
+    pub fn is_followed(&self) -> bool {
+        self.fact("follow") == Some("true")
+    }
+
+    /// Returns the kernel's name of a reason to drop packets, such as `NETFILTER_DROP`; `None` if it is not known, as before
+    /// Linux 5.17.
+    pub fn drop_reason(&self, reason: u32) -> Option<&str> {
+        let found = self.drop_reasons().find(|(number, _)| *number == reason)?;
+        Some(found.1)
+    }
+
+    /// Returns all reasons whose names are known, with their numbers.
+    pub fn drop_reasons(&self) -> impl Iterator<Item = (u32, &str)> {
+        let entries = self.fact("drop-reasons").unwrap_or_default().split(',');
+        entries.filter_map(|entry| {
+            let (number, name) = entry.split_once('=')?;
+            Some((number.parse().ok()?, name))
+        })
+    }
+
+    /// Returns a property of [`Trace::more`], such as `filter`.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        let found = self.more.iter().find(|(other, _)| other == name)?;
+        Some(&found.1)
+    }
+
     /// Prepares access to a field by its name, so that events need no comparison of names. The result is for this trace
     /// only. An unknown field is allowed: no event has it.
     pub fn field(&self, name: &str) -> Lookup {

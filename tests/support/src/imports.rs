@@ -57,6 +57,7 @@ const TABLE: &[(&str, &[&str])] = &[
     // Plugins.
     ("plugin/package", &["core/output", "core/text"]),
     ("plugin/host/error", &["core/text", "plugin/package"]),
+    ("plugin/host/facts", &["core/event"]),
     ("plugin/host/queue", &["core/event"]),
     ("plugin/host/stream", &["plugin/host/error"]),
     (
@@ -75,6 +76,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "core/text",
             "plugin/package",
             "plugin/host/error",
+            "plugin/host/facts",
             "plugin/host/stream",
             "plugin/host/worker",
             "plugin/host/Level",
@@ -90,6 +92,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "core/text",
             "plugin/package",
             "plugin/host/error",
+            "plugin/host/facts",
             "plugin/host/stream",
             "plugin/host/worker",
             "plugin/host/Level",

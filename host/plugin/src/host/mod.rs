@@ -2,6 +2,7 @@
 //! the thread, the stream of the plugin's output. May import `package`, and `event`, `sink` and `text` of `ipft_core`.
 
 pub mod error;
+mod facts;
 pub mod native;
 mod queue;
 mod stream;

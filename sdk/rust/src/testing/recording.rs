@@ -1,9 +1,10 @@
 //! Reads the output of `ipft -o jsonl` (`docs/jsonl.schema.json`) into a plugin's input.
 //!
-//! Two things are not in a recording: invalid UTF-8 has become U+FFFD, which is read as one invalid byte, and a
-//! script's infinite numbers have become text. Everything else is restored; otherwise reading fails and names the line.
+//! Three things are not in a recording: invalid UTF-8 has become U+FFFD, which is read as one invalid byte, a script's
+//! infinite numbers have become text, and the kernel's reasons to drop packets are known only where one was dropped for
+//! them. Everything else is restored; otherwise reading fails and names the line.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -136,6 +137,9 @@ struct TraceLine {
     backend: String,
     mark: u32,
     mask: u32,
+    filter: Option<String>,
+    #[serde(default)]
+    follow: bool,
     clock_offset: ClockOffset,
     command_line: Vec<String>,
     functions: Vec<FunctionLine>,
@@ -220,6 +224,7 @@ struct LifeLine {
     function_index: Option<u32>,
     outcome: Option<String>,
     reason_number: Option<u32>,
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -281,6 +286,8 @@ struct Reading {
     names: HashMap<String, u32>,
     symbols: Symbols,
     losses: Vec<Loss>,
+    /// The kernel's reasons, by number.
+    reasons: BTreeMap<u32, String>,
 }
 
 impl Reading {
@@ -300,7 +307,10 @@ impl Reading {
                 let into = line.into.as_deref().ok_or("a packet that is joined has no `into`")?;
                 self.life(&line, Event::JOINED, identity(into)?)
             }
-            (Line::Ended(line), _) => {
+            (Line::Ended(mut line), _) => {
+                if let (Some(number), Some(reason)) = (line.reason_number, line.reason.take()) {
+                    self.reasons.insert(number, reason);
+                }
                 let spare = match line.outcome.as_deref() {
                     Some("dropped") => Event::DROPPED | u64::from(line.reason_number.unwrap_or(0)),
                     Some("delivered") => Event::DELIVERED,
@@ -342,6 +352,11 @@ impl Reading {
 
     fn finish(mut self) -> Option<Recording> {
         self.next_chunk();
+        if !self.reasons.is_empty() {
+            let reasons = self.reasons.iter().map(|(number, name)| format!("{number}={name}"));
+            let reasons = reasons.collect::<Vec<_>>().join(",");
+            self.recording.trace.more.push(("drop-reasons".to_owned(), reasons));
+        }
         let members = self.symbols.into_members();
         for field in &mut self.recording.trace.fields {
             if field.format == Format::Symbol {
@@ -376,6 +391,13 @@ impl Reading {
             kernel_release: line.kernel,
             mark: line.mark,
             mask: line.mask,
+            more: match line.follow {
+                true => vec![
+                    ("filter".to_owned(), line.filter.unwrap_or_default()),
+                    ("follow".to_owned(), "true".to_owned()),
+                ],
+                false => Vec::new(),
+            },
             ..Trace::default()
         };
         self.started = true;
@@ -664,6 +686,11 @@ mod tests {
         lines.extend(ends.iter().map(String::as_str));
         lines.push(SUMMARY);
         let recording = read(&lines).unwrap();
+        assert_eq!(recording.trace.drop_reason(12), Some("NETFILTER_DROP"));
+        assert!(!recording.trace.is_followed());
+        let follows = TRACE.replace(r#""mask":1"#, r#""mask":1,"filter":"icmp","follow":true"#);
+        let followed = read(&[&follows, SUMMARY]).unwrap().trace;
+        assert_eq!((followed.is_followed(), followed.fact("filter")), (true, Some("icmp")));
         let events = recording.chunks.iter().flat_map(|chunk| &chunk.events);
         let events: Vec<_> = events.map(|event| (event.kind, event.function, event.spare)).collect();
         let none = u32::MAX;

@@ -18,6 +18,7 @@ use crate::trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Trace};
 /// - `losses`: every kind of loss in the summary, functions that could not be traced, and events that were missed;
 /// - `unpaired`: returns without entries, entries without returns, and a recursion of which an end is missing;
 /// - `deepest`: 512 calls within each other;
+/// - `followed`: packets with addresses, made of each other, which end in every way;
 /// - `hostile`: names that attack terminals, XML, HTML, JSON and tables, functions that there are not, payloads out of
 ///   range, timestamps at the ends of their range, events of kinds that are not known.
 pub fn traces() -> Vec<Recording> {
@@ -34,6 +35,7 @@ pub fn traces() -> Vec<Recording> {
         losses(),
         unpaired(),
         deepest(),
+        followed(),
         hostile(),
     ]
 }
@@ -132,6 +134,11 @@ impl Script {
             None => event.skb = 0,
         }
         event
+    }
+
+    /// An event that is no call.
+    fn happen(&mut self, packet: u64, function: u32, kind: u32, spare: u64) {
+        self.event(packet, function, kind).spare = spare;
     }
 
     /// Sets the last event's payload.
@@ -480,6 +487,159 @@ fn deepest() -> Recording {
     script.done()
 }
 
+/// The fields that name a packet, with a device behind them.
+const ADDRESSED: [(&str, u32, Kind, Format); 17] = [
+    ("len", 4, Kind::Unsigned, Format::Plain),
+    ("saddr", 16, Kind::Bytes, Format::Ip),
+    ("daddr", 16, Kind::Bytes, Format::Ip),
+    ("sport", 2, Kind::Unsigned, Format::Be16),
+    ("dport", 2, Kind::Unsigned, Format::Be16),
+    ("ethertype", 2, Kind::Unsigned, Format::Hex),
+    ("proto", 1, Kind::Unsigned, Format::Enum),
+    ("tcp_flags", 1, Kind::Unsigned, Format::Flags),
+    ("seq", 4, Kind::Unsigned, Format::Plain),
+    ("ack", 4, Kind::Unsigned, Format::Plain),
+    ("icmp_type", 1, Kind::Unsigned, Format::Plain),
+    ("icmp_code", 1, Kind::Unsigned, Format::Plain),
+    ("frag", 2, Kind::Unsigned, Format::Hex),
+    ("icmp_id", 2, Kind::Unsigned, Format::Plain),
+    ("icmp_seq", 2, Kind::Unsigned, Format::Plain),
+    ("iface", 16, Kind::Char, Format::Plain),
+    ("netns", 4, Kind::Unsigned, Format::Plain),
+];
+
+/// The payload of an IPv4 packet from 10.0.0.1 to 10.0.0.2, with these fields besides the addresses.
+fn addressed(proto: u8, len: u32, more: &[(&str, &[u8])]) -> Vec<u8> {
+    let v4 = |last| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, last];
+    let mut payload = Vec::new();
+    for (name, size, ..) in ADDRESSED {
+        let start = payload.len();
+        let given = more.iter().find(|(other, _)| *other == name);
+        match (given, name) {
+            (Some((_, bytes)), _) => payload.extend_from_slice(bytes),
+            (None, "len") => payload.extend_from_slice(&len.to_le_bytes()),
+            (None, "saddr") => payload.extend_from_slice(&v4(1)),
+            (None, "daddr") => payload.extend_from_slice(&v4(2)),
+            (None, "ethertype") => payload.extend_from_slice(&0x0800_u16.to_le_bytes()),
+            (None, "proto") => payload.push(proto),
+            _ => {}
+        }
+        payload.resize(start + size as usize, 0);
+    }
+    payload
+}
+
+fn followed() -> Recording {
+    const FUNCTIONS: [&str; 9] = [
+        "__ip_local_out",
+        "ip_do_fragment",
+        "ip_copy_metadata",
+        "dev_hard_start_xmit",
+        "__netif_receive_skb_core",
+        "icmp_rcv",
+        "nft_do_chain@nf_tables",
+        "skb_clone",
+        "kfree_skb_reason",
+    ];
+    let mut script = Script::new("followed", "function_graph", &FUNCTIONS);
+    let trace = &mut script.recording.trace;
+    (trace.mark, trace.mask) = (0, 0);
+    trace.command_line = ["ipft", "-t", "function_graph", "host 10.0.0.2"]
+        .map(str::to_owned)
+        .to_vec();
+    trace.more = [
+        ("filter", "host 10.0.0.2"),
+        ("follow", "true"),
+        ("drop-reasons", "2=NOT_SPECIFIED,3=NO_SOCKET,12=NETFILTER_DROP"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    for (name, size, kind, format) in ADDRESSED {
+        trace.fields.push(field(name, trace.payload_size, size, kind, format));
+        trace.payload_size += size;
+    }
+    let member = |(name, value): (&str, u64)| Member {
+        name: name.to_owned(),
+        value,
+    };
+    for field in &mut trace.fields {
+        field.members = match field.name.as_str() {
+            "proto" => [("icmp", 1), ("tcp", 6), ("udp", 17)].map(member).to_vec(),
+            "tcp_flags" => [("syn", 2), ("ack", 16)].map(member).to_vec(),
+            _ => Vec::new(),
+        };
+    }
+    let ping = addressed(1, 3028, &[("icmp_type", &[8]), ("icmp_id", &[7]), ("icmp_seq", &[1])]);
+    let fragment = |offset: u16| addressed(1, 1500, &[("frag", &offset.to_le_bytes()), ("iface", b"va")]);
+    let none = u32::MAX;
+
+    // A ping is cut in two, and put together again where it arrives; no function sees a clone of it.
+    script.enter(1, 0);
+    script.payload(&ping);
+    script.enter(1, 1);
+    script.payload(&ping);
+    script.happen(2, 2, Event::BORN, 1);
+    script.enter(2, 3);
+    script.payload(&fragment(185));
+    script.leave(2, 3);
+    script.leave(1, 1);
+    script.leave(1, 0);
+    script.end_chunk();
+    script.happen(3, none, Event::BORN, 2);
+    script.happen(4, 7, Event::BORN, 3);
+    script.on(0, 1).enter(4, 4);
+    script.payload(&fragment(185));
+    script.happen(2, none, Event::ENDED, Event::SENT);
+    script.happen(4, none, Event::JOINED, 1);
+    script.happen(4, none, Event::ENDED, Event::BECAME_PART);
+    script.leave(4, 4);
+    script.enter(1, 5);
+    script.payload(&ping);
+    script.happen(1, none, Event::ENDED, Event::DELIVERED);
+    script.leave(1, 5);
+    // A connection that the firewall refuses, a packet that is forwarded, and drops of which less is known.
+    let syn = addressed(
+        6,
+        60,
+        &[("sport", &[0x0f, 0xa0]), ("dport", &[0, 80]), ("tcp_flags", &[2])],
+    );
+    script.on(812, 0).enter(5, 6);
+    script.payload(&syn);
+    script.enter(5, 8);
+    script.happen(5, 6, Event::ENDED, Event::DROPPED | 12);
+    script.leave(5, 8);
+    script.leave(5, 6);
+    script.enter(6, 3);
+    script.payload(&addressed(17, 100, &[("sport", &[0, 53]), ("dport", &[2, 0])]));
+    script.happen(6, none, Event::ENDED, Event::FORWARDED);
+    script.leave(6, 3);
+    for (packet, function, outcome) in [(7, none, Event::DROPPED), (8, none, Event::DROPPED | 99), (9, none, 0)] {
+        script.enter(packet, 4);
+        script.leave(packet, 4);
+        script.happen(packet, function, Event::ENDED, outcome);
+    }
+    // Made of a packet that is not known, with a name of its own; and two that a broken recording makes of each other.
+    script.happen(10, none, Event::BORN, 99);
+    script.enter(10, 4);
+    script.payload(&addressed(
+        0,
+        28,
+        &[("ethertype", &[6, 8]), ("saddr", &[0; 16]), ("daddr", &[0; 16])],
+    ));
+    script.happen(11, none, Event::BORN, 12);
+    script.happen(12, none, Event::BORN, 11);
+    script.enter(11, 4);
+    script.enter(12, 4);
+    // The end of a packet that has no event, and a part that has not ended.
+    script.happen(13, none, Event::ENDED, Event::SENT);
+    script.happen(10, none, Event::JOINED, 1);
+    let mut recording = script.done();
+    // Only calls count.
+    let events = recording.chunks.iter().flat_map(|chunk| &chunk.events);
+    recording.summary.events = events.filter(|event| event.kind <= Event::RETURN).count() as u64;
+    recording
+}
+
 fn hostile() -> Recording {
     let functions = [
         "\x1b[31mred\x1b[0m\u{9b}2J\x07\r@new\nline",
@@ -530,6 +690,9 @@ fn hostile() -> Recording {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Batch;
+    use crate::heading::Headings;
+    use crate::journeys::{Journeys, families};
 
     #[test]
     fn every_trace_has_the_property_of_its_name() {
@@ -548,17 +711,63 @@ mod tests {
             .filter(|event| event.is_entry())
             .count();
         assert_eq!(deepest, 512);
-        // In traces that are not hostile, every event refers to a known function.
+        // In traces that are not hostile, every call is of a known function.
         for trace in traces.iter().filter(|trace| trace.name != "hostile") {
             let mut known = 0;
             for chunk in &trace.chunks {
                 known += chunk.functions.len();
-                assert!(
-                    chunk.events.iter().all(|event| (event.function as usize) < known),
-                    "{}",
-                    trace.name
-                );
+                let mut calls = chunk.events.iter().filter(|event| event.kind <= Event::RETURN);
+                assert!(calls.all(|event| (event.function as usize) < known), "{}", trace.name);
             }
         }
+    }
+
+    #[test]
+    fn families_of_the_followed_trace_are_named() {
+        let traces = traces();
+        let Recording { trace, chunks, .. } = traces
+            .iter()
+            .find(|trace| trace.name == "followed")
+            .expect("there is one");
+        let mut trace = trace.clone();
+        trace.functions = chunks.iter().flat_map(|chunk| chunk.functions.clone()).collect();
+        let mut journeys = Journeys::default();
+        for chunk in chunks {
+            let batch = Batch {
+                trace: &trace,
+                events: &chunk.events,
+                payload: &chunk.payload,
+            };
+            assert!(journeys.add(&batch).is_empty());
+        }
+        let journeys = journeys.take();
+        let headings = Headings::new(&trace);
+        let shown: Vec<String> = families(&journeys)
+            .into_iter()
+            .map(|(depth, index)| {
+                let journey = &journeys[index];
+                let end = journey
+                    .lineage
+                    .end
+                    .map_or("not ended".to_owned(), |end| end.words(&trace));
+                format!("{depth} {}: {end}", journey.heading(&trace, &headings))
+            })
+            .collect();
+        let expected = [
+            "0 10.0.0.1 > 10.0.0.2 icmp echo request id 7 seq 1, 3028 B: delivered",
+            "1 10.0.0.1 > 10.0.0.2 icmp frag 1480, 1500 B: sent",
+            // Packet 3, which no function sees, is between.
+            "0 10.0.0.1 > 10.0.0.2 icmp frag 1480, 1500 B: joined",
+            "0 10.0.0.1:4000 > 10.0.0.2:80 tcp SYN seq 0, 60 B: dropped NETFILTER_DROP in nft_do_chain",
+            "0 10.0.0.1:53 > 10.0.0.2:512 udp, 100 B: forwarded",
+            "0 packet 0x7: dropped",
+            "0 packet 0x8: dropped reason 99",
+            "0 packet 0x9: released",
+            "0 arp, 28 B: not ended",
+            "0 packet 0xb: not ended",
+            "1 packet 0xc: not ended",
+        ];
+        assert_eq!(shown, expected);
+        assert!(journeys[2].lineage.root == 1 && journeys[2].packet == 4);
     }
 }

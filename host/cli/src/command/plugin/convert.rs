@@ -27,9 +27,16 @@ pub(super) fn trace(trace: &sdk::Trace) -> Trace {
         kernel_release: trace.kernel_release.clone(),
         mark: trace.mark,
         mask: trace.mask,
-        filter: String::new(),
-        follow: false,
-        drop_reasons: Vec::new(),
+        filter: trace.fact("filter").unwrap_or_default().to_owned(),
+        follow: trace.is_followed(),
+        drop_reasons: trace.drop_reasons().map(drop_reason).collect(),
+    }
+}
+
+fn drop_reason((value, name): (u32, &str)) -> EnumMember {
+    EnumMember {
+        name: name.to_owned(),
+        value: value.into(),
     }
 }
 

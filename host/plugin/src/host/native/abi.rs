@@ -161,11 +161,12 @@ pub(super) struct TraceRecord<'a> {
 }
 
 impl<'a> TraceRecord<'a> {
-    /// `fields` and `command_line`: those of the trace, as records.
+    /// `fields`, `command_line` and `facts`: those of the trace, as records.
     pub(super) fn new(
         trace: &'a ipft_core::event::Trace,
         fields: &'a [FieldRecord<'a>],
         command_line: &'a [Text<'a>],
+        facts: &'a [FactRecord<'a>],
     ) -> Self {
         TraceRecord {
             struct_size: size_of::<Self>() as u32,
@@ -180,7 +181,7 @@ impl<'a> TraceRecord<'a> {
             mask: trace.mask,
             tail: trace.schema.tail.into(),
             unused: 0,
-            more: List::from(&[][..]),
+            more: facts.into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::abi::{
 };
 use super::host::Host;
 use crate::host::error::{self, During, Failure, PluginError};
+use crate::host::facts;
 use crate::host::worker::{Draw, Pulse};
 use crate::package::OptionValues;
 use ipft_core::event::{Event, Function, Summary, Trace};
@@ -92,7 +93,9 @@ impl Draw for Instance {
             .map(|(field, members)| FieldRecord::new(field, members))
             .collect();
         let command_line: Vec<Text<'_>> = trace.command_line.iter().map(|word| word.as_str().into()).collect();
-        let record = TraceRecord::new(trace, &fields, &command_line);
+        let facts = facts::facts(trace);
+        let facts: Vec<FactRecord<'_>> = facts.iter().map(FactRecord::from).collect();
+        let record = TraceRecord::new(trace, &fields, &command_line, &facts);
         let options: Vec<FactRecord<'_>> = self.options.iter().map(FactRecord::from).collect();
         self.started = true;
         self.pulse.call("start");

@@ -6,7 +6,8 @@
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LowerContext};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use ipft_core::event::{EnumMember, Event, Field, FieldFormat, Function, Schema, Summary, Trace};
+use crate::host::facts::facts;
+use ipft_core::event::{Event, Field, FieldFormat, Function, Schema, Summary, Trace};
 
 /// An option and its value.
 pub(super) type OptionValue = (String, String);
@@ -101,7 +102,7 @@ pub(super) struct TraceRecord<'a> {
     kernel_release: &'a str,
     mark: u32,
     mask: u32,
-    more: Vec<(&'static str, String)>,
+    more: Vec<(String, String)>,
 }
 
 impl<'a> From<&'a Trace> for TraceRecord<'a> {
@@ -118,23 +119,9 @@ impl<'a> From<&'a Trace> for TraceRecord<'a> {
             kernel_release: &trace.kernel_release,
             mark: trace.mark,
             mask: trace.mask,
-            more: more(trace),
+            more: facts(trace),
         }
     }
-}
-
-/// The facts about a trace that follows packets, as the contract's comment on `more` describes them.
-fn more(trace: &Trace) -> Vec<(&'static str, String)> {
-    if !trace.follow {
-        return Vec::new();
-    }
-    let mut facts = vec![("filter", trace.filter.clone()), ("follow", "true".to_owned())];
-    let reason = |reason: &EnumMember| format!("{}={}", reason.value, reason.name);
-    let reasons: Vec<String> = trace.drop_reasons.iter().map(reason).collect();
-    if !reasons.is_empty() {
-        facts.push(("drop-reasons", reasons.join(",")));
-    }
-    facts
 }
 
 /// `record loss`.

@@ -1,0 +1,152 @@
+//! How packets end, where they are followed.
+
+use crate::event::Event;
+use crate::trace::Trace;
+
+/// How a packet ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was released in order, or in a way of a later version; nothing more is known.
+    Released,
+    /// The kernel dropped it.
+    Dropped {
+        /// The kernel's reason, which [`Trace::drop_reason`] names; 0 if the kernel tells none.
+        reason: u32,
+    },
+    /// A socket, or a protocol of the kernel, took it.
+    Delivered,
+    /// The driver of a device has sent it.
+    Sent,
+    /// As `Sent`, and it, or the packet that it was made of, had been received from a device.
+    Forwarded,
+    /// It became part of another packet.
+    Joined,
+}
+
+impl Outcome {
+    /// Returns the word that ipft uses in its outputs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Released => "released",
+            Outcome::Dropped { .. } => "dropped",
+            Outcome::Delivered => "delivered",
+            Outcome::Sent => "sent",
+            Outcome::Forwarded => "forwarded",
+            Outcome::Joined => "joined",
+        }
+    }
+
+    /// Returns whether the kernel dropped the packet.
+    pub const fn is_drop(self) -> bool {
+        matches!(self, Outcome::Dropped { .. })
+    }
+}
+
+impl Event {
+    /// Returns how the packet ended, if the event is that of its end.
+    pub fn outcome(&self) -> Option<Outcome> {
+        if self.kind != Event::ENDED {
+            return None;
+        }
+        if self.spare & Event::DROPPED != 0 {
+            return Some(Outcome::Dropped {
+                reason: self.spare as u32,
+            });
+        }
+        Some(match self.spare & 0xe << 32 {
+            Event::DELIVERED => Outcome::Delivered,
+            Event::SENT => Outcome::Sent,
+            Event::FORWARDED => Outcome::Forwarded,
+            Event::BECAME_PART => Outcome::Joined,
+            _ => Outcome::Released,
+        })
+    }
+}
+
+/// The end of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The function that dropped it, as an index into [`Trace::functions`]; of no function if that is not known, or the
+    /// packet was not dropped.
+    pub function: u32,
+    /// Nanoseconds, CLOCK_MONOTONIC.
+    pub timestamp: u64,
+}
+
+impl End {
+    /// Returns the end that an event tells of.
+    pub fn of(event: &Event) -> Option<End> {
+        Some(End {
+            outcome: event.outcome()?,
+            function: event.function,
+            timestamp: event.timestamp,
+        })
+    }
+
+    /// Returns the end in words: `delivered`, `dropped NETFILTER_DROP in nft_do_chain`.
+    pub fn words(&self, trace: &Trace) -> String {
+        let mut words = self.outcome.name().to_owned();
+        if let Outcome::Dropped { reason } = self.outcome {
+            match trace.drop_reason(reason) {
+                Some(name) => words.push_str(&format!(" {}", crate::text::visible(name))),
+                None if reason == 0 => {}
+                None => words.push_str(&format!(" reason {reason}")),
+            }
+            if let Some(function) = trace.functions.get(self.function as usize) {
+                words.push_str(&format!(" in {}", crate::text::visible(&function.name)));
+            }
+        }
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Function;
+
+    #[test]
+    fn an_end_has_its_reason_and_function_in_words() {
+        let trace = Trace {
+            functions: vec![Function {
+                name: "nft_do_chain\x1b".to_owned(),
+                ..Function::default()
+            }],
+            more: [
+                ("filter", "icmp"),
+                ("drop-reasons", "2=NOT_SPECIFIED,12=NETFILTER_DROP,x=Y,7"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+            ..Trace::default()
+        };
+        let words = |spare, function| {
+            let event = Event {
+                kind: Event::ENDED,
+                spare,
+                function,
+                ..Event::default()
+            };
+            End::of(&event).unwrap().words(&trace)
+        };
+        for (spare, function, expected) in [
+            (0, 0, "released"),
+            (Event::DELIVERED, u32::MAX, "delivered"),
+            (Event::SENT, 7, "sent"),
+            (Event::FORWARDED, 0, "forwarded"),
+            (Event::BECAME_PART, 0, "joined"),
+            (10 << 32, 0, "released"),
+            (1 << 40 | 7, 0, "released"),
+            (Event::DROPPED, u32::MAX, "dropped"),
+            (Event::DROPPED | 12, 0, r"dropped NETFILTER_DROP in nft_do_chain\x1b"),
+            (Event::DROPPED | 12, 1, "dropped NETFILTER_DROP"),
+            (Event::DROPPED | 7, 0, r"dropped reason 7 in nft_do_chain\x1b"),
+        ] {
+            assert_eq!(words(spare, function), expected);
+        }
+        assert_eq!(End::of(&Event::default()), None);
+    }
+}
