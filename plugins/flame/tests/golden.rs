@@ -52,6 +52,40 @@ fn every_trace_is_drawn_as_its_golden_file_shows() {
 }
 
 #[test]
+fn packets_are_kept_apart_by_their_end_or_name() {
+    let recording = traces()
+        .into_iter()
+        .find(|recording| recording.name == "followed")
+        .expect("it is there");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/plugins");
+    for split in ["outcome", "packet"] {
+        let picture = frames(&draw(&recording, &[("split", split)]));
+        golden(
+            folder.join(format!("flame-followed-split-{split}.txt")),
+            picture.as_bytes(),
+        );
+        let expected = match split {
+            "outcome" => "<title>dropped_NETFILTER_DROP_in_nft_do_chain (",
+            _ => "<title>10.0.0.1:4000_&gt;_10.0.0.2:80_tcp_SYN_seq_0,_60_B (",
+        };
+        assert!(picture.contains(expected), "{picture}");
+    }
+}
+
+#[test]
+fn each_of_many_packets_has_no_frame_of_its_own() {
+    let recording = traces().into_iter().find(|recording| recording.name == "many");
+    let picture = draw(
+        &recording.expect("it is there"),
+        &[("split", "packet"), ("by", "packet")],
+    );
+    let packets = picture.matches("<title>packet_0x").count();
+    // Frames that are too narrow are not drawn.
+    assert!((90..=100).contains(&packets), "{packets}");
+    assert!(picture.contains("<title>(other_packets) ("));
+}
+
+#[test]
 fn deep_calls_are_drawn_as_deep_as_can_be_looked_at() {
     let recording = traces()
         .into_iter()

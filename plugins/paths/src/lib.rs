@@ -2,13 +2,13 @@
 //!
 //! A path is the sequence of functions that a packet entered. [`trie`] stores common prefixes once, and each packet's
 //! position, so that memory grows with the number of paths and little with that of packets. This file has the plugin
-//! and writes the paths.
+//! and writes the paths. Where packets are followed, each path has the name of one of its packets, and their ends.
 
 mod trie;
 
 use std::io::Write;
 
-use ipft_plugin::{Batch, Error, Options, Output, Plugin, Summary, Trace, plugin, text};
+use ipft_plugin::{Batch, End, Error, Headings, Options, Output, Plugin, Summary, Trace, plugin, text};
 use trie::{Fork, Taken, Trie};
 
 /// The plugin.
@@ -16,6 +16,7 @@ use trie::{Fork, Taken, Trie};
 pub struct Paths {
     top: usize,
     trie: Trie,
+    headings: Headings,
     missed: u64,
 }
 
@@ -28,17 +29,30 @@ plugin! {
 }
 
 impl Plugin for Paths {
-    fn start(&mut self, _trace: &Trace, options: &Options) -> Result<(), Error> {
+    fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
         self.top = match options.integer_in("top", 0..=i64::from(i32::MAX))? {
             0 => usize::MAX,
             top => top as usize,
         };
+        self.headings = Headings::new(trace);
         Ok(())
     }
 
     fn events(&mut self, batch: &Batch, _out: &mut Output) -> Result<(), Error> {
-        for event in batch.events.iter().filter(|event| event.is_entry()) {
+        for event in batch.events {
+            if event.outcome().is_some() {
+                self.trie.ended(event);
+            }
+            if !event.is_entry() {
+                continue;
+            }
             self.trie.enter(event);
+            if self.headings.are_there()
+                && self.trie.wants_name(event.packet)
+                && let Some(name) = self.headings.of(batch.trace, batch.payload_of(event))
+            {
+                self.trie.name(event.packet, name);
+            }
         }
         Ok(())
     }
@@ -57,6 +71,7 @@ impl Plugin for Paths {
         }
         for (index, path) in paths.iter().enumerate().take(self.top) {
             write(trace, &paths, index, packets, out)?;
+            write_packets(trace, path, out)?;
             self.functions(trace, path, out)?;
         }
         if paths.len() > self.top {
@@ -152,6 +167,29 @@ fn write(trace: &Trace, paths: &[Taken], index: usize, all: u64, out: &mut Outpu
         write!(out, ", {}{what} at `{}`", text::count(*packets), name(trace, *function))?;
     }
     Ok(writeln!(out)?)
+}
+
+/// Writes one of the path's packets, and where packets are followed, how they ended.
+fn write_packets(trace: &Trace, path: &Taken, out: &mut Output) -> Result<(), Error> {
+    if let Some(name) = &path.example {
+        writeln!(out, "        {}{name}", if path.packets == 1 { "" } else { "such as " })?;
+    }
+    if !trace.is_followed() {
+        return Ok(());
+    }
+    for (end, packets) in &path.ends {
+        let words = match end {
+            Some((outcome, function)) => End {
+                outcome: *outcome,
+                function: *function,
+                timestamp: 0,
+            }
+            .words(trace),
+            None => "not ended".to_owned(),
+        };
+        writeln!(out, "        {} {words}", text::count(*packets))?;
+    }
+    Ok(())
 }
 
 fn number_of(packets: u64) -> String {

@@ -1,8 +1,8 @@
-//! A prefix tree of paths, with the position of each packet.
+//! A prefix tree of paths, with the position of each packet, and how the packets of each path ended.
 
 use std::collections::HashMap;
 
-use ipft_plugin::Event;
+use ipft_plugin::{Event, Outcome};
 use rustc_hash::FxBuildHasher;
 
 /// Longest path that is stored whole, in functions. A packet that loops would have no end.
@@ -14,6 +14,12 @@ const MAX_NODES: usize = 1 << 20;
 /// Limit of packets with a position. Above it, the half that was quiet for longest is assumed to be finished.
 const MAX_PACKETS: usize = 1 << 20;
 
+/// Limit of packets whose names are kept until it is known which path they took.
+const MAX_NAMED: usize = 10_000;
+
+/// Limit of different ends, over all paths.
+const MAX_ENDS: usize = 100_000;
+
 /// Start of all paths.
 const ROOT: u32 = 0;
 
@@ -24,6 +30,12 @@ pub(crate) struct Trie {
     /// Maps a node and a function to the next node.
     next: HashMap<(u32, u32), u32, FxBuildHasher>,
     packets: HashMap<u64, Packet, FxBuildHasher>,
+    /// Names of packets whose path may go on.
+    names: HashMap<u64, String, FxBuildHasher>,
+    /// A packet's name, for each path's last node.
+    examples: HashMap<u32, String, FxBuildHasher>,
+    /// Numbers of packets by the path's last node and the end.
+    ends: HashMap<(u32, Option<Ended>), u64, FxBuildHasher>,
     /// Packets whose path was cut.
     pub(crate) cut: u64,
     /// Packets that were assumed to be finished during the trace.
@@ -45,8 +57,12 @@ struct Node {
 struct Packet {
     at: u32,
     cut: bool,
+    end: Option<Ended>,
     last: u64,
 }
+
+/// The end of a packet: its outcome, and the function that dropped it.
+pub(crate) type Ended = (Outcome, u32);
 
 /// A path taken by packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +73,10 @@ pub(crate) struct Taken {
     pub(crate) length: usize,
     /// Number of packets.
     pub(crate) packets: u64,
+    /// How they ended, the most frequent end first; `None` for those that did not.
+    pub(crate) ends: Vec<(Option<Ended>, u64)>,
+    /// The name of one of them.
+    pub(crate) example: Option<String>,
     /// Where it diverges from a more frequent path; `None` for the most frequent one.
     pub(crate) fork: Option<Fork>,
 }
@@ -83,6 +103,9 @@ impl Default for Trie {
             }],
             next: HashMap::default(),
             packets: HashMap::default(),
+            names: HashMap::default(),
+            examples: HashMap::default(),
+            ends: HashMap::default(),
             cut: 0,
             ended_early: 0,
             max_nodes: MAX_NODES,
@@ -100,6 +123,7 @@ impl Trie {
         let packet = self.packets.entry(event.packet).or_insert(Packet {
             at: ROOT,
             cut: false,
+            end: None,
             last: 0,
         });
         packet.last = event.timestamp;
@@ -127,17 +151,49 @@ impl Trie {
         packet.at = next;
     }
 
+    /// Handles the end of a packet. Functions that release it may follow.
+    pub(crate) fn ended(&mut self, event: &Event) {
+        let end = event.outcome().map(|outcome| (outcome, event.function));
+        if let Some(packet) = self.packets.get_mut(&event.packet) {
+            packet.end = end;
+        }
+    }
+
+    /// Returns whether a name for the packet can be kept, and there is none.
+    pub(crate) fn wants_name(&self, packet: u64) -> bool {
+        self.names.len() < MAX_NAMED && !self.names.contains_key(&packet)
+    }
+
+    /// Keeps a name for a packet.
+    pub(crate) fn name(&mut self, packet: u64, name: String) {
+        self.names.insert(packet, name);
+    }
+
     /// Returns all paths, most frequent first; equal ones in the order of their first packet.
     pub(crate) fn finish(&mut self) -> Vec<Taken> {
-        for packet in std::mem::take(&mut self.packets).into_values() {
-            self.end(packet);
+        let mut packets: Vec<(u64, Packet)> = std::mem::take(&mut self.packets).into_iter().collect();
+        // So that the examples of a trace are always the same.
+        packets.sort_unstable_by_key(|(identity, _)| *identity);
+        for (identity, packet) in packets {
+            self.end(identity, packet);
         }
+        let mut ends: HashMap<u32, Vec<(Option<Ended>, u64)>, FxBuildHasher> = HashMap::default();
+        for ((node, end), packets) in std::mem::take(&mut self.ends) {
+            ends.entry(node).or_default().push((end, packets));
+        }
+        let order = |(end, packets): &(Option<Ended>, u64)| {
+            let known = end.map(|(outcome, function)| (outcome.name(), reason(outcome), function));
+            (std::cmp::Reverse(*packets), known.is_none(), known)
+        };
+        ends.values_mut().for_each(|ends| ends.sort_by_key(order));
         let nodes = (0..).zip(&self.nodes).filter(|(_, node)| node.ended > 0);
         let mut paths: Vec<Taken> = nodes
             .map(|(end, node)| Taken {
                 end,
                 length: node.depth as usize,
                 packets: node.ended,
+                ends: ends.remove(&end).unwrap_or_default(),
+                example: self.examples.remove(&end),
                 fork: None,
             })
             .collect();
@@ -174,9 +230,16 @@ impl Trie {
         functions
     }
 
-    fn end(&mut self, packet: Packet) {
+    fn end(&mut self, identity: u64, packet: Packet) {
         self.nodes[packet.at as usize].ended += 1;
         self.cut += u64::from(packet.cut);
+        if let Some(name) = self.names.remove(&identity) {
+            self.examples.entry(packet.at).or_insert(name);
+        }
+        let key = (packet.at, packet.end);
+        if self.ends.len() < MAX_ENDS || self.ends.contains_key(&key) {
+            *self.ends.entry(key).or_insert(0) += 1;
+        }
     }
 
     #[cold]
@@ -190,7 +253,16 @@ impl Trie {
         let over: HashMap<u64, Packet, FxBuildHasher> = over;
         self.packets = kept;
         self.ended_early += over.len() as u64;
-        over.into_values().for_each(|packet| self.end(packet));
+        over.into_iter()
+            .for_each(|(identity, packet)| self.end(identity, packet));
+    }
+}
+
+/// The number of a drop's reason.
+fn reason(outcome: Outcome) -> u32 {
+    match outcome {
+        Outcome::Dropped { reason } => reason,
+        _ => 0,
     }
 }
 
@@ -243,6 +315,39 @@ mod tests {
                 (1, vec![8], Some((0, 0))),
             ]
         );
+    }
+
+    #[test]
+    fn ends_and_names_stay_with_their_paths() {
+        let mut trie = Trie::default();
+        for packet in 1..=6 {
+            enter(&mut trie, packet, &[1, 2]);
+            assert!(trie.wants_name(packet));
+            trie.name(packet, format!("packet {packet}"));
+            assert!(!trie.wants_name(packet));
+            if packet < 6 {
+                trie.ended(&Event {
+                    packet,
+                    kind: Event::ENDED,
+                    spare: if packet == 2 { Event::DROPPED | 5 } else { Event::SENT },
+                    function: 7,
+                    ..Event::default()
+                });
+            }
+            // What follows the end is part of the path.
+            enter(&mut trie, packet, if packet > 3 { &[3] } else { &[] });
+        }
+        // The end of a packet without a path.
+        trie.ended(&Event {
+            packet: 99,
+            kind: Event::ENDED,
+            ..Event::default()
+        });
+        let paths = trie.finish();
+        let (sent, dropped) = ((Outcome::Sent, 7), (Outcome::Dropped { reason: 5 }, 7));
+        assert_eq!(paths[0].ends, [(Some(sent), 2), (Some(dropped), 1)]);
+        assert_eq!(paths[1].ends, [(Some(sent), 2), (None, 1)]);
+        assert_eq!(paths[1].example.as_deref(), Some("packet 4"));
     }
 
     #[test]

@@ -2,8 +2,11 @@
 // it has the focus, and says which of its rows is the active one.
 
 class List {
-  /** `fill(element, index)` writes a row; `choose(index)` is told what the user chose. */
-  constructor(box, rowHeight, fill, choose) {
+  /**
+   * `fill(element, index)` writes a row; `choose(index)` is told what the user chose; `fold(index, open)` that the user
+   * closes a row or, with true, opens it, and returns whether that can be.
+   */
+  constructor(box, rowHeight, fill, choose, fold = () => false) {
     this.box = box;
     this.rowHeight = rowHeight;
     this.fill = fill;
@@ -18,9 +21,16 @@ class List {
     box.addEventListener("scroll", () => this.draw());
     box.addEventListener("click", (event) => {
       const row = event.target.closest("[data-index]");
-      if (row) this.pick(Number(row.dataset.index));
+      if (!row) return;
+      const index = Number(row.dataset.index);
+      const folds = event.target.closest("[data-fold]");
+      if (!folds || !fold(index, folds.dataset.fold === "open")) this.pick(index);
     });
     box.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+        if (this.active >= 0 && fold(this.active, event.key === "ArrowRight")) event.preventDefault();
+        return;
+      }
       const page = Math.max(1, Math.floor(box.clientHeight / rowHeight) - 1);
       const to = {
         ArrowDown: this.active + 1,

@@ -6,6 +6,10 @@
 const STRIDE = 8;
 const RETURN_MISSING = -1;
 const ENTRY_MISSING = -2;
+/** Packets below one that are listed at first. */
+const MOST_OPEN = 8;
+/** The children of most packets. */
+const NONE = Object.freeze([]);
 
 /** The functions, fields and packets of a trace. */
 class Trace {
@@ -19,8 +23,47 @@ class Trace {
       drop: drop === 1,
     }));
     this.graph = data.trace.tracer === "function_graph";
-    this.packets = data.packets.map((packet, index) => new Packet(this, packet, index));
+    this.followed = data.trace.follow === 1;
+    this.packets = [];
+    for (const packet of data.packets) this.packets.push(new Packet(this, packet, this.packets.length));
+    this.roots = this.grow();
     this.drops = this.packets.reduce((sum, packet) => sum + (packet.drops > 0 ? 1 : 0), 0);
+  }
+
+  /**
+   * Puts packets below those that they were made of, which are before them in the list, and returns those that are below
+   * none.
+   */
+  grow() {
+    const roots = [];
+    for (const packet of this.packets) {
+      if (packet.parent === null) {
+        roots.push(packet);
+        continue;
+      }
+      packet.depth = packet.parent.depth + 1;
+      if (packet.parent.children === NONE) packet.parent.children = [];
+      packet.parent.children.push(packet);
+    }
+    for (let index = this.packets.length - 1; index >= 0; index -= 1) {
+      const packet = this.packets[index];
+      if (packet.parent) packet.parent.below += packet.below + 1;
+    }
+    for (const root of roots) root.open = root.below <= MOST_OPEN;
+    return roots;
+  }
+
+  /** All packets in the order of the tree: a packet before those below it, and none of those below a closed one. */
+  inTree() {
+    const ordered = [];
+    const stack = this.roots.slice().reverse();
+    while (stack.length > 0) {
+      const packet = stack.pop();
+      ordered.push(packet);
+      if (!packet.open) continue;
+      for (let index = packet.children.length - 1; index >= 0; index -= 1) stack.push(packet.children[index]);
+    }
+    return ordered;
   }
 
   /** The values of one event, as [name, text] pairs in the order in which the kernel side wrote them. */
@@ -53,8 +96,16 @@ class Trace {
 
 /** One packet: what the list shows of it is counted once, its calls are unpacked when it is drawn. */
 class Packet {
-  constructor(trace, { id, skb, start, calls, cut }, index) {
+  constructor(trace, { id, skb, start, calls, cut, name, up, made, end, lost }, index) {
     this.trace = trace;
+    this.name = name ?? "";
+    this.parent = up ? trace.packets[index - up] : null;
+    this.made = made ?? "";
+    this.end = end ?? "";
+    this.depth = 0;
+    this.below = 0;
+    this.open = true;
+    this.children = NONE;
     this.id = id;
     this.skb = skb;
     this.start = start;
@@ -65,14 +116,16 @@ class Packet {
     this.drops = 0;
     this.unpaired = 0;
     let time = 0;
-    let end = 0;
+    let last = 0;
     for (let at = 0; at < calls.length; at += STRIDE) {
       time += calls[at];
-      end = Math.max(end, time + Math.max(0, calls[at + 1]));
+      last = Math.max(last, time + Math.max(0, calls[at + 1]));
       if (trace.functions[calls[at + 2]].drop && calls[at + 1] !== ENTRY_MISSING) this.drops += 1;
       if (calls[at + 1] === ENTRY_MISSING || (trace.graph && calls[at + 1] === RETURN_MISSING)) this.unpaired += 1;
     }
-    this.duration = end;
+    // A followed packet's end says whether it was dropped, which functions only suggest.
+    if (trace.followed) this.drops = lost === 1 ? 1 : 0;
+    this.duration = last;
     this.first = this.count > 0 ? trace.functions[calls[2]] : null;
     this.last = this.count > 0 ? trace.functions[calls[calls.length - STRIDE + 2]] : null;
   }

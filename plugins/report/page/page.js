@@ -5,12 +5,16 @@ const trace = new Trace(JSON.parse($("data").textContent));
 const view = new View($("scroller"), $("canvas"), $("height"));
 
 /** What is looked at: the packets of the list in its order, one of them, its calls, one of these. */
-const state = { listed: [], packet: null, calls: [], call: null, matches: null, query: "" };
+const state = { listed: [], isTree: false, packet: null, calls: [], call: null, matches: null, query: "" };
+
+/** Levels of packets made of each other that the list of packets indents, by so many pixels. */
+const DEEPEST_PACKET = 6;
+const PACKET_INDENT = 12;
 
 /** Levels of nesting that the list of calls indents. */
 const DEEPEST_INDENT = 18;
 
-const packets = new List($("packets"), 58, fillPacket, (index) => showPacket(state.listed[index]));
+const packets = new List($("packets"), 58, fillPacket, (index) => showPacket(state.listed[index]), fold);
 const calls = new List($("calls"), 20, fillCall, (index) => choose(state.calls[index]));
 
 // The list of packets.
@@ -18,18 +22,62 @@ const calls = new List($("calls"), 20, fillCall, (index) => choose(state.calls[i
 function fillPacket(row, index) {
   const packet = state.listed[index];
   const line = element("div", "line");
-  line.append(element("span", "number", `#${packet.index + 1}`));
+  const number = element("span", "number", `#${packet.index + 1}`);
+  line.append(number);
+  if (state.isTree) {
+    row.style.paddingLeft = `${12 + Math.min(packet.depth, DEEPEST_PACKET) * PACKET_INDENT}px`;
+    row.setAttribute("role", "treeitem");
+    row.setAttribute("aria-level", packet.depth + 1);
+    if (packet.below > 0) {
+      row.setAttribute("aria-expanded", packet.open);
+      const folds = element("span", "fold", packet.open ? " ▾" : ` ▸ ${thousands(packet.below)} more`);
+      folds.dataset.fold = packet.open ? "close" : "open";
+      folds.title = packet.open ? "hide the packets that were made of it ( ← )" : "show the packets that were made of it ( → )";
+      number.append(folds);
+    }
+  }
   const facts = element("span");
   if (packet.drops > 0) facts.append(element("span", "badge drop", "dropped"), " ");
+  else if (packet.end !== "") facts.append(element("span", "badge end", packet.end.split(" ", 1)[0]), " ");
   if (packet.unpaired > 0) facts.append(element("span", "badge warn", `${thousands(packet.unpaired)} unpaired`), " ");
   facts.append(element("span", "small", `${several(packet.count, "function")} · ${duration(packet.duration)}`));
   line.append(facts);
   row.append(line);
-  const first = element("div", "path", packet.first ? packet.first.name : "no function");
-  const last = element("div", "path", packet.last && packet.count > 1 ? `→ ${packet.last.name}` : "");
+  const first = packet.first ? packet.first.name : "no function";
+  const then = packet.last && packet.count > 1 ? `→ ${packet.last.name}` : "";
+  const last = element("div", "path", packet.name === "" ? then : `${first} ${then}`);
   if (packet.last?.drop) last.classList.add("is-drop");
-  row.append(first, last);
-  row.title = `packet ${packet.id}, sk_buff ${packet.skb}`;
+  if (packet.name === "") row.append(element("div", "path", first), last);
+  else row.append(element("div", "heading", packet.name), last);
+  row.title = [packet.name, `packet ${packet.id}, sk_buff ${packet.skb}`, ...relations(packet).map((pair) => pair.join(" "))].filter((text) => text !== "").join("\n");
+}
+
+/** What a packet was made of, and how it ended. */
+function relations(packet) {
+  const rows = [];
+  if (packet.made !== "") rows.push(["made of", packet.made]);
+  if (packet.end !== "") rows.push(["ended", packet.end]);
+  return rows;
+}
+
+/** Closes a packet of the tree, or with true opens it; false if it cannot be. */
+function fold(index, open) {
+  const packet = state.listed[index];
+  if (!state.isTree) return false;
+  if (packet.below === 0 || packet.open === open) {
+    if (open || !packet.parent) return false;
+    goToPacket(packet.parent);
+    return true;
+  }
+  packet.open = open;
+  listPackets();
+  if (packets.active < 0) packets.pick(index);
+  return true;
+}
+
+/** Opens what a packet is below of, so that it is listed. */
+function reveal(packet) {
+  for (let above = packet.parent; above; above = above.parent) above.open = true;
 }
 
 function listPackets() {
@@ -39,8 +87,15 @@ function listPackets() {
     count: (a, b) => b.count - a.count || a.index - b.index,
   };
   const onlyDrops = $("only-drops").checked;
-  state.listed = trace.packets.filter((packet) => (!onlyDrops || packet.drops > 0) && isFound(packet));
-  state.listed.sort(sorts[$("sort").value]);
+  // What is searched or sorted is a list without levels.
+  state.isTree = trace.followed && !onlyDrops && state.matches === null && $("sort").value === "time";
+  $("packets").setAttribute("role", state.isTree ? "tree" : "listbox");
+  if (state.isTree) {
+    state.listed = trace.inTree();
+  } else {
+    state.listed = trace.packets.filter((packet) => (!onlyDrops || packet.drops > 0) && isFound(packet));
+    state.listed.sort(sorts[$("sort").value]);
+  }
   packets.reset(state.listed.length, state.listed.indexOf(state.packet));
   if (packets.active >= 0) packets.activate(packets.active);
 }
@@ -51,6 +106,7 @@ function listPackets() {
 function isFound(packet) {
   if (state.matches === null) return true;
   const { query } = state;
+  if (packet.name.toLowerCase().includes(query) || packet.end.toLowerCase().includes(query)) return true;
   return packet.id.includes(query) || packet.skb.includes(query) || `#${packet.index + 1}` === query || packet.touches(state.matches);
 }
 
@@ -66,6 +122,7 @@ function search() {
   }
   // A search for a packet dims none of its functions.
   view.matches = state.matches !== null && state.matches.size > 0 ? state.matches : null;
+  if (state.matches === null && state.packet) reveal(state.packet);
   listPackets();
   if (state.matches === null) {
     $("found").textContent = "";
@@ -96,8 +153,9 @@ function showPacket(packet) {
   state.calls = packet.unpack();
   state.call = null;
   draw();
-  const facts = [`packet #${packet.index + 1}`, several(packet.count, "function"), duration(packet.duration)];
+  const facts = [packet.name === "" ? `packet #${packet.index + 1}` : packet.name, several(packet.count, "function"), duration(packet.duration)];
   if (packet.cut) facts.push("cut short: its later events are not in this page");
+  if (packet.end !== "") facts.push(packet.end);
   $("packet-facts").textContent = facts.join(" · ");
   $("packet-facts").title = `${packet.id}, sk_buff ${packet.skb}`;
   calls.reset(state.calls.length, -1);
@@ -179,6 +237,31 @@ function fieldTable(call, row) {
   );
 }
 
+/** Links to the packets that a packet was made of, and that were made of it. */
+function showFamily(box, packet) {
+  const lists = [["Made of", packet.parent ? [packet.parent] : []], ["Made of it", packet.children]];
+  for (const [title, others] of lists.filter(([, others]) => others.length > 0)) {
+    box.append(element("h3", "", title));
+    const links = element("div", "links");
+    for (const other of others.slice(0, 64)) {
+      const button = element("button", "", [`#${other.index + 1}`, other.name, other.end].filter((text) => text !== "").join(" · "));
+      button.type = "button";
+      button.addEventListener("click", () => goToPacket(other));
+      links.append(button);
+    }
+    if (others.length > 64) links.append(element("span", "small", `and ${several(others.length - 64, "packet")} more`));
+    box.append(links);
+  }
+}
+
+/** Shows a packet, which need not be listed. */
+function goToPacket(packet) {
+  reveal(packet);
+  if (state.isTree) listPackets();
+  showPacket(packet);
+  packets.activate(state.listed.indexOf(packet));
+}
+
 function showDetails() {
   const box = $("details");
   box.replaceChildren();
@@ -186,16 +269,19 @@ function showDetails() {
   if (!packet) return;
   if (!call) {
     box.append(element("h2", "", `packet #${packet.index + 1}`));
-    const rows = [["identity", packet.id], ["sk_buff", packet.skb]];
+    if (packet.name !== "") box.append(element("p", "packet-name", packet.name));
+    if (trace.followed && packet.drops > 0) box.append(element("p", "dropped", packet.end));
+    const rows = [...relations(packet), ["identity", packet.id], ["sk_buff", packet.skb]];
     rows.push(["first event", wallClock(BigInt(trace.data.began) + BigInt(packet.start))]);
     rows.push(["duration", duration(packet.duration)], ["functions", thousands(packet.count)]);
-    if (packet.drops > 0) rows.push(["drops", thousands(packet.drops)]);
+    if (!trace.followed && packet.drops > 0) rows.push(["drops", thousands(packet.drops)]);
     if (packet.unpaired > 0) rows.push(["unpaired", thousands(packet.unpaired)]);
     box.append(table(rows));
+    showFamily(box, packet);
     return;
   }
   box.append(element("h2", "", call.function.name));
-  if (call.function.drop) box.append(element("p", "dropped", "The packet is dropped here."));
+  if (call.function.drop && (!trace.followed || packet.drops > 0)) box.append(element("p", "dropped", "The packet is dropped here."));
   if (call.duration === ENTRY_MISSING) box.append(element("p", "missing", "A return whose call was not seen."));
   if (trace.graph && call.duration === RETURN_MISSING) box.append(element("p", "missing", "Its return was not seen."));
   const rows = facts(call);
@@ -207,7 +293,7 @@ function showDetails() {
   if (call.returned !== 0) box.append(element("h3", "", "Fields at its return"), fieldTable(call, call.returned));
   if (call.parent) {
     box.append(element("h3", "", "Called by"));
-    const chain = element("div");
+    const chain = element("div", "links");
     chain.id = "chain";
     for (let above = call.parent; above && chain.childElementCount < 64; above = above.parent) {
       const button = element("button", "", above.function.name);
@@ -253,7 +339,7 @@ function showTrace() {
   $("facts").title = $("facts").textContent;
   chip(several(summary.packets, "packet"), "", "packets that were given an identity");
   chip(several(summary.events, "event"), "", "calls and returns that were traced");
-  if (trace.drops > 0) chip(`${thousands(trace.drops)} dropped`, "bad", "packets that went through a function that drops");
+  if (trace.drops > 0) chip(`${thousands(trace.drops)} dropped`, "bad", trace.followed ? "packets that the kernel dropped" : "packets that went through a function that drops");
   if (data.lost.total !== "0") chip(`${several(data.lost.total, "event")} lost`, "bad", "events that happened and that nobody saw; About this trace says how");
   if (data.missed !== "0") chip(`${several(data.missed, "event")} missed`, "warn", "events that this report did not get, because it was slower than the trace");
   const { left_out: leftOut } = data;

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{End, Journal, Packet};
+use crate::journal::{End, Journal, Lineage, Packet};
 use crate::layers;
 
 /// Integers per call: nanoseconds since the previous call (first: 0), duration in nanoseconds or one of [`MISSING`] and
@@ -111,6 +111,9 @@ struct About<'a> {
     backend: String,
     kernel: String,
     mark: String,
+    /// Whether packets are followed.
+    #[serde(skip_serializing_if = "is_zero")]
+    follow: u32,
     command: String,
 }
 
@@ -122,6 +125,22 @@ struct OnePacket<'a> {
     start: i64,
     #[serde(skip_serializing_if = "is_zero")]
     cut: u32,
+    /// What it is, in words.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    /// How many packets before this one in the list the one is that it was made of; 0 if that is not in the list, or
+    /// after it.
+    #[serde(skip_serializing_if = "is_zero")]
+    up: u32,
+    /// What it was made of, in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    made: String,
+    /// How it ended, in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    end: String,
+    /// Whether it was dropped.
+    #[serde(skip_serializing_if = "is_zero")]
+    lost: u32,
     calls: Calls<'a>,
 }
 
@@ -217,15 +236,24 @@ impl Serialize for Report<'_> {
         }
         let starts = journal.packets.iter().filter_map(|packet| packet.calls.first());
         let began = starts.map(|call| call.start).next().unwrap_or_default();
-        let packets = journal.packets.iter().map(|packet| OnePacket {
-            id: hex(packet.identity),
-            skb: hex(packet.skb),
-            start: apart(packet.calls.first().map_or(began, |call| call.start), began),
-            cut: u32::from(packet.cut),
-            calls: Calls {
-                packet,
-                functions: &numbers,
-            },
+        let packets = journal.packets.iter().enumerate().map(|(index, packet)| {
+            let lineage = &packet.lineage;
+            let parent = lineage.parent.and_then(|(parent, _)| journal.number(parent));
+            OnePacket {
+                id: hex(packet.identity),
+                skb: hex(packet.skb),
+                start: apart(packet.calls.first().map_or(began, |call| call.start), began),
+                cut: u32::from(packet.cut),
+                name: &packet.heading,
+                up: parent.map_or(0, |parent| index.saturating_sub(parent) as u32),
+                made: made(trace, journal, lineage),
+                end: end(trace, journal, lineage),
+                lost: u32::from(lineage.end.is_some_and(|end| end.outcome.is_drop())),
+                calls: Calls {
+                    packet,
+                    functions: &numbers,
+                },
+            }
         });
         let ways = summary.losses.iter();
         let skipped = summary.skipped.iter();
@@ -245,6 +273,7 @@ impl Serialize for Report<'_> {
                     u32::MAX => format!("{:#x}", trace.mark),
                     mask => format!("{:#x} of {mask:#x}", trace.mark),
                 },
+                follow: u32::from(trace.is_followed()),
                 command: command(&trace.command_line),
             },
             began: (i128::from(trace.clock_offset) + i128::from(began)).to_string(),
@@ -277,6 +306,37 @@ impl Serialize for Report<'_> {
             },
         };
         data.serialize(serializer)
+    }
+}
+
+/// Returns `#3`, or the identity of a packet that is not in the list.
+fn called(journal: &Journal, identity: u64) -> String {
+    match journal.number(identity) {
+        Some(number) => format!("#{}", number + 1),
+        None => hex(identity),
+    }
+}
+
+/// Returns what a packet was made of: `#3 by ip_copy_metadata`.
+fn made(trace: &Trace, journal: &Journal, lineage: &Lineage) -> String {
+    let Some((parent, function)) = lineage.parent else {
+        return String::new();
+    };
+    let parent = called(journal, parent);
+    match trace.functions.get(function as usize) {
+        Some(function) => format!("{parent} by {}", visible(&function.name)),
+        None => parent,
+    }
+}
+
+/// Returns how a packet ended: `delivered`, `joined #3`, `dropped NETFILTER_DROP in nft_do_chain`.
+fn end(trace: &Trace, journal: &Journal, lineage: &Lineage) -> String {
+    let whole = lineage.whole.map(|whole| called(journal, whole));
+    match (lineage.end, whole) {
+        (None, None) => String::new(),
+        (None, Some(whole)) => format!("part of {whole}"),
+        (Some(end), Some(whole)) if !end.outcome.is_drop() => format!("{} {whole}", end.words(trace)),
+        (Some(end), _) => end.words(trace),
     }
 }
 

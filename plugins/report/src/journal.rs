@@ -1,7 +1,9 @@
 //! Storage of a trace: its packets and their calls, with entries and returns paired.
 //!
-//! The number of events is bounded: those of the first packets are kept, the others counted.
+//! The number of events is bounded: those of the first packets are kept, the others counted. Where packets are followed,
+//! a packet also has what it was made of, and its end.
 
+use ipft_plugin::{End as PacketEnd, Event};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Maximum of open calls searched for a return's entry.
@@ -66,9 +68,22 @@ pub(crate) struct Packet {
     pub(crate) calls: Vec<Call>,
     /// Whether there were more events.
     pub(crate) cut: bool,
+    /// What it is, in words; empty if no function saw its addresses.
+    pub(crate) heading: String,
+    pub(crate) lineage: Lineage,
     events: u32,
     /// Per context, the indices in `calls` of open calls.
     open: FxHashMap<u64, Vec<u32>>,
+}
+
+/// What a packet was made of, and how it ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lineage {
+    /// The other packet, and the function that made this one.
+    pub(crate) parent: Option<(u64, u32)>,
+    /// The packet that it became part of.
+    pub(crate) whole: Option<u64>,
+    pub(crate) end: Option<PacketEnd>,
 }
 
 /// Where an event is stored.
@@ -85,6 +100,8 @@ pub(crate) enum Room {
 pub(crate) struct Journal {
     pub(crate) packets: Vec<Packet>,
     numbers: FxHashMap<u64, usize>,
+    /// Of packets that have no event yet. All are dropped when there are too many.
+    unseen: FxHashMap<u64, Lineage>,
     limit: u64,
     kept: u64,
     /// Events that were not kept.
@@ -115,6 +132,7 @@ impl Journal {
             self.numbers.insert(identity, number);
             self.packets.push(Packet {
                 identity,
+                lineage: self.unseen.remove(&identity).unwrap_or_default(),
                 ..Packet::default()
             });
             return Room::In(number);
@@ -124,6 +142,30 @@ impl Journal {
         }
         self.events_left_out += 1;
         Room::Full
+    }
+
+    /// Takes what an event says of a packet besides its calls.
+    pub(crate) fn note(&mut self, event: &Event) {
+        if self.kept >= self.limit && !self.numbers.contains_key(&event.packet) {
+            return;
+        }
+        if self.unseen.len() as u64 >= self.limit {
+            self.unseen.clear();
+        }
+        let lineage = match self.numbers.get(&event.packet) {
+            Some(&number) => &mut self.packets[number].lineage,
+            None => self.unseen.entry(event.packet).or_default(),
+        };
+        match event.kind {
+            Event::BORN => lineage.parent = Some((event.spare, event.function)),
+            Event::JOINED => lineage.whole = Some(event.spare),
+            _ => lineage.end = PacketEnd::of(event),
+        }
+    }
+
+    /// Returns the number of a packet that has an event.
+    pub(crate) fn number(&self, identity: u64) -> Option<usize> {
+        self.numbers.get(&identity).copied()
     }
 
     /// Number of packets without a stored event.

@@ -10,7 +10,7 @@ mod page;
 
 use std::collections::BTreeMap;
 
-use ipft_plugin::{Batch, Error, Event, Options, Output, Plugin, Summary, Trace, plugin};
+use ipft_plugin::{Batch, Error, Event, Headings, Options, Output, Plugin, Summary, Trace, plugin};
 
 use data::{Axis, Report, Rows};
 use journal::{Journal, Room, Seen};
@@ -26,6 +26,7 @@ pub struct Page {
     limit: u64,
     /// Whether to write only the data.
     data_only: bool,
+    headings: Headings,
     journal: Journal,
     rows: Rows,
     /// The row of each payload so far. A tree, as in [`Rows`].
@@ -45,7 +46,7 @@ plugin! {
 }
 
 impl Plugin for Page {
-    fn start(&mut self, _trace: &Trace, options: &Options) -> Result<(), Error> {
+    fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
         self.title = options.get("title")?.to_owned();
         self.axis = match options.get("axis")? {
             "time" => Axis::Time,
@@ -54,19 +55,31 @@ impl Plugin for Page {
         };
         self.limit = options.integer_in("events", 1..=MOST_EVENTS)? as u64;
         self.data_only = options.get("format")? == "json";
+        self.headings = Headings::new(trace);
         self.journal = Journal::new(self.limit);
         Ok(())
     }
 
     fn events(&mut self, batch: &Batch, _out: &mut Output) -> Result<(), Error> {
         for event in batch.events {
-            // Ignore kinds of later versions.
-            if !event.is_entry() && !event.is_return() {
-                continue;
+            match event.kind {
+                Event::ENTRY | Event::RETURN => {}
+                Event::BORN | Event::JOINED | Event::ENDED => {
+                    self.journal.note(event);
+                    continue;
+                }
+                // Kinds of later versions.
+                _ => continue,
             }
             if let Room::In(number) = self.journal.room(event.packet) {
                 let fields = self.row(batch, event);
-                self.journal.packets[number].add(&Seen {
+                let packet = &mut self.journal.packets[number];
+                if packet.heading.is_empty()
+                    && let Some(heading) = self.headings.of(batch.trace, batch.payload_of(event))
+                {
+                    packet.heading = heading;
+                }
+                packet.add(&Seen {
                     skb: event.skb,
                     timestamp: event.timestamp,
                     returned: event.is_return().then_some(event.entry_timestamp),

@@ -19,8 +19,8 @@ const SCRIPT: &str = concat!(
 );
 
 /// SHA-256 of the style and of the script, for the policy. A test checks them.
-const STYLE_HASH: &str = "sha256-S0M9x4jJ8obdHc32voMdeh43d94bHjKbFn4wxvnaVis=";
-const SCRIPT_HASH: &str = "sha256-83uRtKfNbSQV8rkLaqQjYV5F+zT1Zb6vKGDAdm/JX6k=";
+const STYLE_HASH: &str = "sha256-LWykP9s9rb5BPQVzwkWnsv+PRhKHOXmQU7QIPn8VJ7o=";
+const SCRIPT_HASH: &str = "sha256-T8vRaZpn1g/uIc/QQkNHdrhwe5uZ9KYYOE6PfIfldHU=";
 
 /// Writes the page with this data.
 pub(crate) fn write(out: &mut impl Write, data: &impl Serialize) -> io::Result<()> {

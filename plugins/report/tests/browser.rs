@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipft_plugin::Event;
 use ipft_plugin::testing::{self, Recording};
-use webdriver::{Browser, DOWN, END, ENTER, ESCAPE, RIGHT};
+use webdriver::{Browser, DOWN, END, ENTER, ESCAPE, LEFT, RIGHT};
 
 /// Writes the page of a recording and returns its path.
 fn page(name: &str, recording: &Recording) -> PathBuf {
@@ -268,6 +268,135 @@ fn devices_losses_and_unpaired_calls_are_visible() {
     let missing = "return [...document.querySelectorAll('#calls .took')].map((took) => took.textContent).join()";
     let ends = browser.text(missing);
     assert!(ends.contains("return only") && ends.contains("no return"), "{ends}");
+}
+
+/// Returns the numbers of the packets in the list, each with its indentation.
+const LISTED: &str = "return [...document.querySelectorAll('#packets .row')]
+    .sort((a, b) => a.dataset.index - b.dataset.index)
+    .map((row) => `${row.querySelector('.number').textContent}@${row.getAttribute('aria-level')}`).join()";
+
+fn named(name: &str) -> Recording {
+    let found = testing::traces().into_iter().find(|recording| recording.name == name);
+    found.unwrap_or_else(|| panic!("there is a trace '{name}'"))
+}
+
+#[test]
+fn followed_packets_are_a_tree_with_names_and_ends() {
+    let browser = Browser::start("family", 1280, 863);
+    browser.open(&page("family", &named("followed")));
+    assert_eq!(browser.complaints(), [""; 0]);
+    let row = |index: u32| {
+        browser.text(&format!(
+            "return document.querySelector('#packets [data-index=\"{index}\"]').innerText"
+        ))
+    };
+    assert!(
+        row(0).contains("10.0.0.1 > 10.0.0.2 icmp echo request id 7 seq 1, 3028 B"),
+        "{}",
+        row(0)
+    );
+    assert!(row(0).contains("delivered") && row(1).contains("sent"));
+    assert!(
+        browser.text(LISTED).starts_with("#1 ▾@1,#2@2,#3@1,#4@1"),
+        "{}",
+        browser.text(LISTED)
+    );
+    let chips = "return document.querySelector('#chips').innerText";
+    assert!(browser.text(chips).contains("3 dropped"), "{}", browser.text(chips));
+
+    // The details link to parents and children.
+    let details = "return document.querySelector('#details').innerText";
+    assert!(
+        browser.text(details).contains("ended\tdelivered"),
+        "{}",
+        browser.text(details)
+    );
+    browser.click("#details .links button");
+    assert_eq!(browser.text(FUNCTION), "packet #2");
+    assert!(
+        browser.text(details).contains("made of\t#1 by ip_copy_metadata"),
+        "{}",
+        browser.text(details)
+    );
+    browser.click("#packets [data-index='3']");
+    assert_eq!(
+        browser.text("return document.querySelector('#details .dropped').textContent"),
+        "dropped NETFILTER_DROP in nft_do_chain"
+    );
+
+    // A family can be closed and opened.
+    browser.click("#packets [data-index='0'] .fold");
+    assert!(
+        browser.text(LISTED).starts_with("#1 ▸ 1 more@1,#3@1"),
+        "{}",
+        browser.text(LISTED)
+    );
+    browser.click("#packets [data-index='0']");
+    browser.keys("#packets", RIGHT);
+    assert!(
+        browser.text(LISTED).starts_with("#1 ▾@1,#2@2"),
+        "{}",
+        browser.text(LISTED)
+    );
+    browser.keys("#packets", DOWN);
+    // From a child to its parent, and then that closes.
+    browser.keys("#packets", LEFT);
+    assert_eq!(browser.text(FUNCTION), "packet #1");
+    browser.keys("#packets", LEFT);
+    assert!(
+        browser.text(LISTED).starts_with("#1 ▸ 1 more@1,#3@1"),
+        "{}",
+        browser.text(LISTED)
+    );
+
+    // A search finds addresses and ends, in one list.
+    browser.keys("#search", "netfilter_drop");
+    assert_eq!(browser.text(LISTED), "#4@null");
+    browser.keys("#search", ESCAPE);
+    browser.keys("#search", "frag 1480");
+    assert_eq!(browser.number(ROWS), 2);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// A ping of which so many packets were made.
+fn with_children(count: u64) -> Recording {
+    let mut recording = named("followed");
+    recording.chunks.truncate(1);
+    let chunk = &mut recording.chunks[0];
+    let first = chunk.events[0];
+    chunk.events.truncate(1);
+    for packet in 2..count + 2 {
+        let entry = Event {
+            packet,
+            timestamp: first.timestamp + packet,
+            ..first
+        };
+        let born = Event {
+            kind: Event::BORN,
+            spare: 1,
+            payload_len: 0,
+            ..entry
+        };
+        chunk.events.extend([born, entry]);
+    }
+    recording
+}
+
+#[test]
+fn a_hundred_thousand_packets_open_closed() {
+    let browser = Browser::start("packets", 1000, 700);
+    browser.open(&page("packets", &with_children(100_000)));
+    assert_eq!(browser.text(LISTED), "#1 ▸ 100,000 more@1");
+    browser.click("#packets .fold");
+    assert!(
+        browser.text(LISTED).starts_with("#1 ▾@1,#2@2,#3@2"),
+        "{}",
+        browser.text(LISTED)
+    );
+    assert!(browser.number("return document.querySelectorAll('*').length") < 1500);
+    browser.keys("#packets", END);
+    assert_eq!(browser.text(FUNCTION), "packet #100001");
+    assert_eq!(browser.complaints(), [""; 0]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod writer;
 use std::collections::hash_map::Entry;
 use std::io::Write;
 
-use ipft_plugin::{Batch, Error, Event, Options, Output, Plugin, Summary, Trace, plugin, text};
+use ipft_plugin::{Batch, End, Error, Event, Headings, Options, Output, Plugin, Summary, Trace, plugin, text};
 use rustc_hash::FxHashMap;
 
 use writer::{Call, Place, Writer};
@@ -27,6 +27,10 @@ pub struct Timeline {
     writer: Writer,
     /// Followed packets, by identity.
     packets: FxHashMap<u64, Packet>,
+    headings: Headings,
+    /// What packets were made of that have no process yet: the other packet, and the function. All are dropped when there
+    /// are too many.
+    births: FxHashMap<u64, (u64, u32)>,
     /// Limit of followed packets.
     limit: usize,
     /// Number of processes and tracks so far.
@@ -42,6 +46,10 @@ pub struct Timeline {
 #[derive(Debug)]
 struct Packet {
     process: u64,
+    /// What it was made of, in words; empty if nothing is known.
+    origin: String,
+    /// Whether its addresses are in its name.
+    is_named: bool,
     /// Time of its last event.
     latest: u64,
     /// Its contexts: few, usually one.
@@ -66,7 +74,8 @@ plugin! {
 }
 
 impl Plugin for Timeline {
-    fn start(&mut self, _trace: &Trace, options: &Options) -> Result<(), Error> {
+    fn start(&mut self, trace: &Trace, options: &Options) -> Result<(), Error> {
+        self.headings = Headings::new(trace);
         self.limit = options.integer_in("packets", 1..=MOST_PACKETS)? as usize;
         Ok(())
     }
@@ -74,9 +83,12 @@ impl Plugin for Timeline {
     fn events(&mut self, batch: &Batch, out: &mut Output) -> Result<(), Error> {
         self.show_missed(out)?;
         for event in batch.events {
-            // Ignore kinds of later versions.
-            if event.is_entry() || event.is_return() {
-                self.event(batch, event, out)?;
+            match event.kind {
+                Event::ENTRY | Event::RETURN => self.event(batch, event, out)?,
+                Event::BORN => self.born(event),
+                Event::JOINED | Event::ENDED => self.note(batch.trace, event, out)?,
+                // Kinds of later versions.
+                _ => {}
             }
         }
         Ok(())
@@ -132,12 +144,28 @@ impl Timeline {
             self.forget(batch.trace, out)?;
         }
         let trace = batch.trace;
+        let origin = match self.births.is_empty() {
+            true => String::new(),
+            false => self.origin(trace, event.packet),
+        };
         let writer = &mut self.writer;
+        let heading = |headings: &Headings| headings.of(trace, batch.payload_of(event));
         let packet = match self.packets.entry(event.packet) {
-            Entry::Occupied(known) => known.into_mut(),
+            Entry::Occupied(known) => {
+                let packet = known.into_mut();
+                if !packet.is_named
+                    && self.headings.are_there()
+                    && let Some(heading) = heading(&self.headings)
+                {
+                    packet.rename(writer, event, &heading, out)?;
+                }
+                packet
+            }
             Entry::Vacant(new) => {
                 self.processes += 1;
-                new.insert(Packet::new(writer, self.processes, event, out)?)
+                let heading = heading(&self.headings);
+                let packet = Packet::new(writer, self.processes, event, heading.as_deref(), origin, out)?;
+                new.insert(packet)
             }
         };
         packet.latest = event.timestamp;
@@ -162,6 +190,51 @@ impl Timeline {
         }
         match open.pop() {
             Some(call) => writer.slice(batch, out, *place, &call, event),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps what a packet was made of, until it has a process.
+    fn born(&mut self, event: &Event) {
+        if self.births.len() >= self.limit {
+            self.births.clear();
+        }
+        self.births.insert(event.packet, (event.spare, event.function));
+    }
+
+    /// Returns what a packet was made of, in words, and forgets it.
+    fn origin(&mut self, trace: &Trace, packet: u64) -> String {
+        let Some((parent, function)) = self.births.remove(&packet) else {
+            return String::new();
+        };
+        let mut origin = format!(", made of {}", self.called(parent));
+        if let Some(function) = trace.functions.get(function as usize) {
+            origin.push_str(&format!(" by {}", text::visible(&function.name)));
+        }
+        origin
+    }
+
+    /// Returns the number of a packet, or its identity if it has none.
+    fn called(&self, packet: u64) -> String {
+        match self.packets.get(&packet) {
+            Some(packet) => format!("packet {}", packet.process),
+            None => format!("packet {}", text::hex(packet)),
+        }
+    }
+
+    /// Writes that a packet ended, or became part of another one.
+    fn note(&mut self, trace: &Trace, event: &Event, out: &mut Output) -> Result<(), Error> {
+        let name = match End::of(event) {
+            Some(end) => end.words(trace),
+            None => format!("part of {}", self.called(event.spare)),
+        };
+        let Some(packet) = self.packets.get(&event.packet) else {
+            return Ok(());
+        };
+        let known = packet.tracks.iter().find(|track| track.context == event.context());
+        let place = known.or(packet.tracks.first()).map(|track| track.place);
+        match place {
+            Some(place) => self.writer.note(out, place, &name, event.timestamp),
             None => Ok(()),
         }
     }
@@ -202,14 +275,45 @@ impl Timeline {
 }
 
 impl Packet {
-    fn new(writer: &mut Writer, process: u64, event: &Event, out: &mut Output) -> Result<Self, Error> {
-        let name = format!("packet {process}, {}", text::hex(event.packet));
-        writer.name(out, "process", Place { process, track: 0 }, &name, process)?;
-        Ok(Packet {
+    /// Begins a process, named by the packet's heading if it has one, and by what it was made of.
+    fn new(
+        writer: &mut Writer,
+        process: u64,
+        event: &Event,
+        heading: Option<&str>,
+        origin: String,
+        out: &mut Output,
+    ) -> Result<Self, Error> {
+        let packet = Packet {
             process,
+            origin,
+            is_named: heading.is_some(),
             latest: event.timestamp,
             tracks: Vec::new(),
-        })
+        };
+        let name = packet.name(event, heading.unwrap_or_default());
+        writer.name(out, "process", Place { process, track: 0 }, &name, process)?;
+        Ok(packet)
+    }
+
+    fn name(&self, event: &Event, heading: &str) -> String {
+        let (process, origin) = (self.process, &self.origin);
+        let separator = if heading.is_empty() { "" } else { ", " };
+        format!(
+            "packet {process}{separator}{heading}{origin}, {}",
+            text::hex(event.packet)
+        )
+    }
+
+    /// Writes the name again, with a heading: readers take the last one.
+    fn rename(&mut self, writer: &mut Writer, event: &Event, heading: &str, out: &mut Output) -> Result<(), Error> {
+        self.is_named = true;
+        let place = Place {
+            process: self.process,
+            track: 0,
+        };
+        let name = self.name(event, heading);
+        writer.rename(out, "process", place, &name)
     }
 
     /// Returns the track of the event's context. `tracks` counts those of all packets.

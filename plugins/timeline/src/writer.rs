@@ -102,6 +102,13 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes an instant of a process.
+    pub(crate) fn note(&mut self, out: &mut Output, at: Place, name: &str, timestamp: u64) -> Result<(), Error> {
+        self.head(out, "i", at, name, timestamp)?;
+        out.write_all(b",\"s\":\"p\"}")?;
+        Ok(())
+    }
+
     /// Writes the name of a process or thread, and its sort order.
     pub(crate) fn name(
         &mut self,
@@ -111,16 +118,20 @@ impl Writer {
         name: &str,
         index: u64,
     ) -> Result<(), Error> {
+        self.rename(out, what, at, name)?;
+        self.fact(out, what, at, ("sort_index", &index.to_string()))
+    }
+
+    /// Writes another name of a process or thread, which replaces the one before.
+    pub(crate) fn rename(&mut self, out: &mut Output, what: &str, at: Place, name: &str) -> Result<(), Error> {
+        self.fact(out, what, at, ("name", &text::json(name).to_string()))
+    }
+
+    fn fact(&mut self, out: &mut Output, what: &str, at: Place, fact: (&str, &str)) -> Result<(), Error> {
         self.begin(out)?;
-        let Place { process, track } = at;
-        let facts = [
-            ("name", text::json(name).to_string()),
-            ("sort_index", index.to_string()),
-        ];
-        for (fact, value) in facts {
-            write!(out, ",\n{{\"ph\":\"M\",\"pid\":{process},\"tid\":{track},")?;
-            write!(out, "\"name\":\"{what}_{fact}\",\"args\":{{\"{fact}\":{value}}}}}")?;
-        }
+        let (Place { process, track }, (fact, value)) = (at, fact);
+        write!(out, ",\n{{\"ph\":\"M\",\"pid\":{process},\"tid\":{track},")?;
+        write!(out, "\"name\":\"{what}_{fact}\",\"args\":{{\"{fact}\":{value}}}}}")?;
         Ok(())
     }
 

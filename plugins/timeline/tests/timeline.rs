@@ -78,7 +78,10 @@ fn every_event_has_the_keys_of_its_phase() {
                 }
                 "i" => {
                     micros(&event["ts"]);
-                    assert!(event["s"] == "t" || event["s"] == "g", "{event}");
+                    assert!(
+                        ["t", "p", "g"].contains(&event["s"].as_str().expect("a scope")),
+                        "{event}"
+                    );
                 }
                 other => panic!("{}: an event of phase {other}", recording.name),
             }
@@ -93,7 +96,10 @@ fn packets_and_tracks_are_named_before_their_events() {
         for event in drawn["traceEvents"].as_array().expect("a list of events") {
             let (process, track) = place(event);
             match event["name"].as_str() {
-                Some("process_name") if event["ph"] == "M" => assert!(processes.insert(process)),
+                // A packet whose addresses are seen later gets a second name.
+                Some("process_name") if event["ph"] == "M" => {
+                    processes.insert(process);
+                }
                 Some("thread_name") if event["ph"] == "M" => {
                     assert!(tracks.insert((process, track)));
                     assert!(ids.insert(track), "two tracks have the number {track}");
@@ -115,6 +121,44 @@ fn packets_and_tracks_are_named_before_their_events() {
         // And one for the trace itself.
         assert_eq!(processes.len(), packets.len() + 1, "{}", recording.name);
     }
+}
+
+#[test]
+fn followed_packets_are_named_and_have_their_ends() {
+    let (_, drawn) = DRAWN
+        .iter()
+        .find(|(recording, _)| recording.name == "followed")
+        .expect("there is such a trace");
+    let names = of(drawn, "M");
+    let names: Vec<&str> = names
+        .iter()
+        .filter_map(|event| event["args"]["name"].as_str())
+        .collect();
+    let with = |part: &str| names.iter().filter(|name| name.contains(part)).count();
+    assert_eq!(
+        with("packet 1, 10.0.0.1 > 10.0.0.2 icmp echo request id 7 seq 1, 3028 B, 0x"),
+        1
+    );
+    assert_eq!(with("frag 1480, 1500 B, made of packet 1 by ip_copy_metadata, 0x"), 1);
+    assert_eq!(
+        with("frag 1480, 1500 B, made of packet 0x0000000000000003 by skb_clone, 0x"),
+        1
+    );
+    let notes: Vec<&Value> = of(drawn, "i").into_iter().filter(|event| event["s"] == "p").collect();
+    let said: Vec<&str> = notes.iter().filter_map(|event| event["name"].as_str()).collect();
+    let expected = [
+        "sent",
+        "part of packet 1",
+        "joined",
+        "delivered",
+        "dropped NETFILTER_DROP in nft_do_chain",
+        "forwarded",
+        "dropped",
+        "dropped reason 99",
+        "released",
+        "part of packet 1",
+    ];
+    assert_eq!(said, expected);
 }
 
 #[test]

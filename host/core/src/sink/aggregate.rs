@@ -18,7 +18,12 @@
 //! === 0x6ad8e5c24f7001 dropped NETFILTER_DROP in nft_do_chain
 //! ```
 //!
-//! A drop that is no loss, by its class, is called `discarded`.
+//! A drop that is no loss, by its class, is called `discarded`. If the built-in fields have the packet's addresses, the line
+//! ends with them:
+//!
+//! ```text
+//! === 0x6ad8e5c24f7001 delivered: 10.0.0.1 > 10.0.0.2 icmp echo request id 7 seq 1, 84 B
+//! ```
 //!
 //! Packets come in the order of their first event, each after a line `===`; a packet's events come in order of time.
 //! With the function graph the last column is the call, indented by two spaces a level:
@@ -43,6 +48,7 @@ use std::io::Write;
 use super::counter::Counter;
 use super::fields::{Fields, Style};
 use super::graph::Graph;
+use super::heading::Headings;
 use super::journal::{Journal, Kept};
 use super::output::Output;
 use super::reasons::Reasons;
@@ -207,6 +213,7 @@ struct Printer {
     /// A packet's events in order of time, where they did not come so.
     sorted: Vec<u32>,
     reasons: Reasons,
+    headings: Headings,
 }
 
 impl Printer {
@@ -219,6 +226,7 @@ impl Printer {
             graph: None,
             sorted: Vec::new(),
             reasons: Reasons::default(),
+            headings: Headings::default(),
         }
     }
 
@@ -227,6 +235,7 @@ impl Printer {
         self.rows = Rows::new(&trace.functions, graph);
         self.graph = graph.then(Graph::default);
         self.reasons = Reasons::new(trace);
+        self.headings = Headings::new(&trace.schema)?;
         Ok(())
     }
 
@@ -254,7 +263,8 @@ impl Printer {
         printed
     }
 
-    /// Where packets are followed, the heading names the packet, the one that it was made of, and its end.
+    /// Where packets are followed, the heading names the packet, the one that it was made of, and its end; and the packet
+    /// in words, if its fields give any.
     fn push_heading(&mut self, journal: &Journal, packet: u32) {
         let out = &mut self.output.buffer;
         out.extend_from_slice(b"===");
@@ -262,6 +272,9 @@ impl Printer {
             out.push(b' ');
             push_hex(out, journal.identity(packet));
             lineage.push(out, b" ", &self.reasons, self.rows.names());
+            let events = journal.events_of(packet);
+            self.headings
+                .push(out, b": ", events.map(|event| journal.payload(event.index)));
         }
         out.push(b'\n');
     }

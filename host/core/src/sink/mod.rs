@@ -11,6 +11,7 @@ mod clashes;
 mod counter;
 mod fields;
 mod graph;
+mod heading;
 mod journal;
 mod json;
 mod jsonl;
@@ -25,6 +26,7 @@ mod sinks;
 mod tagged;
 mod text;
 mod texts;
+mod tuple;
 
 #[cfg(test)]
 mod test_support;

@@ -26,7 +26,6 @@ mod ends;
 mod live;
 mod shown;
 mod times;
-mod tuple;
 
 use std::io::Write;
 

@@ -5,7 +5,7 @@
 
 use super::super::SinkError;
 use super::super::fields::{Fields, Style};
-use super::tuple::{Tuple, TupleFields, builtin};
+use super::super::tuple::{Tuple, TupleFields, builtin};
 use crate::event::{Payload, Schema};
 use crate::text::*;
 

@@ -6,7 +6,7 @@
 //! 10.0.0.1 > 10.0.0.2 udp frag 1480+
 //! ```
 
-use super::super::fields::{Fields, push_ipv4, push_ipv6};
+use super::fields::{Fields, push_ipv4, push_ipv6};
 use crate::event::{Field, Schema};
 use crate::text::*;
 
