@@ -126,8 +126,8 @@ struct ipft_trace {
      * without padding. */
     uint32_t tail;
     uint32_t unused;
-    /* If packets are followed: `filter`, `follow` (`true`), and `drop-reasons` (`NUMBER=NAME`, with commas between them).
-     * Others are for later versions. */
+    /* If packets are followed: `filter`, `follow` (`true`), `drop-reasons` (`NUMBER=NAME`, with commas between them), and
+     * `drop-classes` (`REASON=CLASS` or `REASON@FUNCTION=CLASS`: drops that are no loss). Others are for later versions. */
     const struct ipft_fact *more;
     uint64_t more_count;
 };

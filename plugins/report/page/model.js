@@ -96,12 +96,15 @@ class Trace {
 
 /** One packet: what the list shows of it is counted once, its calls are unpacked when it is drawn. */
 class Packet {
-  constructor(trace, { id, skb, start, calls, cut, name, up, made, end, lost }, index) {
+  constructor(trace, { id, skb, start, calls, cut, name, up, of, by, end, into }, index) {
     this.trace = trace;
     this.name = name ?? "";
     this.parent = up ? trace.packets[index - up] : null;
-    this.made = made ?? "";
-    this.end = end ?? "";
+    const { makers, ends } = trace.data;
+    const origin = of ?? (this.parent ? `#${this.parent.index + 1}` : "");
+    this.made = by ? `${origin} by ${makers[by - 1]}` : origin;
+    const [words, lost] = end ? ends[end - 1] : [into ? "part of" : "", 0];
+    this.end = into ? `${words} ${into}` : words;
     this.depth = 0;
     this.below = 0;
     this.open = true;

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{End, Journal, Lineage, Packet};
+use crate::journal::{End, Journal, Packet};
 use crate::layers;
 
 /// Integers per call: nanoseconds since the previous call (first: 0), duration in nanoseconds or one of [`MISSING`] and
@@ -98,6 +98,12 @@ struct Data<'a> {
     texts: &'a [String],
     rows: &'a [Vec<u32>],
     place: Vec<u32>,
+    /// Functions that made packets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    makers: Vec<String>,
+    /// How packets ended, in words, and whether one is lost by that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ends: Vec<(String, u32)>,
     packets: Vec<OnePacket<'a>>,
     lost: Lost<'a>,
     missed: String,
@@ -128,19 +134,22 @@ struct OnePacket<'a> {
     /// What it is, in words.
     #[serde(skip_serializing_if = "str::is_empty")]
     name: &'a str,
-    /// How many packets before this one in the list the one is that it was made of; 0 if that is not in the list, or
-    /// after it.
+    /// How many packets before this one in the list the one is that it was made of, perhaps with others between that are
+    /// not in the list; 0 if there is none, or it comes after it.
     #[serde(skip_serializing_if = "is_zero")]
     up: u32,
-    /// What it was made of, in words.
+    /// What it was made of, in words, if that is another one.
     #[serde(skip_serializing_if = "String::is_empty")]
-    made: String,
-    /// How it ended, in words.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    end: String,
-    /// Whether it was dropped.
+    of: String,
+    /// The function that made it, in `makers`, counted from 1; 0 for none.
     #[serde(skip_serializing_if = "is_zero")]
-    lost: u32,
+    by: u32,
+    /// How it ended, in `ends`, counted from 1; 0 if it did not.
+    #[serde(skip_serializing_if = "is_zero")]
+    end: u32,
+    /// What it became part of, in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    into: String,
     calls: Calls<'a>,
 }
 
@@ -236,25 +245,40 @@ impl Serialize for Report<'_> {
         }
         let starts = journal.packets.iter().filter_map(|packet| packet.calls.first());
         let began = starts.map(|call| call.start).next().unwrap_or_default();
+        let mut makers = Numbered::default();
+        let mut ends = Numbered::default();
         let packets = journal.packets.iter().enumerate().map(|(index, packet)| {
             let lineage = &packet.lineage;
-            let parent = lineage.parent.and_then(|(parent, _)| journal.number(parent));
+            let nearest = lineage.parent.and_then(|(parent, _)| journal.nearest(parent));
+            let up = nearest.map_or(0, |nearest| index.saturating_sub(nearest));
+            let of = lineage.parent.map(|(parent, _)| parent);
+            let of = of.filter(|parent| up == 0 || journal.number(*parent) != nearest);
+            let maker = lineage.parent.and_then(|(_, function)| {
+                let name = trace.functions.get(function as usize)?;
+                Some(makers.number(function, || visible(&name.name)))
+            });
+            let end = lineage.end.map(|end| {
+                let words = || (end.words(trace), u32::from(end.is_loss(trace)));
+                ends.number((end.outcome, end.function), words)
+            });
             OnePacket {
                 id: hex(packet.identity),
                 skb: hex(packet.skb),
                 start: apart(packet.calls.first().map_or(began, |call| call.start), began),
                 cut: u32::from(packet.cut),
                 name: &packet.heading,
-                up: parent.map_or(0, |parent| index.saturating_sub(parent) as u32),
-                made: made(trace, journal, lineage),
-                end: end(trace, journal, lineage),
-                lost: u32::from(lineage.end.is_some_and(|end| end.outcome.is_drop())),
+                up: up as u32,
+                of: of.map_or(String::new(), |parent| called(journal, parent)),
+                by: maker.unwrap_or(0),
+                end: end.unwrap_or(0),
+                into: lineage.whole.map_or(String::new(), |whole| called(journal, whole)),
                 calls: Calls {
                     packet,
                     functions: &numbers,
                 },
             }
         });
+        let packets: Vec<OnePacket<'_>> = packets.collect();
         let ways = summary.losses.iter();
         let skipped = summary.skipped.iter();
         let data = Data {
@@ -283,7 +307,9 @@ impl Serialize for Report<'_> {
             texts: &self.rows.texts.all,
             rows: &self.rows.rows,
             place: layers::places(self.rows.names.all.iter().map(String::as_str)),
-            packets: packets.collect(),
+            makers: makers.all,
+            ends: ends.all,
+            packets,
             lost: Lost {
                 total: summary.lost().to_string(),
                 ways: ways
@@ -317,26 +343,28 @@ fn called(journal: &Journal, identity: u64) -> String {
     }
 }
 
-/// Returns what a packet was made of: `#3 by ip_copy_metadata`.
-fn made(trace: &Trace, journal: &Journal, lineage: &Lineage) -> String {
-    let Some((parent, function)) = lineage.parent else {
-        return String::new();
-    };
-    let parent = called(journal, parent);
-    match trace.functions.get(function as usize) {
-        Some(function) => format!("{parent} by {}", visible(&function.name)),
-        None => parent,
+/// Values that many packets have in common, with numbers that count from 1.
+struct Numbered<K, V> {
+    numbers: FxHashMap<K, u32>,
+    all: Vec<V>,
+}
+
+impl<K, V> Default for Numbered<K, V> {
+    fn default() -> Self {
+        Numbered {
+            numbers: FxHashMap::default(),
+            all: Vec::new(),
+        }
     }
 }
 
-/// Returns how a packet ended: `delivered`, `joined #3`, `dropped NETFILTER_DROP in nft_do_chain`.
-fn end(trace: &Trace, journal: &Journal, lineage: &Lineage) -> String {
-    let whole = lineage.whole.map(|whole| called(journal, whole));
-    match (lineage.end, whole) {
-        (None, None) => String::new(),
-        (None, Some(whole)) => format!("part of {whole}"),
-        (Some(end), Some(whole)) if !end.outcome.is_drop() => format!("{} {whole}", end.words(trace)),
-        (Some(end), _) => end.words(trace),
+impl<K: Eq + std::hash::Hash, V> Numbered<K, V> {
+    /// Returns the number of a value, which is made if the key is new.
+    fn number(&mut self, key: K, value: impl FnOnce() -> V) -> u32 {
+        *self.numbers.entry(key).or_insert_with(|| {
+            self.all.push(value());
+            self.all.len() as u32
+        })
     }
 }
 

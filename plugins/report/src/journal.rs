@@ -9,6 +9,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 /// Maximum of open calls searched for a return's entry.
 const DEEPEST: usize = 512;
 
+/// Packets without an event between one and the one that it was made of, at most.
+const FARTHEST: usize = 64;
+
 /// A call of a function, or one half of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
@@ -163,6 +166,14 @@ impl Journal {
         }
     }
 
+    /// Returns the number of a packet, or of the one that it was made of, and so on, if no function saw it.
+    pub(crate) fn nearest(&self, identity: u64) -> Option<usize> {
+        let parent = |identity: &u64| Some(self.unseen.get(identity)?.parent?.0);
+        // In a broken recording, packets may be made of each other.
+        let above = std::iter::successors(Some(identity), parent).take(FARTHEST);
+        above.into_iter().find_map(|identity| self.number(identity))
+    }
+
     /// Returns the number of a packet that has an event.
     pub(crate) fn number(&self, identity: u64) -> Option<usize> {
         self.numbers.get(&identity).copied()
@@ -290,6 +301,29 @@ mod tests {
         let orphans: Vec<bool> = packet.calls.iter().map(|call| call.end == End::Orphan).collect();
         assert_eq!(orphans, [true, false, true, true]);
         assert_eq!(packet.parents(), [None, None, Some(1), Some(1)]);
+    }
+
+    #[test]
+    fn parents_are_found_across_packets_without_events() {
+        let born = |packet, parent| Event {
+            packet,
+            kind: Event::BORN,
+            spare: parent,
+            ..Event::default()
+        };
+        let mut journal = Journal::new(100);
+        journal.room(1);
+        // A chain that begins with a packet that has an event, one that ends nowhere, and a circle.
+        for (packet, parent) in [(2, 1), (3, 2), (5, 4), (6, 7), (7, 6)] {
+            journal.note(&born(packet, parent));
+        }
+        let nearest = [1, 2, 3, 4, 5, 6].map(|packet| journal.nearest(packet));
+        assert_eq!(nearest, [Some(0), Some(0), Some(0), None, None, None]);
+        journal.room(3);
+        assert_eq!(
+            (journal.number(3), journal.packets[1].lineage.parent),
+            (Some(1), Some((2, 0)))
+        );
     }
 
     #[test]

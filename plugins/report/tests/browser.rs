@@ -297,7 +297,7 @@ fn followed_packets_are_a_tree_with_names_and_ends() {
     );
     assert!(row(0).contains("delivered") && row(1).contains("sent"));
     assert!(
-        browser.text(LISTED).starts_with("#1 ▾@1,#2@2,#3@1,#4@1"),
+        browser.text(LISTED).starts_with("#1 ▾@1,#2 ▾@2,#3@3,#4@1"),
         "{}",
         browser.text(LISTED)
     );
@@ -327,24 +327,30 @@ fn followed_packets_are_a_tree_with_names_and_ends() {
     // A family can be closed and opened.
     browser.click("#packets [data-index='0'] .fold");
     assert!(
-        browser.text(LISTED).starts_with("#1 ▸ 1 more@1,#3@1"),
+        browser.text(LISTED).starts_with("#1 ▸ 2 more@1,#4@1"),
         "{}",
         browser.text(LISTED)
     );
     browser.click("#packets [data-index='0']");
     browser.keys("#packets", RIGHT);
     assert!(
-        browser.text(LISTED).starts_with("#1 ▾@1,#2@2"),
+        browser.text(LISTED).starts_with("#1 ▾@1,#2 ▾@2,#3@3"),
         "{}",
         browser.text(LISTED)
     );
     browser.keys("#packets", DOWN);
-    // From a child to its parent, and then that closes.
+    // A packet is closed, and then it goes to its parent, which closes, too.
+    browser.keys("#packets", LEFT);
+    assert!(
+        browser.text(LISTED).starts_with("#1 ▾@1,#2 ▸ 1 more@2,#4@1"),
+        "{}",
+        browser.text(LISTED)
+    );
     browser.keys("#packets", LEFT);
     assert_eq!(browser.text(FUNCTION), "packet #1");
     browser.keys("#packets", LEFT);
     assert!(
-        browser.text(LISTED).starts_with("#1 ▸ 1 more@1,#3@1"),
+        browser.text(LISTED).starts_with("#1 ▸ 2 more@1,#4@1"),
         "{}",
         browser.text(LISTED)
     );

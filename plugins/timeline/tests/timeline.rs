@@ -156,6 +156,7 @@ fn followed_packets_are_named_and_have_their_ends() {
         "dropped",
         "dropped reason 99",
         "released",
+        "discarded NO_SOCKET in icmp_rcv",
         "part of packet 1",
     ];
     assert_eq!(said, expected);

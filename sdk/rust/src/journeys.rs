@@ -283,7 +283,8 @@ impl Lineage {
 }
 
 /// Returns the journeys in the order of a tree, as their indices, each with its depth: a packet comes before those that
-/// were made of it, which are one deeper. Otherwise the order stays the same.
+/// were made of it, which are one deeper. Where the packet between is missing, because no traced function saw it, they are
+/// below the first packet of the family. Otherwise the order stays the same.
 ///
 /// ```
 /// # use ipft_plugin::{Error, Headings, Journeys, Output, Trace, families};
@@ -308,7 +309,11 @@ pub fn families(journeys: &[Journey]) -> Vec<(usize, usize)> {
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); journeys.len()];
     let mut stack = Vec::new();
     for (index, journey) in journeys.iter().enumerate().rev() {
-        let parent = journey.lineage.parent.and_then(|parent| numbers.get(&parent.packet));
+        let lineage = &journey.lineage;
+        let parent = lineage.parent.and_then(|parent| {
+            let known = numbers.get(&parent.packet);
+            known.or_else(|| numbers.get(&lineage.root))
+        });
         match parent.filter(|parent| **parent != index) {
             Some(parent) => children[*parent].push(index),
             None => stack.push((0, index)),
@@ -738,7 +743,7 @@ mod tests {
                 (5, Some(99), 99, vec![], None, None),
             ]
         );
-        assert_eq!(families(&journeys), [(0, 0), (1, 2), (0, 1), (0, 3)]);
+        assert_eq!(families(&journeys), [(0, 0), (1, 1), (1, 2), (0, 3)]);
     }
 
     #[test]

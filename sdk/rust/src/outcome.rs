@@ -86,9 +86,22 @@ impl End {
         })
     }
 
-    /// Returns the end in words: `delivered`, `dropped NETFILTER_DROP in nft_do_chain`.
+    /// Returns whether the packet was dropped and is lost by that. Other drops are those of duplicates, of frames for other
+    /// hosts, of copies whose original went on, and the like.
+    pub fn is_loss(&self, trace: &Trace) -> bool {
+        match self.outcome {
+            Outcome::Dropped { reason } => trace.drop_class(reason, self.function).is_none(),
+            _ => false,
+        }
+    }
+
+    /// Returns the end in words: `delivered`, `dropped NETFILTER_DROP in nft_do_chain`. A drop that is no loss is
+    /// `discarded`.
     pub fn words(&self, trace: &Trace) -> String {
-        let mut words = self.outcome.name().to_owned();
+        let mut words = match self.outcome.is_drop() && !self.is_loss(trace) {
+            true => "discarded".to_owned(),
+            false => self.outcome.name().to_owned(),
+        };
         if let Outcome::Dropped { reason } = self.outcome {
             match trace.drop_reason(reason) {
                 Some(name) => words.push_str(&format!(" {}", crate::text::visible(name))),
@@ -111,13 +124,22 @@ mod tests {
     #[test]
     fn an_end_has_its_reason_and_function_in_words() {
         let trace = Trace {
-            functions: vec![Function {
-                name: "nft_do_chain\x1b".to_owned(),
-                ..Function::default()
-            }],
+            functions: ["nft_do_chain\x1b", "icmp_rcv", "f"]
+                .map(|name| Function {
+                    name: name.to_owned(),
+                    ..Function::default()
+                })
+                .to_vec(),
             more: [
                 ("filter", "icmp"),
-                ("drop-reasons", "2=NOT_SPECIFIED,12=NETFILTER_DROP,x=Y,7"),
+                (
+                    "drop-reasons",
+                    "2=NOT_SPECIFIED,12=NETFILTER_DROP,x=Y,7,3=NO_SOCKET,4=OTHERHOST",
+                ),
+                (
+                    "drop-classes",
+                    "NO_SOCKET@icmp_rcv=unwanted,OTHERHOST=unwanted,=,@,OTHERHOST@f=lost,NOT_SPECIFIED@f=internal",
+                ),
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
@@ -142,7 +164,15 @@ mod tests {
             (1 << 40 | 7, 0, "released"),
             (Event::DROPPED, u32::MAX, "dropped"),
             (Event::DROPPED | 12, 0, r"dropped NETFILTER_DROP in nft_do_chain\x1b"),
-            (Event::DROPPED | 12, 1, "dropped NETFILTER_DROP"),
+            (Event::DROPPED | 12, 9, "dropped NETFILTER_DROP"),
+            (Event::DROPPED | 3, 1, "discarded NO_SOCKET in icmp_rcv"),
+            (Event::DROPPED | 3, 2, "dropped NO_SOCKET in f"),
+            (Event::DROPPED | 3, u32::MAX, "dropped NO_SOCKET"),
+            (Event::DROPPED | 4, 1, "discarded OTHERHOST in icmp_rcv"),
+            (Event::DROPPED | 4, u32::MAX, "discarded OTHERHOST"),
+            (Event::DROPPED | 4, 2, "dropped OTHERHOST in f"),
+            (Event::DROPPED, 2, "discarded in f"),
+            (Event::DROPPED, 1, "dropped in icmp_rcv"),
             (Event::DROPPED | 7, 0, r"dropped reason 7 in nft_do_chain\x1b"),
         ] {
             assert_eq!(words(spare, function), expected);

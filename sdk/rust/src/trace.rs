@@ -64,6 +64,34 @@ impl Trace {
         Some(found.1)
     }
 
+    /// Returns the class of a drop that is no loss, by the kernel's reason and the function that dropped the packet, as an
+    /// index into `functions`: `duplicate`, `unwanted`, `clone`, `internal`, or one of a later version. `None` if the packet is
+    /// lost, or nothing is known.
+    pub fn drop_class(&self, reason: u32, function: u32) -> Option<&str> {
+        let name = match self.drop_reason(reason) {
+            Some(name) => name,
+            // Kernels before 5.17 tell no reason.
+            None if reason == 0 => "NOT_SPECIFIED",
+            None => return None,
+        };
+        let function = self.functions.get(function as usize);
+        let function = function.map_or("", |function| function.name.as_str());
+        let classes = self.fact("drop-classes").unwrap_or_default().split(',');
+        let mut found = None;
+        for (drop, class) in classes.filter_map(|entry| entry.split_once('=')) {
+            match drop.split_once('@') {
+                None if drop == name => found = found.or(Some(class)),
+                // The function decides before the reason alone.
+                Some((reason, place)) if reason == name && place == function => {
+                    found = Some(class);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        found.filter(|class| *class != "lost")
+    }
+
     /// Returns all reasons whose names are known, with their numbers.
     pub fn drop_reasons(&self) -> impl Iterator<Item = (u32, &str)> {
         let entries = self.fact("drop-reasons").unwrap_or_default().split(',');

@@ -57,7 +57,7 @@ const TABLE: &[(&str, &[&str])] = &[
     // Plugins.
     ("plugin/package", &["core/output", "core/text"]),
     ("plugin/host/error", &["core/text", "plugin/package"]),
-    ("plugin/host/facts", &["core/event"]),
+    ("plugin/host/facts", &["core/advice", "core/event"]),
     ("plugin/host/queue", &["core/event"]),
     ("plugin/host/stream", &["plugin/host/error"]),
     (

@@ -64,7 +64,7 @@ fn plugins_word_ends_as_the_text_does() {
         "released",
         "dropped",
         "dropped reason 5",
-        "dropped NO_SOCKET in icmp_rcv",
+        "discarded NO_SOCKET in icmp_rcv",
     ];
     assert_eq!(ends, expected);
 }

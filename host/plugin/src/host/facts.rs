@@ -1,6 +1,7 @@
-//! Facts about a trace that follows packets, as the contract's comment on `more` describes them. May import `event` of
-//! `ipft_core`.
+//! Facts about a trace that follows packets, as the contract's comment on `more` describes them. May import `advice` and
+//! `event` of `ipft_core`.
 
+use ipft_core::advice::{self, Class};
 use ipft_core::event::{EnumMember, Trace};
 
 /// Returns the facts, by name.
@@ -14,8 +15,21 @@ pub(super) fn facts(trace: &Trace) -> Vec<(String, String)> {
     if !reasons.is_empty() {
         facts.push(("drop-reasons", reasons.join(",")));
     }
+    facts.push(("drop-classes", classes()));
     facts
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
+}
+
+/// The classes of drops that are no loss, by reason and, where it matters, function.
+fn classes() -> String {
+    let mut classes = String::new();
+    for advice in advice::all().iter().filter(|advice| advice.class != Class::Lost) {
+        let separator = if classes.is_empty() { "" } else { "," };
+        let place = if advice.function.is_empty() { "" } else { "@" };
+        let (reason, function, class) = (advice.reason, advice.function, advice.class.name());
+        classes.push_str(&format!("{separator}{reason}{place}{function}={class}"));
+    }
+    classes
 }

@@ -225,6 +225,7 @@ struct LifeLine {
     outcome: Option<String>,
     reason_number: Option<u32>,
     reason: Option<String>,
+    class: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -288,6 +289,8 @@ struct Reading {
     losses: Vec<Loss>,
     /// The kernel's reasons, by number.
     reasons: BTreeMap<u32, String>,
+    /// The classes of drops, by reason and function.
+    classes: BTreeMap<(String, Option<u32>), String>,
 }
 
 impl Reading {
@@ -308,7 +311,12 @@ impl Reading {
                 self.life(&line, Event::JOINED, identity(into)?)
             }
             (Line::Ended(mut line), _) => {
-                if let (Some(number), Some(reason)) = (line.reason_number, line.reason.take()) {
+                let reason = line.reason.take();
+                if let Some(class) = line.class.take() {
+                    let name = reason.as_deref().unwrap_or("NOT_SPECIFIED").to_owned();
+                    self.classes.insert((name, line.function_index), class);
+                }
+                if let (Some(number), Some(reason)) = (line.reason_number, reason) {
                     self.reasons.insert(number, reason);
                 }
                 let spare = match line.outcome.as_deref() {
@@ -357,6 +365,7 @@ impl Reading {
             let reasons = reasons.collect::<Vec<_>>().join(",");
             self.recording.trace.more.push(("drop-reasons".to_owned(), reasons));
         }
+        self.push_classes();
         let members = self.symbols.into_members();
         for field in &mut self.recording.trace.fields {
             if field.format == Format::Symbol {
@@ -364,6 +373,26 @@ impl Reading {
             }
         }
         self.finished.then_some(self.recording)
+    }
+
+    /// Restores the classes of drops, as far as they occurred.
+    fn push_classes(&mut self) {
+        let chunks = self.recording.chunks.iter();
+        let functions: Vec<&str> = chunks
+            .flat_map(|chunk| &chunk.functions)
+            .map(|function| function.name.as_str())
+            .collect();
+        let mut classes = Vec::new();
+        for ((reason, function), class) in &self.classes {
+            match function.and_then(|index| functions.get(index as usize)) {
+                Some(function) => classes.push(format!("{reason}@{function}={class}")),
+                None => classes.push(format!("{reason}={class}")),
+            }
+        }
+        if !classes.is_empty() {
+            let classes = ("drop-classes".to_owned(), classes.join(","));
+            self.recording.trace.more.push(classes);
+        }
     }
 
     fn start(&mut self, line: TraceLine) -> Result<(), String> {
@@ -675,7 +704,7 @@ mod tests {
         let released = ended.replace("null}", r#"null,"outcome":"released"}"#);
         let dropped = ended.replace(
             "null}",
-            r#"0,"outcome":"dropped","reason_number":12,"reason":"NETFILTER_DROP"}"#,
+            r#"0,"outcome":"dropped","reason_number":12,"reason":"NETFILTER_DROP","class":"unwanted"}"#,
         );
         let of = |outcome| released.replace("released", outcome);
         let ends = ["delivered", "sent", "forwarded", "joined", "of a later version"].map(of);
@@ -687,6 +716,7 @@ mod tests {
         lines.push(SUMMARY);
         let recording = read(&lines).unwrap();
         assert_eq!(recording.trace.drop_reason(12), Some("NETFILTER_DROP"));
+        assert_eq!(recording.trace.fact("drop-classes"), Some("NETFILTER_DROP@f=unwanted"));
         assert!(!recording.trace.is_followed());
         let follows = TRACE.replace(r#""mask":1"#, r#""mask":1,"filter":"icmp","follow":true"#);
         let followed = read(&[&follows, SUMMARY]).unwrap().trace;

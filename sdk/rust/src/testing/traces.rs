@@ -551,6 +551,7 @@ fn followed() -> Recording {
         ("filter", "host 10.0.0.2"),
         ("follow", "true"),
         ("drop-reasons", "2=NOT_SPECIFIED,3=NO_SOCKET,12=NETFILTER_DROP"),
+        ("drop-classes", "NO_SOCKET@icmp_rcv=unwanted"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec();
@@ -613,7 +614,13 @@ fn followed() -> Recording {
     script.payload(&addressed(17, 100, &[("sport", &[0, 53]), ("dport", &[2, 0])]));
     script.happen(6, none, Event::ENDED, Event::FORWARDED);
     script.leave(6, 3);
-    for (packet, function, outcome) in [(7, none, Event::DROPPED), (8, none, Event::DROPPED | 99), (9, none, 0)] {
+    let ends = [
+        (7, none, Event::DROPPED),
+        (8, none, Event::DROPPED | 99),
+        (9, none, 0),
+        (14, 5, Event::DROPPED | 3),
+    ];
+    for (packet, function, outcome) in ends {
         script.enter(packet, 4);
         script.leave(packet, 4);
         script.happen(packet, function, Event::ENDED, outcome);
@@ -757,12 +764,13 @@ mod tests {
             "0 10.0.0.1 > 10.0.0.2 icmp echo request id 7 seq 1, 3028 B: delivered",
             "1 10.0.0.1 > 10.0.0.2 icmp frag 1480, 1500 B: sent",
             // Packet 3, which no function sees, is between.
-            "0 10.0.0.1 > 10.0.0.2 icmp frag 1480, 1500 B: joined",
+            "1 10.0.0.1 > 10.0.0.2 icmp frag 1480, 1500 B: joined",
             "0 10.0.0.1:4000 > 10.0.0.2:80 tcp SYN seq 0, 60 B: dropped NETFILTER_DROP in nft_do_chain",
             "0 10.0.0.1:53 > 10.0.0.2:512 udp, 100 B: forwarded",
             "0 packet 0x7: dropped",
             "0 packet 0x8: dropped reason 99",
             "0 packet 0x9: released",
+            "0 packet 0xe: discarded NO_SOCKET in icmp_rcv",
             "0 arp, 28 B: not ended",
             "0 packet 0xb: not ended",
             "1 packet 0xc: not ended",
