@@ -6,6 +6,7 @@
 #   all       a flame graph in f.svg, a table of latencies, and JSON
 #   complete  a plugin that brings kernel code; what it draws is in complete.txt
 #   alone     a plugin in the place of ipft's own output
+#   named     likewise, of pings that a filter selects
 #   trap, loop   one that fails, beside one that draws and JSON lines; neither may lose an event
 # and `cache` (mode and owner of the cache), `files` (what is in the folders that were written to).
 
@@ -32,6 +33,12 @@ COMPLETE=$WORK/complete.wasm
 undisturbed all trace all -t function_graph --plugin flame --plugin-out f.svg --plugin latency -o json
 undisturbed complete trace complete -r "$FEW" -o jsonl --plugin "$COMPLETE" --plugin-opt 'suffix=?' --plugin-out complete.txt
 undisturbed alone trace alone -r "$FEW" --plugin paths
+followed() {
+	start_ipft named --plugin paths 'icmp and host 10.1.0.2'
+	traffic
+	end_ipft named
+}
+undisturbed named followed
 for fails in trap loop; do
 	undisturbed "$fails" trace "$fails" -r "$FEW" -o jsonl --plugin "$COMPLETE" --plugin-opt "fails=$fails" --plugin-timeout 2 \
 		--plugin-out "$fails.txt" --plugin paths --plugin-out "$fails-paths.txt"

@@ -119,3 +119,14 @@ fn the_cache_is_roots_and_nothing_else_is_left() {
     }
     assert_eq!(left().text("all.left"), "");
 }
+
+#[test]
+fn packets_that_a_filter_selects_have_names_and_ends() {
+    said("named", 0);
+    let paths = left().text("named.out");
+    for name in [" > 10.1.0.2 icmp echo request id ", " icmp echo reply id "] {
+        assert!(paths.lines().any(|line| line.contains(name)), "{name}: {paths}");
+    }
+    let delivered = paths.lines().filter(|line| line.ends_with(" delivered")).count();
+    assert!(delivered >= 1, "{paths}");
+}
