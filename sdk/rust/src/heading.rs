@@ -329,7 +329,10 @@ mod tests {
     use super::*;
     use crate::trace::Member;
 
-    /// A trace with the built-in fields, and where each begins.
+    /// Names and bytes of fields.
+    type Fields<'a> = &'a [(&'a str, &'a [u8])];
+
+    /// A trace with the built-in fields.
     fn trace() -> Trace {
         let list = [
             ("len", 4, Format::Plain),
@@ -373,7 +376,7 @@ mod tests {
     }
 
     /// A payload with these fields, the others 0.
-    fn payload(trace: &Trace, fields: &[(&str, &[u8])]) -> Vec<u8> {
+    fn payload(trace: &Trace, fields: Fields) -> Vec<u8> {
         let mut payload = vec![0; trace.payload_size as usize];
         for (name, bytes) in fields {
             let field = trace.fields.iter().find(|field| field.name == *name).unwrap();
@@ -393,7 +396,7 @@ mod tests {
         let [a, b, c, d] = [v4(1), v4(2), v6(1), v6(2)];
         let ipv4: [(&str, &[u8]); 3] = [("saddr", &a), ("daddr", &b), ("ethertype", &[0, 8])];
         let ipv6: [(&str, &[u8]); 3] = [("saddr", &c), ("daddr", &d), ("ethertype", &[0xdd, 0x86])];
-        let cases: [(&[(&str, &[u8])], &[(&str, &[u8])], &str); 13] = [
+        let cases: [(Fields, Fields, &str); 13] = [
             (
                 &ipv4,
                 &[
