@@ -1,14 +1,31 @@
 //! The kernel side of ipft: the CO-RE programs and the structs that they share with user space.
 //!
 //! The programs are C (GPL-2.0, as the helpers that they call require), compiled by the build script; this crate embeds
-//! the objects as bytes, and puts the mark into them. It loads and attaches nothing.
+//! the objects, compressed, and puts the mark into them. It loads and attaches nothing.
 
 pub mod wire;
+
+use std::io;
+
+/// An object file, compressed: the objects of all backends are a third of the program else.
+#[derive(Debug)]
+pub struct Packed {
+    bytes: &'static [u8],
+    /// Size of the object file, in bytes.
+    size: usize,
+}
+
+impl Packed {
+    /// Returns the object file. Fails if there is no memory for it.
+    pub fn unpack(&self) -> io::Result<Vec<u8>> {
+        zstd::bulk::decompress(self.bytes, self.size)
+    }
+}
 
 /// An object file with programs whose mark is not known yet.
 #[derive(Debug)]
 pub struct Code {
-    bytes: &'static [u8],
+    packed: Packed,
     /// Positions of the instructions with the mask.
     masks: &'static [usize],
     /// Positions of the instructions with the mark.
@@ -17,14 +34,14 @@ pub struct Code {
 
 impl Code {
     /// Returns the object file for a mark, which is masked already. The two are operands of instructions: a load of a
-    /// constant would cost every packet.
-    pub fn for_mark(&self, mark: u32, mask: u32) -> Vec<u8> {
+    /// constant would cost every packet. Fails if there is no memory for the object.
+    pub fn for_mark(&self, mark: u32, mask: u32) -> io::Result<Vec<u8>> {
         /// Where an instruction has its operand.
         const OPERAND: usize = 4;
         /// `goto +0`, which the verifier removes.
         const NOTHING: [u8; 8] = [0x05, 0, 0, 0, 0, 0, 0, 0];
 
-        let mut bytes = self.bytes.to_vec();
+        let mut bytes = self.packed.unpack()?;
         let mut replace = |at: usize, with: &[u8]| {
             if let Some(place) = bytes.get_mut(at..at + with.len()) {
                 place.copy_from_slice(with);
@@ -39,7 +56,7 @@ impl Code {
         for at in self.marks {
             replace(at + OPERAND, &mark.to_le_bytes());
         }
-        bytes
+        Ok(bytes)
     }
 }
 
@@ -55,6 +72,12 @@ pub struct Object {
     pub following: Code,
     /// Likewise, and with an object that defines `module`.
     pub following_extensible: Code,
+}
+
+macro_rules! packed {
+    ($file:literal) => {
+        include!(concat!(env!("OUT_DIR"), "/", $file, ".rs"))
+    };
 }
 
 macro_rules! code {
@@ -103,18 +126,14 @@ pub static FENTRY_SESSION: Object = object!("fentry_session");
 pub static FENTRY_MULTI: Object = object!("fentry_multi");
 
 /// The licence of programs whose extension does not declare one. The `extensible` objects have none.
-pub static LICENSE: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/license.bpf.o"))).0;
+pub static LICENSE: Packed = packed!("license.bpf.o");
 
 /// The program that sees drops, for traces that follow packets. It shares the maps of the programs of functions.
-pub static DROPPED: &[u8] = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/dropped.bpf.o"))).0;
+pub static DROPPED: Packed = packed!("dropped.bpf.o");
 
 /// Headers that an extension in C may include: the name in the `#include`, and the text. They come from libbpf and from
 /// the kernel's user-space interface that this crate was built with.
 pub static HEADERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/headers.rs"));
-
-/// Aligns an object as ELF readers require.
-#[repr(C, align(8))]
-struct Aligned<const N: usize>([u8; N]);
 
 #[cfg(test)]
 mod tests {
@@ -143,11 +162,12 @@ mod tests {
         for code in ALL.iter().flat_map(|object| [&object.plain, &object.extensible]) {
             let places = code.marks.len();
             assert!(places >= 16 && places == code.masks.len());
-            assert_eq!(count(code.bytes, wire::MARK_PLACE), places);
-            assert_eq!(count(code.bytes, wire::MASK_PLACE), places);
+            let bytes = code.packed.unpack().unwrap();
+            assert_eq!(count(&bytes, wire::MARK_PLACE), places);
+            assert_eq!(count(&bytes, wire::MASK_PLACE), places);
 
-            let filled = code.for_mark(mark, mask);
-            assert_eq!(filled.len(), code.bytes.len());
+            let filled = code.for_mark(mark, mask).unwrap();
+            assert_eq!(filled.len(), bytes.len());
             assert_eq!(count(&filled, mark), places);
             assert_eq!(count(&filled, mask), places);
             assert_eq!(count(&filled, wire::MARK_PLACE) + count(&filled, wire::MASK_PLACE), 0);
@@ -157,7 +177,7 @@ mod tests {
     #[test]
     fn a_mask_of_all_bits_leaves_no_instruction() {
         for code in ALL.iter().flat_map(|object| [&object.plain, &object.extensible]) {
-            let filled = code.for_mark(1, u32::MAX);
+            let filled = code.for_mark(1, u32::MAX).unwrap();
             assert_eq!(count(&filled, wire::MASK_PLACE), 0);
             for at in code.masks {
                 assert_eq!(filled[*at..at + 8], [5, 0, 0, 0, 0, 0, 0, 0]);

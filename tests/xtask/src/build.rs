@@ -90,6 +90,8 @@ pub fn bench_sinks() -> Result<PathBuf> {
     packages::install(&[packages::BUILD])?;
     let mut cargo = workspace::cargo();
     cargo.args(["build", "--release", "--package", "bench-sinks"]);
+    // callgrind finds functions by their names.
+    cargo.env("CARGO_PROFILE_RELEASE_STRIP", "none");
     step("build bench-sinks").run(cargo)?;
     let path = workspace::target().join("release/bench-sinks");
     ensure!(path.is_file(), "cargo built no {}", path.display());

@@ -15,7 +15,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// unwinding.
 const ALLOWED: [&str; 4] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"];
 
-/// Builds and checks both binaries; the static one is `dist/ipft` in the target folder.
+/// Builds and checks both binaries; the static one is `dist/ipft` in the target folder, with its debug
+/// information beside it.
 pub fn run() -> Result<()> {
     packages::install(&[packages::BUILD, packages::TEST])?;
     let ordinary = build::release()?;
@@ -55,13 +56,21 @@ fn build_static() -> Result<PathBuf> {
     // With --target the flags do not apply to build scripts, which load libclang and the like.
     cargo.args(["build", "--release", "--package", "ipft", "--target", TARGET]);
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
+    cargo.env("CARGO_PROFILE_RELEASE_STRIP", "none");
     step("build ipft, static").run(cargo)?;
     let built = workspace::target().join(TARGET).join("release/ipft");
     let folder = workspace::target().join("dist");
     fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
     let (new, finished) = (folder.join("ipft.new"), folder.join("ipft"));
-    let mut strip = Command::new("strip");
-    strip.arg("-o").arg(&new).arg(&built);
+    // gdb and perf look for a program's .debug file in its folder.
+    let debug = folder.join("ipft.debug");
+    let mut keep = Command::new("objcopy");
+    keep.args(["--only-keep-debug", "--compress-debug-sections"]).args([&built, &debug]);
+    step("put the debug information aside").run(keep)?;
+    let mut strip = Command::new("objcopy");
+    strip.arg("--strip-all").arg(format!("--add-gnu-debuglink={}", debug.display()));
+    strip.args([&built, &new]);
     step("strip").run(strip)?;
     fs::rename(&new, &finished).with_context(|| format!("rename {}", new.display()))?;
     Ok(finished)

@@ -32,7 +32,8 @@ pub(super) fn link(programs: &[u8], filter: Option<&[u8]>, extension: Option<&[u
     if let Some(extension) = extension {
         linker.add_buf(&with_plain_parameters(extension)).map_err(reported)?;
         if !has_license(extension) {
-            linker.add_buf(ipft_bpf::LICENSE).map_err(reported)?;
+            let license = ipft_bpf::LICENSE.unpack().map_err(ProbeError::Unpack)?;
+            linker.add_buf(&license).map_err(reported)?;
         }
     }
     linker.link().map_err(reported)?;

@@ -77,6 +77,9 @@ pub enum ProbeError {
         /// The cause, as far as known.
         cause: String,
     },
+    /// There is no memory for ipft's programs.
+    #[error("cannot unpack the BPF programs: {0}; ipft needs more memory")]
+    Unpack(#[source] io::Error),
     /// The object lacks a program: a bug.
     #[error("the BPF object has no program '{0}'")]
     NoProgram(String),

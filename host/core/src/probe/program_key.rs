@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn names(code: &ipft_bpf::Code) -> Vec<String> {
-        let code = code.for_mark(1, u32::MAX);
+        let code = code.for_mark(1, u32::MAX).unwrap();
         let file = object::File::parse(&*code).expect("the object is whole");
         let symbols = object::Object::symbols(&file);
         let names = symbols.filter_map(|symbol| object::ObjectSymbol::name(&symbol).ok());

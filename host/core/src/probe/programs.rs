@@ -67,13 +67,14 @@ impl Programs {
         request: &Request<'_>,
         selected: &[Selected],
     ) -> Result<Self, ProbeError> {
-        let for_mark = |code: &ipft_bpf::Code| code.for_mark(request.mark, request.mask);
+        let for_mark =
+            |code: &ipft_bpf::Code| code.for_mark(request.mark, request.mask).map_err(ProbeError::Unpack);
         let filter = request.following.map(|following| following.filter.object());
         let filter = filter.as_deref();
         let plain = || match filter {
-            None => Programs::load_bytes(&for_mark(&object.plain), config, request, selected),
+            None => Programs::load_bytes(&for_mark(&object.plain)?, config, request, selected),
             Some(_) => {
-                let linked = link::link(&for_mark(&object.following), filter, None)?;
+                let linked = link::link(&for_mark(&object.following)?, filter, None)?;
                 Programs::load_bytes(&linked, config, request, selected)
             }
         };
@@ -85,7 +86,7 @@ impl Programs {
             Some(_) => &object.following_extensible,
         };
         // Before they are linked: an extension may have any constants.
-        let linked = link::link(&for_mark(extensible), filter, Some(extension))?;
+        let linked = link::link(&for_mark(extensible)?, filter, Some(extension))?;
         Programs::load_bytes(&linked, config, request, selected).map_err(|error| {
             // Loading without the extension shows which side is at fault.
             match (error, plain()) {
@@ -98,7 +99,8 @@ impl Programs {
     /// Loads the program that sees drops, which shares the maps of attached programs ([`Request::maps`]).
     pub(super) fn load_dropped(config: Config, request: &Request<'_>) -> Result<Self, ProbeError> {
         let selected = [Selected::plain(ProgramKey::Dropped)];
-        Programs::load_bytes(ipft_bpf::DROPPED, config, request, &selected)
+        let bytes = ipft_bpf::DROPPED.unpack().map_err(ProbeError::Unpack)?;
+        Programs::load_bytes(&bytes, config, request, &selected)
     }
 
     fn load_bytes(

@@ -46,7 +46,7 @@ impl Ratios {
             marked: figures.marked / figures.path,
             marked_in_kernel: figures.marked_in_kernel / figures.path,
             old_unmarked: row.old.map(|old| old.unmarked / old.path),
-            old_marked: row.old.map(|old| old.marked / old.path),
+            old_marked: row.old.map(|old| old.comparable() / old.path),
             floor: figures.floor.map(|floor| floor.unmarked / floor.path),
         }
     }
@@ -139,6 +139,9 @@ pub(super) fn text(row: &Row, figures: &Figures) -> String {
             &["unmarked".into()],
         );
         line("", old.marked, old.marked / old.path, &["marked".into()]);
+        if let Some(all) = old.without_loss {
+            line("", all, all / old.path, &["marked, without loss".into()]);
+        }
     }
     let _ = write!(
         text,
