@@ -143,7 +143,10 @@ fn packed(path: &Path, object: &[u8]) -> String {
     let compressed = with_suffix(path, ".zst");
     let bytes = zstd::bulk::compress(object, LEVEL).expect("zstd takes any object");
     fs::write(&compressed, bytes).expect("OUT_DIR is writable");
-    format!("Packed {{ bytes: include_bytes!({compressed:?}), size: {} }}", object.len())
+    format!(
+        "Packed {{ bytes: include_bytes!({compressed:?}), size: {} }}",
+        object.len()
+    )
 }
 
 fn main() {
@@ -179,7 +182,11 @@ fn main() {
         }
     }
     let following = ["-DSESSION=0", "-DEXTENSION=0", "-DREADS=BY_HELPER", "-DFOLLOW=1"].map(String::from);
-    for (name, defines) in [("license", [].as_slice()), ("dropped", &following)] {
+    for (name, defines) in [
+        ("license", [].as_slice()),
+        ("dropped", &following),
+        ("drops", &following),
+    ] {
         let path = out.join(format!("{name}.bpf.o"));
         compiler.compile(&format!("src/program/{name}.bpf.c"), &path, defines);
         let object = fs::read(&path).expect("the compiler has written the object");

@@ -131,6 +131,9 @@ pub static LICENSE: Packed = packed!("license.bpf.o");
 /// The program that sees drops, for traces that follow packets. It shares the maps of the programs of functions.
 pub static DROPPED: Packed = packed!("dropped.bpf.o");
 
+/// The program that sees all drops, for traces of drops. It is linked with an object that defines `ipft_filter`.
+pub static DROPS: Packed = packed!("drops.bpf.o");
+
 /// Headers that an extension in C may include: the name in the `#include`, and the text. They come from libbpf and from
 /// the kernel's user-space interface that this crate was built with.
 pub static HEADERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/headers.rs"));

@@ -126,7 +126,7 @@ pub const ENDED: u64 = layout::IPFT_ENDED;
 pub struct Ended {
     /// The event of the packet; its function is [`ENDED`].
     pub event: Event,
-    /// 1 if the kernel dropped the packet.
+    /// 0, or [`DROP`] or [`DROP_ALONE`].
     pub dropped: u32,
     /// The kernel's reason, 0 if it tells none.
     pub reason: u32,
@@ -135,6 +135,14 @@ pub struct Ended {
 }
 
 same_layout!(Ended, ipft_ended, event, dropped, reason, into);
+
+/// In [`Ended::dropped`]: the kernel dropped the packet.
+pub const DROP: u32 = layout::ipft_drop::IPFT_DROP;
+
+/// In [`Ended::dropped`]: likewise, and it is all that was seen of the packet; its fields follow the record.
+pub const DROP_ALONE: u32 = layout::ipft_drop::IPFT_DROP_ALONE;
+
+const _: () = assert!(layout::ipft_drop::COUNT == 3, "wire.h has other kinds of ends");
 
 /// Return addresses in [`Dropped::frames`].
 pub const FRAMES: usize = layout::IPFT_FRAMES as usize;
@@ -179,6 +187,41 @@ impl Dropped {
             location: word(bytes, offset_of!(Dropped, location)),
             frames,
         })
+    }
+}
+
+/// Size of a [`Dropped`].
+pub const DROPPED_SIZE: usize = size_of::<Dropped>();
+
+/// `struct ipft_drop_place`: what a CPU has dropped at a place for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct DropPlace {
+    /// Where the kernel says that it dropped packets; 0 if the slot is free.
+    pub location: u64,
+    /// Number of packets.
+    pub count: u64,
+    /// Start of the second that `sent` belongs to.
+    pub start: u64,
+    /// The kernel's reason, 0 if it tells none.
+    pub reason: u32,
+    /// Number of records in that second.
+    pub sent: u32,
+}
+
+same_layout!(DropPlace, ipft_drop_place, location, count, start, reason, sent);
+
+impl DropPlace {
+    /// Parses the slots of all CPUs that are in use.
+    pub fn parse_all(bytes: &[u8]) -> impl Iterator<Item = DropPlace> + '_ {
+        let slots = bytes.chunks_exact(size_of::<DropPlace>()).map(|slot| DropPlace {
+            location: word(slot, offset_of!(DropPlace, location)),
+            count: word(slot, offset_of!(DropPlace, count)),
+            start: word(slot, offset_of!(DropPlace, start)),
+            reason: half(slot, offset_of!(DropPlace, reason)),
+            sent: half(slot, offset_of!(DropPlace, sent)),
+        });
+        slots.filter(|slot| slot.count > 0)
     }
 }
 
@@ -501,8 +544,8 @@ pub struct Place {
     pub cgroup: u64,
     /// How many groups are above it.
     pub cgroup_level: u32,
-    /// Always 0.
-    pub padding: u32,
+    /// In a trace of drops: at most so many are sent per second of each place, on each CPU; 0 for any number.
+    pub drops: u32,
 }
 
 same_layout!(
@@ -518,7 +561,7 @@ same_layout!(
     comm,
     cgroup,
     cgroup_level,
-    padding
+    drops
 );
 
 /// `struct ipft_context`: where a CPU counts its contexts; 0 if that is not known or not wanted.
@@ -653,6 +696,7 @@ impl Config {
             PLACE + offset_of!(Place, cgroup_level),
             &self.place.cgroup_level.to_ne_bytes(),
         );
+        put(PLACE + offset_of!(Place, drops), &self.place.drops.to_ne_bytes());
         const CONTEXT: usize = offset_of!(Config, context);
         for (at, address) in [
             (offset_of!(Context, per_cpu_offset), self.context.per_cpu_offset),

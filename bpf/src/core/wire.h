@@ -32,9 +32,15 @@ struct ipft_birth {
 /* Marks the end of a packet, in the place of an event's function. */
 #define IPFT_ENDED 0xfffffffffffffffdull
 
+enum ipft_drop {
+	IPFT_NO_DROP,
+	IPFT_DROP,	 /* the kernel dropped the packet */
+	IPFT_DROP_ALONE, /* likewise, and nothing was seen of it before; the built-in fields follow the record */
+};
+
 struct ipft_ended {
 	struct ipft_event event; /* its function is IPFT_ENDED */
-	__u32 dropped;		 /* 1 if the kernel dropped it: then this is the start of a struct ipft_dropped */
+	__u32 dropped;		 /* enum ipft_drop; unless it is IPFT_NO_DROP, this is the start of a struct ipft_dropped */
 	__u32 reason;		 /* the kernel's, 0 if it tells none */
 	__u64 into;		 /* identity of the packet that it became part of; 0 if it did not */
 };
@@ -176,7 +182,19 @@ struct ipft_place {
 	__u64 comm[2];	  /* name of the thread, padded with 0; 0: any */
 	__u64 cgroup;	  /* number of the control group of the socket, or of one above that; 0: any */
 	__u32 cgroup_level; /* how many groups are above it */
-	__u32 padding;
+	__u32 drops;	    /* in a trace of drops: so many a second of each place, on each CPU; 0: any number */
+};
+
+/* Places of a CPU that are distinguished; what is dropped elsewhere is counted in the last one. A power of two. */
+#define IPFT_DROP_PLACES 64
+
+/* What a CPU has dropped at a place for a reason. */
+struct ipft_drop_place {
+	__u64 location; /* as in struct ipft_dropped; 0 if the slot is free */
+	__u64 count;
+	__u64 start;	/* of the second that is counted in `sent` */
+	__u32 reason;
+	__u32 sent;	/* records in that second */
 };
 
 /* Where a CPU counts its contexts, see field/task.h; 0 if that is not known or not wanted. */

@@ -47,7 +47,7 @@ static __always_inline void tell_released(void *ctx, __u32 processor, __u64 pack
 
 static __always_inline void fill_dropped(void *ctx, struct ipft_dropped *record, __u32 reason, __u64 location)
 {
-	record->ended.dropped = 1;
+	record->ended.dropped = IPFT_DROP;
 	record->ended.reason = reason;
 	record->location = location;
 	/* Nested too deep, a raw tracepoint gets no stack, and nothing is written (kernel/trace/bpf_trace.c). */

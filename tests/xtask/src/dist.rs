@@ -66,10 +66,13 @@ fn build_static() -> Result<PathBuf> {
     // gdb and perf look for a program's .debug file in its folder.
     let debug = folder.join("ipft.debug");
     let mut keep = Command::new("objcopy");
-    keep.args(["--only-keep-debug", "--compress-debug-sections"]).args([&built, &debug]);
+    keep.args(["--only-keep-debug", "--compress-debug-sections"])
+        .args([&built, &debug]);
     step("put the debug information aside").run(keep)?;
     let mut strip = Command::new("objcopy");
-    strip.arg("--strip-all").arg(format!("--add-gnu-debuglink={}", debug.display()));
+    strip
+        .arg("--strip-all")
+        .arg(format!("--add-gnu-debuglink={}", debug.display()));
     strip.args([&built, &new]);
     step("strip").run(strip)?;
     fs::rename(&new, &finished).with_context(|| format!("rename {}", new.display()))?;

@@ -6,6 +6,7 @@
 //! page and `docs/src/command-line.md` are all made from these definitions.
 
 mod drawing;
+mod drops;
 mod help;
 mod number;
 mod plugins;
@@ -60,6 +61,10 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
         Some(Subcommand::Replay(replay)) => {
             let own = matches.subcommand().map_or(&matches, |(_, own)| own);
             Ok(Command::Replay(replay.into_options(own)?))
+        }
+        Some(Subcommand::Drops(drops)) => {
+            let own = matches.subcommand().map_or(&matches, |(_, own)| own);
+            Ok(Command::Trace(drops.into_options(own)?))
         }
         None => args.into_command(&matches),
     }

@@ -76,6 +76,8 @@ pub struct Options {
     pub place: Box<PlaceOptions>,
     /// Where packets are selected; `None` if a packet is traced as long as it carries the mark.
     pub follow: Option<SelectAt>,
+    /// Trace the packets that the kernel drops, and nothing else (`ipft drops`).
+    pub drops: Option<DropsOptions>,
     /// Entries only, or entries and returns.
     pub tracer: Tracer,
     /// Outputs.
@@ -108,6 +110,15 @@ pub struct Options {
     pub user: Option<String>,
     /// Print the steps, and which functions were skipped and why.
     pub verbose: bool,
+}
+
+/// Options of a trace of drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropsOptions {
+    /// Show drops that are no loss, too.
+    pub all: bool,
+    /// Maximum number of packets per second of each place in the kernel, on each CPU; 0 for any number.
+    pub per_place: u32,
 }
 
 /// The functions that select packets.
@@ -221,7 +232,7 @@ impl Drawing {
 
     /// Returns whether ipft's own output is for people, so that what a script prints may be between it.
     pub fn is_for_people(&self) -> bool {
-        matches!(self.output, Output::Aggregate | Output::Text) && !self.stdout_is_binary()
+        matches!(self.output, Output::Aggregate | Output::Text | Output::Drops) && !self.stdout_is_binary()
     }
 
     /// Returns the output that ipft itself writes to stdout, if the user requested it: plugins then write elsewhere.
@@ -384,6 +395,8 @@ pub struct PerfBuffer {
 pub enum Output {
     /// For people: packets and what changes, as it happens.
     Text,
+    /// For people: the packets that the kernel drops. Only of a trace of drops.
+    Drops,
     /// For people: per packet, at the end.
     Aggregate,
     /// One JSON object per event, with ipftrace2's keys.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use ipft_plugin_host::package::Language;
 
+use super::drops::DropsArgs;
 use super::plugins::PluginArgs;
 use super::replay::ReplayArgs;
 
@@ -15,6 +16,14 @@ pub(super) enum Subcommand {
     /// Looks at the kernel, BTF, tracefs, capabilities and lockdown, and tries each
     /// backend for real. Exits with 1 where none works.
     Doctor,
+    /// Show the packets that the kernel drops, and why
+    ///
+    /// Sees every packet, marked or not, at the one place that all drops pass; other packets cost
+    /// nothing. Each reason is explained once, and a table at the end counts them. For example:
+    ///   ipft drops
+    ///   ipft drops 'host 10.0.0.2 and tcp port 80' --netns web
+    #[command(verbatim_doc_comment)]
+    Drops(Box<DropsArgs>),
     /// Replay a recording; takes the output options of a trace
     ///
     /// Needs no rights and no kernel. Several files of one trace are put in order.

@@ -51,6 +51,10 @@ pub(super) fn packets_per_second(text: &str) -> Result<u32, String> {
     number::parse(text, 1..=u64::from(u32::MAX), Show::Decimal).map(|number| number as u32)
 }
 
+pub(super) fn drops_per_second(text: &str) -> Result<u32, String> {
+    number::parse(text, 0..=u64::from(u32::MAX), Show::Decimal).map(|number| number as u32)
+}
+
 /// The highest is `PID_MAX_LIMIT` in `include/linux/threads.h`.
 pub(super) fn process(text: &str) -> Result<u32, String> {
     number::parse(text, 1..=4_194_304, Show::Decimal).map(|number| number as u32)

@@ -8,13 +8,14 @@ use anyhow::{Context, bail};
 
 use crate::args::{Color, Drawing, Output, OutputFile, RecordFile, TextStyle, Time};
 use crate::command::plugins::Plugins;
+use ipft_core::event::DropTotals;
 use ipft_core::kernel::{self, Root};
 use ipft_core::message;
 use ipft_core::output::{self, Full, Stream, Target};
 use ipft_core::privileges::{self, Folder, FolderUse, Needs, folder_of};
 use ipft_core::sink::{
-    Aggregate, Counter, Destination, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink, Sinks, Text, TextOptions,
-    TextTime,
+    Aggregate, Counter, Destination, Drops, DropsOptions, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink,
+    Sinks, Text, TextOptions, TextTime,
 };
 
 /// The assumed memory, if the system does not report it.
@@ -29,18 +30,37 @@ pub enum Source {
     Recording,
 }
 
+/// What the output of a trace of drops needs beside the request.
+#[derive(Clone, Debug, Default)]
+pub struct OfDrops {
+    /// Show drops that are no loss, too.
+    pub all: bool,
+    /// The counts of the trace.
+    pub totals: DropTotals,
+}
+
 /// Creates all sinks. Builds all requested ones; plugins and files replace the default output unless it was requested.
 /// Files are opened here, but not changed before the trace begins. Sinks that buffer events share the memory limit.
-pub fn sinks(drawing: &Drawing, memory: u64, plugins: &mut Plugins, source: Source) -> anyhow::Result<Sinks> {
+pub fn sinks(
+    drawing: &Drawing,
+    memory: u64,
+    plugins: &mut Plugins,
+    source: Source,
+    drops: OfDrops,
+) -> anyhow::Result<Sinks> {
     refuse_shared_files(drawing)?;
     let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
     let own = has_own(drawing, plugins);
     let memory = Memory::divide(drawing, own, memory);
     if own {
-        sinks.add("stdout", Destination::Stdout, own_output(drawing, memory.aggregate));
+        sinks.add(
+            "stdout",
+            Destination::Stdout,
+            own_output(drawing, memory.aggregate, drops),
+        );
         let full = match drawing.output {
             // A line less is a loss like any other.
-            Output::Text | Output::Json | Output::Jsonl => Full::Drop,
+            Output::Text | Output::Drops | Output::Json | Output::Jsonl => Full::Drop,
             Output::Aggregate => Full::Fail,
         };
         sinks.add_outlet("stdout", output::stdout(), source.full(full));
@@ -168,10 +188,17 @@ fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
 }
 
 /// Creates ipft's own output.
-fn own_output(drawing: &Drawing, memory: u64) -> Box<dyn Sink> {
+fn own_output(drawing: &Drawing, memory: u64, drops: OfDrops) -> Box<dyn Sink> {
     let stdout = output::stdout();
     match drawing.output {
         Output::Text => Box::new(Text::new(stdout, text_options(&drawing.text))),
+        Output::Drops => {
+            let options = DropsOptions {
+                text: text_options(&drawing.text),
+                all: drops.all,
+            };
+            Box::new(Drops::new(stdout, options, drops.totals))
+        }
         Output::Aggregate => {
             let aggregate = Aggregate::new(stdout).with_counter(Counter::on_stderr());
             Box::new(aggregate.with_max_memory(memory, Box::new(|packets| message!("{}", printed_early(packets)))))

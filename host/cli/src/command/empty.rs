@@ -59,6 +59,15 @@ pub fn trace(options: &Options, summary: &Summary, root: &Root) -> String {
     )
 }
 
+/// Returns the message for a trace of drops that saw none.
+pub fn drops(options: &Options) -> String {
+    let selected = selected(options);
+    match selected.as_str() {
+        "" => "The kernel dropped no packet.".to_owned(),
+        selected => format!("The kernel dropped no packet {selected}."),
+    }
+}
+
 /// Returns what selects packets, to be read after "packets".
 fn selected(options: &Options) -> String {
     let mark = match options.mask {

@@ -19,6 +19,17 @@ pub(super) struct Functions {
     pub(super) source: &'static str,
 }
 
+/// No functions, for a trace that attaches to none.
+pub(super) fn no_functions() -> Functions {
+    Functions {
+        wanted: Vec::new(),
+        silent: Vec::new(),
+        skipped: Vec::new(),
+        missing: Vec::new(),
+        source: "nowhere: none is traced",
+    }
+}
+
 /// Finds them in the kernel. Fails if the filter leaves none.
 /// `following`: for programs that follow packets.
 pub(super) fn find_functions(root: &Root, filter: &args::Filter, following: bool) -> anyhow::Result<Functions> {

@@ -63,8 +63,10 @@ pub fn all() -> &'static [Advice] {
     })
 }
 
-/// Returns the index in [`all`] of the advice on a packet that a function dropped for a reason.
+/// Returns the index in [`all`] of the advice on a packet that a function dropped for a reason. A suffix of the function, which
+/// is the compiler's, does not matter.
 pub fn find(reason: &str, function: &str) -> Option<usize> {
+    let function = without_suffix(function);
     let of =
         |function: &str| all().binary_search_by_key(&(reason, function), |advice| (advice.reason, advice.function));
     of(function).or_else(|_| of("")).ok()
@@ -72,7 +74,13 @@ pub fn find(reason: &str, function: &str) -> Option<usize> {
 
 /// Returns whether advice depends on whether this function dropped the packet.
 pub fn matters(function: &str) -> bool {
+    let function = without_suffix(function);
     !function.is_empty() && all().iter().any(|advice| advice.function == function)
+}
+
+/// `ip_rcv_finish_core.isra.0` is `ip_rcv_finish_core`.
+fn without_suffix(function: &str) -> &str {
+    function.split_once('.').map_or(function, |(name, _)| name)
 }
 
 /// Parses the file. What is not an entry is passed over; a test finds it.
@@ -148,6 +156,7 @@ mod tests {
         assert_eq!(text("NO_SOCKET", "icmp_rcv").unwrap().class, Class::Unwanted);
         assert_eq!(text("NO_SOCKET", "udp_rcv").unwrap().class, Class::Lost);
         assert!(text("IP_INHDR", "ip_forward").unwrap().why.contains("time to live"));
+        assert_eq!(text("NO_SOCKET", "icmp_rcv.isra.0").unwrap().class, Class::Unwanted);
         assert_eq!(text("NO_SUCH_REASON", "icmp_rcv"), None);
         assert!(matters("icmp_rcv") && !matters("udp_rcv") && !matters(""));
     }

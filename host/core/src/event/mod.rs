@@ -6,6 +6,7 @@
 //! WASM contract in `wit/` defines the same.
 
 mod calls;
+mod drops;
 mod kind;
 mod outcome;
 mod payload;
@@ -14,6 +15,7 @@ mod trace;
 mod value;
 
 pub use calls::{MAX_DEPTH, OpenCalls, Pairing};
+pub use drops::{DropTotal, DropTotals};
 pub use kind::EventKind;
 pub use outcome::Outcome;
 pub use payload::{MAX_PREFIX, Payload, PayloadLayout};

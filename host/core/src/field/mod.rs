@@ -206,6 +206,14 @@ impl Show {
         }
     }
 
+    /// The groups of a trace of drops, by default.
+    pub fn of_drops() -> Show {
+        Show {
+            bits: OF_FILTER | wire::FIELD_PROC,
+            named: 0,
+        }
+    }
+
     /// Returns the configuration of the kernel side: one bit per group, in the order of [`ALL`].
     pub fn bits(self) -> u32 {
         self.bits

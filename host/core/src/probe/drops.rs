@@ -1,7 +1,8 @@
-//! Attaches the program that sees drops, once per trace that follows packets. Imports `programs` and `syscall`.
+//! Attaches the program that sees drops: that of packets which are followed, or, in a trace of drops, that of all. Imports
+//! `programs` and `syscall`.
 //!
-//! It is attached last, as it shares the maps of the other programs; before that, a packet that is dropped is reported as
-//! released.
+//! The former is attached last, as it shares the maps of the other programs; before that, a packet that is dropped is
+//! reported as released. The latter is all that its trace attaches.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -9,7 +10,18 @@ use ipft_bpf::wire::FunctionSource;
 
 use super::program_key::ProgramKey;
 use super::programs::Programs;
-use super::{Maps, ProbeError, Request, syscall};
+use super::{Layer, Maps, ProbeError, Request, syscall};
+
+/// Packets that were dropped at a place for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropCount {
+    /// Where the kernel says that it dropped them: an address.
+    pub location: u64,
+    /// The kernel's reason, 0 if it tells none.
+    pub reason: u32,
+    /// Their number.
+    pub count: u64,
+}
 
 /// The attached program. Dropping it detaches.
 #[derive(Debug)]
@@ -27,13 +39,7 @@ impl Drops {
             ..request.clone()
         };
         let programs = Programs::load_dropped(request.config(FunctionSource::Cookie), &request)?;
-        let link = syscall::attach_raw_tracepoint(programs.program(ProgramKey::Dropped)?, c"kfree_skb");
-        let link = link.map_err(|source| ProbeError::Libbpf {
-            what: "cannot attach to the tracepoint skb:kfree_skb",
-            code: source.raw_os_error(),
-            source,
-            log: String::new(),
-        })?;
+        let link = attach(programs.program(ProgramKey::Dropped)?)?;
         Ok(Drops { _link: link, programs })
     }
 
@@ -41,4 +47,31 @@ impl Drops {
     pub(super) fn program(&self) -> Option<BorrowedFd<'_>> {
         self.programs.program(ProgramKey::Dropped).ok()
     }
+}
+
+/// The name of what a trace of drops attaches to, in the place of a backend's.
+const TRACEPOINT: &str = "skb:kfree_skb";
+
+/// Attaches the program of a trace of drops.
+pub(super) fn attach_alone(request: &Request<'_>) -> Result<Layer, ProbeError> {
+    let programs = Programs::load_drops(request.config(FunctionSource::Cookie), request)?;
+    let link = attach(programs.program(ProgramKey::Drop)?)?;
+    Ok(Layer {
+        programs,
+        own_programs: Vec::new(),
+        events: Vec::new(),
+        links: vec![link],
+        return_links: Vec::new(),
+        backend: TRACEPOINT,
+        attached: 0,
+    })
+}
+
+fn attach(program: BorrowedFd<'_>) -> Result<OwnedFd, ProbeError> {
+    syscall::attach_raw_tracepoint(program, c"kfree_skb").map_err(|source| ProbeError::Libbpf {
+        what: "cannot attach to the tracepoint skb:kfree_skb",
+        code: source.raw_os_error(),
+        source,
+        log: String::new(),
+    })
 }

@@ -37,12 +37,13 @@ use crate::kernel::{Candidate, Contexts, ControlGroup, Root, faults_crash, ring_
 use identity::Role;
 use programs::Programs;
 
+pub use drops::DropCount;
 pub use fentry_multi::FentryMulti;
 pub use ftrace::Ftrace;
 pub use kprobe::Kprobe;
 pub use kprobe_multi::{KprobeMulti, KprobeSession};
 pub use loss::tell_missing_buffers;
-pub use plan::{Attachment, attach_beside, attach_with, attach_with_any, mixed, sum};
+pub use plan::{Attachment, attach_beside, attach_to_drops, attach_with, attach_with_any, mixed, sum};
 pub use progress::Progress;
 pub use reason::Reason;
 
@@ -258,6 +259,8 @@ pub struct SelectionPlace {
     pub thread: Option<ThreadName>,
     /// The control group of their sockets, or one above that; `None` for any.
     pub group: Option<ControlGroup>,
+    /// In a trace of drops: at most so many are sent per second of each place in the kernel, on each CPU; 0 for any number.
+    pub drops: u32,
 }
 
 impl SelectionPlace {
@@ -274,7 +277,7 @@ impl SelectionPlace {
             comm: self.thread.unwrap_or_default().words(),
             cgroup: self.group.map_or(0, |group| group.id),
             cgroup_level: self.group.map_or(0, |group| group.level),
-            padding: 0,
+            drops: self.drops,
         }
     }
 }

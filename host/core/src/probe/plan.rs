@@ -9,7 +9,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::drops::Drops;
+use super::drops::{self, DropCount, Drops};
 use super::{
     Attached, BACKENDS, Backend, Buffer, Ftrace, Kprobe, KprobeMulti, KprobeSession, Layer, Maps, ProbeError, Progress,
     Refused, Request, Target, attach, detach, loss, objection,
@@ -136,6 +136,11 @@ impl Attachment {
         self.first().programs.undecided()
     }
 
+    /// Returns how many packets were dropped so far where and why, in a trace of drops.
+    pub fn drop_counts(&self) -> Vec<DropCount> {
+        self.first().programs.drop_counts()
+    }
+
     /// Returns how many packets are followed at the moment.
     pub fn followed(&self) -> u64 {
         self.first().programs.followed()
@@ -206,6 +211,18 @@ pub fn attach_beside(
         .into_iter()
         .filter(|other| other.suits(request.tracer) && other.name() != backend.name());
     attach_in_order(request, std::iter::once(backend).chain(others), false)
+}
+
+/// Attaches what sees drops, and nothing else. Needs a [`Request::following`], of the packets whose drops are seen.
+pub fn attach_to_drops(request: &Request<'_>) -> Result<Attachment, ProbeError> {
+    Ok(Attachment {
+        hot: None,
+        main: drops::attach_alone(request)?,
+        more: Vec::new(),
+        skipped: Vec::new(),
+        drops: None,
+        drops_missing: None,
+    })
 }
 
 /// Attaches with this backend alone.

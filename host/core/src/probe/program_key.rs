@@ -18,6 +18,8 @@ pub(super) enum ProgramKey {
     Return,
     /// Runs when the kernel drops a packet.
     Dropped,
+    /// Sees all drops, in a trace of drops.
+    Drop,
 }
 
 /// Common properties of the functions of an entry program.
@@ -113,6 +115,7 @@ impl ProgramKey {
             ProgramKey::End => return "ipft_end".to_owned(),
             ProgramKey::Return => return "ipft_function_return".to_owned(),
             ProgramKey::Dropped => return "ipft_dropped".to_owned(),
+            ProgramKey::Drop => return "ipft_drop".to_owned(),
         };
         let kind = match (entry.role, entry.argument) {
             (Role::Release, _) => "release",

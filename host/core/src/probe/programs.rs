@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use ipft_bpf::wire::{Config, Cpu};
+use ipft_bpf::wire::{self, Config, Cpu};
 use libbpf_rs::{AsRawLibbpf, Map, MapCore, MapFlags, Object, ObjectBuilder, Program, ProgramType};
 
+use super::drops::DropCount;
 use super::program_key::ProgramKey;
 use super::{Buffer, Maps, ProbeError, Request, libbpf_log, link, reason, syscall};
 
@@ -67,8 +68,7 @@ impl Programs {
         request: &Request<'_>,
         selected: &[Selected],
     ) -> Result<Self, ProbeError> {
-        let for_mark =
-            |code: &ipft_bpf::Code| code.for_mark(request.mark, request.mask).map_err(ProbeError::Unpack);
+        let for_mark = |code: &ipft_bpf::Code| code.for_mark(request.mark, request.mask).map_err(ProbeError::Unpack);
         let filter = request.following.map(|following| following.filter.object());
         let filter = filter.as_deref();
         let plain = || match filter {
@@ -101,6 +101,14 @@ impl Programs {
         let selected = [Selected::plain(ProgramKey::Dropped)];
         let bytes = ipft_bpf::DROPPED.unpack().map_err(ProbeError::Unpack)?;
         Programs::load_bytes(&bytes, config, request, &selected)
+    }
+
+    /// Loads the program of a trace of drops, with the filter in it.
+    pub(super) fn load_drops(config: Config, request: &Request<'_>) -> Result<Self, ProbeError> {
+        let bytes = ipft_bpf::DROPS.unpack().map_err(ProbeError::Unpack)?;
+        let filter = request.following.map(|following| following.filter.object());
+        let linked = link::link(&bytes, filter.as_deref(), None)?;
+        Programs::load_bytes(&linked, config, request, &[Selected::plain(ProgramKey::Drop)])
     }
 
     fn load_bytes(
@@ -312,6 +320,25 @@ impl Programs {
     /// Returns how often it was not known whose a packet was (`ipft_undecided` in `bpf/src/filter/select.h`).
     pub(super) fn undecided(&self) -> u64 {
         self.counter(".bss.undecided")
+    }
+
+    /// Returns how many packets were dropped so far where and why (`ipft_drop_places` in `bpf/src/program/drops.bpf.c`).
+    pub(super) fn drop_counts(&self) -> Vec<DropCount> {
+        let map = self.object.maps().find(|map| map.name() == ".bss.places");
+        let bytes = map.map(|map| mapped(&map)).unwrap_or_default();
+        let mut counts: Vec<DropCount> = Vec::new();
+        for place in wire::DropPlace::parse_all(&bytes) {
+            let mut known = counts.iter_mut();
+            match known.find(|known| (known.location, known.reason) == (place.location, place.reason)) {
+                Some(known) => known.count = known.count.saturating_add(place.count),
+                None => counts.push(DropCount {
+                    location: place.location,
+                    reason: place.reason,
+                    count: place.count,
+                }),
+            }
+        }
+        counts
     }
 
     /// Returns the first word of a map; 0 if the programs do not have the map.

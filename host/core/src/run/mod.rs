@@ -2,6 +2,7 @@
 //! meanwhile to the probes. May import every other module of the crate; none imports it.
 
 pub mod clock;
+mod drop_totals;
 mod droppers;
 mod late;
 mod outcomes;

@@ -4,18 +4,21 @@
 use std::time::Duration;
 
 use super::clock::monotonic;
+use super::drop_totals::Counting;
 use super::droppers::{Dropper, Droppers};
 use super::late::Late;
 use super::outcomes::Outcomes;
-use crate::event::{Batch, EventKind, Function, Loss, LossKind, OpenCalls, Outcome, Progress, Trace, Tracer};
+use crate::event::{
+    Batch, DropTotals, EventKind, Function, Loss, LossKind, NO_FUNCTION, OpenCalls, Outcome, Progress, Trace, Tracer,
+};
 use crate::extension::Extension;
 use crate::kernel::Code;
 use crate::limit::{Limit, Reached};
-use crate::probe::{Attachment, Buffer, sum};
+use crate::probe::{Attachment, Buffer, DropCount, sum};
 use crate::signals::Signals;
 use crate::sink::{Flow, Sinks};
 use crate::stream::{
-    Decoder, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuffer, RingBuffers, Source, StreamError,
+    Decoder, DropPlace, FunctionIds, PerfBuffer, PerfOptions, Rest, RingBuffer, RingBuffers, Source, StreamError,
 };
 
 /// Maximum time that events wait in the buffer. The programs wake the reader earlier when many come at once.
@@ -61,6 +64,8 @@ pub struct Reader<'a> {
     /// Whether there are events other than entries and returns.
     follow: bool,
     droppers: Droppers,
+    /// In a trace of drops: counts them.
+    counting: Option<Counting<'a>>,
     outcomes: Outcomes,
     /// The reason that says nothing: a fragment that is freed with its datagram has it.
     not_specified: u32,
@@ -116,6 +121,7 @@ impl<'a> Reader<'a> {
             batch: Batch::default(),
             follow: trace.follow,
             droppers: Droppers::default(),
+            counting: None,
             outcomes: Outcomes::new(trace),
             not_specified: not_specified(trace),
             events: 0,
@@ -126,6 +132,12 @@ impl<'a> Reader<'a> {
     /// Finds the functions that drop packets in this code.
     pub fn with_code(mut self, code: Code) -> Self {
         self.droppers = Droppers::new(code);
+        self
+    }
+
+    /// Reads a trace of drops: `counts` are those of the kernel's side, and `totals` are kept up to date with them.
+    pub fn of_drops(mut self, counts: Box<dyn Fn() -> Vec<DropCount> + 'a>, totals: DropTotals) -> Self {
+        self.counting = Some(Counting::new(counts, totals));
         self
     }
 
@@ -207,6 +219,9 @@ impl<'a> Reader<'a> {
             }
             if now - reported >= PROGRESS {
                 reported = now;
+                if self.count_drops(sinks) == Flow::Stop {
+                    return Ok(None);
+                }
                 let mut progress = Progress {
                     timestamp: now,
                     losses: losses(),
@@ -239,6 +254,14 @@ impl<'a> Reader<'a> {
         for (at, place) in self.decoder.take_drops() {
             let before = at.checked_sub(1).and_then(|before| self.batch.events.get(before));
             let joined = before.is_some_and(|before| before.kind == EventKind::JOINED);
+            if self.counting.is_some() {
+                let (flow, is_drop) = self.name_drop(at, &place, sinks);
+                if flow == Flow::Stop {
+                    return flow;
+                }
+                refuted |= !is_drop;
+                continue;
+            }
             let Dropper { function, part } = self.droppers.find(&place);
             let Some(event) = self.batch.events.get_mut(at) else {
                 continue;
@@ -271,6 +294,70 @@ impl<'a> Reader<'a> {
             self.batch.events.retain(|event| event.packet != NONE);
         }
         Flow::Continue
+    }
+
+    /// Completes a drop of a trace of drops, and the entry before it, which are all that the trace has of the packet. Returns
+    /// false if it was none: a part of a packet that is freed with it. Then both have no packet.
+    fn name_drop(&mut self, at: usize, place: &DropPlace, sinks: &mut Sinks) -> (Flow, bool) {
+        let Dropper { function, part } = self.droppers.find(place).clone();
+        let Some([entry, end]) = (at.checked_sub(1)).and_then(|first| self.batch.events.get_mut(first..=at)) else {
+            return (Flow::Continue, true);
+        };
+        let outcome = end.outcome().unwrap_or(Outcome::Released);
+        let reason = match outcome {
+            Outcome::Dropped { reason } => reason,
+            _ => 0,
+        };
+        if part && is_unspecific(outcome, self.not_specified) {
+            (entry.packet, end.packet) = (NONE, NONE);
+            if let Some(counting) = &mut self.counting {
+                counting.learn(place.location, reason, NO_FUNCTION);
+            }
+            return (Flow::Continue, false);
+        }
+        let function = function.unwrap_or_else(|| unnamed(place.location));
+        let known = self.decoder.function_at(function.address);
+        let index = known.unwrap_or(self.decoder.functions());
+        (entry.function, end.function) = (index, index);
+        if let Some(counting) = &mut self.counting {
+            counting.learn(place.location, reason, index);
+        }
+        match known {
+            Some(_) => (Flow::Continue, true),
+            None => (
+                add_functions(&mut self.decoder, &mut self.outcomes, sinks, &[function]),
+                true,
+            ),
+        }
+    }
+
+    /// Brings the totals of a trace of drops up to date.
+    pub fn count_drops(&mut self, sinks: &mut Sinks) -> Flow {
+        let Some(counting) = &mut self.counting else {
+            return Flow::Continue;
+        };
+        let mut new = Vec::new();
+        let mut flow = Flow::Continue;
+        let (decoder, droppers) = (&mut self.decoder, &mut self.droppers);
+        let outcomes = &mut self.outcomes;
+        counting.count(|location| {
+            let place = DropPlace {
+                location,
+                ..DropPlace::default()
+            };
+            let function = (droppers.find(&place).function.clone()).unwrap_or_else(|| unnamed(location));
+            let address = function.address;
+            decoder.function_at(address).unwrap_or_else(|| {
+                let index = decoder.functions();
+                new.push(function);
+                if add_functions(decoder, outcomes, sinks, &new) == Flow::Stop {
+                    flow = Flow::Stop;
+                }
+                new.clear();
+                index
+            })
+        });
+        flow
     }
 
     /// Hands the batch to the sinks.
@@ -310,6 +397,15 @@ fn add_functions(decoder: &mut Decoder, outcomes: &mut Outcomes, sinks: &mut Sin
     outcomes.append(new);
     decoder.add_functions(new.iter().map(|function| function.address));
     sinks.functions(new)
+}
+
+/// Code that has no name: that of BPF, or all where addresses are hidden.
+fn unnamed(address: u64) -> Function {
+    Function {
+        name: format!("{address:#x}"),
+        module: "vmlinux".to_owned(),
+        address,
+    }
 }
 
 /// Returns the reason of a trace that says nothing, 0 if there is none.

@@ -272,6 +272,9 @@ impl Decoder {
             None if ended.into != 0 => Outcome::Joined,
             None => Outcome::Released,
             Some(dropped) => {
+                if ended.dropped == wire::DROP_ALONE {
+                    self.push_alone(&ended.event, record, batch)?;
+                }
                 let place = DropPlace {
                     location: dropped.location,
                     frames: dropped.frames,
@@ -285,6 +288,19 @@ impl Decoder {
             spare: outcome.to_word(),
             ..event_of(&ended.event, NO_FUNCTION)
         });
+        Some(())
+    }
+
+    /// Appends the entry that a dropped packet has which was not seen before, with its fields. The function is known later,
+    /// as that of the drop.
+    fn push_alone(&mut self, event: &wire::Event, record: &[u8], batch: &mut Batch) -> Option<()> {
+        let payload = record.get(wire::DROPPED_SIZE..wire::DROPPED_SIZE + self.payload_size)?;
+        batch.events.push(Event {
+            payload_offset: batch.payload.len() as u32,
+            payload_len: self.payload_size as u32,
+            ..event_of(event, NO_FUNCTION)
+        });
+        batch.payload.extend_from_slice(payload);
         Some(())
     }
 }

@@ -51,6 +51,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
         memory / 8 * 6,
         &mut plugins,
         drawing::Source::Recording,
+        drawing::OfDrops::default(),
     )?;
     raise_file_limit(options.files.len());
     recorded.hold()?;

@@ -34,6 +34,9 @@ fn refusal(log: &str, verbose: bool) -> String {
 
 /// Attaches, and shows the progress if it takes long.
 pub(super) fn attach_visibly(options: &Options, request: &Request<'_>) -> anyhow::Result<Attachment> {
+    if options.drops.is_some() {
+        return Ok(probe::attach_to_drops(request)?);
+    }
     let since = Instant::now();
     let progress = request.progress;
     let total = || progress.total().max(request.targets.len());
@@ -123,7 +126,9 @@ pub(super) fn report_attachment(attachment: &Attachment, functions: &Functions, 
         message!("Cannot detect drops, so dropped packets are shown as released: {error}");
     }
     if verbose {
-        message!("Functions found in: {}", functions.source);
+        if !functions.wanted.is_empty() {
+            message!("Functions found in: {}", functions.source);
+        }
         for module in &functions.missing {
             message!("Module {} is not traced: {}", module.name, module.reason);
         }

@@ -8,7 +8,7 @@ mod rate;
 mod waiting;
 
 use anyhow::{Context, bail};
-use ipft_core::event::{EnumMember, Function, Summary, Trace};
+use ipft_core::event::{DropTotals, EnumMember, Function, Summary, Trace};
 use ipft_core::extension::Extension;
 use ipft_core::extension::lua::Print;
 use ipft_core::filter::{self, Filter};
@@ -25,11 +25,11 @@ use ipft_core::run::{Late, Reader, Setup};
 use ipft_core::signals::Signals;
 use ipft_core::sink::Flow;
 
-use super::functions::{Functions, find_functions};
+use super::functions::{Functions, find_functions, no_functions};
 use super::plugins::Plugins;
 use super::report::{Outcome, report_losses};
 use super::{drawing, empty};
-use crate::args::{self, ExtensionFile, Options, RecordFile, SelectAt};
+use crate::args::{self, ExtensionFile, Options, Output, RecordFile, SelectAt};
 use attach::{attach_visibly, detach_visibly, report_attachment};
 use limits::raise_limits;
 use probe_server::ProbeServer;
@@ -67,16 +67,25 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         Ok(show) => show,
         Err(name) => bail!("the extension has a field `{name}`, as --show has; rename it, or leave it out of --show"),
     };
+    let totals = DropTotals::default();
+    let drops_drawing = drawing::OfDrops {
+        all: options.drops.is_some_and(|drops| drops.all),
+        totals: totals.clone(),
+    };
     // Before attaching, which takes long: errors of output files are reported here.
     let mut sinks = drawing::sinks(
         &options.drawing,
         drawing::memory(&options.drawing),
         &mut plugins,
         drawing::Source::Trace,
+        drops_drawing,
     )?;
     // Before the functions: modules loaded in between are found twice rather than missed.
     let loaded = LoadedModules::read(&root);
-    let functions = find_functions(&root, &options.filter, options.follow.is_some())?;
+    let functions = match options.drops {
+        Some(_) => no_functions(),
+        None => find_functions(&root, &options.filter, options.follow.is_some())?,
+    };
     let drops = options.follow.map(|_| Drops::read(&root)).unwrap_or_default();
     let buffer = buffer(options, &root)?;
     let progress = Progress::until(signals.flag());
@@ -139,6 +148,9 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         drop_reasons: drop_reasons(&drops),
     };
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?.with_code(code);
+    if options.drops.is_some() {
+        reader = reader.of_drops(Box::new(|| attachment.drop_counts()), totals.clone());
+    }
     // Perf buffers are those of the CPUs that are online now.
     let buffered = match buffer {
         Buffer::Perf { .. } => kernel::online_cpus(&root),
@@ -182,6 +194,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         losses
     };
     let result = reader.run(&signals, &mut limit, &mut sinks, &mut losses, late.as_mut());
+    // Sinks that stop now get their end nevertheless.
+    let _ = reader.count_drops(&mut sinks);
     if let Some(late) = &mut late {
         late.finish();
     }
@@ -190,7 +204,11 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     losses = probe::sum(losses.into_iter().chain(late.iter().flat_map(Late::losses)));
     let summary = Summary {
         events: reader.events,
-        packets: limit.packets(attachment.packets()),
+        packets: match options.drops {
+            // Some were given an identity and turned out to be parts of others.
+            Some(_) => reader.events,
+            None => limit.packets(attachment.packets()),
+        },
         losses,
         attached: attachment.attached() + late.as_ref().map_or(0, |late| late.attached),
         skipped: (functions.skipped.iter())
@@ -226,7 +244,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         );
     }
     report_losses(&summary, reached, drawing::shows_losses(&options.drawing, &plugins));
-    if options.verbose && options.follow.is_some() {
+    if options.verbose && options.follow.is_some() && options.drops.is_none() {
         message!(
             "{} packets were followed: {ended} ended, {} live",
             attachment.packets(),
@@ -252,7 +270,18 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     if over_rate > 0 {
         message!("--max-packets-per-second rejected packets {over_rate} times, once at each function that selects");
     }
-    if summary.events == 0 {
+    if options.drops.is_some() {
+        let sent = summary.events;
+        let all = totals.all();
+        if options.drawing.output != Output::Drops && all > sent {
+            message!(
+                "{sent} of {all} drops were shown; --max-per-place and --max-events-per-second set how many are in a second"
+            );
+        }
+        if all == 0 {
+            message!("{}", empty::drops(options));
+        }
+    } else if summary.events == 0 {
         message!("{}", empty::trace(options, &summary, &root));
     }
     if attachment.attached() > 0 && options.verbose {
@@ -301,6 +330,7 @@ fn place(options: &Options, root: &Root) -> anyhow::Result<SelectionPlace> {
         process: options.place.process,
         thread: options.place.thread.as_ref().map(|(_, name)| *name),
         group: group.map(|path| control_group(root, path)).transpose()?,
+        drops: options.drops.map_or(0, |drops| drops.per_place),
     })
 }
 
@@ -366,6 +396,12 @@ fn function(candidate: &Candidate) -> Function {
 
 fn buffer(options: &Options, root: &Root) -> anyhow::Result<Buffer> {
     let buffers = options.buffers;
+    if options.drops.is_some() && !probe::has_ring_buffer(root) {
+        bail!(
+            "this kernel has no BPF ring buffer that tracepoints can use (Linux 5.8, with PREEMPT_RT 6.12), which drops are \
+             reported through; ipft FILTER shows the drops of the packets that match"
+        );
+    }
     Ok(if buffers.perf_requested || !probe::has_ring_buffer(root) {
         if options.record_bytes > 0 {
             bail!(

@@ -136,6 +136,7 @@ fn read(
         batch: Batch::default(),
         follow: false,
         droppers: Droppers::default(),
+        counting: None,
         outcomes: Outcomes::default(),
         not_specified: 0,
         events: 0,

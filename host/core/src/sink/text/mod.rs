@@ -22,6 +22,7 @@
 //! Nothing is kept but the state of the packets that go on, of which there are only so many: see [`live`].
 
 mod calls;
+mod drops;
 mod ends;
 mod live;
 mod shown;
@@ -29,6 +30,7 @@ mod times;
 
 use std::io::Write;
 
+pub use drops::{Drops, DropsOptions};
 pub use times::TextTime;
 
 use super::output::Output;

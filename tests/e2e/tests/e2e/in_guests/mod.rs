@@ -3,6 +3,7 @@
 mod backends;
 mod churn;
 mod command_line;
+mod drops;
 mod extension;
 mod extension_errors;
 mod faults;

@@ -1,0 +1,109 @@
+//! Tests of the output of `ipft drops`.
+
+use ipft_core::event::*;
+use ipft_core::field::Show;
+use ipft_core::sink::*;
+use support::canned::{Canned, Fields, Script, draw, golden};
+
+const FUNCTIONS: [(&str, &str); 3] = [
+    ("nft_do_chain", "nf_tables"),
+    ("icmp_rcv", "vmlinux"),
+    ("__udp4_\x1b[31mlib_rcv", "vmlinux"),
+];
+
+/// A trace whose packets are dropped by these functions, for these reasons.
+fn dropped(packets: &[(Fields, u32, u32)], reasons: &[(&str, u64)]) -> Canned {
+    let mut script = Script::new(Tracer::Function, &FUNCTIONS);
+    script.trace.schema = Show::of_drops().schema(&Schema::default());
+    script.trace.clock_offset = 1_767_225_600_000_000_000;
+    script.trace.follow = true;
+    let member = |(name, value): &(&str, u64)| EnumMember {
+        name: (*name).to_owned(),
+        value: *value,
+    };
+    script.trace.drop_reasons = reasons.iter().map(member).collect();
+    let room = script.trace.schema.size as usize;
+    for (packet, (fields, function, reason)) in (1..).zip(packets) {
+        let mut payload = fields.bytes();
+        // The process that sends.
+        payload.extend(b"curl\0\0\0\0\0\0\0\0\0\0\0\0\x11\x02\0\0");
+        payload.resize(room, 0);
+        script.at(1_000_000 * packet).payload(payload).enter(packet, *function);
+        let outcome = Outcome::Dropped { reason: *reason }.to_word();
+        script.payload(Vec::new()).end(packet, *function, outcome);
+        script.end_batch();
+    }
+    script.can("dropped")
+}
+
+fn syn() -> Fields {
+    Fields {
+        ports: (4000, 80),
+        tcp: (2, 1, 0),
+        iface: "eth\x1b0",
+        netns: 4_026_531_840,
+        ..Fields::ipv4(6, 60)
+    }
+}
+
+fn reply() -> Fields {
+    Fields {
+        echo: (7, 1),
+        iface: "va",
+        ..Fields::ipv4(1, 84)
+    }
+}
+
+fn totals(all: &[(Option<u32>, u32, u64)]) -> DropTotals {
+    let totals = DropTotals::default();
+    let total = |(function, reason, count): &(Option<u32>, u32, u64)| DropTotal {
+        function: *function,
+        reason: *reason,
+        count: *count,
+    };
+    totals.set(all.iter().map(total).collect());
+    totals
+}
+
+const REASONS: [(&str, u64); 2] = [("NO_SOCKET", 3), ("NETFILTER_DROP", 12)];
+
+#[test]
+fn drops_have_lines_a_table_and_sums() {
+    let canned = dropped(
+        &[
+            (syn(), 0, 12),
+            (reply(), 1, 3),
+            (syn(), 0, 12),
+            (Fields::default(), 2, 77),
+        ],
+        &REASONS,
+    );
+    let counted = [(Some(0), 12, 3214), (Some(1), 3, 1), (Some(2), 77, 1), (None, 2, 12)];
+    for (all, name) in [(false, "drops.txt"), (true, "drops-all.txt")] {
+        let options = DropsOptions {
+            all,
+            ..DropsOptions::default()
+        };
+        let text = draw(&canned, |output| Drops::new(output, options, totals(&counted)));
+        assert!(!text.contains('\x1b'), "{text}");
+        golden(name, &text);
+    }
+}
+
+#[test]
+fn a_kernel_without_reasons_has_no_column_of_them() {
+    let canned = dropped(&[(syn(), 0, 0)], &[]);
+    let text = draw(&canned, |output| {
+        Drops::new(output, DropsOptions::default(), totals(&[(Some(0), 0, 1)]))
+    });
+    golden("drops-old.txt", &text);
+}
+
+#[test]
+fn nothing_is_written_if_nothing_was_dropped() {
+    let canned = dropped(&[], &REASONS);
+    let text = draw(&canned, |output| {
+        Drops::new(output, DropsOptions::default(), DropTotals::default())
+    });
+    assert_eq!(text, "");
+}

@@ -1,0 +1,64 @@
+# What `ipft drops` says of packets that the kernel drops, through a veth pair.
+#
+# Leaves flood.out (2,000 datagrams that a rule of b drops, and one to a port without a socket), events.out (the same rule, as
+# JSON lines), narrow.out (likewise, with a filter and the namespace of b; what does not match is dropped as well), a.out (with
+# the namespace of a, where nothing is), every.out (a ping, with --all), clean.out (traffic of which nothing is lost), and all.left,
+# what is still attached at the end.
+
+network_pair
+
+drop_datagrams() {
+	ip netns exec b iptables "$1" INPUT -p udp --dport 4000:4009 -j DROP
+}
+
+# send PORT COUNT: datagrams from a to b.
+send() {
+	ip netns exec a udpflood send 10.0.0.2 "$1" "$2" 64 >/dev/null
+}
+
+ip netns exec a ping -q -c 1 -W 5 10.0.0.2 >/dev/null
+drop_datagrams -A
+
+start_ipft flood drops udp --color never
+send 4000 2000
+send 4444 1
+settle
+end_ipft flood
+
+start_ipft events drops 'udp port 4001' -o jsonl --max-per-place 0 --record events.ipft
+send 4001 20
+settle
+end_ipft events
+
+start_ipft narrow drops 'udp port 4002' --netns b
+send 4002 3
+send 4003 3
+settle
+end_ipft narrow
+
+start_ipft a drops udp --netns a
+send 4002 3
+settle
+end_ipft a
+
+start_ipft every drops icmp --all
+ip netns exec a ping -q -c 2 -i 0.2 -W 5 10.0.0.2 >/dev/null
+settle
+end_ipft every
+
+clean() {
+	tcp_exchange a b 10.0.0.2 8000
+	ip netns exec a ping -q -c 3 -i 0.1 -W 5 -s 3000 10.0.0.2 >/dev/null
+	ip netns add c
+	ip -n c link set lo up
+	ip netns exec c ping -q -c 1 127.0.0.1 >/dev/null
+	ip netns del c
+	settle
+}
+start_ipft clean drops
+clean
+end_ipft clean
+
+drop_datagrams -D
+
+left_behind all
