@@ -98,13 +98,12 @@ class Trace {
 class Packet {
   constructor(trace, { id, skb, start, calls, cut, name, up, of, by, end, into }, index) {
     this.trace = trace;
-    this.name = name ?? "";
+    this.words = name;
     this.parent = up ? trace.packets[index - up] : null;
-    const { makers, ends } = trace.data;
-    const origin = of ?? (this.parent ? `#${this.parent.index + 1}` : "");
-    this.made = by ? `${origin} by ${makers[by - 1]}` : origin;
-    const [words, lost] = end ? ends[end - 1] : [into ? "part of" : "", 0];
-    this.end = into ? `${words} ${into}` : words;
+    this.of = of;
+    this.by = by;
+    this.ended = end;
+    this.into = into;
     this.depth = 0;
     this.below = 0;
     this.open = true;
@@ -127,10 +126,28 @@ class Packet {
       if (calls[at + 1] === ENTRY_MISSING || (trace.graph && calls[at + 1] === RETURN_MISSING)) this.unpaired += 1;
     }
     // A followed packet's end says whether it was dropped, which functions only suggest.
-    if (trace.followed) this.drops = lost === 1 ? 1 : 0;
+    if (trace.followed) this.drops = end ? trace.data.ends[end - 1][1] : 0;
     this.duration = last;
     this.first = this.count > 0 ? trace.functions[calls[2]] : null;
     this.last = this.count > 0 ? trace.functions[calls[calls.length - STRIDE + 2]] : null;
+  }
+
+  /** What it is, in words; empty if that is not known. */
+  get name() {
+    return this.words ? this.trace.data.beginnings[this.words[0] - 1] + this.words[1] : "";
+  }
+
+  /** What it was made of, in words. */
+  get made() {
+    const origin = this.of ?? (this.parent ? `#${this.parent.index + 1}` : "");
+    return this.by ? `${origin} by ${this.trace.data.makers[this.by - 1]}` : origin;
+  }
+
+  /** How it ended, in words. */
+  get end() {
+    if (!this.ended) return this.into ? `part of ${this.into}` : "";
+    const words = this.trace.data.ends[this.ended - 1][0];
+    return this.into ? `${words} ${this.into}` : words;
   }
 
   /** Whether one of the packet's calls is of one of these functions. */

@@ -98,6 +98,9 @@ struct Data<'a> {
     texts: &'a [String],
     rows: &'a [Vec<u32>],
     place: Vec<u32>,
+    /// Beginnings of packets' names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    beginnings: Vec<&'a str>,
     /// Functions that made packets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     makers: Vec<String>,
@@ -131,9 +134,9 @@ struct OnePacket<'a> {
     start: i64,
     #[serde(skip_serializing_if = "is_zero")]
     cut: u32,
-    /// What it is, in words.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    name: &'a str,
+    /// What it is, in words: the beginning, in `beginnings`, and the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<(u32, &'a str)>,
     /// How many packets before this one in the list the one is that it was made of, perhaps with others between that are
     /// not in the list; 0 if there is none, or it comes after it.
     #[serde(skip_serializing_if = "is_zero")]
@@ -245,6 +248,7 @@ impl Serialize for Report<'_> {
         }
         let starts = journal.packets.iter().filter_map(|packet| packet.calls.first());
         let began = starts.map(|call| call.start).next().unwrap_or_default();
+        let mut beginnings = Numbered::default();
         let mut makers = Numbered::default();
         let mut ends = Numbered::default();
         let packets = journal.packets.iter().enumerate().map(|(index, packet)| {
@@ -266,7 +270,10 @@ impl Serialize for Report<'_> {
                 skb: hex(packet.skb),
                 start: apart(packet.calls.first().map_or(began, |call| call.start), began),
                 cut: u32::from(packet.cut),
-                name: &packet.heading,
+                name: (!packet.heading.is_empty()).then(|| {
+                    let (beginning, rest) = packet.heading.split_at(common(&packet.heading));
+                    (beginnings.number(beginning, || beginning), rest)
+                }),
                 up: up as u32,
                 of: of.map_or(String::new(), |parent| called(journal, parent)),
                 by: maker.unwrap_or(0),
@@ -307,6 +314,7 @@ impl Serialize for Report<'_> {
             texts: &self.rows.texts.all,
             rows: &self.rows.rows,
             place: layers::places(self.rows.names.all.iter().map(String::as_str)),
+            beginnings: beginnings.all,
             makers: makers.all,
             ends: ends.all,
             packets,
@@ -341,6 +349,14 @@ fn called(journal: &Journal, identity: u64) -> String {
         Some(number) => format!("#{}", number + 1),
         None => hex(identity),
     }
+}
+
+/// Returns the length of the part of a name that packets of one connection have in common: numbers that count, and the
+/// length, are behind it.
+fn common(name: &str) -> usize {
+    const COUNTER: &str = " seq ";
+    let counter = name.find(COUNTER).map(|start| start + COUNTER.len());
+    counter.or_else(|| name.rfind(", ")).unwrap_or(name.len())
 }
 
 /// Values that many packets have in common, with numbers that count from 1.

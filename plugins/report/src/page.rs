@@ -20,7 +20,7 @@ const SCRIPT: &str = concat!(
 
 /// SHA-256 of the style and of the script, for the policy. A test checks them.
 const STYLE_HASH: &str = "sha256-LWykP9s9rb5BPQVzwkWnsv+PRhKHOXmQU7QIPn8VJ7o=";
-const SCRIPT_HASH: &str = "sha256-RKd14XX3ZUdYcj1d2RTPC0dFoQAqhNL1+xEbyNfzi14=";
+const SCRIPT_HASH: &str = "sha256-j7oBNDKNoPcgmgXW26cXFkKRxhP+08peInEJBe/bJF8=";
 
 /// Writes the page with this data.
 pub(crate) fn write(out: &mut impl Write, data: &impl Serialize) -> io::Result<()> {

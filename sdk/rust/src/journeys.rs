@@ -156,9 +156,9 @@ impl Journeys {
         if !matches!(event.kind, Event::BORN | Event::JOINED | Event::ENDED) {
             return;
         }
-        let root = match event.kind {
-            Event::BORN => self.root(event.spare),
-            _ => self.root(event.packet),
+        let (root, above) = match event.kind {
+            Event::BORN => (self.root(event.spare), self.nearest(event.spare)),
+            _ => (self.root(event.packet), 0),
         };
         if event.kind == Event::BORN
             && event.spare != event.packet
@@ -180,6 +180,7 @@ impl Journeys {
         match event.kind {
             Event::BORN => {
                 lineage.root = root;
+                lineage.above = above;
                 lineage.parent = Some(Parent {
                     packet: event.spare,
                     function: event.function,
@@ -196,6 +197,14 @@ impl Journeys {
         let unseen = || self.unseen.get(&packet).map(|lineage| lineage.root);
         let before = || self.roots.get(&packet).copied();
         seen.or_else(unseen).or_else(before).unwrap_or(packet)
+    }
+
+    /// Returns the packet, or the nearest one that it was made of that has a journey, as far as that is known.
+    fn nearest(&self, packet: u64) -> u64 {
+        match self.unseen.get(&packet) {
+            Some(lineage) if lineage.parent.is_some() => lineage.above,
+            _ => packet,
+        }
     }
 
     /// Removes the half of the packets that were quiet for longest. Half, so that the search costs little per event.
@@ -262,6 +271,8 @@ pub struct Lineage {
     pub whole: Option<u64>,
     /// How it ended; `None` if it had not ended.
     pub end: Option<End>,
+    /// The parent or, if no function had seen that, the nearest packet before it that one had seen.
+    above: u64,
 }
 
 /// The packet that another one was made of.
@@ -283,8 +294,8 @@ impl Lineage {
 }
 
 /// Returns the journeys in the order of a tree, as their indices, each with its depth: a packet comes before those that
-/// were made of it, which are one deeper. Where the packet between is missing, because no traced function saw it, they are
-/// below the first packet of the family. Otherwise the order stays the same.
+/// were made of it, which are one deeper. Where a packet between is missing, because no traced function saw it, they are
+/// below the nearest one that there is. Otherwise the order stays the same.
 ///
 /// ```
 /// # use ipft_plugin::{Error, Headings, Journeys, Output, Trace, families};
@@ -312,6 +323,7 @@ pub fn families(journeys: &[Journey]) -> Vec<(usize, usize)> {
         let lineage = &journey.lineage;
         let parent = lineage.parent.and_then(|parent| {
             let known = numbers.get(&parent.packet);
+            let known = known.or_else(|| numbers.get(&lineage.above));
             known.or_else(|| numbers.get(&lineage.root))
         });
         match parent.filter(|parent| **parent != index) {

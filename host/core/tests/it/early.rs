@@ -130,3 +130,35 @@ fn a_failing_output_is_reported_at_early_writes() {
     let failed = canned.batches.iter().find_map(|batch| sink.events(batch).err());
     assert!(matches!(failed, Some(SinkError::Write(_))), "{failed:?}");
 }
+
+#[test]
+fn packets_printed_early_have_their_lineages() {
+    const PACKETS: u64 = 200_000;
+    let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux"), ("skb_clone", "vmlinux")]);
+    script.trace.follow = true;
+    for packet in 1..=PACKETS {
+        script.at(1_000_000_000 + 10 * packet);
+        script.born(packet, packet + 1, 1);
+        // Of some, no function is traced.
+        if packet % 4 != 0 {
+            script.enter(packet, 0);
+        }
+        script.end(packet, NO_FUNCTION, Outcome::Delivered.to_word());
+        if packet % 2000 == 0 {
+            script.end_batch();
+        }
+    }
+    let (output, early) = draw_with(&script.can("lineages"), 4 << 20);
+    assert!(early > PACKETS / 2, "{early}");
+    let headings = output.lines().filter(|line| line.starts_with("==="));
+    let mut expected = (1..=PACKETS).filter(|packet| packet % 4 != 0);
+    for heading in headings {
+        let packet = expected.next().expect("there is such a packet");
+        let parent = packet + 1;
+        assert_eq!(
+            heading,
+            format!("=== {packet:#x} made of {parent:#x} by skb_clone delivered")
+        );
+    }
+    assert_eq!(expected.next(), None);
+}

@@ -764,7 +764,7 @@ mod tests {
             "0 10.0.0.1 > 10.0.0.2 icmp echo request id 7 seq 1, 3028 B: delivered",
             "1 10.0.0.1 > 10.0.0.2 icmp frag 1480, 1500 B: sent",
             // Packet 3, which no function sees, is between.
-            "1 10.0.0.1 > 10.0.0.2 icmp frag 1480, 1500 B: joined",
+            "2 10.0.0.1 > 10.0.0.2 icmp frag 1480, 1500 B: joined",
             "0 10.0.0.1:4000 > 10.0.0.2:80 tcp SYN seq 0, 60 B: dropped NETFILTER_DROP in nft_do_chain",
             "0 10.0.0.1:53 > 10.0.0.2:512 udp, 100 B: forwarded",
             "0 packet 0x7: dropped",
