@@ -24,6 +24,9 @@ class Trace {
     }));
     this.graph = data.trace.tracer === "function_graph";
     this.followed = data.trace.follow === 1;
+    this.relations = data.relations ?? null;
+    this.origins = new Map(data.relations?.of);
+    this.wholes = new Map(data.relations?.into);
     this.packets = [];
     for (const packet of data.packets) this.packets.push(new Packet(this, packet, this.packets.length));
     this.roots = this.grow();
@@ -96,14 +99,11 @@ class Trace {
 
 /** One packet: what the list shows of it is counted once, its calls are unpacked when it is drawn. */
 class Packet {
-  constructor(trace, { id, skb, start, calls, cut, name, up, of, by, end, into }, index) {
+  constructor(trace, { id, skb, start, calls, cut }, index) {
     this.trace = trace;
-    this.words = name;
-    this.parent = up ? trace.packets[index - up] : null;
-    this.of = of;
-    this.by = by;
-    this.ended = end;
-    this.into = into;
+    const { relations } = trace;
+    const up = relations ? relations.up[index] : 0;
+    this.parent = up > 0 ? trace.packets[index - up] : null;
     this.depth = 0;
     this.below = 0;
     this.open = true;
@@ -126,7 +126,7 @@ class Packet {
       if (calls[at + 1] === ENTRY_MISSING || (trace.graph && calls[at + 1] === RETURN_MISSING)) this.unpaired += 1;
     }
     // A followed packet's end says whether it was dropped, which functions only suggest.
-    if (trace.followed) this.drops = end ? trace.data.ends[end - 1][1] : 0;
+    if (trace.followed) this.drops = relations.end[index] > 0 ? relations.ends[relations.end[index] - 1][1] : 0;
     this.duration = last;
     this.first = this.count > 0 ? trace.functions[calls[2]] : null;
     this.last = this.count > 0 ? trace.functions[calls[calls.length - STRIDE + 2]] : null;
@@ -134,20 +134,27 @@ class Packet {
 
   /** What it is, in words; empty if that is not known. */
   get name() {
-    return this.words ? this.trace.data.beginnings[this.words[0] - 1] + this.words[1] : "";
+    const { relations } = this.trace;
+    if (!relations || relations.name[this.index] === 0) return "";
+    return relations.beginnings[relations.name[this.index] - 1] + relations.rest[this.index];
   }
 
   /** What it was made of, in words. */
   get made() {
-    const origin = this.of ?? (this.parent ? `#${this.parent.index + 1}` : "");
-    return this.by ? `${origin} by ${this.trace.data.makers[this.by - 1]}` : origin;
+    const { relations, origins } = this.trace;
+    const origin = origins.get(this.index) ?? (this.parent ? `#${this.parent.index + 1}` : "");
+    const by = relations ? relations.by[this.index] : 0;
+    return by > 0 ? `${origin} by ${relations.makers[by - 1]}` : origin;
   }
 
   /** How it ended, in words. */
   get end() {
-    if (!this.ended) return this.into ? `part of ${this.into}` : "";
-    const words = this.trace.data.ends[this.ended - 1][0];
-    return this.into ? `${words} ${this.into}` : words;
+    const { relations, wholes } = this.trace;
+    const whole = wholes.get(this.index);
+    const end = relations ? relations.end[this.index] : 0;
+    if (end === 0) return whole ? `part of ${whole}` : "";
+    const words = relations.ends[end - 1][0];
+    return whole ? `${words} ${whole}` : words;
   }
 
   /** Whether one of the packet's calls is of one of these functions. */

@@ -98,15 +98,8 @@ struct Data<'a> {
     texts: &'a [String],
     rows: &'a [Vec<u32>],
     place: Vec<u32>,
-    /// Beginnings of packets' names.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    beginnings: Vec<&'a str>,
-    /// Functions that made packets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    makers: Vec<String>,
-    /// How packets ended, in words, and whether one is lost by that.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    ends: Vec<(String, u32)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relations: Option<Relations<'a>>,
     packets: Vec<OnePacket<'a>>,
     lost: Lost<'a>,
     missed: String,
@@ -126,6 +119,72 @@ struct About<'a> {
     command: String,
 }
 
+/// Where packets are followed: their names, what they were made of, and how they ended. One list per property, because a
+/// browser reads lists of numbers faster than properties of each packet.
+#[derive(Default, Serialize)]
+struct Relations<'a> {
+    /// Beginnings of packets' names.
+    beginnings: Vec<&'a str>,
+    /// Functions that made packets.
+    makers: Vec<String>,
+    /// How packets ended, in words, and whether one is lost by that.
+    ends: Vec<(String, u32)>,
+    /// Of each packet, the beginning of its name, counted from 1; 0 if it has none.
+    name: Vec<u32>,
+    /// The rest of its name.
+    rest: Vec<&'a str>,
+    /// How many packets before it in the list the one is that it was made of, perhaps with others between that are not in
+    /// the list; 0 if there is none, or it comes after it.
+    up: Vec<u32>,
+    /// The function that made it, counted from 1; 0 for none.
+    by: Vec<u32>,
+    /// How it ended, counted from 1; 0 if it did not.
+    end: Vec<u32>,
+    /// Pairs of a packet's index and what it was made of, in words, if that is another one than `up` says.
+    of: Vec<(usize, String)>,
+    /// Pairs of a packet's index and what it became part of, in words.
+    into: Vec<(usize, String)>,
+}
+
+impl<'a> Relations<'a> {
+    fn new(trace: &Trace, journal: &'a Journal) -> Self {
+        let mut relations = Relations::default();
+        let (mut beginnings, mut makers, mut ends) = (Numbered::default(), Numbered::default(), Numbered::default());
+        for (index, packet) in journal.packets.iter().enumerate() {
+            let lineage = &packet.lineage;
+            let (beginning, rest) = packet.heading.split_at(common(&packet.heading));
+            relations.name.push(match beginning {
+                "" => 0,
+                _ => beginnings.number(beginning, || beginning),
+            });
+            relations.rest.push(rest);
+            let nearest = lineage.parent.and_then(|(parent, _)| journal.nearest(parent));
+            let up = nearest.map_or(0, |nearest| index.saturating_sub(nearest));
+            relations.up.push(up as u32);
+            let maker = lineage.parent.and_then(|(_, function)| {
+                let name = trace.functions.get(function as usize)?;
+                Some(makers.number(function, || visible(&name.name)))
+            });
+            relations.by.push(maker.unwrap_or(0));
+            let end = lineage.end.map(|end| {
+                let words = || (end.words(trace), u32::from(end.is_loss(trace)));
+                ends.number((end.outcome, end.function), words)
+            });
+            relations.end.push(end.unwrap_or(0));
+            if let Some((parent, _)) = lineage.parent
+                && (up == 0 || journal.number(parent) != nearest)
+            {
+                relations.of.push((index, called(journal, parent)));
+            }
+            if let Some(whole) = lineage.whole {
+                relations.into.push((index, called(journal, whole)));
+            }
+        }
+        (relations.beginnings, relations.makers, relations.ends) = (beginnings.all, makers.all, ends.all);
+        relations
+    }
+}
+
 #[derive(Serialize)]
 struct OnePacket<'a> {
     id: String,
@@ -134,25 +193,6 @@ struct OnePacket<'a> {
     start: i64,
     #[serde(skip_serializing_if = "is_zero")]
     cut: u32,
-    /// What it is, in words: the beginning, in `beginnings`, and the rest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<(u32, &'a str)>,
-    /// How many packets before this one in the list the one is that it was made of, perhaps with others between that are
-    /// not in the list; 0 if there is none, or it comes after it.
-    #[serde(skip_serializing_if = "is_zero")]
-    up: u32,
-    /// What it was made of, in words, if that is another one.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    of: String,
-    /// The function that made it, in `makers`, counted from 1; 0 for none.
-    #[serde(skip_serializing_if = "is_zero")]
-    by: u32,
-    /// How it ended, in `ends`, counted from 1; 0 if it did not.
-    #[serde(skip_serializing_if = "is_zero")]
-    end: u32,
-    /// What it became part of, in words.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    into: String,
     calls: Calls<'a>,
 }
 
@@ -248,44 +288,17 @@ impl Serialize for Report<'_> {
         }
         let starts = journal.packets.iter().filter_map(|packet| packet.calls.first());
         let began = starts.map(|call| call.start).next().unwrap_or_default();
-        let mut beginnings = Numbered::default();
-        let mut makers = Numbered::default();
-        let mut ends = Numbered::default();
-        let packets = journal.packets.iter().enumerate().map(|(index, packet)| {
-            let lineage = &packet.lineage;
-            let nearest = lineage.parent.and_then(|(parent, _)| journal.nearest(parent));
-            let up = nearest.map_or(0, |nearest| index.saturating_sub(nearest));
-            let of = lineage.parent.map(|(parent, _)| parent);
-            let of = of.filter(|parent| up == 0 || journal.number(*parent) != nearest);
-            let maker = lineage.parent.and_then(|(_, function)| {
-                let name = trace.functions.get(function as usize)?;
-                Some(makers.number(function, || visible(&name.name)))
-            });
-            let end = lineage.end.map(|end| {
-                let words = || (end.words(trace), u32::from(end.is_loss(trace)));
-                ends.number((end.outcome, end.function), words)
-            });
-            OnePacket {
-                id: hex(packet.identity),
-                skb: hex(packet.skb),
-                start: apart(packet.calls.first().map_or(began, |call| call.start), began),
-                cut: u32::from(packet.cut),
-                name: (!packet.heading.is_empty()).then(|| {
-                    let (beginning, rest) = packet.heading.split_at(common(&packet.heading));
-                    (beginnings.number(beginning, || beginning), rest)
-                }),
-                up: up as u32,
-                of: of.map_or(String::new(), |parent| called(journal, parent)),
-                by: maker.unwrap_or(0),
-                end: end.unwrap_or(0),
-                into: lineage.whole.map_or(String::new(), |whole| called(journal, whole)),
-                calls: Calls {
-                    packet,
-                    functions: &numbers,
-                },
-            }
+        let packets = journal.packets.iter().map(|packet| OnePacket {
+            id: hex(packet.identity),
+            skb: hex(packet.skb),
+            start: apart(packet.calls.first().map_or(began, |call| call.start), began),
+            cut: u32::from(packet.cut),
+            calls: Calls {
+                packet,
+                functions: &numbers,
+            },
         });
-        let packets: Vec<OnePacket<'_>> = packets.collect();
+        let has_names = journal.packets.iter().any(|packet| !packet.heading.is_empty());
         let ways = summary.losses.iter();
         let skipped = summary.skipped.iter();
         let data = Data {
@@ -314,10 +327,8 @@ impl Serialize for Report<'_> {
             texts: &self.rows.texts.all,
             rows: &self.rows.rows,
             place: layers::places(self.rows.names.all.iter().map(String::as_str)),
-            beginnings: beginnings.all,
-            makers: makers.all,
-            ends: ends.all,
-            packets,
+            relations: (trace.is_followed() || has_names).then(|| Relations::new(trace, journal)),
+            packets: packets.collect(),
             lost: Lost {
                 total: summary.lost().to_string(),
                 ways: ways
