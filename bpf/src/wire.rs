@@ -258,6 +258,9 @@ pub const FIELD_SOCK: u32 = 1 << layout::ipft_field::IPFT_FIELD_SOCK;
 /// In [`Config::fields`]: [`Proc`].
 pub const FIELD_PROC: u32 = 1 << layout::ipft_field::IPFT_FIELD_PROC;
 
+/// In [`Config::fields`]: [`Tuple`] of the packet inside.
+pub const FIELD_TUNNEL: u32 = 1 << layout::ipft_field::IPFT_FIELD_TUNNEL;
+
 /// Number of groups of fields.
 pub const FIELDS: usize = layout::ipft_field::IPFT_FIELDS as usize;
 
@@ -273,6 +276,7 @@ pub const FIELD_PLACES: [(u32, u32); FIELDS] = [
     (size_of::<Csum>() as u32, 8),
     (size_of::<Sock>() as u32, 8),
     (size_of::<Proc>() as u32, 8),
+    (size_of::<Tuple>() as u32, 8),
 ];
 
 /// `struct ipft_tuple`.
@@ -608,10 +612,12 @@ pub struct Config {
     pub drops_have_reason: bool,
     /// Whether a function shows a packet only if it selects it.
     pub judge_each: bool,
-    /// Always 0.
-    pub padding: u8,
+    /// Whether the packet inside must match the inner filter.
+    pub judge_inner: bool,
     /// What the packet filter looks at.
     pub frame: Frame,
+    /// What the inner filter looks at.
+    pub inner: Frame,
     /// Where packets are selected, and how many.
     pub place: Place,
     /// Where a CPU counts its contexts.
@@ -635,8 +641,9 @@ same_layout!(
     select_anywhere,
     drops_have_reason,
     judge_each,
-    padding,
+    judge_inner,
     frame,
+    inner,
     place,
     context
 );
@@ -672,11 +679,16 @@ impl Config {
         put(offset_of!(Config, select_anywhere), &[self.select_anywhere.into()]);
         put(offset_of!(Config, drops_have_reason), &[self.drops_have_reason.into()]);
         put(offset_of!(Config, judge_each), &[self.judge_each.into()]);
-        const FRAME: usize = offset_of!(Config, frame);
-        put(FRAME + offset_of!(Frame, bytes), &self.frame.bytes.to_ne_bytes());
-        put(FRAME + offset_of!(Frame, mac), &[self.frame.mac.into()]);
-        put(FRAME + offset_of!(Frame, vlan), &[self.frame.vlan.into()]);
-        put(FRAME + offset_of!(Frame, length), &[self.frame.length.into()]);
+        put(offset_of!(Config, judge_inner), &[self.judge_inner.into()]);
+        for (at, frame) in [
+            (offset_of!(Config, frame), self.frame),
+            (offset_of!(Config, inner), self.inner),
+        ] {
+            put(at + offset_of!(Frame, bytes), &frame.bytes.to_ne_bytes());
+            put(at + offset_of!(Frame, mac), &[frame.mac.into()]);
+            put(at + offset_of!(Frame, vlan), &[frame.vlan.into()]);
+            put(at + offset_of!(Frame, length), &[frame.length.into()]);
+        }
         const PLACE: usize = offset_of!(Config, place);
         for (at, words) in [
             (offset_of!(Place, name), self.place.name),

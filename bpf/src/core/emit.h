@@ -73,7 +73,7 @@ static __always_inline int send_by_perf(void *ctx, void *record, __u64 size)
 		struct ipft_event event;                                                                      \
 		__u8 more[(room) + PAYLOAD];                                                                  \
 	} record;                                                                                             \
-	__u32 fields = ipft_config.fields;                                                                    \
+	__u32 fields = ipft_config.fields & FIELDS_BY_PERF;                                                   \
 	__u64 number = pointer == NUMBER ? skb : 0;                                                           \
                                                                                                               \
 	FILL_EVENT(&record.event);                                                                            \
@@ -106,8 +106,8 @@ BY_PERF(send_few_of_number, FEW_FIELDS, NUMBER)
 BY_PERF(send_few_of_typed, FEW_FIELDS, TYPED)
 BY_PERF(send_more_of_number, MORE_FIELDS, NUMBER)
 BY_PERF(send_more_of_typed, MORE_FIELDS, TYPED)
-BY_PERF(send_of_number, FIELDS_ROOM, NUMBER)
-BY_PERF(send_of_typed, FIELDS_ROOM, TYPED)
+BY_PERF(send_of_number, FIELDS_ROOM_BY_PERF, NUMBER)
+BY_PERF(send_of_typed, FIELDS_ROOM_BY_PERF, TYPED)
 
 static __always_inline int enter_by_perf(void *ctx, __u32 processor, __u64 packet, __u64 skb, enum pointer pointer,
 					 __u64 now, __u64 function, __u32 kind)

@@ -74,6 +74,8 @@ struct sk_buff {
 	__u16 protocol;
 	__u16 network_header;
 	__u16 mac_header;
+	__u16 inner_network_header;
+	__u16 inner_mac_header;
 	__u32 tail;
 	__u8 *head;
 	__u8 *data;

@@ -94,6 +94,7 @@ enum ipft_field {
 	IPFT_FIELD_CSUM,  /* struct ipft_csum */
 	IPFT_FIELD_SOCK,  /* struct ipft_sock */
 	IPFT_FIELD_PROC,  /* struct ipft_proc */
+	IPFT_FIELD_TUNNEL, /* struct ipft_tuple, of the packet inside */
 	IPFT_FIELDS,	  /* how many there are */
 };
 
@@ -224,8 +225,9 @@ struct ipft_config {
 	__u8 select_anywhere; /* every function selects packets, not only gates */
 	__u8 drops_have_reason; /* the tracepoint skb:kfree_skb tells the reason */
 	__u8 judge_each;	/* a function has to do with a packet only if it selects it; with select_anywhere */
-	__u8 padding;
+	__u8 judge_inner;	/* the packet inside must match the inner filter */
 	struct ipft_frame frame;
+	struct ipft_frame inner; /* the same of the inner filter */
 	struct ipft_place place;
 	struct ipft_context context;
 };

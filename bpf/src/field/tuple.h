@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The built-in fields of the packet's headers: addresses, protocol, ports. May include field/read.h and core/identity.h.
+ * The built-in fields of the packet's headers: addresses, protocol, ports. May include field/read.h, field/protocol.h
+ * and core/identity.h.
  *
  * Before the network layer has seen a packet its network_header may have any value, so the header must be within the
  * linear part of the sk_buff, and look like one. An IPv6 header is followed over one fragment header, and no other.
@@ -8,24 +9,8 @@
 #ifndef IPFT_FIELD_TUPLE_H
 #define IPFT_FIELD_TUPLE_H
 
+#include "field/protocol.h"
 #include "field/read.h"
-
-#define TUPLE_IPV4 20
-#define TUPLE_IPV6 40
-#define TUPLE_ARP 28
-#define PROTOCOL_ARP 0x0806
-#define FRAGMENT_OFFSET 0x1fff
-#define MORE_FRAGMENTS 0x2000
-#define NEXT_TCP 6
-#define NEXT_UDP 17
-#define NEXT_ICMP 1
-#define NEXT_ICMPV6 58
-#define NEXT_SCTP 132
-#define NEXT_FRAGMENT 44
-#define ECHO_REPLY 0
-#define ECHO_REQUEST 8
-#define ECHO6_REQUEST 128
-#define ECHO6_REPLY 129
 
 /* An IPv4 address as an IPv6 one. */
 static __always_inline void map_address(__u8 *to, __u32 address)
@@ -70,16 +55,16 @@ static __always_inline void fill_transport(struct ipft_tuple *tuple, __u64 start
 /* Reads the headers at `start`, of which `room` bytes can be read. */
 static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32 room, __u32 protocol)
 {
-	__u64 header[TUPLE_IPV6 / 8] = {};
+	__u64 header[HEADER_IPV6 / 8] = {};
 	__u8 *bytes = (__u8 *)header;
 	__u32 length;
 
-	if (room < TUPLE_IPV4 || read_bytes(header, TUPLE_IPV4, start))
+	if (room < HEADER_IPV4 || read_bytes(header, HEADER_IPV4, start))
 		return 0;
 	if (protocol == PROTOCOL_ARP) {
 		/* Of Ethernet and IPv4: addresses of 6 and 4 bytes. */
-		if (room < TUPLE_ARP || ((__u32)header[0] & 0xffff0000) != 0x00080000 || bytes[4] != 6 || bytes[5] != 4 ||
-		    read_bytes(header, TUPLE_ARP, start))
+		if (room < HEADER_ARP || ((__u32)header[0] & 0xffff0000) != 0x00080000 || bytes[4] != 6 || bytes[5] != 4 ||
+		    read_bytes(header, HEADER_ARP, start))
 			return 0;
 		tuple->ethertype = PROTOCOL_ARP;
 		map_address(tuple->saddr, header[1] >> 48 | (header[2] & 0xffff) << 16);
@@ -89,7 +74,7 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 	/* The protocol comes late on the way out: then the version says what it is. */
 	if (bytes[0] >> 4 == 4 && (protocol == PROTOCOL_IPV4 || !protocol)) {
 		length = (bytes[0] & 15) * 4;
-		if (length < TUPLE_IPV4)
+		if (length < HEADER_IPV4)
 			return 0;
 		tuple->ethertype = PROTOCOL_IPV4;
 		tuple->proto = bytes[9];
@@ -99,8 +84,8 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 	} else if (bytes[0] >> 4 == 6 && (protocol == PROTOCOL_IPV6 || !protocol)) {
 		__u64 *saddr = (__u64 *)tuple->saddr, *daddr = (__u64 *)tuple->daddr;
 
-		length = TUPLE_IPV6;
-		if (room < TUPLE_IPV6 || read_bytes(header, TUPLE_IPV6, start))
+		length = HEADER_IPV6;
+		if (room < HEADER_IPV6 || read_bytes(header, HEADER_IPV6, start))
 			return 0;
 		tuple->ethertype = PROTOCOL_IPV6;
 		tuple->proto = bytes[6];
@@ -112,7 +97,7 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 			__u64 word = 0;
 			__u8 *fragment = (__u8 *)&word;
 
-			if (room < TUPLE_IPV6 + 8 || read_bytes(&word, 8, start + TUPLE_IPV6))
+			if (room < HEADER_IPV6 + 8 || read_bytes(&word, 8, start + HEADER_IPV6))
 				return 0;
 			length += 8;
 			tuple->proto = fragment[0];
@@ -130,13 +115,25 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 	return 0;
 }
 
-static __always_inline void fill_tuple(void *to, struct sk_buff *skb, int directly)
+/*
+ * Fills a tuple with zeros. Those are any numbers for the verifier: if it knew them to be zeros on the stack, each path
+ * through fill_headers() would leave other bytes known, and it would follow all that comes next once for each path. On
+ * Linux 5.10, two tuples in a record of the perf buffer took it minutes.
+ */
+static __always_inline void clear_tuple(void *to, struct sk_buff *skb)
 {
 	__u64 *words = to;
+	__u64 zero;
 
+	asm volatile("%0 = %1\n\t%0 -= %1" : "=&r"(zero) : "r"(skb));
 #pragma unroll
 	for (int i = 0; i < sizeof(struct ipft_tuple) / 8; i++)
-		words[i] = 0;
+		words[i] = zero;
+}
+
+static __always_inline void fill_tuple(void *to, struct sk_buff *skb, int directly)
+{
+	clear_tuple(to, skb);
 	__u64 head = (__u64)(directly ? skb->head : BPF_CORE_READ(skb, head));
 	__u32 network = directly ? skb->network_header : BPF_CORE_READ(skb, network_header);
 	__u32 tail = directly ? skb->tail : BPF_CORE_READ(skb, tail);

@@ -17,6 +17,9 @@
 /* The compiled filter, linked in. Returns 1, 0, or -1 if it needs bytes behind `available`. */
 extern int ipft_filter(const void *header, __u64 start, __u32 available, __u32 length) __hidden;
 
+/* The same for the packet inside a tunnel's packet. */
+extern int ipft_inner_filter(const void *header, __u64 start, __u32 available, __u32 length) __hidden;
+
 #define FRAME_TAG 4	/* of a VLAN */
 #define FRAME_BYTES 64	/* LONGEST_PREFIX in ebpf.rs, less the header */
 #define FRAME_WORDS 11	/* padding, header, tag and bytes */
@@ -73,8 +76,9 @@ static __always_inline void read_addresses(__u16 *to, __u64 from)
 #endif
 }
 
-/* Returns what ipft_filter() returns. */
-static __always_inline int judge_frame(const volatile struct ipft_frame *uses, const struct frame_packet *packet)
+/* Returns what ipft_filter() returns, or ipft_inner_filter() of a packet that is `inside`. */
+static __always_inline int judge_frame(const volatile struct ipft_frame *uses, const struct frame_packet *packet,
+				       int inside)
 {
 	__u64 frame[FRAME_WORDS];
 	__u16 *types = (__u16 *)&frame[1] + 3;
@@ -107,7 +111,11 @@ static __always_inline int judge_frame(const volatile struct ipft_frame *uses, c
 			return -1;
 		types[0] = protocol;
 	}
-	return ipft_filter(frame, start - header, available + header, uses->length ? packet->length + header : 0);
+	__u32 length = uses->length ? packet->length + header : 0;
+
+	if (inside)
+		return ipft_inner_filter(frame, start - header, available + header, length);
+	return ipft_filter(frame, start - header, available + header, length);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Whether a packet that is not followed yet is selected here: it has the mark, it is where it is wanted, the filter
- * matches, and it is of the process and the control group. May include admit.h, frame.h and the headers of fields.
+ * matches, and it is of the process and the control group. May include admit.h, match.h and the headers of fields.
  */
 #ifndef IPFT_SELECT_H
 #define IPFT_SELECT_H
@@ -11,87 +11,7 @@
 #include "field/socket.h"
 #include "field/task.h"
 #include "field/tuple.h"
-#include "field/vlan.h"
-#include "filter/frame.h"
-
-/* Packets that could not be judged, because the filter needs bytes that are not in the linear part of the sk_buff. */
-__u64 ipft_unjudged SEC(".bss.unjudged");
-
-static __always_inline struct frame_tag tag_of(struct sk_buff *skb)
-{
-	struct sk_buff___tagged *tagged = (void *)skb;
-	struct frame_tag tag = {};
-
-	if (is_tagged(skb, READS == BY_LOADS)) {
-		tag.protocol = LOAD(tagged, vlan_proto);
-		tag.tci = bpf_htons(LOAD(tagged, vlan_tci));
-	}
-	return tag;
-}
-
-/* A header may be pushed before the protocol is set: then its version says what it is. */
-static __always_inline __u16 protocol_at(__u16 protocol, __u64 network)
-{
-	__u8 first = 0;
-
-	if (protocol && protocol != bpf_htons(PROTOCOL_IPV4) && protocol != bpf_htons(PROTOCOL_IPV6))
-		return protocol;
-#if READS != BY_LOADS
-	bpf_probe_read_kernel(&first, sizeof(first), (void *)network);
-#else
-	first = *(__u8 *)bytes_at(network);
-#endif
-	if (first >> 4 == 4)
-		return bpf_htons(PROTOCOL_IPV4);
-	if (first >> 4 == 6)
-		return bpf_htons(PROTOCOL_IPV6);
-	return protocol;
-}
-
-/* Returns how many bytes the packet has from an address on. */
-static __always_inline __u32 length_behind(struct sk_buff *held, __u64 address)
-{
-	return LOAD(held, len) + (__u32)((__u64)LOAD(held, data) - address);
-}
-
-/* Returns whether the packet matches the filter. What cannot be read does not match. */
-static __always_inline int matches_filter(__u64 skb)
-{
-	struct sk_buff *held = PACKET_AT(skb);
-	struct frame_packet packet = {
-		.head = (__u64)LOAD(held, head),
-		.network = LOAD(held, network_header),
-		.mac = NO_HEADER,
-		.tail = LOAD(held, tail),
-	};
-
-	if (!packet.network) {
-		/* It is not set yet: the header is behind the Ethernet header, if that is known. */
-		__u32 mac = LOAD(held, mac_header);
-
-		if (mac == NO_HEADER)
-			return 0;
-		packet.network = mac + FRAME_HEADER;
-	}
-	if (ipft_config.frame.mac) {
-		struct net_device *device = LOAD(held, dev);
-		__u16 type = device ? LOAD(device, type) : 0;
-
-		if (type == DEVICE_ETHERNET || type == DEVICE_LOOP)
-			packet.mac = LOAD(held, mac_header);
-	}
-	if (ipft_config.frame.vlan)
-		packet.tag = tag_of(held);
-	packet.protocol = protocol_at(LOAD(held, protocol), packet.head + packet.network);
-	if (ipft_config.frame.length)
-		packet.length = length_behind(held, packet.head + packet.network);
-
-	int verdict = judge_frame(&ipft_config.frame, &packet);
-	/* Of a packet whose bytes are all here, it wants more than there are: no match. */
-	if (verdict < 0 && length_behind(held, packet.head + packet.network) > packet.tail - packet.network)
-		__sync_fetch_and_add(&ipft_unjudged, 1);
-	return verdict > 0;
-}
+#include "filter/match.h"
 
 /* Returns whether the packet is at the device and in the network namespace that are wanted. */
 static __always_inline int is_at_place(struct sk_buff *held)
@@ -229,6 +149,8 @@ static __noinline int selects(__u64 skb)
 	if ((place->netns || place->mask[0] | place->mask[1]) && !is_at_place(held))
 		return 0;
 	if (!matches_filter(skb))
+		return 0;
+	if (ipft_config.judge_inner && !matches_inner_filter(skb))
 		return 0;
 	if ((place->pid || place->comm[0] | place->comm[1]) && !is_of_process())
 		return 0;

@@ -10,7 +10,7 @@ cd "$WORK/filter-inputs"
 filters=0
 while IFS=$'\t' read -r filter program expression; do
 	rm -rf /sys/fs/bpf/filter /sys/fs/bpf/maps
-	if ! bpftool gen object /tmp/linked.o "program-$program-$READS.o" "$filter.o" 2>/tmp/error; then
+	if ! bpftool gen object /tmp/linked.o "program-$program-$READS.o" "$filter.o" "$filter.inner.o" 2>/tmp/error; then
 		echo "not linked: [$expression] $(tr '\n' ' ' </tmp/error)" >>/out/failures
 	elif ! bpftool prog load /tmp/linked.o /sys/fs/bpf/filter pinmaps /sys/fs/bpf/maps 2>/tmp/error; then
 		echo "not loaded: [$expression] $(tail -n 20 /tmp/error | tr '\n' ' ')" >>/out/failures

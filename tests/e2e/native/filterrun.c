@@ -19,7 +19,7 @@
 struct packet {
 	uint32_t captured, length;
 	int32_t verdict;
-	uint8_t accelerated, reserved[3];
+	uint8_t accelerated, inside, has_offsets, reserved;
 	uint8_t bytes[496];
 };
 

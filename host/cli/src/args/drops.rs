@@ -147,6 +147,7 @@ impl DropsArgs {
             mark: mark & mask,
             mask,
             packets: self.packets.join(" ").trim().to_owned(),
+            inner: None,
             place: Box::new(PlaceOptions {
                 namespace: self.netns,
                 device: self.ifname,

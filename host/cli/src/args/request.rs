@@ -72,6 +72,8 @@ pub struct Options {
     pub mask: u32,
     /// The packet filter, a pcap expression; empty if there is none.
     pub packets: String,
+    /// The filter of the packet inside a tunnel's packet; `None` if there need not be one.
+    pub inner: Option<String>,
     /// Where packets are selected, and how many of them.
     pub place: Box<PlaceOptions>,
     /// Where packets are selected; `None` if a packet is traced as long as it carries the mark.

@@ -608,7 +608,7 @@ fn show_takes_names_of_built_in_fields() {
     assert_eq!((show("len").bits(), show("mark,len").bits()), (1, 3));
     let error = parse(&["-m", "1", "--show", "len,length"]).unwrap_err().to_string();
     assert!(
-        error.contains("there is no field `length`; there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, all, or none"),
+        error.contains("there is no field `length`; there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, all, or none"),
         "{error}"
     );
     for (words, expected) in [
@@ -649,6 +649,17 @@ fn a_place_alone_selects_and_follows() {
         assert_eq!(options(line).follow, Some(SelectAt::Each), "{line:?}");
     }
     assert!(options(&["-m", "1", "--no-follow"]).follow.is_none());
+    let inside = options(&["udp", "--inner", "tcp port 80"]);
+    assert_eq!(
+        (&*inside.packets, inside.inner.as_deref()),
+        ("udp", Some("tcp port 80"))
+    );
+    assert_eq!(inside.follow, Some(SelectAt::Gates));
+    let alone = options(&["--inner", ""]);
+    assert_eq!(
+        (alone.inner.as_deref(), alone.follow, alone.mask),
+        (Some(""), Some(SelectAt::Gates), 0)
+    );
     let owned = options(&["--pid", "42", "--comm", "ping", "--cgroup", "/sys/fs/cgroup/a"]);
     assert_eq!((owned.follow, owned.place.process), (Some(SelectAt::Gates), Some(42)));
     assert_eq!(owned.place.thread.unwrap().0, "ping");

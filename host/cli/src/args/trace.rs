@@ -56,6 +56,14 @@ pub(super) struct Args {
     #[arg(value_name = "FILTER", help_heading = WHAT)]
     packets: Vec<String>,
 
+    /// Select packets of tunnels by the packet inside: a pcap expression
+    ///
+    /// With FILTER, the packet must match that, too. An empty expression matches every packet that
+    /// has another one inside. It is found where the kernel has made the tunnel's packet, and in IP
+    /// in IP, GRE, VXLAN and Geneve.
+    #[arg(long, value_name = "FILTER", help_heading = WHAT)]
+    inner: Option<String>,
+
     /// Trace packets that carry this mark
     ///
     /// Alone, it traces a packet as long as it carries the mark. With FILTER, --follow, --select-at
@@ -417,7 +425,7 @@ impl Args {
             thread: self.comm,
             group: self.cgroup,
         };
-        let selects = !packets.is_empty() || !place.is_any();
+        let selects = !packets.is_empty() || self.inner.is_some() || !place.is_any();
         let Some(mark) = self.mark.or(selects.then_some(0)) else {
             return Err(UsageError::new(
                 "nothing says which packets to trace\n\n  \
@@ -489,6 +497,7 @@ impl Args {
             mark: mark & mask,
             mask,
             packets,
+            inner: self.inner,
             place: Box::new(place),
             follow,
             drops: None,

@@ -76,6 +76,7 @@ fn selected(options: &Options) -> String {
         mask => Some(format!("with mark {:#x} (mask {mask:#x})", options.mark)),
     };
     let matching = (!options.packets.is_empty()).then(|| format!("that matches '{}'", options.packets));
+    let inside = (options.inner.as_ref()).map(|inner| format!("with one inside that matches '{inner}'"));
     let namespace = (options.place.namespace.as_ref()).map(|name| format!("in network namespace {name}"));
     let device = (options.place.device.as_ref()).map(|(name, _)| format!("at device {name}"));
     let sample = (options.place.sample > 1).then(|| format!("of one flow in {}", options.place.sample));
@@ -83,7 +84,9 @@ fn selected(options: &Options) -> String {
     let process = (options.place.process).map(|number| format!("that process {number} sends"));
     let thread = (options.place.thread.as_ref()).map(|(name, _)| format!("that {name} sends"));
     let group = (options.place.group.as_ref()).map(|path| format!("of control group {}", path.display()));
-    let conditions = [mark, matching, namespace, device, process, thread, group, sample, rate];
+    let conditions = [
+        mark, matching, inside, namespace, device, process, thread, group, sample, rate,
+    ];
     conditions.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
@@ -202,6 +205,15 @@ mod tests {
         let said = traced(&["udp", "-m", "7"], &Summary::default());
         assert!(
             said.contains("No packet with mark 0x7 and that matches 'udp'"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn trace_of_a_tunnel_names_both_filters() {
+        let said = traced(&["udp", "--inner", "icmp"], &Summary::default());
+        assert!(
+            said.contains("No packet that matches 'udp' and with one inside that matches 'icmp'"),
             "{said}"
         );
     }

@@ -17,6 +17,7 @@ mod mark;
 mod netns;
 mod proc;
 mod sock;
+mod tunnel;
 mod tuple;
 mod vlan;
 
@@ -97,6 +98,7 @@ pub static ALL: [&BuiltIn; wire::FIELDS] = [
     &csum::GROUP,
     &sock::GROUP,
     &proc::GROUP,
+    &tunnel::GROUP,
 ];
 
 /// The groups of a trace that follows packets, by default.
@@ -224,6 +226,14 @@ impl Show {
         self.bits & wire::FIELD_PROC != 0
     }
 
+    /// Returns these fields as the perf buffer can carry them, and whether that leaves some out: its record is on the stack
+    /// of a program, which has no room for `tunnel`.
+    pub fn by_perf_buffer(mut self) -> (Show, bool) {
+        let has_tunnel = self.bits & wire::FIELD_TUNNEL != 0;
+        self.bits &= !wire::FIELD_TUNNEL;
+        (self, has_tunnel)
+    }
+
     /// Returns the bytes that they take before an extension's.
     pub fn size(self) -> u32 {
         wire::fields_size(self.bits)
@@ -323,8 +333,9 @@ mod tests {
             ("iface,netns", 24, 32),
             ("vlan", 32, 8),
             ("proc", 512, 24),
-            ("all", 1023, 168),
-            ("all,-tuple", 1019, 112),
+            ("tunnel", 1024, 56),
+            ("all", 2047, 224),
+            ("all,-tuple", 2043, 168),
             ("+len", 1, 8),
         ] {
             let show = show(list);
@@ -340,11 +351,19 @@ mod tests {
             let error = list.parse::<ShowList>().unwrap_err();
             assert_eq!(error.name, name);
             assert!(
-                error
-                    .to_string()
-                    .ends_with("there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, all, or none"),
+                error.to_string().ends_with(
+                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, all, or none"
+                ),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn the_perf_buffer_carries_all_but_the_tunnel() {
+        for (list, bits, less) in [("all", 1023, true), ("tunnel,len", 1, true), ("tuple", 4, false)] {
+            let (carried, has_less) = show(list).by_perf_buffer();
+            assert_eq!((carried.bits(), has_less), (bits, less), "{list}");
         }
     }
 
@@ -354,7 +373,7 @@ mod tests {
             ("-tuple", 27),
             ("+len", 31),
             ("+proc,+vlan", 31 + 512 + 32),
-            ("all", 1023),
+            ("all", 2047),
             ("-tuple,-iface", 19),
             ("-all", 0),
             ("tuple", 4),

@@ -9,7 +9,7 @@ use super::{BuiltIn, Part, PartFormat};
 use crate::event::FieldType;
 
 /// Names of protocols (`/etc/protocols`), by their number in IP headers.
-const PROTOCOLS: &[(&str, u64)] = &[
+pub(super) const PROTOCOLS: &[(&str, u64)] = &[
     ("none", 0),
     ("icmp", 1),
     ("igmp", 2),
@@ -33,7 +33,7 @@ const PROTOCOLS: &[(&str, u64)] = &[
 ];
 
 /// Flags of TCP (RFC 9293, section 3.1).
-const TCP_FLAGS: &[(&str, u64)] = &[
+pub(super) const TCP_FLAGS: &[(&str, u64)] = &[
     ("fin", 1),
     ("syn", 2),
     ("rst", 4),

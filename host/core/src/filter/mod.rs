@@ -25,6 +25,8 @@
 //!   an accelerated VLAN tag was inserted, which is done only if [`Filter::has_vlan`].
 //! - `available` is the number of the frame's bytes that can be read from there, `length` that of the whole frame.
 //!
+//! The same function judges the packet inside a tunnel's packet, as `ipft_inner_filter`.
+//!
 //! It returns 1 for a match, 0 for none, and -1 if it needs bytes behind `available`: for a packet of which all bytes
 //! are available, that is no match.
 
@@ -99,7 +101,22 @@ pub fn compile(expression: &str, names: &dyn Names) -> Result<Filter, FilterErro
 impl Filter {
     /// Returns a relocatable object for this machine's BPF: the function, hidden, with its types.
     pub fn object(&self) -> Vec<u8> {
-        object::write(&self.program.code)
+        object::write(object::FILTER, &self.program.code)
+    }
+
+    /// Returns the object of the same function for the packet inside a tunnel's packet, `ipft_inner_filter`.
+    pub fn inner_object(&self) -> Vec<u8> {
+        object::write(object::INNER, &self.program.code)
+    }
+
+    /// Returns the object for programs that do not judge the packet inside, and so never call the function.
+    pub fn no_inner_object() -> Vec<u8> {
+        use instruction::{ALU64, EXIT, Instruction, JMP, MOV};
+        let code = [
+            Instruction::constant(ALU64 | MOV, 0, 0),
+            Instruction::new(JMP | EXIT, 0, 0, 0, 0),
+        ];
+        object::write(object::INNER, &code)
     }
 
     /// Returns the function's instructions.

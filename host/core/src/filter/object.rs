@@ -7,7 +7,9 @@
 
 use super::instruction::{Instruction, SIZE};
 
-const FUNCTION: &str = "ipft_filter";
+/// The functions of a filter, as `bpf/src/filter/frame.h` declares them.
+pub(super) const FILTER: &str = "ipft_filter";
+pub(super) const INNER: &str = "ipft_inner_filter";
 
 /// The magic number of .BTF and .BTF.ext, and the version.
 const BTF_MAGIC: u16 = 0xeb9f;
@@ -71,12 +73,12 @@ fn count(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-/// Returns the object.
-pub(super) fn write(code: &[Instruction]) -> Vec<u8> {
+/// Returns the object of a function of this name.
+pub(super) fn write(name: &str, code: &[Instruction]) -> Vec<u8> {
     let text: Vec<u8> = code.iter().flat_map(|instruction| instruction.bytes()).collect();
     let mut strings = Bytes(vec![0]);
     let [strtab, text_name, symtab, btf_name, ext_name, function] =
-        [".strtab", ".text", ".symtab", ".BTF", ".BTF.ext", FUNCTION].map(|name| strings.text(name));
+        [".strtab", ".text", ".symtab", ".BTF", ".BTF.ext", name].map(|name| strings.text(name));
 
     let mut symbols = Bytes(vec![0; 24]);
     symbols.u32s(&[function]);
@@ -85,7 +87,7 @@ pub(super) fn write(code: &[Instruction]) -> Vec<u8> {
     symbols.u64(0);
     symbols.u64(text.len() as u64);
 
-    let (types, ext) = types();
+    let (types, ext) = types(name);
     let mut file = Bytes(vec![0; usize::from(HEADER)]);
     let mut sections = Bytes(vec![0; usize::from(HEADER)]);
     let mut add = |file: &mut Bytes, name: u32, kind: u32, bytes: &[u8], flags: u64, link: u32, alignment: u64| {
@@ -137,7 +139,7 @@ pub(super) fn write(code: &[Instruction]) -> Vec<u8> {
 }
 
 /// Returns .BTF and .BTF.ext. The linker compares the names of types, too, with those of the probes' declaration.
-fn types() -> (Vec<u8>, Vec<u8>) {
+fn types(name: &str) -> (Vec<u8>, Vec<u8>) {
     let mut strings = Bytes(vec![0]);
     let [
         int,
@@ -159,7 +161,7 @@ fn types() -> (Vec<u8>, Vec<u8>) {
         "start",
         "available",
         "length",
-        FUNCTION,
+        name,
         ".text",
         "filter",
         "the compiled filter",

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
-use super::{Filter, FilterError, Names, Problem, Verdict, compile};
+use super::{Filter, FilterError, Instruction, Names, Problem, Verdict, compile};
 
 /// Resolves one name.
 struct OneName;
@@ -238,22 +238,25 @@ fn common_filters_have_few_instructions() {
 #[test]
 fn object_has_a_hidden_function_with_types() {
     let filter = accepted("tcp port 80");
-    let bytes = filter.object();
-    let file = object::File::parse(&*bytes).expect("it is an object");
+    has_the_function(&filter.object(), "ipft_filter", filter.program());
+    has_the_function(&filter.inner_object(), "ipft_inner_filter", filter.program());
+    let none = Filter::no_inner_object();
+    let file = object::File::parse(&*none).expect("it is an object");
+    assert!(file.symbol_by_name("ipft_inner_filter").is_some());
+}
+
+fn has_the_function(bytes: &[u8], name: &str, program: &[Instruction]) {
+    let file = object::File::parse(bytes).expect("it is an object");
     assert_eq!(file.architecture(), object::Architecture::Bpf);
-    let symbol = file.symbol_by_name("ipft_filter").expect("it has the function");
+    let symbol = file.symbol_by_name(name).expect("it has the function");
     assert!(symbol.is_global());
-    assert_eq!(symbol.size(), 8 * filter.program().len() as u64);
+    assert_eq!(symbol.size(), 8 * program.len() as u64);
     let text = file
         .section_by_name(".text")
         .expect("it has code")
         .data()
         .expect("it is whole");
-    let code: Vec<u8> = filter
-        .program()
-        .iter()
-        .flat_map(|instruction| instruction.bytes())
-        .collect();
+    let code: Vec<u8> = program.iter().flat_map(|instruction| instruction.bytes()).collect();
     assert_eq!(text, code);
     let btf = file
         .section_by_name(".BTF")
@@ -262,7 +265,7 @@ fn object_has_a_hidden_function_with_types() {
         .expect("it is whole");
     let btf = crate::kernel::btf::Btf::parse(btf).expect("they can be read");
     let function = btf
-        .find(crate::kernel::btf::Kind::Function, "ipft_filter")
+        .find(crate::kernel::btf::Kind::Function, name)
         .expect("the function is in them");
     let prototype = btf.get(function.target()).expect("it has a prototype");
     assert_eq!(prototype.parameters().count(), 4);

@@ -1,5 +1,5 @@
-//! Links the objects of a packet filter and of an extension with ipft's, using libbpf's static linker, so that
-//! `ipft_filter` and `module` are functions of each program and cost a call.
+//! Links the objects of packet filters and of an extension with ipft's, using libbpf's static linker, so that
+//! `ipft_filter`, `ipft_inner_filter` and `module` are functions of each program and cost a call.
 //!
 //! The linker compares the declarations of `module` on both sides, and extensions declare it with `void *ctx` or with
 //! `struct pt_regs *ctx`. So it gets a copy of the extension in which all three parameters are `void *`.
@@ -15,8 +15,8 @@ use rustix::fs::MemfdFlags;
 use super::{ProbeError, libbpf_log};
 use crate::kernel::btf::{Btf, Kind};
 
-/// Returns the object in which `programs` call the filter's `ipft_filter` and the extension's `module`.
-pub(super) fn link(programs: &[u8], filter: Option<&[u8]>, extension: Option<&[u8]>) -> Result<Vec<u8>, ProbeError> {
+/// Returns the object in which `programs` call the functions of the filters and the extension's `module`.
+pub(super) fn link(programs: &[u8], filters: &[Vec<u8>], extension: Option<&[u8]>) -> Result<Vec<u8>, ProbeError> {
     let failed = |what: &'static str| move |error: std::io::Error| ProbeError::Link(format!("{what}: {error}"));
     let reported = |error: libbpf_rs::Error| ProbeError::Link(format!("{error}\n{}", libbpf_log::take()));
     libbpf_log::begin();
@@ -26,7 +26,7 @@ pub(super) fn link(programs: &[u8], filter: Option<&[u8]>, extension: Option<&[u
     let mut linked = File::from(memory);
     let mut linker = Linker::new(format!("/proc/self/fd/{}", linked.as_raw_fd())).map_err(reported)?;
     linker.add_buf(programs).map_err(reported)?;
-    if let Some(filter) = filter {
+    for filter in filters {
         linker.add_buf(filter).map_err(reported)?;
     }
     if let Some(extension) = extension {

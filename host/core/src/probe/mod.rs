@@ -232,6 +232,8 @@ pub struct Request<'a> {
 pub struct Following<'a> {
     /// The packet filter.
     pub filter: &'a Filter,
+    /// The filter of the packet inside a tunnel's packet; `None` if there need not be one.
+    pub inner: Option<&'a Filter>,
     /// Whether every function selects packets, not only gates.
     pub anywhere: bool,
     /// Whether a function shows a packet only if it selects it: then nothing is followed. With `anywhere`.
@@ -403,10 +405,11 @@ impl Request<'_> {
             select_anywhere: self.following.is_some_and(|following| following.anywhere),
             drops_have_reason: self.following.is_some_and(|following| following.drops_have_reason),
             judge_each: self.following.is_some_and(|following| following.judges_each),
-            padding: 0,
+            judge_inner: self.following.is_some_and(|following| following.inner.is_some()),
             frame: self
                 .following
                 .map_or_else(Frame::default, |following| frame(following.filter)),
+            inner: (self.following.and_then(|following| following.inner)).map_or_else(Frame::default, frame),
             place: self
                 .following
                 .map_or_else(Place::default, |following| following.place.to_wire()),

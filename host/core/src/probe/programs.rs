@@ -10,6 +10,7 @@ use libbpf_rs::{AsRawLibbpf, Map, MapCore, MapFlags, Object, ObjectBuilder, Prog
 use super::drops::DropCount;
 use super::program_key::ProgramKey;
 use super::{Buffer, Maps, ProbeError, Request, libbpf_log, link, reason, syscall};
+use crate::filter::Filter;
 
 /// Describes how to load a program.
 #[derive(Clone, Debug)]
@@ -34,6 +35,14 @@ impl Selected {
             tracing: false,
         }
     }
+}
+
+/// Returns the objects of the filters of a trace that has some.
+fn filters(request: &Request<'_>) -> Option<[Vec<u8>; 2]> {
+    request.following.map(|following| {
+        let inner = following.inner.map(Filter::inner_object);
+        [following.filter.object(), inner.unwrap_or_else(Filter::no_inner_object)]
+    })
 }
 
 /// Returns the name of a map without the prefix of its object, which libbpf adds to the usual sections (`.bss`).
@@ -69,24 +78,24 @@ impl Programs {
         selected: &[Selected],
     ) -> Result<Self, ProbeError> {
         let for_mark = |code: &ipft_bpf::Code| code.for_mark(request.mark, request.mask).map_err(ProbeError::Unpack);
-        let filter = request.following.map(|following| following.filter.object());
-        let filter = filter.as_deref();
-        let plain = || match filter {
+        let filters = filters(request);
+        let filters = filters.as_ref().map(<[Vec<u8>; 2]>::as_slice);
+        let plain = || match filters {
             None => Programs::load_bytes(&for_mark(&object.plain)?, config, request, selected),
-            Some(_) => {
-                let linked = link::link(&for_mark(&object.following)?, filter, None)?;
+            Some(filters) => {
+                let linked = link::link(&for_mark(&object.following)?, filters, None)?;
                 Programs::load_bytes(&linked, config, request, selected)
             }
         };
         let Some(extension) = request.extension else {
             return plain();
         };
-        let extensible = match filter {
+        let extensible = match filters {
             None => &object.extensible,
             Some(_) => &object.following_extensible,
         };
         // Before they are linked: an extension may have any constants.
-        let linked = link::link(&for_mark(extensible)?, filter, Some(extension))?;
+        let linked = link::link(&for_mark(extensible)?, filters.unwrap_or_default(), Some(extension))?;
         Programs::load_bytes(&linked, config, request, selected).map_err(|error| {
             // Loading without the extension shows which side is at fault.
             match (error, plain()) {
@@ -106,8 +115,8 @@ impl Programs {
     /// Loads the program of a trace of drops, with the filter in it.
     pub(super) fn load_drops(config: Config, request: &Request<'_>) -> Result<Self, ProbeError> {
         let bytes = ipft_bpf::DROPS.unpack().map_err(ProbeError::Unpack)?;
-        let filter = request.following.map(|following| following.filter.object());
-        let linked = link::link(&bytes, filter.as_deref(), None)?;
+        let filters = filters(request);
+        let linked = link::link(&bytes, filters.as_ref().map_or(&[], |filters| filters), None)?;
         Programs::load_bytes(&linked, config, request, &[Selected::plain(ProgramKey::Drop)])
     }
 

@@ -43,6 +43,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let root = Root::system();
     let user = user(options, &root)?;
     let packet_filter = packet_filter(options)?;
+    let inner_filter = inner_filter(options)?;
     let place = place(options, &root)?;
     if let Some(failure) = checks::first_failure(&root) {
         bail!(
@@ -88,9 +89,22 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     };
     let drops = options.follow.map(|_| Drops::read(&root)).unwrap_or_default();
     let buffer = buffer(options, &root)?;
+    let show = match buffer {
+        Buffer::Ring { .. } => show,
+        Buffer::Perf { .. } => {
+            let (show, has_less) = show.by_perf_buffer();
+            if has_less {
+                message!(
+                    "The field `tunnel` is left out: it needs the BPF ring buffer (5.8 or later, without --perf-*)"
+                );
+            }
+            show
+        }
+    };
     let progress = Progress::until(signals.flag());
     let following = (packet_filter.as_ref().zip(options.follow)).map(|(filter, at)| Following {
         filter,
+        inner: inner_filter.as_ref(),
         anywhere: at != SelectAt::Gates,
         judges_each: at == SelectAt::Each,
         place: &place,
@@ -300,6 +314,12 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
 fn packet_filter(options: &Options) -> anyhow::Result<Option<Filter>> {
     let compile = |_| filter::compile(&options.packets, &filter::SystemNames);
     Ok(options.follow.map(compile).transpose()?)
+}
+
+/// Compiles the filter of packets in tunnels, if there is one.
+fn inner_filter(options: &Options) -> anyhow::Result<Option<Filter>> {
+    let compile = |expression: &String| filter::compile(expression, &filter::SystemNames);
+    Ok(options.inner.as_ref().map(compile).transpose()?)
 }
 
 /// Returns the message on packets of which it was not known whose they are.

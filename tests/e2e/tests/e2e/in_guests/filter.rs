@@ -1,5 +1,6 @@
 //! Filters in kernels: linked with a program that builds the frame of `bpf/src/filter/frame.h`, their instructions give
-//! the verdict of the compiler's interpreter for each packet. That libpcap gives the same is tested in `tests/filter`.
+//! the verdict of the compiler's interpreter for each packet, and for packets in tunnels. That libpcap gives the same is
+//! tested in `tests/filter`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,6 +28,47 @@ const STEP: usize = 5;
 struct Packet {
     frame: Frame,
     accelerated: bool,
+    tunnel: Option<Tunnel>,
+}
+
+/// What is around a packet.
+#[derive(Clone, Copy)]
+enum Tunnel {
+    Vxlan,
+    Geneve,
+    Gre,
+    /// One that only the kernel's offsets tell.
+    Other,
+}
+
+impl Tunnel {
+    const ALL: [Tunnel; 4] = [Tunnel::Vxlan, Tunnel::Geneve, Tunnel::Gre, Tunnel::Other];
+
+    /// Returns the headers before the packet inside, from that of Ethernet on.
+    fn headers(self) -> Vec<u8> {
+        let ipv4 = |words: u8, protocol: u8| {
+            let mut header = vec![0; 14 + usize::from(words) * 4];
+            header[12] = 0x08;
+            header[14] = 0x40 | words;
+            header[23] = protocol;
+            header
+        };
+        let udp = |port: u16| [&[0x12, 0x34], &port.to_be_bytes()[..], &[0; 4]].concat();
+        match self {
+            Tunnel::Vxlan => [ipv4(5, 17), udp(4789), vec![0x08, 0, 0, 0, 0, 0, 5, 0]].concat(),
+            Tunnel::Geneve => {
+                let mut header = vec![0; 14 + 40];
+                header[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+                header[20] = 17;
+                // Two words of options.
+                let geneve = [2, 0, 0x65, 0x58, 0, 0, 5, 0, 1, 2, 3, 1, 4, 5, 6, 7];
+                [header, udp(6081), geneve.to_vec()].concat()
+            }
+            // With a key and a sequence number, behind a header with options.
+            Tunnel::Gre => [ipv4(6, 47), vec![0x30, 0, 0x65, 0x58, 0, 0, 0, 1, 0, 0, 0, 2]].concat(),
+            Tunnel::Other => [ipv4(5, 17), udp(9999), vec![0xff; 8]].concat(),
+        }
+    }
 }
 
 impl Packet {
@@ -43,12 +85,16 @@ impl Packet {
 
     fn record(&self) -> Vec<u8> {
         let Frame { bytes, length } = &self.frame;
-        let captured = u32::try_from(bytes.len()).expect("packets are short");
+        let headers = self.tunnel.map(Tunnel::headers).unwrap_or_default();
+        let inside = u8::try_from(headers.len()).expect("headers are short");
+        let captured = u32::try_from(bytes.len()).expect("packets are short") + u32::from(inside);
+        let has_offsets = matches!(self.tunnel, Some(Tunnel::Other));
         let mut record = Vec::new();
         record.extend(captured.to_ne_bytes());
-        record.extend(length.to_ne_bytes());
+        record.extend((*length + u32::from(inside)).to_ne_bytes());
         record.extend([0; 4]);
-        record.extend([u8::from(self.accelerated), 0, 0, 0]);
+        record.extend([u8::from(self.accelerated), inside, has_offsets.into(), 0]);
+        record.extend(headers);
         record.extend(bytes);
         // What lies behind the packet is nothing.
         record.resize(16 + LONGEST, 0xa5);
@@ -66,13 +112,25 @@ fn packets() -> Vec<Packet> {
             continue;
         }
         let is_tagged = matches!(frame.bytes[12..14], [0x81, 0x00] | [0x88, 0xa8]);
-        let accelerated = is_tagged && random.percent(50);
-        packets.push(Packet { frame, accelerated });
+        let all = Tunnel::ALL;
+        let tunnel = (random.percent(40)).then(|| all[random.below(all.len() as u64) as usize]);
+        let tunnel = tunnel.filter(|tunnel| frame.bytes.len() + tunnel.headers().len() <= LONGEST);
+        // The tag of a packet inside is always taken out of its bytes.
+        let accelerated = is_tagged && (tunnel.is_some() || random.percent(50));
+        packets.push(Packet {
+            frame,
+            accelerated,
+            tunnel,
+        });
     }
     packets
 }
 
 fn verdict(filter: &Filter, packet: &Packet) -> u8 {
+    // What is inside is found by its type, behind a tag.
+    if packet.tunnel.is_some() && packet.frame.bytes.len() < 20 {
+        return (-1_i8).cast_unsigned();
+    }
     let Frame { bytes, length } = packet.seen_by(filter);
     let result: i8 = match filter.judge(&bytes, length) {
         Verdict::Match => 1,
@@ -119,6 +177,7 @@ fn inputs() -> Result<(PathBuf, usize)> {
         let next = programs.len();
         let program = *programs.entry(uses).or_insert(next);
         fs::write(folder.join(format!("{number}.o")), filter.object())?;
+        fs::write(folder.join(format!("{number}.inner.o")), filter.inner_object())?;
         let expected: Vec<u8> = packets.iter().map(|packet| verdict(&filter, packet)).collect();
         fs::write(folder.join(format!("{number}.expected")), expected)?;
         jobs.push(format!("{number}\t{program}\t{expression}\n"));

@@ -26,4 +26,5 @@ mod rights;
 mod scenarios;
 mod show;
 mod text;
+mod tunnel;
 mod waiting;
