@@ -41,12 +41,18 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 	struct ipft_cpu *cpu = &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)];
 	__u64 now = bpf_ktime_get_ns();
 #if FOLLOW
-	__u64 packet = entering(ctx, cpu, processor, number_of(skb, pointer), now, role);
+	int selected = 0;
+	__u64 address = number_of(skb, pointer);
+	__u64 packet = entering(ctx, cpu, processor, address, now, role, &selected);
+	__u64 sent = 0;
 
-	if (packet && !within_limit(cpu, now)) {
+	if (packet && !within_limit(cpu, now))
 		__sync_fetch_and_add(&cpu->over_limit, 1);
-		return 0;
-	}
+	else if (packet && emit(ctx, cpu, processor, packet, skb, pointer, now, function, 0))
+		sent = packet;
+	if (selected)
+		follow_queued(ctx, address, packet, now, function);
+	return sent;
 #else
 	if (!within_limit(cpu, now)) {
 		__sync_fetch_and_add(&cpu->over_limit, 1);
@@ -55,11 +61,11 @@ static __always_inline __u64 enter(void *ctx, __u64 skb, enum pointer pointer, _
 		return 0;
 	}
 	__u64 packet = identify_again(cpu, skb, pointer, now, role);
-#endif
 
 	if (!packet || !emit(ctx, cpu, processor, packet, skb, pointer, now, function, 0))
 		return 0;
 	return packet;
+#endif
 }
 
 /* Handles the return of a traced call. It is sent over the limit, too, or the entry would have been in vain. */

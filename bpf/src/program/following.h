@@ -54,9 +54,13 @@ static __noinline int reach_ordinary(void *ctx, __u64 skb)
 	static __noinline int follow_silently_##name(void *ctx, __u64 skb)                 \
 	{                                                                                  \
 		__u32 processor = bpf_get_smp_processor_id();                              \
+		__u64 now = bpf_ktime_get_ns();                                            \
+		int selected = 0;                                                          \
+		__u64 packet = entering(ctx, &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)],  \
+					processor, skb, now, role, &selected);             \
                                                                                            \
-		entering(ctx, &ipft_cpus[processor & (IPFT_MAX_CPUS - 1)], processor, skb, \
-			 bpf_ktime_get_ns(), role);                                        \
+		if (selected)                                                              \
+			follow_queued(ctx, skb, packet, now, this_function(ctx));          \
 		return UNTRACED;                                                      \
 	}
 
@@ -176,6 +180,39 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 		return reach_ordinary(ctx, ARGUMENT(event));                        \
 	}
 
+static __noinline int rebuilt_frame(void *ctx, __u64 child, __u64 frame)
+{
+	rebuilt(ctx, child, frame, this_function(ctx));
+	return UNTRACED;
+}
+
+/*
+ * A function that builds a packet around a frame. Its sk_buff is not filled yet, so there is no event of it. The packet that
+ * the frame was may be the only one that was followed.
+ */
+#define FOLLOW_REBUILDER(name, frame, child)                                            \
+	static __always_inline void watch_##name(CONTEXT *ctx)                          \
+	{                                                                               \
+		if (may_be_followed(ARGUMENT(child), NUMBER) || packet_of_head(ARGUMENT(frame))) \
+			rebuilt_frame(ctx, ARGUMENT(child), ARGUMENT(frame));           \
+	}                                                                               \
+                                                                                        \
+	SEC(SECTION)                                                                    \
+	int ipft_silent_##name(CONTEXT *ctx)                                            \
+	{                                                                               \
+		watch_##name(ctx);                                                      \
+		return UNTRACED;                                                        \
+	}                                                                               \
+                                                                                        \
+	SEC(SECTION)                                                                    \
+	int ipft_##name(CONTEXT *ctx)                                                   \
+	{                                                                               \
+		if (SESSION && session_is_return(ctx))                                  \
+			return session_return(ctx);                                     \
+		watch_##name(ctx);                                                      \
+		return UNTRACED;                                                        \
+	}
+
 /* Ordinary functions of any place. */
 #ifdef EVERY_FUNCTION_HAS_A_PROGRAM
 #define FOLLOW_ANY
@@ -227,6 +264,7 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 	FOLLOW_MAKER(copy_1, 0, 1, copy)                                  \
 	FOLLOW_MAKER(fragment_1, 0, 1, fragment)                          \
 	FOLLOW_MAKER(split_0, 1, 0, copy)                                 \
+	FOLLOW_REBUILDER(rebuilt_1, 0, 1)                                 \
 	FOLLOW_JOINER(gro_0, 1, 0, gro)                                   \
 	FOLLOW_JOINER(coalesce_0, 1, 0, coalesce)                         \
 	FOLLOW_JOINER(partial_0, 0, 0, partial)                           \

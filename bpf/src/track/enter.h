@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which packet enters a function, in programs that follow packets. May include ended.h, core/capture.h,
+ * Which packet enters a function, in programs that follow packets. May include queued.h, rebuilt.h, core/capture.h,
  * filter/rate.h and filter/select.h.
  */
 #ifndef IPFT_ENTER_H
@@ -9,7 +9,8 @@
 #include "core/capture.h"
 #include "filter/rate.h"
 #include "filter/select.h"
-#include "track/ended.h"
+#include "track/queued.h"
+#include "track/rebuilt.h"
 
 /*
  * Returns whether a packet is followed, or selected; if nothing is followed, whether it is selected. A function of its
@@ -24,8 +25,8 @@ static __noinline int is_wanted(__u64 skb)
 }
 
 /*
- * Returns whether a function has to do with the packet: that is followed, or selected by this gate. Nearly all packets that
- * pass a gate are neither.
+ * Returns whether a function has to do with the packet: that is followed, or selected by this gate. Nearly all packets
+ * that pass a gate are neither.
  */
 static __always_inline int may_concern(__u64 skb, enum pointer pointer, enum role role)
 {
@@ -59,9 +60,12 @@ static __always_inline __u64 followed_again(struct ipft_cpu *cpu, __u64 skb, __u
 	return packet;
 }
 
-/* Returns the packet that enters a function of this role, 0 if it is not followed. */
+/*
+ * Returns the packet that enters a function of this role, 0 if it is not followed. Says whether a gate selects it: once
+ * it is reported, follow_queued() is to be called.
+ */
 static __always_inline __u64 entering(void *ctx, struct ipft_cpu *cpu, __u32 processor, __u64 skb, __u64 now,
-				      enum role role)
+				      enum role role, int *selected)
 {
 	__u64 packet;
 
@@ -70,8 +74,10 @@ static __always_inline __u64 entering(void *ctx, struct ipft_cpu *cpu, __u32 pro
 		if (ipft_config.record_bytes && followed_at(skb))
 			capture(skb, now, 1);
 		packet = end(ctx, processor, skb, now);
-		if (packet)
+		if (packet) {
 			remember_released(processor, skb, packet);
+			remember_head(skb, packet, now);
+		}
 		return packet;
 	case FREE:
 		packet = end(ctx, processor, skb, now);
@@ -84,7 +90,10 @@ static __always_inline __u64 entering(void *ctx, struct ipft_cpu *cpu, __u32 pro
 		if (packet || !(role == GATE || ipft_config.select_anywhere))
 			return packet;
 		/* is_wanted() was true. */
-		return within_rate(now) ? follow(skb, now) : 0;
+		packet = within_rate(now) ? follow(skb, now) : 0;
+		if (role == GATE)
+			*selected = packet && !ipft_config.judge_each;
+		return packet;
 	}
 }
 

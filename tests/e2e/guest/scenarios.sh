@@ -6,7 +6,7 @@
 # Leaves scenarios.out (JSON lines).
 
 modprobe -qa veth bridge dummy vxlan ip_gre sch_netem act_mirred act_gact cls_matchall sch_ingress ip_tables iptable_filter \
-	iptable_nat iptable_raw nf_tables nft_compat xt_MASQUERADE || :
+	iptable_nat iptable_raw nf_tables nft_compat xt_MASQUERADE macvlan xt_NFQUEUE nfnetlink_queue || :
 network_pair
 network_nat
 for name in client router server; do
@@ -43,6 +43,12 @@ ip -n b link add sink type dummy
 ip -n b link set sink up
 ip -n router link add sink type dummy
 ip -n router link set sink up
+new_namespace m
+ip -n a neigh replace 10.0.0.29 lladdr 02:00:00:00:00:29 dev va nud permanent
+for name in a b; do
+	ip netns exec "$name" sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+	ip -n "$name" addr add "fd00::$name/64" dev "v$name" nodad
+done
 ip netns exec b tc qdisc add dev vb clsact
 ip netns exec router tc qdisc add dev rc clsact
 ip -n router route add blackhole 10.7.0.0/16
@@ -51,6 +57,8 @@ ip -n a route add 239.0.0.0/8 dev va
 ip -n b addr add 239.1.1.1/32 dev vb autojoin
 sysctl -qw net.core.rmem_default=2304
 sleep 1
+# So that no neighbour is looked for during the trace.
+ip netns exec a ping -q -c 1 -W 5 fd00::b >/dev/null
 
 # ping_of NUMBER NAMESPACE ARGS...
 ping_of() {
@@ -95,8 +103,46 @@ end_receivers() {
 	wait "${receivers[@]}" || :
 }
 
+# segments_of NUMBER ADDRESS PORT SIZE: one datagram for the network stack, several for the network (UDP_SEGMENT).
+segments_of() {
+	ip netns exec a perl -e '
+		use Socket;
+		my ($number, $address, $port, $size) = @ARGV;
+		socket(my $socket, AF_INET, SOCK_DGRAM, 0) or die $!;
+		setsockopt($socket, 17, 103, pack("i", $size)) or die $!;
+		connect($socket, sockaddr_in($port, inet_aton($address))) or die $!;
+		send($socket, "x" x (100 + $number), 0) or die $!;' "$@"
+	settle
+}
+
+# stream PORT
+stream() {
+	ip netns exec b nc -l -n "$1" >/dev/null &
+	local listener=$!
+	wait_until 10 sh -c "ip netns exec b ss -Hltn sport = :$1 | grep -q ."
+	head -c 60000 /dev/zero | ip netns exec a nc -N -n 10.0.0.2 "$1"
+	wait "$listener"
+	settle
+}
+
+# retransmit PORT: what is sent first is dropped on its way.
+retransmit() {
+	ip netns exec b nc -l -n "$1" >/dev/null &
+	local listener=$!
+	wait_until 10 sh -c "ip netns exec b ss -Hltn sport = :$1 | grep -q ."
+	ip netns exec a bash -c '
+		exec 3<>"/dev/tcp/10.0.0.2/$0"
+		ip netns exec b tc filter add dev vb ingress matchall action drop
+		echo x >&3
+		sleep 0.1
+		ip netns exec b tc filter del dev vb ingress
+		sleep 1' "$1"
+	wait "$listener"
+	settle
+}
+
 scenarios() {
-	start_ipft scenarios 'icmp[0]=8 or udp dst portrange 7777-7779' -o jsonl -r "$FEW"
+	start_ipft scenarios 'icmp[0]=8 or udp dst portrange 7777-7779 or tcp dst portrange 8005-8007 or icmp6[0]=128' -o jsonl -r "$FEW"
 
 	ping_of 1 a 10.0.0.2
 
@@ -170,6 +216,50 @@ scenarios() {
 	receive 3
 	datagram_of 26 239.1.1.1 7778
 	end_receivers
+
+	# A frame of veth goes on only if the other end takes frames, too.
+	ip -n a link set dev va xdp obj "$WORK/xdp.o" sec pass
+	xdp_of 27 xdp tx
+	ip -n a link set dev va xdp off
+	xdp_of 28 xdpgeneric tx
+
+	ip -n b link add mv netns m address 02:00:00:00:00:29 link vb type macvlan mode bridge
+	ip -n m addr add 10.0.0.29/24 dev mv
+	ip -n m link set mv up
+	ping_of 29 a 10.0.0.29
+	ip -n m link del mv
+	ip netns exec b nft -f - <<-'END'
+		table ip refuse {
+			chain input {
+				type filter hook input priority 0
+				icmp type echo-request drop
+			}
+		}
+	END
+	ping_of 30 a 10.0.0.2
+	ip netns exec b nft delete table ip refuse
+	ip netns exec router nft -f - <<-'END'
+		table inet refuse {
+			chain forward {
+				type filter hook forward priority 0; policy drop;
+			}
+		}
+	END
+	ping_of 31 client 10.1.0.2
+	ip netns exec router nft delete table inet refuse
+	ip netns exec b iptables -A INPUT -p icmp -j NFQUEUE --queue-num 0 --queue-bypass
+	ping_of 32 a 10.0.0.2
+	ip netns exec b iptables -F INPUT
+	receive 1
+	segments_of 240 10.0.0.2 7778 150
+	end_receivers
+	ping_of 2000 a fd00::b
+
+	retransmit 8005
+	ip netns exec a ethtool -K va tso off >/dev/null
+	stream 8006
+	ip netns exec b ethtool -K vb gro on >/dev/null
+	stream 8007
 
 	end_ipft scenarios
 }

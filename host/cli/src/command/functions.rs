@@ -56,7 +56,7 @@ pub(super) fn find_functions(root: &Root, filter: &args::Filter, following: bool
         .collect();
     Ok(Functions {
         wanted,
-        silent: (rest.into_iter())
+        silent: (rest.into_iter().chain(found.unfilled))
             .filter(|function| identity::is_needed(function, following))
             .collect(),
         skipped,

@@ -24,6 +24,8 @@ pub struct Found {
     pub candidates: Vec<Candidate>,
     /// The functions that take a packet and cannot be traced.
     pub skipped: Vec<Skipped>,
+    /// Those of them that are only skipped because their sk_buff is not filled when they are entered.
+    pub unfilled: Vec<Candidate>,
     /// Loaded modules whose types are not known: their functions are missing.
     pub missing: Vec<MissingModule>,
     /// The source of the list of traceable functions, in words for `-v`.
@@ -63,24 +65,33 @@ pub fn find_functions(root: &Root) -> Result<Found, KernelError> {
             continue;
         }
         let module = modules.get(function.module as usize).cloned().unwrap_or_default();
-        match judge(&hit, function, &blacklist) {
-            Ok(position) => found.candidates.push(Candidate {
-                name: hit.name,
-                module,
-                address: hit.address,
-                position,
-                argument: function.packet.argument,
-                unsure: hit.suffixed || hit.ambiguous || function.without_btf,
-                btf_id: function.btf_id,
-                arguments: function.packet.arguments,
-                trampoline: function.packet.trampoline,
-                ambiguous: hit.ambiguous,
-            }),
-            Err(reason) => found.skipped.push(Skipped {
-                name: hit.name,
-                module,
-                reason,
-            }),
+        let candidate = |name: String, module: String, position: u8| Candidate {
+            name,
+            module,
+            address: hit.address,
+            position,
+            argument: function.packet.argument,
+            unsure: hit.suffixed || hit.ambiguous || function.without_btf,
+            btf_id: function.btf_id,
+            arguments: function.packet.arguments,
+            trampoline: function.packet.trampoline,
+            ambiguous: hit.ambiguous,
+        };
+        match judge(&hit, function, &blacklist, function.packet.position) {
+            Ok(position) => found.candidates.push(candidate(hit.name, module, position)),
+            Err(reason) => {
+                let unfilled = function.packet.unfilled.ok_or(reason);
+                if let (SkipReason::Unfilled, Ok(position)) = (reason, judge(&hit, function, &blacklist, unfilled)) {
+                    found
+                        .unfilled
+                        .push(candidate(hit.name.clone(), module.clone(), position));
+                }
+                found.skipped.push(Skipped {
+                    name: hit.name,
+                    module,
+                    reason,
+                });
+            }
         }
     }
     let place = |module: &str| (module != VMLINUX, module.to_owned());
@@ -94,9 +105,14 @@ pub fn find_functions(root: &Root) -> Result<Found, KernelError> {
     Ok(found)
 }
 
-/// Returns whether a function can be traced, and the packet's register.
-fn judge(hit: &Hit, function: &WantedFunction, blacklist: &Blacklist) -> Result<u8, SkipReason> {
-    let position = function.packet.position?;
+/// Returns whether a function can be traced, and the packet's register, if it has one.
+fn judge(
+    hit: &Hit,
+    function: &WantedFunction,
+    blacklist: &Blacklist,
+    position: Result<u8, SkipReason>,
+) -> Result<u8, SkipReason> {
+    let position = position?;
     if function.conflicting {
         return Err(SkipReason::ConflictingPrototypes);
     }

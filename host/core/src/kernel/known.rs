@@ -42,6 +42,7 @@ impl KnownFunctions {
                 arguments: 0,
                 trampoline: false,
                 position: Ok(position.parse().ok()?),
+                unfilled: None,
             };
             Some((name, packet))
         })

@@ -91,13 +91,13 @@ impl PacketTypes {
             .get(function.target())
             .filter(|found| found.kind() == Kind::Prototype)?;
         let mut found: Option<(usize, PacketArgument)> = None;
-        let mut unfilled: Option<PacketArgument> = None;
+        let mut unfilled: Option<(usize, PacketArgument)> = None;
         for (index, parameter) in prototype.parameters().enumerate() {
             let Some(argument) = self.argument(btf, parameter.type_id) else {
                 continue;
             };
             if found.is_none() && unfilled.is_none() && first_is_unfilled(function.name()) {
-                unfilled = Some(argument);
+                unfilled = Some((index, argument));
                 continue;
             }
             match (argument, found) {
@@ -111,7 +111,7 @@ impl PacketTypes {
         }
         let (argument, position) = match (found, unfilled) {
             (Some((index, argument)), _) => (argument, register(btf, &prototype, index)),
-            (None, Some(argument)) => (argument, Err(SkipReason::Unfilled)),
+            (None, Some((_, argument))) => (argument, Err(SkipReason::Unfilled)),
             (None, None) => return None,
         };
         let arguments = prototype.parameters().filter(|each| each.type_id != 0).count();
@@ -120,6 +120,7 @@ impl PacketTypes {
             arguments: u8::try_from(arguments).unwrap_or(u8::MAX),
             trampoline: suits_trampoline(btf, &prototype),
             position,
+            unfilled: unfilled.and_then(|(index, _)| register(btf, &prototype, index).ok()),
         })
     }
 }
@@ -133,6 +134,8 @@ pub(super) struct Packet {
     pub(super) trampoline: bool,
     /// The argument register, from 0.
     pub(super) position: Result<u8, SkipReason>,
+    /// That of an sk_buff that is no packet yet.
+    pub(super) unfilled: Option<u8>,
 }
 
 /// Returns whether a BPF trampoline can be made for a prototype: `btf_distill_func_proto` in `kernel/bpf/btf.c` refuses

@@ -214,6 +214,7 @@ mod tests {
         arguments: 1,
         trampoline: true,
         position: Ok(0),
+        unfilled: None,
     };
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Role {
     Fragment,
     /// A part of its first argument becomes the second.
     Split,
+    /// Its second argument is built around the frame that is the first one, which may have been a packet.
+    Rebuild,
     /// GRO makes its second argument part of the first, or refuses to.
     Gro,
     /// Likewise, with the data of packets in a socket's queue.
@@ -94,11 +96,13 @@ const GATES: [(&str, u8); 14] = [
 
 /// Functions that make a packet out of another one, or part of another one, with the position of the one that is traced
 /// there.
-const MAKERS: [(&str, u8, Role); 10] = [
+const MAKERS: [(&str, u8, Role); 11] = [
     ("__copy_skb_header", 1, Role::Copy),
     ("ip_copy_metadata", 1, Role::Fragment),
     ("ip6_copy_metadata", 1, Role::Fragment),
     ("skb_split", 0, Role::Split),
+    // net/core/xdp.c, from 5.12 on.
+    ("__xdp_build_skb_from_frame", 1, Role::Rebuild),
     // net/core/skbuff.c, from 5.18 on net/core/gro.c, for lists also net/ipv4/udp_offload.c.
     ("skb_gro_receive", 0, Role::Gro),
     ("skb_gro_receive_list", 0, Role::Gro),
@@ -191,6 +195,7 @@ mod tests {
             ("__copy_skb_header", 1, Role::Copy),
             ("ip6_copy_metadata", 1, Role::Fragment),
             ("skb_split", 0, Role::Split),
+            ("__xdp_build_skb_from_frame", 1, Role::Rebuild),
             ("skb_gro_receive", 0, Role::Gro),
             ("inet_frag_reasm_finish", 1, Role::Assemble),
             ("kfree_skbmem", 0, Role::Free),

@@ -126,6 +126,7 @@ impl ProgramKey {
             (Role::Copy, _) => "copy",
             (Role::Fragment, _) => "fragment",
             (Role::Split, _) => "split",
+            (Role::Rebuild, _) => "rebuilt",
             (Role::Gro, _) => "gro",
             (Role::Coalesce, _) => "coalesce",
             (Role::Partial, _) => "partial",
