@@ -167,6 +167,22 @@ impl Decoder {
         std::mem::take(&mut self.drops)
     }
 
+    /// Sorts the events of a batch by time. Its drops stay those.
+    pub fn sort(&mut self, batch: &mut Batch) {
+        if !self.drops.is_empty() {
+            let mut order: Vec<usize> = (0..batch.events.len()).collect();
+            order.sort_by_key(|at| batch.events[*at].timestamp);
+            let mut places = vec![0; order.len()];
+            for (to, from) in order.into_iter().enumerate() {
+                places[from] = to;
+            }
+            for (at, _) in &mut self.drops {
+                *at = places.get(*at).copied().unwrap_or(*at);
+            }
+        }
+        batch.events.sort_by_key(|event| event.timestamp);
+    }
+
     /// Returns the index of the function with this address, if it is in the function table.
     pub fn function_at(&mut self, address: u64) -> Option<u32> {
         let known = self.functions.index(address);
@@ -463,6 +479,24 @@ mod tests {
         record.extend([dropped, reason].iter().flat_map(|half| half.to_ne_bytes()));
         record.extend(into.to_ne_bytes());
         record
+    }
+
+    #[test]
+    fn a_drop_is_found_where_sorting_has_put_it() {
+        let mut decoder = Decoder::new(FunctionIds::new([0; 10]), 8);
+        let mut batch = Batch::default();
+        let mut dropped = ended(1, 12);
+        dropped.extend((1..=1 + wire::FRAMES as u64).flat_map(u64::to_ne_bytes));
+        decoder.decode(&ended(0, 0), &mut batch);
+        decoder.decode(&dropped, &mut batch);
+        decoder.decode(&ended(0, 0), &mut batch);
+        for (event, timestamp) in batch.events.iter_mut().zip([20, 30, 10]) {
+            event.timestamp = timestamp;
+        }
+        decoder.sort(&mut batch);
+        let times: Vec<u64> = batch.events.iter().map(|event| event.timestamp).collect();
+        let places: Vec<usize> = decoder.take_drops().iter().map(|(at, _)| *at).collect();
+        assert_eq!((times, places), (vec![10, 20, 30], vec![2]));
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl Source for PerfBuffer<'_> {
             rest = behind;
         }
         inbox.records.clear();
-        batch.events.sort_by_key(|event| event.timestamp);
+        decoder.sort(batch);
         Ok(Rest::Nothing)
     }
 }

@@ -352,6 +352,10 @@ fn streamed(recording: &Recording, port: u64) -> (Vec<u64>, Vec<u64>) {
 }
 
 fn segments_are_children_and_gro_joins_them(kernel: Kernel) {
+    // There the features of a veth cannot be changed.
+    if kernel == Kernel::V5_10 {
+        return;
+    }
     let recording = recording(kernel);
     for port in [8006, 8007] {
         let (sent, segments) = streamed(&recording, port);
@@ -360,9 +364,8 @@ fn segments_are_children_and_gro_joins_them(kernel: Kernel) {
         assert!(sent.len() < segments.len(), "{port}: {}", sent.len());
         let events = recording.events.iter();
         let arrived = events.filter(|event| event.function == "tcp_v4_rcv" && segments.contains(&event.packet));
-        // A veth of Linux 5.10 has no GRO.
         match (port, arrived.count()) {
-            (8007, count) if kernel != Kernel::V5_10 => {
+            (8007, count) => {
                 assert!((1..20).contains(&count), "{count} of {}", segments.len());
                 let ends = recording.ends.iter().filter(|end| segments.contains(&end.packet));
                 let joined = ends.filter(|end| end.outcome == Outcome::Joined).count();
