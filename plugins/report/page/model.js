@@ -29,7 +29,7 @@ class Trace {
     this.wholes = new Map(data.relations?.into);
     this.packets = [];
     for (const packet of data.packets) this.packets.push(new Packet(this, packet, this.packets.length));
-    this.roots = this.grow();
+    this.roots = this.relations ? this.grow() : this.packets;
     this.drops = this.packets.reduce((sum, packet) => sum + (packet.drops > 0 ? 1 : 0), 0);
   }
 

@@ -20,7 +20,7 @@ const SCRIPT: &str = concat!(
 
 /// SHA-256 of the style and of the script, for the policy. A test checks them.
 const STYLE_HASH: &str = "sha256-LWykP9s9rb5BPQVzwkWnsv+PRhKHOXmQU7QIPn8VJ7o=";
-const SCRIPT_HASH: &str = "sha256-5cEn5YEJR/dQj/P8A6ptHQ6Y/7U5Pp8ufe9Bg5mvbtM=";
+const SCRIPT_HASH: &str = "sha256-CkXQqF3ryYPZ9myZej+2+gYnLJtrcOwGWSMaC8ENHTg=";
 
 /// Writes the page with this data.
 pub(crate) fn write(out: &mut impl Write, data: &impl Serialize) -> io::Result<()> {
