@@ -212,16 +212,22 @@ pub struct DropPlace {
 same_layout!(DropPlace, ipft_drop_place, location, count, start, reason, sent);
 
 impl DropPlace {
-    /// Parses the slots of all CPUs that are in use.
-    pub fn parse_all(bytes: &[u8]) -> impl Iterator<Item = DropPlace> + '_ {
-        let slots = bytes.chunks_exact(size_of::<DropPlace>()).map(|slot| DropPlace {
+    /// Words of a slot.
+    pub const WORDS: usize = size_of::<DropPlace>() / size_of::<u64>();
+    /// The word that is 0 unless the slot is in use.
+    pub const COUNT: usize = offset_of!(DropPlace, count) / size_of::<u64>();
+
+    /// Parses a slot.
+    pub fn parse(words: [u64; Self::WORDS]) -> DropPlace {
+        let slot = words.map(u64::to_ne_bytes);
+        let slot = slot.as_flattened();
+        DropPlace {
             location: word(slot, offset_of!(DropPlace, location)),
             count: word(slot, offset_of!(DropPlace, count)),
             start: word(slot, offset_of!(DropPlace, start)),
             reason: half(slot, offset_of!(DropPlace, reason)),
             sent: half(slot, offset_of!(DropPlace, sent)),
-        });
-        slots.filter(|slot| slot.count > 0)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipft_bpf::wire::{self, Config, Cpu};
 use libbpf_rs::{AsRawLibbpf, Map, MapCore, MapFlags, Object, ObjectBuilder, Program, ProgramType};
@@ -333,10 +334,14 @@ impl Programs {
 
     /// Returns how many packets were dropped so far where and why (`ipft_drop_places` in `bpf/src/program/drops.bpf.c`).
     pub(super) fn drop_counts(&self) -> Vec<DropCount> {
-        let map = self.object.maps().find(|map| map.name() == ".bss.places");
-        let bytes = map.map(|map| mapped(&map)).unwrap_or_default();
+        let Some(map) = self.object.maps().find(|map| map.name() == ".bss.places") else {
+            return Vec::new();
+        };
         let mut counts: Vec<DropCount> = Vec::new();
-        for place in wire::DropPlace::parse_all(&bytes) {
+        // There are slots for all CPUs that there could be, so those of the others are only looked at.
+        let slots = words(&map).as_chunks::<{ wire::DropPlace::WORDS }>().0.iter();
+        for slot in slots.filter(|slot| slot[wire::DropPlace::COUNT].load(Ordering::Relaxed) > 0) {
+            let place = wire::DropPlace::parse(slot.each_ref().map(|word| word.load(Ordering::Relaxed)));
             let mut known = counts.iter_mut();
             match known.find(|known| (known.location, known.reason) == (place.location, place.reason)) {
                 Some(known) => known.count = known.count.saturating_add(place.count),
@@ -358,20 +363,23 @@ impl Programs {
     }
 }
 
-/// Copies a map of global data, which libbpf has mapped into memory. The programs write to it meanwhile.
+/// Copies a map of global data.
 fn mapped(map: &Map<'_>) -> Vec<u8> {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    let words = words(map).iter();
+    words
+        .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+        .collect()
+}
+
+/// Returns a map of global data, which libbpf has mapped into memory. The programs write to it meanwhile.
+fn words<'a>(map: &'a Map<'_>) -> &'a [AtomicU64] {
     let mut size = 0;
     // SAFETY: the pointer is that of a map of a loaded object, and the size is writable.
     let start = unsafe { libbpf_sys::bpf_map__initial_value(map.as_libbpf_object().as_ptr(), &raw mut size) };
     if start.is_null() {
-        return Vec::new();
+        return &[];
     }
     // SAFETY: libbpf has mapped this many bytes at the start of a page, which is writable memory for the lifetime of
     // the object; the kernel's side changes its words atomically.
-    let words = unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), size as usize / size_of::<u64>()) };
-    words
-        .iter()
-        .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
-        .collect()
+    unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), size as usize / size_of::<u64>()) }
 }

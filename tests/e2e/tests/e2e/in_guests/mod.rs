@@ -1,6 +1,7 @@
 //! Tests that run ipft in guests, one module for each script of `guest/`.
 
 mod backends;
+mod causes;
 mod churn;
 mod command_line;
 mod drops;

@@ -32,7 +32,7 @@ SECTION("drop") int refuse(void *ctx) { return 1; }
 SECTION("tx") int send_back(void *ctx) { return 3; }
 "#;
 
-fn xdp() -> Result<PathBuf> {
+pub(super) fn xdp() -> Result<PathBuf> {
     let folder = workspace::target().join("e2e/scenarios-objects");
     compiler::compile(&folder, "xdp.o", XDP, &["-target", "bpf", "-O2", "-g"])
 }
