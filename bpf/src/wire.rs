@@ -783,19 +783,23 @@ impl Capture {
 }
 
 impl Cpu {
-    /// Parses the counters of all CPUs from the bytes of the `cpus` variable.
-    pub fn parse_all(bytes: &[u8]) -> impl Iterator<Item = Cpu> + '_ {
-        bytes.chunks_exact(size_of::<Cpu>()).map(|bytes| Cpu {
-            emitted: word(bytes, offset_of!(Cpu, emitted)),
-            buffer_full: word(bytes, offset_of!(Cpu, buffer_full)),
-            over_limit: word(bytes, offset_of!(Cpu, over_limit)),
-            packets_full: word(bytes, offset_of!(Cpu, packets_full)),
-            calls_full: word(bytes, offset_of!(Cpu, calls_full)),
-            calls_missed: word(bytes, offset_of!(Cpu, calls_missed)),
+    /// Words of a CPU's counters in the `cpus` variable.
+    pub const WORDS: usize = size_of::<Cpu>() / size_of::<u64>();
+
+    /// Parses the counters of a CPU.
+    pub fn parse(words: [u64; Self::WORDS]) -> Cpu {
+        let at = |offset: usize| words[offset / size_of::<u64>()];
+        Cpu {
+            emitted: at(offset_of!(Cpu, emitted)),
+            buffer_full: at(offset_of!(Cpu, buffer_full)),
+            over_limit: at(offset_of!(Cpu, over_limit)),
+            packets_full: at(offset_of!(Cpu, packets_full)),
+            calls_full: at(offset_of!(Cpu, calls_full)),
+            calls_missed: at(offset_of!(Cpu, calls_missed)),
             last_packet: 0,
             last_check: 0,
             due: 0,
-            packets: word(bytes, offset_of!(Cpu, packets)),
-        })
+            packets: at(offset_of!(Cpu, packets)),
+        }
     }
 }

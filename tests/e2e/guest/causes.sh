@@ -146,7 +146,8 @@ cause udp-closed datagram a 10.0.0.2 4400
 cause tcp-closed in_ns a nc -n -w 1 10.0.0.2 4400
 full_buffer() {
 	sysctl -qw net.core.rmem_default=2304
-	in_ns b nc -d -u -l 4401 >/dev/null &
+	# Not by a function, of which the shell would be stopped and not the program.
+	ip netns exec b nc -d -u -l 4401 >/dev/null &
 	local receiver=$!
 	wait_until 10 sh -c "ip netns exec b ss -Hlun sport = :4401 | grep -q ."
 	kill -STOP "$receiver"
@@ -305,8 +306,15 @@ ip -n bridge link set pe master br0
 ip -n bridge link set br0 up
 ip -n d addr add 10.9.0.1/24 dev vd
 ip -n d neigh replace 10.9.0.9 lladdr 02:00:00:00:99:99 dev vd nud permanent
-stp_port() {
+# Until the bridge has seen that the port has a carrier, it changes the port's state.
+is_blocked() {
 	in_ns bridge bridge link set dev pd state 0
+	in_ns bridge bridge link show dev pd | grep -q 'state disabled'
+	nap
+	in_ns bridge bridge link show dev pd | grep -q 'state disabled'
+}
+stp_port() {
+	wait_until 5 is_blocked
 	datagram d 10.9.0.9 4013
 	in_ns bridge bridge link set dev pd state 3
 }

@@ -7,7 +7,7 @@ use super::Layer;
 use super::programs::Programs;
 use crate::event::{Loss, LossKind};
 
-/// Returns the losses of ipft's programs so far, from their shared counters.
+/// Returns the losses of ipft's programs so far, from their shared counters, without those that are 0.
 pub(super) fn counted(programs: &Programs) -> Vec<Loss> {
     let mut losses = Vec::new();
     for (cpu, number) in programs.cpus().iter().zip(0..) {
@@ -17,7 +17,9 @@ pub(super) fn counted(programs: &Programs) -> Vec<Loss> {
             (LossKind::MapFull, cpu.packets_full.saturating_add(cpu.calls_full)),
             (LossKind::ReturnMissed, cpu.calls_missed),
         ];
-        losses.extend(counts.map(|(kind, count)| Loss {
+        // There are counters for all CPUs that there could be, and nearly all are 0.
+        let lost = counts.into_iter().filter(|(_, count)| *count > 0);
+        losses.extend(lost.map(|(kind, count)| Loss {
             kind,
             cpu: Some(number),
             count,

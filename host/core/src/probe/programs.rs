@@ -298,11 +298,12 @@ impl Programs {
     /// needs neither bpf(2) nor a capability: kernels before 6.0 refuse every call without CAP_BPF
     /// (`kernel.unprivileged_bpf_disabled`).
     pub(super) fn cpus(&self) -> Vec<Cpu> {
-        self.object
-            .maps()
-            .find(|map| map.name() == ".bss.cpus")
-            .map(|map| Cpu::parse_all(&mapped(&map)).collect())
-            .unwrap_or_default()
+        let Some(map) = self.object.maps().find(|map| map.name() == ".bss.cpus") else {
+            return Vec::new();
+        };
+        let cpus = words(&map).as_chunks::<{ Cpu::WORDS }>().0.iter();
+        cpus.map(|cpu| Cpu::parse(cpu.each_ref().map(|word| word.load(Ordering::Relaxed))))
+            .collect()
     }
 }
 
@@ -358,17 +359,9 @@ impl Programs {
     /// Returns the first word of a map; 0 if the programs do not have the map.
     fn counter(&self, name: &str) -> u64 {
         let map = self.object.maps().find(|map| map.name() == name);
-        let bytes = map.map(|map| mapped(&map)).unwrap_or_default();
-        bytes.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
+        map.and_then(|map| words(&map).first().map(|word| word.load(Ordering::Relaxed)))
+            .unwrap_or(0)
     }
-}
-
-/// Copies a map of global data.
-fn mapped(map: &Map<'_>) -> Vec<u8> {
-    let words = words(map).iter();
-    words
-        .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
-        .collect()
 }
 
 /// Returns a map of global data, which libbpf has mapped into memory. The programs write to it meanwhile.
