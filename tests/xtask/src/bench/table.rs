@@ -280,7 +280,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("1.15 of the floor (<= 1.07: OVER)"), "{text}");
-        assert!(text.contains("0.37 of ipftrace2's kprobe-multi (<= 0.4: ok)"), "{text}");
+        assert!(text.contains("0.26 of ipftrace2's kprobe-multi (<= 0.4: ok)"), "{text}");
         assert!(text.contains("ready after 0.77 s (<= 1.8 s: ok)"), "{text}");
         assert!(
             text.contains("lost 5,000 of 100,000 events, 50.0 per marked packet: 5.0 % (<= 5 %: ok)"),
