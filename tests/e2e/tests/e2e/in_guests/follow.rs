@@ -123,8 +123,13 @@ fn the_aggregate_names_parents(kernel: Kernel) {
     let text = left(kernel).text("heading.out");
     let headings: Vec<Vec<&str>> = (text.lines())
         .filter(|line| line.starts_with("==="))
-        // The fragments become one packet, and that is delivered.
-        .map(|line| line.strip_suffix(" delivered").unwrap_or(line).split(' ').collect())
+        .map(|line| {
+            let heading = line.split_once(": ").map_or(line, |(heading, _)| heading);
+            let mut words: Vec<&str> = heading.split(' ').collect();
+            // The fragments become one packet, and that is delivered.
+            words.retain(|word| !["delivered", "released"].contains(word));
+            words
+        })
         .collect();
     let mut known = BTreeSet::new();
     let mut wholes = BTreeSet::new();
