@@ -309,9 +309,12 @@ impl Recording {
         let packets = self.packets();
         // Packets that lost all of their events are counted as well, and those that no traced function saw.
         let born = self.births.iter().map(|birth| birth.packet);
-        let all = packets.keys().copied().chain(born).collect::<BTreeSet<u64>>().len() as u64;
+        let ended = self.ends.iter().map(|end| end.packet);
+        let all = packets.keys().copied().chain(born).chain(ended);
+        let all = all.collect::<BTreeSet<u64>>().len() as u64;
+        // A packet that is followed, was seen by no traced function and has not ended has no line.
         let explained = match lost {
-            0 => summary.packets == all,
+            0 if self.ends.is_empty() => summary.packets == all,
             _ => summary.packets >= all,
         };
         ensure!(
