@@ -16,8 +16,8 @@ use std::process::{Command, Output};
 use layout::Defines;
 use places::Places;
 
-/// Object, source, whether its programs are sessions, and how they read an sk_buff (`READS` in `core/kernel.h`). Kernels
-/// with sessions or tracing-multi links handle all faults.
+/// Object, source, whether its programs are sessions, and how they read an sk_buff (`READS` in `core/kernel.h`).
+/// Kernels with sessions or tracing-multi links handle all faults.
 const PROGRAMS: [(&str, &str, bool, &str); 8] = [
     ("kprobe", "kprobe", false, "BY_LOADS"),
     ("kprobe_by_helper", "kprobe", false, "BY_HELPER"),

@@ -67,8 +67,8 @@ pub struct Object {
     pub plain: Code,
     /// For linking with an object that defines `module`, the function of an extension.
     pub extensible: Code,
-    /// Programs that follow packets, for linking with an object that defines `ipft_filter`, which selects them. They have the
-    /// mark in their configuration.
+    /// Programs that follow packets, for linking with an object that defines `ipft_filter`, which selects them. They
+    /// have the mark in their configuration.
     pub following: Code,
     /// Likewise, and with an object that defines `module`.
     pub following_extensible: Code,

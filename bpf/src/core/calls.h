@@ -34,8 +34,8 @@ struct {
 __u32 ipft_live_calls[FILTER_SIZE];
 
 /*
- * Remembers a traced call, so that exactly its return is traced. A function of its own: its stack would leave too little
- * for the record that its caller sends.
+ * Remembers a traced call, so that exactly its return is traced. A function of its own: its stack would leave too
+ * little for the record that its caller sends.
  */
 static OUT_OF_LINE __attribute__((unused)) int open_call(__u64 address, __u64 packet, __u64 function)
 {

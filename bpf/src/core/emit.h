@@ -10,8 +10,8 @@
 
 #if EXTENSION
 /*
- * The user's, linked in by host/core/src/probe/link.rs: fills the payload and returns 0, or returns anything else to drop the
- * event. It takes a struct sk_buff *, which is declared void * here because the linker compares declarations.
+ * The user's, linked in by host/core/src/probe/link.rs: fills the payload and returns 0, or returns anything else to
+ * drop the event. It takes a struct sk_buff *, which is declared void * here because the linker compares declarations.
  */
 extern int module(void *ctx, void *skb, void *data) __hidden;
 #define PAYLOAD IPFT_PAYLOAD

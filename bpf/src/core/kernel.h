@@ -85,8 +85,8 @@ struct sk_buff {
 } __attribute__((preserve_access_index));
 
 /*
- * How what is at an address is read, where the verifier knows no type: the packet, and bytes. Kernels of BY_LOADS have the
- * cast.
+ * How what is at an address is read, where the verifier knows no type: the packet, and bytes. Kernels of BY_LOADS have
+ * the cast.
  */
 #if READS != BY_LOADS
 #define PACKET_AT(skb) ((struct sk_buff *)(skb))
@@ -107,8 +107,8 @@ static __always_inline void *bytes_at(__u64 address)
 #define LONGEST_LOAD 48 /* of bytes_at() */
 
 /*
- * Copies bytes to the stack, to a multiple of eight. `count` is a multiple of four that the verifier knows. Returns whether
- * they cannot be read; where loads are possible, those that fault read 0.
+ * Copies bytes to the stack, to a multiple of eight. `count` is a multiple of four that the verifier knows. Returns
+ * whether they cannot be read; where loads are possible, those that fault read 0.
  */
 static __always_inline int read_bytes(__u64 *to, __u32 count, __u64 from)
 {

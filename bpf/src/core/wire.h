@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the programs and user space share: the records as they lie in the ring or perf buffer, and the counters of a CPU.
- * This is the one definition. src/wire.rs is its twin for Rust: the build compares every field and value of the two by
- * name, so that a change on one side alone does not build.
+ * What the programs and user space share: the records as they lie in the ring or perf buffer, and the counters of a
+ * CPU. This is the one definition. src/wire.rs is its twin for Rust: the build compares every field and value of the
+ * two by name, so that a change on one side alone does not build.
  */
 #ifndef IPFT_WIRE_H
 #define IPFT_WIRE_H
@@ -80,8 +80,8 @@ struct ipft_capture {
 #define IPFT_PAYLOAD 64 /* bytes of an extension's payload: its `data` */
 
 /*
- * The built-in groups of fields: bits of ipft_config.fields. They come in the order of their bits. A `len` and a `mark` are
- * four bytes each; each of the others begins at a multiple of eight.
+ * The built-in groups of fields: bits of ipft_config.fields. They come in the order of their bits. A `len` and a `mark`
+ * are four bytes each; each of the others begins at a multiple of eight.
  */
 enum ipft_field {
 	IPFT_FIELD_LEN,
@@ -186,7 +186,7 @@ struct ipft_place {
 	__u32 drops;	    /* in a trace of drops: so many a second of each place, on each CPU; 0: any number */
 };
 
-/* Places of a CPU that are distinguished; what is dropped elsewhere is counted in the last one. A power of two. */
+/* Places of a CPU that are distinguished; what is dropped elsewhere is counted in the last one. */
 #define IPFT_DROP_PLACES 64
 
 /* What a CPU has dropped at a place for a reason. */

@@ -4,8 +4,8 @@
  * This is the list of them; each is a header here, a bit in core/wire.h, and a file in user space. May include the
  * fields' headers.
  *
- * Which of them are chosen is constant for the verifier, so a field that is not chosen leaves no instruction behind, and
- * every offset is a constant.
+ * Which of them are chosen is constant for the verifier, so a field that is not chosen leaves no instruction behind,
+ * and every offset is a constant.
  */
 #ifndef IPFT_FIELD_H
 #define IPFT_FIELD_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The packet inside a packet of a tunnel. May include core/address.h and field/protocol.h.
+ * The packet inside a packet of a tunnel. May include core/address.h, field/network.h and field/protocol.h.
  *
  * A tunnel that sends sets the inner headers of the sk_buff before it pushes its own (iptunnel_handle_offloads). They
  * are valid from then on, if they lie behind the network header: once a receiver has taken off the outer headers, they
@@ -14,6 +14,7 @@
 #define IPFT_FIELD_INNER_H
 
 #include "core/address.h"
+#include "field/network.h"
 #include "field/protocol.h"
 
 #define LEAST_IP 12 /* bytes of an IP header that say what it carries */
@@ -23,7 +24,7 @@
 struct inner {
 	__u64 start;	/* address of its network header */
 	__u64 ethernet; /* address of its Ethernet header; 0 if it has none */
-	__u32 room;	/* bytes that can be read from its network header on; 0 if there is no packet inside */
+	__u32 available; /* bytes that can be read from its network header on; 0 if there is no packet inside */
 	__u16 protocol; /* as on the wire; 0: the version says it */
 	__u16 tag;	/* of a VLAN: as on the wire; 0: none */
 	__u16 tci;
@@ -58,7 +59,7 @@ static __always_inline int place_inner(struct inner *inner, __u64 at, __u64 end,
 		return 0;
 	}
 	inner->start = at;
-	inner->room = end - at;
+	inner->available = end - at;
 	return 0;
 }
 
@@ -147,19 +148,13 @@ static __always_inline void find_inner_of(struct inner *inner, struct sk_buff *s
 {
 	/* As a number, of which offsets can be calculated. */
 	__u64 head = number_of((__u64)(directly ? skb->head : BPF_CORE_READ(skb, head)), TYPED);
-	__u32 network = directly ? skb->network_header : BPF_CORE_READ(skb, network_header);
+	__u32 network = network_of(skb, directly);
 	__u32 tail = directly ? skb->tail : BPF_CORE_READ(skb, tail);
 	__u16 protocol = directly ? skb->protocol : BPF_CORE_READ(skb, protocol);
 
 	__builtin_memset(inner, 0, sizeof(*inner));
 	inner->network = directly ? skb->inner_network_header : BPF_CORE_READ(skb, inner_network_header);
 	inner->mac = directly ? skb->inner_mac_header : BPF_CORE_READ(skb, inner_mac_header);
-	if (!network) {
-		/* As of the tuple. */
-		__u32 mac = directly ? skb->mac_header : BPF_CORE_READ(skb, mac_header);
-
-		network = mac == NO_HEADER ? 0 : mac + FRAME_HEADER;
-	}
 	if (network && network < tail)
 		find_inner(inner, head + network, head + tail, head, bpf_ntohs(protocol));
 }

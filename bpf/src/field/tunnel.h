@@ -22,12 +22,12 @@ static OUT_OF_LINE __u64 find_tunnel(struct sk_buff *skb, int directly)
 		find_inner_of(&inner, skb, 1);
 	else
 		find_inner_of(&inner, skb, 0);
-	if (!inner.room)
+	if (!inner.available)
 		return 0;
 	__u64 head = number_of((__u64)(directly ? skb->head : BPF_CORE_READ(skb, head)), TYPED);
-	__u32 room = inner.room > 0xffff ? 0xffff : inner.room;
+	__u32 available = inner.available > 0xffff ? 0xffff : inner.available;
 
-	return (inner.start - head) | (__u64)room << 16 | (__u64)bpf_ntohs(inner.protocol) << 32;
+	return (inner.start - head) | (__u64)available << 16 | (__u64)bpf_ntohs(inner.protocol) << 32;
 }
 
 static __always_inline void fill_tunnel(void *to, struct sk_buff *skb, int directly)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The built-in fields of the packet's headers: addresses, protocol, ports. May include field/read.h, field/protocol.h
- * and core/identity.h.
+ * The built-in fields of the packet's headers: addresses, protocol, ports. May include field/network.h,
+ * field/protocol.h, field/read.h and core/identity.h.
  *
  * Before the network layer has seen a packet its network_header may have any value, so the header must be within the
  * linear part of the sk_buff, and look like one. An IPv6 header is followed over one fragment header, and no other.
@@ -9,6 +9,7 @@
 #ifndef IPFT_FIELD_TUPLE_H
 #define IPFT_FIELD_TUPLE_H
 
+#include "field/network.h"
 #include "field/protocol.h"
 #include "field/read.h"
 
@@ -21,20 +22,20 @@ static __always_inline void map_address(__u8 *to, __u32 address)
 	words[1] = (__u64)address << 32 | 0xffff0000; /* x86-64 is little-endian */
 }
 
-/* What comes behind the network header; `start` is its address, `room` the bytes that can be read there. */
-static __always_inline void fill_transport(struct ipft_tuple *tuple, __u64 start, __u32 room)
+/* What comes behind the network header; `start` is its address, `available` the bytes that can be read there. */
+static __always_inline void fill_transport(struct ipft_tuple *tuple, __u64 start, __u32 available)
 {
 	__u8 proto = tuple->proto;
 	__u64 header[2] = {};
 	__u32 *words = (__u32 *)header;
 
 	if (proto == NEXT_TCP) {
-		if (room < 16 || read_bytes(header, 16, start))
+		if (available < 16 || read_bytes(header, 16, start))
 			return;
 		tuple->seq = bpf_ntohl(words[1]);
 		tuple->ack = bpf_ntohl(words[2]);
 		tuple->tcp_flags = words[3] >> 8;
-	} else if (room < 8 || read_bytes(header, 8, start)) {
+	} else if (available < 8 || read_bytes(header, 8, start)) {
 		return;
 	}
 	if (proto == NEXT_TCP || proto == NEXT_UDP || proto == NEXT_SCTP) {
@@ -52,19 +53,19 @@ static __always_inline void fill_transport(struct ipft_tuple *tuple, __u64 start
 	}
 }
 
-/* Reads the headers at `start`, of which `room` bytes can be read. */
-static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32 room, __u32 protocol)
+/* Reads the headers at `start`, of which `available` bytes can be read. */
+static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32 available, __u32 protocol)
 {
 	__u64 header[HEADER_IPV6 / 8] = {};
 	__u8 *bytes = (__u8 *)header;
 	__u32 length;
 
-	if (room < HEADER_IPV4 || read_bytes(header, HEADER_IPV4, start))
+	if (available < HEADER_IPV4 || read_bytes(header, HEADER_IPV4, start))
 		return 0;
 	if (protocol == PROTOCOL_ARP) {
 		/* Of Ethernet and IPv4: addresses of 6 and 4 bytes. */
-		if (room < HEADER_ARP || ((__u32)header[0] & 0xffff0000) != 0x00080000 || bytes[4] != 6 || bytes[5] != 4 ||
-		    read_bytes(header, HEADER_ARP, start))
+		if (available < HEADER_ARP || ((__u32)header[0] & 0xffff0000) != 0x00080000 || bytes[4] != 6 ||
+		    bytes[5] != 4 || read_bytes(header, HEADER_ARP, start))
 			return 0;
 		tuple->ethertype = PROTOCOL_ARP;
 		map_address(tuple->saddr, header[1] >> 48 | (header[2] & 0xffff) << 16);
@@ -85,7 +86,7 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 		__u64 *saddr = (__u64 *)tuple->saddr, *daddr = (__u64 *)tuple->daddr;
 
 		length = HEADER_IPV6;
-		if (room < HEADER_IPV6 || read_bytes(header, HEADER_IPV6, start))
+		if (available < HEADER_IPV6 || read_bytes(header, HEADER_IPV6, start))
 			return 0;
 		tuple->ethertype = PROTOCOL_IPV6;
 		tuple->proto = bytes[6];
@@ -97,7 +98,7 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 			__u64 word = 0;
 			__u8 *fragment = (__u8 *)&word;
 
-			if (room < HEADER_IPV6 + 8 || read_bytes(&word, 8, start + HEADER_IPV6))
+			if (available < HEADER_IPV6 + 8 || read_bytes(&word, 8, start + HEADER_IPV6))
 				return 0;
 			length += 8;
 			tuple->proto = fragment[0];
@@ -110,8 +111,8 @@ static OUT_OF_LINE int fill_headers(struct ipft_tuple *tuple, __u64 start, __u32
 		return 0;
 	}
 	/* Only the first fragment has ports. */
-	if (!(tuple->frag & FRAGMENT_OFFSET) && length <= room)
-		fill_transport(tuple, start + length, room - length);
+	if (!(tuple->frag & FRAGMENT_OFFSET) && length <= available)
+		fill_transport(tuple, start + length, available - length);
 	return 0;
 }
 
@@ -135,16 +136,10 @@ static __always_inline void fill_tuple(void *to, struct sk_buff *skb, int direct
 {
 	clear_tuple(to, skb);
 	__u64 head = (__u64)(directly ? skb->head : BPF_CORE_READ(skb, head));
-	__u32 network = directly ? skb->network_header : BPF_CORE_READ(skb, network_header);
+	__u32 network = network_of(skb, directly);
 	__u32 tail = directly ? skb->tail : BPF_CORE_READ(skb, tail);
 	__u16 protocol = directly ? skb->protocol : BPF_CORE_READ(skb, protocol);
 
-	if (!network) {
-		/* It is not set yet: the header is behind the Ethernet header, if that is known. */
-		__u32 mac = directly ? skb->mac_header : BPF_CORE_READ(skb, mac_header);
-
-		network = mac == NO_HEADER ? 0 : mac + FRAME_HEADER;
-	}
 	if (network && network < tail)
 		fill_headers(to, head + network, tail - network, bpf_ntohs(protocol));
 }

@@ -7,6 +7,7 @@
 #define IPFT_MATCH_H
 
 #include "field/inner.h"
+#include "field/network.h"
 #include "field/vlan.h"
 #include "filter/frame.h"
 
@@ -66,19 +67,13 @@ static __always_inline int matches_filter(__u64 skb)
 	struct sk_buff *held = PACKET_AT(skb);
 	struct frame_packet packet = {
 		.head = (__u64)LOAD(held, head),
-		.network = LOAD(held, network_header),
+		.network = network_of(held, READS == BY_LOADS),
 		.mac = NO_HEADER,
 		.tail = LOAD(held, tail),
 	};
 
-	if (!packet.network) {
-		/* It is not set yet: the header is behind the Ethernet header, if that is known. */
-		__u32 mac = LOAD(held, mac_header);
-
-		if (mac == NO_HEADER)
-			return 0;
-		packet.network = mac + FRAME_HEADER;
-	}
+	if (!packet.network)
+		return 0;
 	if (ipft_config.frame.mac) {
 		struct net_device *device = LOAD(held, dev);
 		__u16 type = device ? LOAD(device, type) : 0;
@@ -105,7 +100,7 @@ static __noinline int matches_inner_filter(__u64 skb)
 	struct inner inner;
 
 	find_inner_of(&inner, held, READS == BY_LOADS);
-	if (!inner.room) {
+	if (!inner.available) {
 		if (inner.out_of_reach)
 			cannot_judge(held);
 		return 0;

@@ -53,8 +53,8 @@ static __always_inline int is_at_place(struct sk_buff *held)
 __u64 ipft_left_out SEC(".bss.left_out");
 
 /*
- * Returns whether the packet's flow is one of those that are selected, one of `sample`. Both directions of a flow are, and
- * all fragments of a packet, as fragments count without ports.
+ * Returns whether the packet's flow is one of those that are selected, one of `sample`. Both directions of a flow are,
+ * and all fragments of a packet, as fragments count without ports.
  */
 static __noinline int is_of_sample(__u64 skb)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The program of the tracepoint skb:kfree_skb, for traces of drops: every packet that the kernel drops, whatever was seen of
- * it before. Nothing else is attached, so packets that are not dropped cost nothing.
+ * The program of the tracepoint skb:kfree_skb, for traces of drops: every packet that the kernel drops, whatever was
+ * seen of it before. Nothing else is attached, so packets that are not dropped cost nothing.
  *
- * All drops are counted; of each place in the kernel, only so many per second are sent. Only by the ring buffer: a record is
- * too large for the stack.
+ * All drops are counted; of each place in the kernel, only so many per second are sent. Only by the ring buffer: a
+ * record is too large for the stack.
  */
 #include "core/limit.h"
 #include "field/field.h"
@@ -14,8 +14,11 @@
 char LICENSE[] SEC("license") = "GPL";
 
 #define SECOND 1000000000ull /* nanoseconds */
+#define LAST_PLACE (IPFT_DROP_PLACES - 1) /* for what finds no other slot */
 
-/* Of each CPU, so that no slot is claimed by two of them: 5.10 has no atomic comparison. User space reads it as memory. */
+/*
+ * Of each CPU, so that no slot is claimed by two of them: 5.10 has no atomic comparison. User space reads it as memory.
+ */
 struct ipft_drop_place ipft_drop_places[IPFT_MAX_CPUS][IPFT_DROP_PLACES] SEC(".bss.places");
 
 /* Returns the slot of a place on this CPU. */
@@ -23,15 +26,10 @@ static __noinline struct ipft_drop_place *place_of(__u32 processor, __u64 locati
 {
 	struct ipft_drop_place *places = ipft_drop_places[processor & (IPFT_MAX_CPUS - 1)];
 	__u32 at = location ^ location >> 8 ^ reason * 0x9e3779b9u >> 26;
-	struct ipft_drop_place *place = 0;
 
-	for (int i = 0; i < IPFT_DROP_PLACES - 1; i++) {
-		/* The last slot is for what finds no other. */
-		__u32 slot = (at + i) & (IPFT_DROP_PLACES - 1);
+	for (int i = 0; i < LAST_PLACE; i++) {
+		struct ipft_drop_place *place = &places[(at + i) % LAST_PLACE];
 
-		if (slot == IPFT_DROP_PLACES - 1)
-			continue;
-		place = &places[slot];
 		if (!place->location) {
 			place->location = location;
 			place->reason = reason;
@@ -40,7 +38,7 @@ static __noinline struct ipft_drop_place *place_of(__u32 processor, __u64 locati
 		if (place->location == location && place->reason == reason)
 			return place;
 	}
-	return &places[IPFT_DROP_PLACES - 1];
+	return &places[LAST_PLACE];
 }
 
 /* Counts a drop. Returns whether one more may be sent. */
@@ -48,8 +46,6 @@ static __always_inline int count(__u32 processor, __u64 location, __u32 reason, 
 {
 	struct ipft_drop_place *place = place_of(processor, location, reason);
 
-	if (!place)
-		return 0;
 	__sync_fetch_and_add(&place->count, 1);
 	if (!ipft_config.place.drops)
 		return 1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The programs that follow packets by their address, for backends whose arguments have no type (untyped.h). They look at a
- * packet itself only where it may be selected, so no pointer is read before the table knows it, but for those of gates.
+ * The programs that follow packets by their address, for backends whose arguments have no type (untyped.h). They look
+ * at a packet itself only where it may be selected, so no pointer is read before the table knows it, but for those of
+ * gates.
  *
  * A function of its own, the slow path, handles what may concern a followed packet.
  */
@@ -121,6 +122,26 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 		return UNTRACED;                                     \
 	}
 
+/* The programs of a function that watch_NAME() looks at. `event`: the packet that it is entered with. */
+#define WATCHED(name, event)                                        \
+	SEC(SECTION)                                                \
+	int ipft_silent_##name(CONTEXT *ctx)                        \
+	{                                                           \
+		watch_##name(ctx);                                  \
+		return UNTRACED;                                    \
+	}                                                           \
+                                                                    \
+	SEC(SECTION)                                                \
+	int ipft_##name(CONTEXT *ctx)                               \
+	{                                                           \
+		if (SESSION && session_is_return(ctx))              \
+			return session_return(ctx);                 \
+		watch_##name(ctx);                                  \
+		if (!concerns(ARGUMENT(event), ORDINARY))           \
+			return UNTRACED;                            \
+		return reach_ordinary(ctx, ARGUMENT(event));        \
+	}
+
 /* A function that makes a packet of another one, and is entered with one of them. */
 #define FOLLOW_MAKER(name, child, parent, making)                                                         \
 	static __always_inline void watch_##name(CONTEXT *ctx)                                            \
@@ -131,27 +152,11 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 			made_##making(ctx, ARGUMENT(child), ARGUMENT(parent));                            \
 	}                                                                                                 \
                                                                                                           \
-	SEC(SECTION)                                                                                      \
-	int ipft_silent_##name(CONTEXT *ctx)                                                              \
-	{                                                                                                 \
-		watch_##name(ctx);                                                                        \
-		return UNTRACED;                                                                          \
-	}                                                                                                 \
-                                                                                                          \
-	SEC(SECTION)                                                                                      \
-	int ipft_##name(CONTEXT *ctx)                                                                     \
-	{                                                                                                 \
-		if (SESSION && session_is_return(ctx))                                                    \
-			return session_return(ctx);                                                       \
-		watch_##name(ctx);                                                                        \
-		if (!concerns(ARGUMENT(parent), ORDINARY))                                                \
-			return UNTRACED;                                                                  \
-		return reach_ordinary(ctx, ARGUMENT(parent));                                    \
-	}
+	WATCHED(name, parent)
 
 /*
- * A function that may make a packet part of another one. Its packet is the second argument, what it joins is known by the
- * first one.
+ * A function that may make a packet part of another one. Its packet is the second argument, what it joins is known by
+ * the first one.
  */
 #define FOLLOW_JOINER(name, packet, event, joining)                                 \
 	static __always_inline void watch_##name(CONTEXT *ctx)                      \
@@ -162,23 +167,7 @@ static __always_inline __u64 packet_in(__u64 value, enum argument argument)
 			join_##joining(ARGUMENT(0), ARGUMENT(packet));              \
 	}                                                                           \
                                                                                     \
-	SEC(SECTION)                                                                \
-	int ipft_silent_##name(CONTEXT *ctx)                                        \
-	{                                                                           \
-		watch_##name(ctx);                                                  \
-		return UNTRACED;                                                    \
-	}                                                                           \
-                                                                                    \
-	SEC(SECTION)                                                                \
-	int ipft_##name(CONTEXT *ctx)                                               \
-	{                                                                           \
-		if (SESSION && session_is_return(ctx))                              \
-			return session_return(ctx);                                 \
-		watch_##name(ctx);                                                  \
-		if (!concerns(ARGUMENT(event), ORDINARY))                           \
-			return UNTRACED;                                            \
-		return reach_ordinary(ctx, ARGUMENT(event));                        \
-	}
+	WATCHED(name, event)
 
 static __noinline int rebuilt_frame(void *ctx, __u64 child, __u64 frame)
 {
@@ -187,8 +176,8 @@ static __noinline int rebuilt_frame(void *ctx, __u64 child, __u64 frame)
 }
 
 /*
- * A function that builds a packet around a frame. Its sk_buff is not filled yet, so there is no event of it. The packet that
- * the frame was may be the only one that was followed.
+ * A function that builds a packet around a frame. Its sk_buff is not filled yet, so there is no event of it. The packet
+ * that the frame was may be the only one that was followed.
  */
 #define FOLLOW_REBUILDER(name, frame, child)                                            \
 	static __always_inline void watch_##name(CONTEXT *ctx)                          \

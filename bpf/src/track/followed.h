@@ -4,9 +4,9 @@
  * addresses or its headers. May include core/identity.h.
  *
  * A packet that was selected is in the table from then on, and so is every packet that is made of it (lineage.h). It
- * leaves the table when the kernel begins to release its sk_buff, not when the memory is given back: some memory is given
- * back without a function that could be probed (__kfree_skb_defer in 6.1, bulk frees), and its next owner would be
- * taken for the packet. The functions that tear an sk_buff down run on the same CPU right after that, so each CPU
+ * leaves the table when the kernel begins to release its sk_buff, not when the memory is given back: some memory is
+ * given back without a function that could be probed (__kfree_skb_defer in 6.1, bulk frees), and its next owner would
+ * be taken for the packet. The functions that tear an sk_buff down run on the same CPU right after that, so each CPU
  * remembers the last few packets that it released.
  */
 #ifndef IPFT_FOLLOWED_H
@@ -17,9 +17,9 @@
 /* In struct packet, `dying` means here that the kernel drops the packet, which was reported. */
 
 /*
- * How many packets are followed, in the lower half. In its own map, so that its cache line is written only when a packet
- * begins or ends. User space sets it to IPFT_ANYWHERE before the start if every function selects packets, so that one test
- * of it says whether a function has anything to do.
+ * How many packets are followed, in the lower half. In its own map, so that its cache line is written only when a
+ * packet begins or ends. User space sets it to IPFT_ANYWHERE before the start if every function selects packets, so
+ * that one test of it says whether a function has anything to do.
  */
 __u64 ipft_followed SEC(".bss.followed");
 

@@ -3,9 +3,10 @@
  * Packets that become part of another one: segments that GRO or TCP puts together, and the fragments of a datagram. May
  * include followed.h.
  *
- * The functions that merge packets may refuse to, which an entry probe does not see. So what is noted at their entry counts at
- * the packet's end only: one that GRO refused passes a gate before that, which clears the note; one that TCP took over is
- * freed by kfree_skb_partial(), which confirms it; and fragments wait in a queue, whose datagram is known once it is whole.
+ * The functions that merge packets may refuse to, which an entry probe does not see. So what is noted at their entry
+ * counts at the packet's end only: one that GRO refused passes a gate before that, which clears the note; one that TCP
+ * took over is freed by kfree_skb_partial(), which confirms it; and fragments wait in a queue, whose datagram is known
+ * once it is whole.
  */
 #ifndef IPFT_JOINED_H
 #define IPFT_JOINED_H
@@ -110,8 +111,8 @@ static __always_inline int joining_assemble(__u64 queue, __u64 head)
 }
 
 /*
- * A queued fragment is copied when its datagram is assembled: the copy of the last one takes its place, and that of the first
- * one becomes the head.
+ * A queued fragment is copied when its datagram is assembled: the copy of the last one takes its place, and that of the
+ * first one becomes the head.
  */
 static __always_inline int inherit_queue(__u64 child, __u64 parent)
 {

@@ -3,9 +3,10 @@
  * Packets that are made of a followed one: each is followed as a packet of its own, and its birth is
  * reported to user space. May include ended.h and core/emit.h.
  *
- * Every copier of the kernel calls __copy_skb_header(new, old) out of line: skb_clone, skb_copy, skb_morph, skb_segment and
- * the rest (net/core/skbuff.c; the same in the images of Linux 5.10 to 7.2). IP fragments pass ip_copy_metadata(to, from),
- * and a TCP segment that is split skb_split(skb, rest). Both sk_buffs are arguments, so an entry probe is enough.
+ * Every copier of the kernel calls __copy_skb_header(new, old) out of line: skb_clone, skb_copy, skb_morph, skb_segment
+ * and the rest (net/core/skbuff.c; the same in the images of Linux 5.10 to 7.2). IP fragments pass ip_copy_metadata(to,
+ * from), and a TCP segment that is split skb_split(skb, rest). Both sk_buffs are arguments, so an entry probe is
+ * enough.
  */
 #ifndef IPFT_LINEAGE_H
 #define IPFT_LINEAGE_H
@@ -66,8 +67,8 @@ static __noinline int inherit(__u64 child, __u64 parent)
 }
 
 /*
- * Handles the making of `child` out of `parent`, of which one may be followed. Whatever was followed at the address of a copy
- * is over: its end may have been missed.
+ * Handles the making of `child` out of `parent`, of which one may be followed. Whatever was followed at the address of
+ * a copy is over: its end may have been missed.
  */
 static __always_inline void made(void *ctx, __u64 child, __u64 parent, enum making making, __u64 function)
 {

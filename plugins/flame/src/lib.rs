@@ -4,7 +4,8 @@
 //! draws it. If returns are not traced, no call is known to contain another; the graph then stacks the functions that
 //! each packet passed, and the width is the number of packets that reached the function.
 //!
-//! Packets can be kept apart, by how they ended or each on its own: a group has a tree of its own, and a frame below it.
+//! Packets can be kept apart, by how they ended or each on its own: a group has a tree of its own, and a frame below
+//! it.
 
 use std::collections::BTreeMap;
 

@@ -119,8 +119,8 @@ struct About<'a> {
     command: String,
 }
 
-/// Where packets are followed: their names, what they were made of, and how they ended. One list per property, because a
-/// browser reads lists of numbers faster than properties of each packet.
+/// Where packets are followed: their names, what they were made of, and how they ended. One list per property, because
+/// a browser reads lists of numbers faster than properties of each packet.
 #[derive(Default, Serialize)]
 struct Relations<'a> {
     /// Beginnings of packets' names.
@@ -133,8 +133,8 @@ struct Relations<'a> {
     name: Vec<u32>,
     /// The rest of its name.
     rest: Vec<&'a str>,
-    /// How many packets before it in the list the one is that it was made of, perhaps with others between that are not in
-    /// the list; 0 if there is none, or it comes after it.
+    /// How many packets before it in the list the one is that it was made of, perhaps with others between that are not
+    /// in the list; 0 if there is none, or it comes after it.
     up: Vec<u32>,
     /// The function that made it, counted from 1; 0 for none.
     by: Vec<u32>,

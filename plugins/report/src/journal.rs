@@ -1,7 +1,7 @@
 //! Storage of a trace: its packets and their calls, with entries and returns paired.
 //!
-//! The number of events is bounded: those of the first packets are kept, the others counted. Where packets are followed,
-//! a packet also has what it was made of, and its end.
+//! The number of events is bounded: those of the first packets are kept, the others counted. Where packets are
+//! followed, a packet also has what it was made of, and its end.
 
 use ipft_plugin::{End as PacketEnd, Event};
 use rustc_hash::{FxHashMap, FxHashSet};

@@ -28,8 +28,8 @@ pub struct Timeline {
     /// Followed packets, by identity.
     packets: FxHashMap<u64, Packet>,
     headings: Headings,
-    /// What packets were made of that have no process yet: the other packet, and the function. All are dropped when there
-    /// are too many.
+    /// What packets were made of that have no process yet: the other packet, and the function. All are dropped when
+    /// there are too many.
     births: FxHashMap<u64, (u64, u32)>,
     /// Limit of followed packets.
     limit: usize,

@@ -34,8 +34,8 @@ pub struct Event {
     pub payload_offset: u32,
     /// Length of the payload in bytes; 0 if the event has none.
     pub payload_len: u32,
-    /// 0 in entries and returns. In other kinds, what the kind says: of a packet that was made of another one, or became part
-    /// of one, that one's identity; of one that ended, see [`Event::ENDED`].
+    /// 0 in entries and returns. In other kinds, what the kind says: of a packet that was made of another one, or
+    /// became part of one, that one's identity; of one that ended, see [`Event::ENDED`].
     pub spare: u64,
 }
 
@@ -63,9 +63,10 @@ impl Event {
     pub const BORN: u32 = 2;
     /// The packet became part of another one, whose identity is in [`Event::spare`]; its end is the next event.
     pub const JOINED: u32 = 3;
-    /// The packet's sk_buff was released; functions that tear it down may follow. [`Event::spare`] is [`Event::DROPPED`] plus
-    /// the kernel's reason (0 if it tells none), [`Event::DELIVERED`], [`Event::SENT`], [`Event::FORWARDED`] or
-    /// [`Event::BECAME_PART`]; 0 if no more is known than that it was released in order, and other values may be added. Only where packets are followed.
+    /// The packet's sk_buff was released; functions that tear it down may follow. [`Event::spare`] is
+    /// [`Event::DROPPED`] plus the kernel's reason (0 if it tells none), [`Event::DELIVERED`], [`Event::SENT`],
+    /// [`Event::FORWARDED`] or [`Event::BECAME_PART`]; 0 if no more is known than that it was released in order, and
+    /// other values may be added. Only where packets are followed.
     pub const ENDED: u32 = 4;
 
     /// In [`Event::spare`] of an end: the kernel dropped the packet, for the reason in the lower half.

@@ -54,8 +54,8 @@ const MAX_DEPTH: usize = 512;
 /// }
 /// ```
 ///
-/// Where packets are [followed](Trace::is_followed), a journey also has what its packet was made of, what was made of it,
-/// and its end; [`families`] puts journeys in the order of a tree.
+/// Where packets are [followed](Trace::is_followed), a journey also has what its packet was made of, what was made of
+/// it, and its end; [`families`] puts journeys in the order of a tree.
 #[derive(Debug)]
 pub struct Journeys {
     packets: HashMap<u64, Journey, FxBuildHasher>,
@@ -294,8 +294,8 @@ impl Lineage {
 }
 
 /// Returns the journeys in the order of a tree, as their indices, each with its depth: a packet comes before those that
-/// were made of it, which are one deeper. Where a packet between is missing, because no traced function saw it, they are
-/// below the nearest one that there is. Otherwise the order stays the same.
+/// were made of it, which are one deeper. Where a packet between is missing, because no traced function saw it, they
+/// are below the nearest one that there is. Otherwise the order stays the same.
 ///
 /// ```
 /// # use ipft_plugin::{Error, Headings, Journeys, Output, Trace, families};

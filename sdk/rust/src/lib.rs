@@ -36,8 +36,8 @@
 //! The crate of a plugin is a `cdylib`; `cargo build --release --target wasm32-wasip2` builds a component that `ipft
 //! --plugin FILE.wasm` runs. Only cargo is needed. The plugin's name, version and licence are those of the crate.
 //!
-//! Where packets are followed, [`Headings`] names them by their addresses, and each [`Journey`] has its [`Lineage`]: what its
-//! packet was made of, and how it ended.
+//! Where packets are followed, [`Headings`] names them by their addresses, and each [`Journey`] has its [`Lineage`]:
+//! what its packet was made of, and how it ended.
 //!
 //! Names of functions and contents of fields come from outside and may contain anything: show them through [`text`]. A
 //! plugin runs as long as the trace, possibly for hours; keep aggregates instead of events, or use [`Journeys`] for a

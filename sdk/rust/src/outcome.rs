@@ -86,8 +86,8 @@ impl End {
         })
     }
 
-    /// Returns whether the packet was dropped and is lost by that. Other drops are those of duplicates, of frames for other
-    /// hosts, of copies whose original went on, and the like.
+    /// Returns whether the packet was dropped and is lost by that. Other drops are those of duplicates, of frames for
+    /// other hosts, of copies whose original went on, and the like.
     pub fn is_loss(&self, trace: &Trace) -> bool {
         match self.outcome {
             Outcome::Dropped { reason } => trace.drop_class(reason, self.function).is_none(),

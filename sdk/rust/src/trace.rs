@@ -57,16 +57,16 @@ impl Trace {
         self.fact("follow") == Some("true")
     }
 
-    /// Returns the kernel's name of a reason to drop packets, such as `NETFILTER_DROP`; `None` if it is not known, as before
-    /// Linux 5.17.
+    /// Returns the kernel's name of a reason to drop packets, such as `NETFILTER_DROP`; `None` if it is not known, as
+    /// before Linux 5.17.
     pub fn drop_reason(&self, reason: u32) -> Option<&str> {
         let found = self.drop_reasons().find(|(number, _)| *number == reason)?;
         Some(found.1)
     }
 
-    /// Returns the class of a drop that is no loss, by the kernel's reason and the function that dropped the packet, as an
-    /// index into `functions`: `duplicate`, `unwanted`, `clone`, `internal`, or one of a later version. `None` if the packet is
-    /// lost, or nothing is known.
+    /// Returns the class of a drop that is no loss, by the kernel's reason and the function that dropped the packet, as
+    /// an index into `functions`: `duplicate`, `unwanted`, `clone`, `internal`, or one of a later version. `None` if
+    /// the packet is lost, or nothing is known.
     pub fn drop_class(&self, reason: u32, function: u32) -> Option<&str> {
         let name = match self.drop_reason(reason) {
             Some(name) => name,

@@ -133,8 +133,8 @@ undisturbed "graph perf ring" of_others
 
 # All that needs the stack at once: old kernels give a program and what it calls 512 bytes.
 of_followed() {
-	begin followed tcp -t function_graph --record-bytes 64 -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
-	begin followed-perf tcp -t function_graph --perf-page-count 64 -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
+	begin followed tcp -v -t function_graph --record-bytes 64 -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
+	begin followed-perf tcp -v -t function_graph --perf-page-count 64 -r "$FEW" -o jsonl -e /tmp/made/gso.bpf.o
 	record
 }
 undisturbed "followed followed-perf" of_followed

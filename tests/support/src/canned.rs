@@ -486,8 +486,8 @@ pub fn mapped(a: u8, b: u8, c: u8, d: u8) -> [u8; 16] {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
-/// Packets that a filter selected, with the fields of one: through a veth pair and NAT, dropped, in fragments, in a tunnel,
-/// of other protocols, and with fields that no function could see.
+/// Packets that a filter selected, with the fields of one: through a veth pair and NAT, dropped, in fragments, in a
+/// tunnel, of other protocols, and with fields that no function could see.
 fn followed() -> Canned {
     const FUNCTIONS: [(&str, &str); 16] = [
         ("__ip_local_out", "vmlinux"),

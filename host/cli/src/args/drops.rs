@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args};
 
 use super::drawing::DrawArgs;
 use super::trace::HOW;
-use super::value::{device, drops_per_second, events_per_second, mark};
+use super::value::{check_mark, device, drops_per_second, events_per_second, mark};
 use super::{
     Buffers, DropsOptions, Filter, Options, Output, PerfBuffer, PlaceOptions, SelectAt, StopAfter, UsageError, number,
 };
@@ -129,12 +129,7 @@ impl DropsArgs {
     pub(super) fn into_options(self, matches: &ArgMatches) -> Result<Options, UsageError> {
         let mark = self.mark.unwrap_or(0);
         let mask = if self.mark.is_some() { self.mask } else { 0 };
-        if self.mark.is_some() && mark & mask == 0 {
-            return Err(UsageError::new(format!(
-                "--mark {mark:#x} and --mask {mask:#x} have no bit in common\n\n  \
-                 tip: use a mask that covers the mark, or leave --mask out"
-            )));
-        }
+        check_mark(self.mark, self.mask)?;
         let drawing = self.drawing.into_drawing(matches, Output::Drops)?;
         if drawing.pcapng.is_some() {
             return Err(UsageError::new(

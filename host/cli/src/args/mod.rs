@@ -1,9 +1,9 @@
 //! The command line: the user's request, as plain values.
 //!
 //! The old flags of ipftrace2 are the interface, word for word; new abilities are long options and subcommands. clap
-//! stays inside this module: what leaves it is a [`Command`] or a [`UsageError`]. It may import plain values of `ipft_core`
-//! (`event`, `limit`, `selection`) and `ipft_plugin_host::package`, nothing of this crate. Help, completions, the manual
-//! page and `docs/src/command-line.md` are all made from these definitions.
+//! stays inside this module: what leaves it is a [`Command`] or a [`UsageError`]. It may import plain values of
+//! `ipft_core` (`event`, `limit`, `selection`) and `ipft_plugin_host::package`, nothing of this crate. Help,
+//! completions, the manual page and `docs/src/command-line.md` are all made from these definitions.
 
 mod drawing;
 mod drops;

@@ -13,8 +13,8 @@ pub use ipft_core::limit::StopAfter;
 pub use ipft_core::selection::{Filter, Moment, Wanted as Selection};
 use ipft_plugin_host::package::{Grants, Language};
 
-/// The most bytes of a packet that are recorded. Its linear part is seldom longer, and the kernel reserves so much of the
-/// ring for each.
+/// The most bytes of a packet that are recorded. Its linear part is seldom longer, and the kernel reserves so much of
+/// the ring for each.
 pub const MOST_RECORD_BYTES: u32 = 16384;
 
 /// The command to run.

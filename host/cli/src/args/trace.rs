@@ -14,8 +14,8 @@ use super::number;
 use super::subcommand::Subcommand;
 use super::value;
 use super::value::{
-    address, device, events_per_second, extension, mark, packets_per_second, pattern, perf_pages, port, process,
-    record_bytes, ring_size, sample, sample_period, thread, wakeup_events,
+    address, check_mark, device, events_per_second, extension, mark, packets_per_second, pattern, perf_pages, port,
+    process, record_bytes, ring_size, sample, sample_period, thread, wakeup_events,
 };
 use super::{
     BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
@@ -456,14 +456,7 @@ impl Args {
             None => Show::default(),
         };
         let show = self.show.map_or(shown, |list| list.applied_to(shown));
-        if self.mark.is_some() && mark & self.mask == 0 {
-            return Err(UsageError::new(format!(
-                "--mark {mark:#x} and --mask {:#x} have no bit in common: this would trace every packet whose mark has \
-                 none of the mask's bits, unmarked ones among them\n\n  \
-                 tip: use a mask that covers the mark, or leave --mask out",
-                self.mask
-            )));
-        }
+        check_mark(self.mark, self.mask)?;
         let perf_requested =
             self.perf_page_count.is_some() || self.perf_sample_period.is_some() || self.perf_wakeup_events.is_some();
         let output = if follow.is_some() {

@@ -9,7 +9,7 @@ use ipft_core::filter::{DevicePattern, DevicePatternError, ThreadName, ThreadNam
 use regex::Regex;
 
 use super::number::{self, Show};
-use super::{ExtensionFile, MOST_RECORD_BYTES};
+use super::{ExtensionFile, MOST_RECORD_BYTES, UsageError};
 
 /// Marks and masks that can match a packet.
 pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
@@ -20,6 +20,18 @@ const MOST_PERF_PAGES: u64 = 1 << 16;
 
 pub(super) fn mark(text: &str) -> Result<u32, String> {
     number::parse(text, MARKS, Show::Hex).map(|number| number as u32)
+}
+
+/// Refuses a mask that leaves nothing of the mark.
+pub(super) fn check_mark(mark: Option<u32>, mask: u32) -> Result<(), UsageError> {
+    let Some(mark) = mark.filter(|mark| mark & mask == 0) else {
+        return Ok(());
+    };
+    Err(UsageError::new(format!(
+        "--mark {mark:#x} and --mask {mask:#x} have no bit in common: this would trace every packet whose mark has none of \
+         the mask's bits, unmarked ones among them\n\n  \
+         tip: use a mask that covers the mark, or leave --mask out"
+    )))
 }
 
 pub(super) fn extension(text: OsString) -> Result<ExtensionFile, String> {

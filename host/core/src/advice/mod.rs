@@ -63,8 +63,8 @@ pub fn all() -> &'static [Advice] {
     })
 }
 
-/// Returns the index in [`all`] of the advice on a packet that a function dropped for a reason. A suffix of the function, which
-/// is the compiler's, does not matter.
+/// Returns the index in [`all`] of the advice on a packet that a function dropped for a reason. A suffix of the
+/// function, which is the compiler's, does not matter.
 pub fn find(reason: &str, function: &str) -> Option<usize> {
     let function = without_suffix(function);
     let of =

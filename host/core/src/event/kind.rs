@@ -2,8 +2,8 @@
 
 /// What happened to the packet.
 ///
-/// There will be more kinds than these, so this is a number and no enum: whatever reads events passes over those of kinds
-/// that it does not know, and recordings keep them.
+/// There will be more kinds than these, so this is a number and no enum: whatever reads events passes over those of
+/// kinds that it does not know, and recordings keep them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct EventKind(pub u32);
@@ -16,8 +16,9 @@ impl EventKind {
     /// The packet was made of another one, whose identity is in [`super::Event::spare`], by the function of the event,
     /// which is [`super::NO_FUNCTION`] if it is not traced.
     pub const BORN: EventKind = EventKind(2);
-    /// The packet became part of another one, whose identity is in [`super::Event::spare`]: the event that follows is its end,
-    /// with the outcome [`super::Outcome::Joined`]. Some packets are kept as parts until the other one ends, and end then.
+    /// The packet became part of another one, whose identity is in [`super::Event::spare`]: the event that follows is
+    /// its end, with the outcome [`super::Outcome::Joined`]. Some packets are kept as parts until the other one ends,
+    /// and end then.
     pub const JOINED: EventKind = EventKind(3);
     /// The packet's sk_buff was released (the functions that tear it down may follow): its [`super::Outcome`] is in
     /// [`super::Event::spare`]. The function is the one that dropped the packet, [`super::NO_FUNCTION`] if that is not

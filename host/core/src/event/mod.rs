@@ -23,11 +23,12 @@ pub use schema::{Bits, EnumMember, Field, FieldFormat, FieldType, Schema};
 pub use trace::{Function, Loss, LossKind, Progress, SkippedFunction, Summary, Trace, Tracer};
 pub use value::{MAX_TAGGED, Value, Values};
 
-/// The function of an event that tells of none of the trace's functions. Only events of other kinds than entries and returns
-/// have it. A recording stores any other number beyond the table instead.
+/// The function of an event that tells of none of the trace's functions. Only events of other kinds than entries and
+/// returns have it. A recording stores any other number beyond the table instead.
 pub const NO_FUNCTION: u32 = u32::MAX;
 
-/// One call of, or return from, a kernel function with a traced packet; or what else can happen to one, as its kind says.
+/// One call of, or return from, a kernel function with a traced packet; or what else can happen to one, as its kind
+/// says.
 ///
 /// 64 bytes, fixed layout, integers only: a batch is handed to a plugin by one copy, and `wit/` names the same fields
 /// at the same offsets (asserted below).
@@ -57,9 +58,9 @@ pub struct Event {
     pub payload_offset: u32,
     /// Length of the payload: 0, or [`Schema::size`] and, if the schema has a tail, up to [`MAX_TAGGED`] bytes more.
     pub payload_len: u32,
-    /// In events of the kinds [`EventKind::BORN`] and [`EventKind::JOINED`]: the identity of the packet that this one came
-    /// from, or that it became part of. In those of the kind [`EventKind::ENDED`]: the [`Outcome`]. 0 in entries and
-    /// returns; of other kinds it means what the kind says.
+    /// In events of the kinds [`EventKind::BORN`] and [`EventKind::JOINED`]: the identity of the packet that this one
+    /// came from, or that it became part of. In those of the kind [`EventKind::ENDED`]: the [`Outcome`]. 0 in entries
+    /// and returns; of other kinds it means what the kind says.
     pub spare: u64,
 }
 

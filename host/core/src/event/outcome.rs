@@ -16,7 +16,8 @@ pub enum Outcome {
     Sent,
     /// As [`Outcome::Sent`], and it, or the packet that it was made of, was received from a device before.
     Forwarded,
-    /// It became part of another packet, which the event of the kind [`super::EventKind::JOINED`] before this one names.
+    /// It became part of another packet, which the event of the kind [`super::EventKind::JOINED`] before this one
+    /// names.
     Joined,
 }
 

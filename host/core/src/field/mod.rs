@@ -1,13 +1,13 @@
 //! The built-in fields, which `--show` adds to every entry without an extension.
 //!
-//! They come in groups. Each has its own file here, with its name, its description and its fields, and a header of the same
-//! name in `bpf/src/field/`, which fills it. Every kernel that can be traced has all of them, and their schema describes
-//! them whole: a field that needs a check of the kernel or a decoder of its own has it in its file. [`ALL`] is the registry:
-//! a group's index in it is its bit number in `ipft_config.fields`.
+//! They come in groups. Each has its own file here, with its name, its description and its fields, and a header of the
+//! same name in `bpf/src/field/`, which fills it. Every kernel that can be traced has all of them, and their schema
+//! describes them whole: a field that needs a check of the kernel or a decoder of its own has it in its file. [`ALL`]
+//! is the registry: a group's index in it is its bit number in `ipft_config.fields`.
 //!
-//! The selected groups are stored in the order of the registry, each aligned, before the extension's bytes, which begin at
-//! a multiple of eight. What a packet does not have is 0, or empty. This module imports `event`, and
-//! the layout of `ipft_bpf`.
+//! The selected groups are stored in the order of the registry, each aligned, before the extension's bytes, which begin
+//! at a multiple of eight. What a packet does not have is 0, or empty. This module imports `event`, and the layout of
+//! `ipft_bpf`.
 
 mod csum;
 mod gso;
@@ -226,8 +226,8 @@ impl Show {
         self.bits & wire::FIELD_PROC != 0
     }
 
-    /// Returns these fields as the perf buffer can carry them, and whether that leaves some out: its record is on the stack
-    /// of a program, which has no room for `tunnel`.
+    /// Returns these fields as the perf buffer can carry them, and whether that leaves some out: its record is on the
+    /// stack of a program, which has no room for `tunnel`.
     pub fn by_perf_buffer(mut self) -> (Show, bool) {
         let has_tunnel = self.bits & wire::FIELD_TUNNEL != 0;
         self.bits &= !wire::FIELD_TUNNEL;
@@ -275,8 +275,8 @@ impl Show {
         }
     }
 
-    /// Returns these fields without the groups that an extension has a name of. A group that the user named is none to be left
-    /// out: then the first such name is returned.
+    /// Returns these fields without the groups that an extension has a name of. A group that the user named is none to
+    /// be left out: then the first such name is returned.
     pub fn beside(mut self, extension: &Schema) -> Result<Show, &'static str> {
         for (place, group) in ALL.iter().enumerate() {
             let clash = (group.fields.iter().map(|field| field.name))

@@ -1,5 +1,5 @@
-//! The fields of the packet's headers: addresses, protocol, ports, and what TCP and ICMP say. They are 0 where the packet has
-//! no such header, and all of them before it has a network header.
+//! The fields of the packet's headers: addresses, protocol, ports, and what TCP and ICMP say. They are 0 where the
+//! packet has no such header, and all of them before it has a network header.
 
 use std::mem::offset_of;
 

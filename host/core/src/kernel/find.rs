@@ -125,8 +125,8 @@ fn judge(
     Ok(position)
 }
 
-/// Reads the BTF of the kernel and its modules: the modules' names, the functions that take a packet, and how the kernel
-/// keeps modules.
+/// Reads the BTF of the kernel and its modules: the modules' names, the functions that take a packet, and how the
+/// kernel keeps modules.
 fn read_types(
     root: &Root,
     missing: &mut Vec<MissingModule>,

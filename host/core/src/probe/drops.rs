@@ -1,5 +1,5 @@
-//! Attaches the program that sees drops: that of packets which are followed, or, in a trace of drops, that of all. Imports
-//! `programs` and `syscall`.
+//! Attaches the program that sees drops: that of packets which are followed, or, in a trace of drops, that of all.
+//! Imports `programs` and `syscall`.
 //!
 //! The former is attached last, as it shares the maps of the other programs; before that, a packet that is dropped is
 //! reported as released. The latter is all that its trace attaches.

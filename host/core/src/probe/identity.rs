@@ -71,8 +71,8 @@ const TEARDOWN_PARTS: [&str; 7] = [
     "release_owner",
 ];
 
-/// Where packets are selected, with the position of the packet: the functions by which a packet enters or leaves a layer,
-/// on all paths but those that take lists of packets. The symbols are the same in Linux 5.10 to 7.2.
+/// Where packets are selected, with the position of the packet: the functions by which a packet enters or leaves a
+/// layer, on all paths but those that take lists of packets. The symbols are the same in Linux 5.10 to 7.2.
 const GATES: [(&str, u8); 14] = [
     // net/core/gro.c and net/core/dev.c: from a driver.
     ("dev_gro_receive", 1),
@@ -119,8 +119,8 @@ pub fn role_in_following(function: &Candidate) -> Role {
     let name = function.name.split('.').next().unwrap_or_default();
     let is_gate = GATES.contains(&(name, function.position));
     if function.unsure {
-        // Since 6.1 the compiler has cloned __netif_receive_skb_core as .constprop.0, with the first argument where it was.
-        // The program of such an argument checks what it points at.
+        // Since 6.1 the compiler has cloned __netif_receive_skb_core as .constprop.0, with the first argument where it
+        // was. The program of such an argument checks what it points at.
         let is_checked = function.argument == PacketArgument::DoublePointer;
         return if is_gate && is_checked {
             Role::Gate

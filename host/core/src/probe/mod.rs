@@ -261,7 +261,8 @@ pub struct SelectionPlace {
     pub thread: Option<ThreadName>,
     /// The control group of their sockets, or one above that; `None` for any.
     pub group: Option<ControlGroup>,
-    /// In a trace of drops: at most so many are sent per second of each place in the kernel, on each CPU; 0 for any number.
+    /// In a trace of drops: at most so many are sent per second of each place in the kernel, on each CPU; 0 for any
+    /// number.
     pub drops: u32,
 }
 

@@ -1,11 +1,11 @@
 //! Distributes the functions to backends.
 //!
-//! The cheapest backend that works takes most of them, and what it cannot attach goes to those behind it: a name that BTF
-//! does not have is no obstacle to a kprobe. Where a trampoline of its own costs a packet less than that backend, the
-//! functions that nearly every packet passes get one each (`ftrace`): for all functions, the start and the end would take
-//! minutes. Each backend is a layer of one attachment. A function is in one layer only, and all layers share the maps of
-//! the first, so a packet has one identity wherever it is seen. A backend that the user named is used alone. It imports
-//! what `probe` may.
+//! The cheapest backend that works takes most of them, and what it cannot attach goes to those behind it: a name that
+//! BTF does not have is no obstacle to a kprobe. Where a trampoline of its own costs a packet less than that backend,
+//! the functions that nearly every packet passes get one each (`ftrace`): for all functions, the start and the end
+//! would take minutes. Each backend is a layer of one attachment. A function is in one layer only, and all layers share
+//! the maps of the first, so a packet has one identity wherever it is seen. A backend that the user named is used
+//! alone. It imports what `probe` may.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -116,7 +116,8 @@ impl Attachment {
         self.first().programs.shared_maps()
     }
 
-    /// Returns how often the filter could not judge a packet so far, because bytes that it needs are not at the packet's head.
+    /// Returns how often the filter could not judge a packet so far, because bytes that it needs are not at the
+    /// packet's head.
     pub fn unjudged(&self) -> u64 {
         self.first().programs.unjudged()
     }
@@ -279,8 +280,8 @@ fn attach_in_order<'b>(
     Err(failures)
 }
 
-/// Attaches the hot functions, and takes them from `rest`, which shares their maps from then on. Does nothing where that
-/// has no use or does not work: another backend then takes all.
+/// Attaches the hot functions, and takes them from `rest`, which shares their maps from then on. Does nothing where
+/// that has no use or does not work: another backend then takes all.
 fn attach_hot<'a>(request: &Request<'a>, rest: &mut Request<'a>) -> Option<Hot> {
     let is_hot = |target: &Target<'_>| kernel::is_hot(target.function) && objection(target.function).is_none();
     let (targets, cold): (Vec<Target<'a>>, Vec<Target<'a>>) = request.targets.iter().partition(|target| is_hot(target));

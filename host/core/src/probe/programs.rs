@@ -1,5 +1,5 @@
-//! The BPF programs of one trace: an object, opened, configured and loaded, with its maps. Imports `program_key`, `link`
-//! and `reason`.
+//! The BPF programs of one trace: an object, opened, configured and loaded, with its maps. Imports `program_key`,
+//! `link` and `reason`.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -323,7 +323,8 @@ impl Programs {
         self.counter(".bss.left_out")
     }
 
-    /// Returns how often a packet was not selected because of the limit of packets per second (`bpf/src/filter/rate.h`).
+    /// Returns how often a packet was not selected because of the limit of packets per second
+    /// (`bpf/src/filter/rate.h`).
     pub(super) fn over_rate(&self) -> u64 {
         self.counter(".bss.rate")
     }
@@ -333,7 +334,8 @@ impl Programs {
         self.counter(".bss.undecided")
     }
 
-    /// Returns how many packets were dropped so far where and why (`ipft_drop_places` in `bpf/src/program/drops.bpf.c`).
+    /// Returns how many packets were dropped so far where and why (`ipft_drop_places` in
+    /// `bpf/src/program/drops.bpf.c`).
     pub(super) fn drop_counts(&self) -> Vec<DropCount> {
         let Some(map) = self.object.maps().find(|map| map.name() == ".bss.places") else {
             return Vec::new();

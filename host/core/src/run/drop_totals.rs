@@ -1,8 +1,8 @@
 //! Counts the drops of a trace of drops by the function that dropped the packets. May import `probe`, and the events.
 //!
-//! The kernel's side counts by the place that the kernel names, which may be a helper's caller; which function it was is known
-//! of the packets that were sent. Where packets of one such place were dropped by several functions, all counts are those of
-//! the last one.
+//! The kernel's side counts by the place that the kernel names, which may be a helper's caller; which function it was
+//! is known of the packets that were sent. Where packets of one such place were dropped by several functions, all
+//! counts are those of the last one.
 
 use std::collections::HashMap;
 
@@ -37,13 +37,14 @@ impl<'a> Counting<'a> {
         self.functions.insert((location, reason), function);
     }
 
-    /// Brings the totals up to date. `find` returns the function that contains an address, for places none of whose packets was
-    /// sent.
+    /// Brings the totals up to date. `find` returns the function that contains an address, for places none of whose
+    /// packets was sent.
     pub(super) fn count(&mut self, mut find: impl FnMut(u64) -> u32) {
         let mut totals: Vec<DropTotal> = Vec::new();
         for count in (self.counts)() {
-            let known = self.functions.get(&(count.location, count.reason)).copied();
-            let function = known.unwrap_or_else(|| find(count.location));
+            // What is found is remembered: it becomes part of the function table, once.
+            let function = self.functions.entry((count.location, count.reason));
+            let function = *function.or_insert_with(|| find(count.location));
             let function = Some(function).filter(|function| *function != NO_FUNCTION);
             match (totals.iter_mut()).find(|total| (total.function, total.reason) == (function, count.reason)) {
                 Some(total) => total.count = total.count.saturating_add(count.count),

@@ -1,5 +1,5 @@
-//! The loop of a trace: what takes events from the kernel's buffer to the sinks, and functions of modules that are loaded
-//! meanwhile to the probes. May import every other module of the crate; none imports it.
+//! The loop of a trace: what takes events from the kernel's buffer to the sinks, and functions of modules that are
+//! loaded meanwhile to the probes. May import every other module of the crate; none imports it.
 
 pub mod clock;
 mod drop_totals;

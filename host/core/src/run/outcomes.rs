@@ -1,5 +1,5 @@
-//! What became of packets that were released in order, by the functions that they were seen to enter. May import the events
-//! and `seeded`.
+//! What became of packets that were released in order, by the functions that they were seen to enter. May import the
+//! events and `seeded`.
 //!
 //! The kernel reports drops alone: a packet is freed by its last user, a socket, the driver of a device or a protocol
 //! that passes its content on in another packet. So a packet's last function that says where it is decides. Only what
@@ -30,8 +30,8 @@ enum Says {
 
 /// What functions say, of Linux 5.10 to 7.2. Several say the same, so that a lost event does not matter.
 const SAYINGS: [(&str, Says); 48] = [
-    // TCP: a segment that the socket's state does not allow is dropped. Before 5.17 that is a call of tcp_drop(), which the
-    // kernel does not report as a drop.
+    // TCP: a segment that the socket's state does not allow is dropped. Before 5.17 that is a call of tcp_drop(), which
+    // the kernel does not report as a drop.
     ("tcp_v4_do_rcv", Says::DeliveredByTcp),
     ("tcp_v6_do_rcv", Says::DeliveredByTcp),
     ("tcp_rcv_established", Says::DeliveredByTcp),

@@ -243,8 +243,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Completes the drops of the batch by the function that dropped the packet. One that is not in the function table is
-    /// appended to it.
+    /// Completes the drops of the batch by the function that dropped the packet. One that is not in the function table
+    /// is appended to it.
     fn name_droppers(&mut self, sinks: &mut Sinks) -> Flow {
         if self.follow {
             let ends = self.batch.events.iter().filter(|event| event.kind == EventKind::ENDED);
@@ -283,11 +283,10 @@ impl<'a> Reader<'a> {
             let (Some(function), Some(event)) = (function, self.batch.events.get_mut(at)) else {
                 continue;
             };
-            let known = self.decoder.function_at(function.address);
-            event.function = known.unwrap_or(self.decoder.functions());
-            let new = std::slice::from_ref(function);
-            if known.is_none() && add_functions(&mut self.decoder, &mut self.outcomes, sinks, new) == Flow::Stop {
-                return Flow::Stop;
+            let (index, flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, function);
+            event.function = index;
+            if flow == Flow::Stop {
+                return flow;
             }
         }
         if refuted {
@@ -296,8 +295,8 @@ impl<'a> Reader<'a> {
         Flow::Continue
     }
 
-    /// Completes a drop of a trace of drops, and the entry before it, which are all that the trace has of the packet. Returns
-    /// false if it was none: a part of a packet that is freed with it. Then both have no packet.
+    /// Completes a drop of a trace of drops, and the entry before it, which are all that the trace has of the packet.
+    /// Returns false if it was none: a part of a packet that is freed with it. Then both have no packet.
     fn name_drop(&mut self, at: usize, place: &DropPlace, sinks: &mut Sinks) -> (Flow, bool) {
         let Dropper { function, part } = self.droppers.find(place).clone();
         let Some([entry, end]) = (at.checked_sub(1)).and_then(|first| self.batch.events.get_mut(first..=at)) else {
@@ -316,19 +315,12 @@ impl<'a> Reader<'a> {
             return (Flow::Continue, false);
         }
         let function = function.unwrap_or_else(|| unnamed(place.location));
-        let known = self.decoder.function_at(function.address);
-        let index = known.unwrap_or(self.decoder.functions());
+        let (index, flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &function);
         (entry.function, end.function) = (index, index);
         if let Some(counting) = &mut self.counting {
             counting.learn(place.location, reason, index);
         }
-        match known {
-            Some(_) => (Flow::Continue, true),
-            None => (
-                add_functions(&mut self.decoder, &mut self.outcomes, sinks, &[function]),
-                true,
-            ),
-        }
+        (flow, true)
     }
 
     /// Brings the totals of a trace of drops up to date.
@@ -336,7 +328,6 @@ impl<'a> Reader<'a> {
         let Some(counting) = &mut self.counting else {
             return Flow::Continue;
         };
-        let mut new = Vec::new();
         let mut flow = Flow::Continue;
         let (decoder, droppers) = (&mut self.decoder, &mut self.droppers);
         let outcomes = &mut self.outcomes;
@@ -346,16 +337,11 @@ impl<'a> Reader<'a> {
                 ..DropPlace::default()
             };
             let function = (droppers.find(&place).function.clone()).unwrap_or_else(|| unnamed(location));
-            let address = function.address;
-            decoder.function_at(address).unwrap_or_else(|| {
-                let index = decoder.functions();
-                new.push(function);
-                if add_functions(decoder, outcomes, sinks, &new) == Flow::Stop {
-                    flow = Flow::Stop;
-                }
-                new.clear();
-                index
-            })
+            let (index, after) = index_of(decoder, outcomes, sinks, &function);
+            if after == Flow::Stop {
+                flow = after;
+            }
+            index
         });
         flow
     }
@@ -399,10 +385,28 @@ fn add_functions(decoder: &mut Decoder, outcomes: &mut Outcomes, sinks: &mut Sin
     sinks.functions(new)
 }
 
-/// Code that has no name: that of BPF, or all where addresses are hidden.
+/// Returns the index of a function in the function table, to which it is appended if it is not there.
+fn index_of(decoder: &mut Decoder, outcomes: &mut Outcomes, sinks: &mut Sinks, function: &Function) -> (u32, Flow) {
+    // 0 is no address, but the index of the first function.
+    let known = (function.address != 0).then(|| decoder.function_at(function.address));
+    if let Some(index) = known.flatten() {
+        return (index, Flow::Continue);
+    }
+    let index = decoder.functions();
+    (
+        index,
+        add_functions(decoder, outcomes, sinks, std::slice::from_ref(function)),
+    )
+}
+
+/// Code that has no name: that of BPF, or all where addresses are hidden. Address 0 is that of the places for which a
+/// CPU has no slot left.
 fn unnamed(address: u64) -> Function {
     Function {
-        name: format!("{address:#x}"),
+        name: match address {
+            0 => "other places".to_owned(),
+            address => format!("{address:#x}"),
+        },
         module: "vmlinux".to_owned(),
         address,
     }

@@ -18,8 +18,8 @@
 //! === 0x6ad8e5c24f7001 dropped NETFILTER_DROP in nft_do_chain
 //! ```
 //!
-//! A drop that is no loss, by its class, is called `discarded`. If the built-in fields have the packet's addresses, the line
-//! ends with them:
+//! A drop that is no loss, by its class, is called `discarded`. If the built-in fields have the packet's addresses, the
+//! line ends with them:
 //!
 //! ```text
 //! === 0x6ad8e5c24f7001 delivered: 10.0.0.1 > 10.0.0.2 icmp echo request id 7 seq 1, 84 B
@@ -39,9 +39,9 @@
 //! that is never closed an entry whose return was. Nothing is cut: what is wider than its column moves the rest.
 //! Losses are no rows; the session reports them on stderr.
 //!
-//! Events are kept in memory, up to a limit. When it is reached the oldest packets are printed early, as many as it takes
-//! to make room and no more, so that the trace never stands still for long. The packets' order stays the same. One that
-//! goes on after that comes again further down, as if it were new.
+//! Events are kept in memory, up to a limit. When it is reached the oldest packets are printed early, as many as it
+//! takes to make room and no more, so that the trace never stands still for long. The packets' order stays the same.
+//! One that goes on after that comes again further down, as if it were new.
 
 use std::io::Write;
 
@@ -96,8 +96,8 @@ impl Aggregate {
         self
     }
 
-    /// Limits the bytes of buffered events; above it, the oldest packets are printed early. `reported` is called at the end
-    /// if any were.
+    /// Limits the bytes of buffered events; above it, the oldest packets are printed early. `reported` is called at the
+    /// end if any were.
     pub fn with_max_memory(mut self, bytes: u64, reported: Reported) -> Self {
         self.max_memory = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.reported = Some(reported);
@@ -263,8 +263,8 @@ impl Printer {
         printed
     }
 
-    /// Where packets are followed, the heading names the packet, the one that it was made of, and its end; and the packet
-    /// in words, if its fields give any.
+    /// Where packets are followed, the heading names the packet, the one that it was made of, and its end; and the
+    /// packet in words, if its fields give any.
     fn push_heading(&mut self, journal: &Journal, packet: u32) {
         let out = &mut self.output.buffer;
         out.extend_from_slice(b"===");

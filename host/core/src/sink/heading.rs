@@ -1,5 +1,5 @@
-//! Names a packet by its addresses and its length, from the built-in fields of its events: `10.0.0.1 > 10.0.0.2 icmp echo
-//! request id 7 seq 1, 84 B`. Imports `event` and `text`.
+//! Names a packet by its addresses and its length, from the built-in fields of its events: `10.0.0.1 > 10.0.0.2 icmp
+//! echo request id 7 seq 1, 84 B`. Imports `event` and `text`.
 
 use super::SinkError;
 use super::fields::{Fields, Style};

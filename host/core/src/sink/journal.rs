@@ -1,9 +1,9 @@
 //! The events of a trace, stored compactly in memory and found by packet.
 //!
 //! An event takes 20 bytes, 12 more where returns are traced, and its payload beside, with 4 more if payloads differ in
-//! length. A packet takes 16, and up to 12 in a hash table, and 32 where packets are followed. Storage grows by chunks that never move: a vector that
-//! doubles would for a moment need three times what it holds. Events of one packet form a list, oldest first, whose
-//! links are indices.
+//! length. A packet takes 16, and up to 12 in a hash table, and 32 where packets are followed. Storage grows by chunks
+//! that never move: a vector that doubles would for a moment need three times what it holds. Events of one packet form
+//! a list, oldest first, whose links are indices.
 //!
 //! Packets are forgotten in the order of their first event. That makes storage free in the order in which it was taken:
 //! when all packets that begin in a chunk or before are forgotten, nothing in that chunk is needed any more. So a trace
@@ -150,7 +150,8 @@ impl Journal {
         }
     }
 
-    /// Also keeps what was made of which packet, and how packets ended; in so many bytes for packets that have no event.
+    /// Also keeps what was made of which packet, and how packets ended; in so many bytes for packets that have no
+    /// event.
     pub(super) fn with_lineages(mut self, bytes: usize) -> Self {
         self.others = Some(Recent::within(bytes));
         self
@@ -169,7 +170,8 @@ impl Journal {
         self.bytes_with_more(events.len(), payload)
     }
 
-    /// As [`Journal::bytes_with`], of a number of events and, if payloads can differ in length, of bytes in all of them.
+    /// As [`Journal::bytes_with`], of a number of events and, if payloads can differ in length, of bytes in all of
+    /// them.
     fn bytes_with_more(&self, events: usize, payload: usize) -> usize {
         let room = CHUNK - (self.next as usize).wrapping_sub(1) % CHUNK - 1;
         let chunks = events.saturating_sub(room).div_ceil(CHUNK);
@@ -204,8 +206,8 @@ impl Journal {
             + self.packets.bytes()
     }
 
-    /// Keeps one of the batch's entries and returns. It has two callers, so the compiler would make a call of it, which costs a fifth
-    /// more per event.
+    /// Keeps one of the batch's entries and returns. It has two callers, so the compiler would make a call of it, which
+    /// costs a fifth more per event.
     #[inline(always)]
     pub(super) fn push(&mut self, event: &Event, batch: &Batch) {
         if (self.next as usize).is_multiple_of(CHUNK) {
@@ -320,7 +322,8 @@ impl Journal {
         None
     }
 
-    /// Keeps an event that is no call, if [`Lineage`] has a place for it. It may be that of a packet that has no event here.
+    /// Keeps an event that is no call, if [`Lineage`] has a place for it. It may be that of a packet that has no event
+    /// here.
     pub(super) fn note(&mut self, event: &Event) {
         let Some(others) = self.others.as_mut().filter(|_| Lineage::is_of(event.kind)) else {
             return;
@@ -425,8 +428,8 @@ impl Journal {
             .then(|| place * CHUNK as u32 + self.forgotten as u32)
     }
 
-    /// Forgets the oldest packet, and gives back the memory that nothing needs any more. If the packet goes on it is one
-    /// that was never seen.
+    /// Forgets the oldest packet, and gives back the memory that nothing needs any more. If the packet goes on it is
+    /// one that was never seen.
     pub(super) fn forget_oldest(&mut self) {
         let Some(number) = self.oldest() else {
             return;

@@ -7,8 +7,9 @@
 //! Fields of the payload follow as strings, under their own names, also if one is named like a key before: the shape
 //! is the old tool's. Losses have no place in this shape; the JSON lines format ([`super::Jsonl`]) has one.
 //!
-//! Where packets are followed, the first object of a packet that was made of another one has one key more, which readers
-//! of the old shape pass over: `"parent_id":"0x…"` behind `is_return`. What becomes of packets has no place either.
+//! Where packets are followed, the first object of a packet that was made of another one has one key more, which
+//! readers of the old shape pass over: `"parent_id":"0x…"` behind `is_return`. What becomes of packets has no place
+//! either.
 
 use std::io::Write;
 
@@ -21,18 +22,8 @@ use super::{Sink, SinkError};
 use crate::event::{Batch, Event, EventKind, Function, Summary, Trace};
 use crate::text::*;
 
-/// The keys that every event has.
-const KEYS: [&str; 6] = [
-    "packet_id",
-    "timestamp",
-    "processor_id",
-    "module",
-    "function",
-    "is_return",
-];
-
-/// The same, and those that some events have where packets are followed.
-const KEYS_OF_FOLLOWED: [&str; 7] = [
+/// The keys of events: the last one is only there where packets are followed.
+static KEYS: [&str; 7] = [
     "packet_id",
     "timestamp",
     "processor_id",
@@ -49,7 +40,8 @@ const END: &[u8] = b"}\n";
 #[derive(Debug)]
 pub struct Json {
     output: Output,
-    /// `,"module":"…","function":"…","is_return":false` of every function, and the end of the line if there are no fields.
+    /// `,"module":"…","function":"…","is_return":false` of every function, and the end of the line if there are no
+    /// fields.
     entries: FunctionTexts,
     /// The same of returns.
     returns: FunctionTexts,
@@ -155,8 +147,8 @@ impl Beginning {
 impl Sink for Json {
     fn start(&mut self, trace: &Trace) -> Result<(), SinkError> {
         self.fields = Fields::new(&trace.schema, Style::JsonText)?;
-        if trace.follow {
-            self.clashes.set_keys(&KEYS_OF_FOLLOWED);
+        if !trace.follow {
+            self.clashes.set_keys(&KEYS[..KEYS.len() - 1]);
         }
         self.clashes.look_at_schema(&trace.schema);
         self.functions(&trace.functions)
@@ -416,7 +408,7 @@ mod tests {
         let (reported, text) = drawn(Schema::default(), &[batch(&[], Vec::new())]);
         assert!(reported.is_empty());
         let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
-        let mut keys = KEYS.to_vec();
+        let mut keys = KEYS[..KEYS.len() - 1].to_vec();
         keys.sort_unstable();
         let mut written: Vec<&str> = read.keys().map(String::as_str).collect();
         written.sort_unstable();

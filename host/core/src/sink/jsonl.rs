@@ -1,9 +1,10 @@
 //! `-o jsonl`: everything about a trace, typed, one JSON object per line, for programs.
 //!
-//! The first line is the `trace`, then come `event`s as they happen, where packets are followed with `born`, `joined` and
-//! `ended` lines between them, with a `functions` line before the first event of functions that were added during the
-//! trace, and at the end a `lost` line for every way and CPU that lost some, and the `summary`. `docs/jsonl.schema.json`
-//! describes each; [`VERSION`] changes when a key is removed or means something else, and not when one is added.
+//! The first line is the `trace`, then come `event`s as they happen, where packets are followed with `born`, `joined`
+//! and `ended` lines between them, with a `functions` line before the first event of functions that were added during
+//! the trace, and at the end a `lost` line for every way and CPU that lost some, and the `summary`.
+//! `docs/jsonl.schema.json` describes each; [`VERSION`] changes when a key is removed or means something else, and not
+//! when one is added.
 //!
 //! Identities and addresses are strings of hexadecimal digits: they are compared, never reckoned with, and many readers
 //! of JSON keep 53 bits of a number. Timestamps and durations are numbers, since they are reckoned with; a timestamp

@@ -52,9 +52,9 @@ impl Lineage {
         }
     }
 
-    /// Appends ` made of 0x3 by ip_copy_metadata` and ` dropped NETFILTER_DROP in nft_do_chain`, each after the separator
-    /// if it is known. A drop has a number if the reason has no name, and neither if there is none. `functions` are their
-    /// names.
+    /// Appends ` made of 0x3 by ip_copy_metadata` and ` dropped NETFILTER_DROP in nft_do_chain`, each after the
+    /// separator if it is known. A drop has a number if the reason has no name, and neither if there is none.
+    /// `functions` are their names.
     pub(super) fn push(&self, out: &mut Vec<u8>, separator: &[u8], reasons: &Reasons, functions: &FunctionTexts) {
         let push_function = |out: &mut Vec<u8>, word: &[u8], function: u32| {
             if (function as usize) < functions.len() {

@@ -222,8 +222,8 @@ impl Tuple {
         (self.ethertype, self.proto) == (before.ethertype, before.proto)
     }
 
-    /// Appends what is different from the tuple before, each after a call of `next`. Returns false if so much is that the
-    /// packet is to be named anew.
+    /// Appends what is different from the tuple before, each after a call of `next`. Returns false if so much is that
+    /// the packet is to be named anew.
     pub(super) fn push_changes(&self, out: &mut Vec<u8>, before: &Tuple, mut next: impl FnMut(&mut Vec<u8>)) -> bool {
         let (now, then) = (&self.transport, &before.transport);
         if !self.is_like(before) || (now.icmp_type, now.icmp_code) != (then.icmp_type, then.icmp_code) {

@@ -241,8 +241,8 @@ impl Decoder {
         batch.events.push(event);
     }
 
-    /// Handles a record that names no function that is known: a capture, a birth, an end, or another address of a function.
-    /// All are rare, so that they are looked for only here.
+    /// Handles a record that names no function that is known: a capture, a birth, an end, or another address of a
+    /// function. All are rare, so that they are looked for only here.
     #[cold]
     #[inline(never)]
     fn decode_unknown(&mut self, record: &[u8], batch: &mut Batch) {
@@ -269,8 +269,9 @@ impl Decoder {
         Some(())
     }
 
-    /// Appends the end of a packet, and before it that it became part of another one. Which function dropped it is known
-    /// later, from [`Decoder::take_drops`], and with that whether a packet that is part of another one was dropped.
+    /// Appends the end of a packet, and before it that it became part of another one. Which function dropped it is
+    /// known later, from [`Decoder::take_drops`], and with that whether a packet that is part of another one was
+    /// dropped.
     fn end(&mut self, record: &[u8], batch: &mut Batch) -> Option<()> {
         let ended = wire::Ended::parse(record)?;
         let dropped = match ended.dropped {
@@ -307,8 +308,8 @@ impl Decoder {
         Some(())
     }
 
-    /// Appends the entry that a dropped packet has which was not seen before, with its fields. The function is known later,
-    /// as that of the drop.
+    /// Appends the entry that a dropped packet has which was not seen before, with its fields. The function is known
+    /// later, as that of the drop.
     fn push_alone(&mut self, event: &wire::Event, record: &[u8], batch: &mut Batch) -> Option<()> {
         let payload = record.get(wire::DROPPED_SIZE..wire::DROPPED_SIZE + self.payload_size)?;
         batch.events.push(Event {

@@ -31,8 +31,8 @@ struct Inbox {
     records: Vec<u8>,
 }
 
-/// An inbox whose address libbpf holds. A `Box` may not be in its place: to move one says that nothing else points to what
-/// is in it.
+/// An inbox whose address libbpf holds. A `Box` may not be in its place: to move one says that nothing else points to
+/// what is in it.
 #[derive(Debug)]
 struct SharedInbox(NonNull<Inbox>);
 

@@ -1,5 +1,5 @@
-//! Facts about a trace that follows packets, as the contract's comment on `more` describes them. May import `advice` and
-//! `event` of `ipft_core`.
+//! Facts about a trace that follows packets, as the contract's comment on `more` describes them. May import `advice`
+//! and `event` of `ipft_core`.
 
 use ipft_core::advice::{self, Class};
 use ipft_core::event::{EnumMember, Trace};

@@ -118,6 +118,24 @@ fn flooded(duration: Option<Duration>, stop_after: Option<StopAfter>) -> (Option
     read(Box::new(Flood { size: 64, packets: 0 }), duration, stop_after)
 }
 
+/// A reader of any source. The function table has one function.
+fn reader<'a>(source: Box<dyn Source + 'a>, extension: &'a mut Extension) -> Reader<'a> {
+    Reader {
+        source,
+        decoder: Decoder::new(FunctionIds::new([0]), 0),
+        extension,
+        calls: None,
+        batch: Batch::default(),
+        follow: false,
+        droppers: Droppers::default(),
+        counting: None,
+        outcomes: Outcomes::default(),
+        not_specified: 0,
+        events: 0,
+        ended: 0,
+    }
+}
+
 /// Reads from any source.
 fn read(
     source: Box<dyn Source>,
@@ -128,20 +146,7 @@ fn read(
     let mut sinks = Sinks::new(Box::new(|name, error| panic!("{name}: {error}")));
     sinks.add("notes", Destination::Elsewhere, Box::new(Notes(Rc::clone(&seen))));
     let mut extension = Extension::default();
-    let mut reader = Reader {
-        source,
-        decoder: Decoder::new(FunctionIds::new([0]), 0),
-        extension: &mut extension,
-        calls: None,
-        batch: Batch::default(),
-        follow: false,
-        droppers: Droppers::default(),
-        counting: None,
-        outcomes: Outcomes::default(),
-        not_specified: 0,
-        events: 0,
-        ended: 0,
-    };
+    let mut reader = reader(source, &mut extension);
     let signals = Signals::none().unwrap();
     let mut limit = Limit::new(duration, stop_after, monotonic());
     let mut losses = || {
@@ -198,5 +203,28 @@ fn the_end_waits_briefly_for_unfinished_records() {
         let (reached, _, seen) = read(Box::new(source), Some(duration), None);
         assert_eq!(reached, Some(Reached::Duration(duration)));
         assert_eq!(seen.packets, expected, "{looks:?}");
+    }
+}
+
+#[test]
+fn drops_of_places_without_a_slot_have_a_row() {
+    let mut extension = Extension::default();
+    let mut sinks = Sinks::new(Box::new(|name, error| panic!("{name}: {error}")));
+    let source = Box::new(Flood { size: 0, packets: 0 });
+    let totals = DropTotals::default();
+    let elsewhere = || {
+        vec![DropCount {
+            location: 0,
+            reason: 0,
+            count: 7,
+        }]
+    };
+    let mut reader = reader(source, &mut extension).of_drops(Box::new(elsewhere), totals.clone());
+    for _ in 0..2 {
+        let _ = reader.count_drops(&mut sinks);
+        let all = totals.get();
+        // Behind the function of the table, and appended once.
+        assert_eq!((all.len(), all[0].function, all[0].count), (1, Some(1), 7));
+        assert_eq!(reader.decoder.functions(), 2);
     }
 }

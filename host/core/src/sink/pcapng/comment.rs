@@ -12,8 +12,8 @@
 //! packet 0x6ad8e5c24f7001, made of 0x6ad8e5a1be3001 by ip_copy_metadata, dropped NETFILTER_DROP in nft_do_chain
 //! ```
 //!
-//! Times count from the packet's first event. Without the graph there are no braces. The lines of a packet have a limit;
-//! what is left out is counted in the last one.
+//! Times count from the packet's first event. Without the graph there are no braces. The lines of a packet have a
+//! limit; what is left out is counted in the last one.
 
 use super::super::graph::Line;
 use super::super::journal::Kept;

@@ -1,16 +1,16 @@
 //! `--pcapng`: the packets themselves, for Wireshark and its like, each with its journey as a comment.
 //!
-//! A packet's comment stands in the packet's block, so a packet is written when its journey is known: when the trace has
-//! ended. Until then its events and its bytes are kept. When they take too much memory, the oldest packets are written;
-//! should one of them go on after that, the rest of its journey is missing in the file. Packets are in the order of their
-//! first event.
+//! A packet's comment stands in the packet's block, so a packet is written when its journey is known: when the trace
+//! has ended. Until then its events and its bytes are kept. When they take too much memory, the oldest packets are
+//! written; should one of them go on after that, the rest of its journey is missing in the file. Packets are in the
+//! order of their first event.
 //!
 //! Only packets whose first bytes were recorded can be in the file; the number of others is reported at the end.
 //!
-//! The readers of libpcap, tcpdump among them, stop at a second link type. So a file has one: raw IP if all of its packets
-//! are IP packets, and else Ethernet, where those that were recorded from their IP header on get an Ethernet header with
-//! addresses of zeros, and an interface of their own that says so. Packets that have to be written before the end are
-//! framed so, too, as Ethernet frames may follow.
+//! The readers of libpcap, tcpdump among them, stop at a second link type. So a file has one: raw IP if all of its
+//! packets are IP packets, and else Ethernet, where those that were recorded from their IP header on get an Ethernet
+//! header with addresses of zeros, and an interface of their own that says so. Packets that have to be written before
+//! the end are framed so, too, as Ethernet frames may follow.
 
 mod blocks;
 mod comment;
@@ -175,8 +175,8 @@ impl Pcapng {
         Ok(true)
     }
 
-    /// Writes the packet with this number in the journal and with its events, which are in order of time, and the number of
-    /// those that were left out.
+    /// Writes the packet with this number in the journal and with its events, which are in order of time, and the
+    /// number of those that were left out.
     fn write_packet(&mut self, packet: u32, events: &[Kept], more: usize) -> Result<(), SinkError> {
         let identity = self.journal.identity(packet);
         let Some(captured) = self.captured.remove(&identity) else {

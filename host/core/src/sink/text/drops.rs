@@ -10,9 +10,9 @@
 //! 3 packets were dropped.
 //! ```
 //!
-//! Each packet of the trace is an entry and an end, which follow each other. Drops that are no loss, by their class, are
-//! counted, and shown only if all are to be. The counts of the table are those of the kernel's side, as it sends only so many
-//! packets of each place.
+//! Each packet of the trace is an entry and an end, which follow each other. Drops that are no loss, by their class,
+//! are counted, and shown only if all are to be. The counts of the table are those of the kernel's side, as it sends
+//! only so many packets of each place.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -115,8 +115,9 @@ impl Drops {
     /// Returns the name of a reason, or its number; empty where the kernel tells none.
     fn reason(&self, reason: u32) -> String {
         match self.reasons.name(Outcome::Dropped { reason }) {
+            // Its name says that a packet is not dropped; ipft's own counts have it where the reasons are several.
+            _ if reason == 0 => String::new(),
             Some(name) => visible(name).into_owned(),
-            None if reason == 0 => String::new(),
             None => reason.to_string(),
         }
     }

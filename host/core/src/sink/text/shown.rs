@@ -25,7 +25,8 @@ pub(super) struct Known {
     netns: Option<usize>,
     /// The other fields: where in the prefix they are, and their index.
     others: Vec<(std::ops::Range<usize>, usize)>,
-    /// End of the last of the others: they are remembered with what lies before them, as a schema may name bytes many times.
+    /// End of the last of the others: they are remembered with what lies before them, as a schema may name bytes many
+    /// times.
     size: usize,
     tail: bool,
 }

@@ -1,4 +1,5 @@
-//! `ipft drops` names causes of loss that are made for real: the reason and the function. The book has the table of them.
+//! `ipft drops` names causes of loss that are made for real: the reason and the function. The book has the table of
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

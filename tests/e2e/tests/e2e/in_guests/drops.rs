@@ -88,8 +88,9 @@ fn a_copy_for_a_raw_socket_is_no_loss(kernel: Kernel) {
     assert_eq!(text.matches("echo reply").count(), 3, "{text}");
     let clean = output(kernel, "clean");
     // An acknowledgement that another one overtakes, or that finds the connection closed, is dropped for real.
-    let mut lost = clean.lines().filter(|line| line.contains("Z  "));
-    assert!(lost.all(|line| line.contains(" tcp ACK ")), "{clean}");
+    let lost: Vec<&str> = clean.lines().filter(|line| line.contains("Z  ")).collect();
+    let is_acknowledgement = |line: &&str| line.contains(" tcp ACK ");
+    assert!(lost.len() <= 2 && lost.iter().all(is_acknowledgement), "{clean}");
 }
 
 fn nothing_of_it_stays_attached(kernel: Kernel) {

@@ -1,6 +1,6 @@
 //! Filters in kernels: linked with a program that builds the frame of `bpf/src/filter/frame.h`, their instructions give
-//! the verdict of the compiler's interpreter for each packet, and for packets in tunnels. That libpcap gives the same is
-//! tested in `tests/filter`.
+//! the verdict of the compiler's interpreter for each packet, and for packets in tunnels. That libpcap gives the same
+//! is tested in `tests/filter`.
 
 use std::collections::BTreeMap;
 use std::fs;

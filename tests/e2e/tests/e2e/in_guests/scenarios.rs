@@ -147,7 +147,8 @@ fn copies(count: usize) -> BTreeMap<&'static str, usize> {
 }
 
 fn a_delivered_packet_has_no_children(kernel: Kernel) {
-    // Plain; with a listener at the receiving device; through VXLAN, GRE and NAT; to a macvlan; past a queue without a reader.
+    // Plain; with a listener at the receiving device; through VXLAN, GRE and NAT; to a macvlan; past a queue without a
+    // reader.
     for number in [1, 2, 9, 10, 11, 29, 32] {
         with(kernel, number, |family| {
             assert_eq!(family.made(), copies(0), "{number}");
@@ -240,7 +241,8 @@ fn xdp_of_veth_judges_a_copy(kernel: Kernel) {
     }
 }
 
-/// A program's packet goes on as a frame, of which another packet is built. Linux 5.10 does that in a function without packets.
+/// A program's packet goes on as a frame, of which another packet is built. Linux 5.10 does that in a function without
+/// packets.
 fn xdp_of_veth_sends_back_what_is_built_again(kernel: Kernel) {
     with(kernel, 27, |family| {
         family.is_released();

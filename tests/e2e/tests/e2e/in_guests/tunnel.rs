@@ -28,7 +28,8 @@ fn say(fields: &Fields, expected: &[(&str, &str)]) {
     }
 }
 
-/// Checks that a packet goes through a tunnel, once it is in it, and returns its fields in it and behind it. UDP carries VXLAN.
+/// Checks that a packet goes through a tunnel, once it is in it, and returns its fields in it and behind it. UDP
+/// carries VXLAN.
 fn in_and_behind(packet: &[(String, Fields)], by_udp: bool) -> (Vec<&Fields>, Vec<&Fields>) {
     let of = |functions: &[&str]| -> Vec<&Fields> {
         let events = packet
