@@ -27,9 +27,13 @@ static __noinline struct ipft_drop_place *place_of(__u32 processor, __u64 locati
 	struct ipft_drop_place *places = ipft_drop_places[processor & (IPFT_MAX_CPUS - 1)];
 	__u32 at = location ^ location >> 8 ^ reason * 0x9e3779b9u >> 26;
 
-	for (int i = 0; i < LAST_PLACE; i++) {
-		struct ipft_drop_place *place = &places[(at + i) % LAST_PLACE];
+	for (int i = 0; i < IPFT_DROP_PLACES; i++) {
+		/* Not the remainder of a division, whose limit the verifiers of 5.10 and 6.1 do not know. */
+		__u32 slot = (at + i) & (IPFT_DROP_PLACES - 1);
+		struct ipft_drop_place *place = &places[slot];
 
+		if (slot == LAST_PLACE)
+			continue;
 		if (!place->location) {
 			place->location = location;
 			place->reason = reason;
