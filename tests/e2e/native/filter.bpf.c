@@ -49,7 +49,7 @@ static __always_inline __s32 judge_inside(struct packet *packet)
 		inner.network = packet->inside + FRAME_HEADER;
 	}
 	find_inner(&inner, head + FRAME_HEADER, head + packet->captured, head, bpf_ntohs(*(__u16 *)(packet->bytes + 12)));
-	if (!inner.room)
+	if (!inner.available)
 		return inner.out_of_reach ? -1 : 0;
 	struct frame_packet frame = {
 		.head = head,
