@@ -181,14 +181,23 @@ fn main() {
             fs::write(with_suffix(&object, ".rs"), code(&object, &defines, follow == 1)).expect("OUT_DIR is writable");
         }
     }
-    let following = ["-DSESSION=0", "-DEXTENSION=0", "-DREADS=BY_HELPER", "-DFOLLOW=1"].map(String::from);
-    for (name, defines) in [
-        ("license", [].as_slice()),
-        ("dropped", &following),
-        ("drops", &following),
+    let following = |reads| {
+        [
+            "-DSESSION=0",
+            "-DEXTENSION=0",
+            "-DFOLLOW=1",
+            &format!("-DREADS={reads}"),
+        ]
+        .map(String::from)
+    };
+    for (name, source, defines) in [
+        ("license", "license", [].as_slice()),
+        ("dropped", "dropped", &following("BY_HELPER")),
+        ("drops", "drops", &following("BY_LOADS")),
+        ("drops_by_helper", "drops", &following("BY_HELPER")),
     ] {
         let path = out.join(format!("{name}.bpf.o"));
-        compiler.compile(&format!("src/program/{name}.bpf.c"), &path, defines);
+        compiler.compile(&format!("src/program/{source}.bpf.c"), &path, defines);
         let object = fs::read(&path).expect("the compiler has written the object");
         fs::write(with_suffix(&path, ".rs"), packed(&path, &object)).expect("OUT_DIR is writable");
     }

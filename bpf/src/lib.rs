@@ -132,7 +132,11 @@ pub static LICENSE: Packed = packed!("license.bpf.o");
 pub static DROPPED: Packed = packed!("dropped.bpf.o");
 
 /// The program that sees all drops, for traces of drops. It is linked with an object that defines `ipft_filter`.
+/// For kernels that handle the faults of all loads.
 pub static DROPS: Packed = packed!("drops.bpf.o");
+
+/// The same for kernels that do not.
+pub static DROPS_BY_HELPER: Packed = packed!("drops_by_helper.bpf.o");
 
 /// Headers that an extension in C may include: the name in the `#include`, and the text. They come from libbpf and from
 /// the kernel's user-space interface that this crate was built with.

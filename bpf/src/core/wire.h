@@ -45,7 +45,7 @@ struct ipft_ended {
 	__u64 into;		 /* identity of the packet that it became part of; 0 if it did not */
 };
 
-#define IPFT_FRAMES 12
+#define IPFT_FRAMES 8
 
 struct ipft_dropped {
 	struct ipft_ended ended;

@@ -28,10 +28,14 @@ static __always_inline void fill_gso(void *to, struct sk_buff *skb, int directly
 
 	READ_FIELD(&head, skb, head, directly);
 	READ_FIELD(&end, ended, end, directly);
+#if READS == BY_LOADS
+	info = bpf_rdonly_cast(head + end, bpf_core_type_id_kernel(struct skb_shared_info));
+#else
 	info = (void *)(head + end);
-	gso->gso_size = BPF_CORE_READ(info, gso_size);
-	gso->gso_segs = BPF_CORE_READ(info, gso_segs);
-	gso->gso_type = BPF_CORE_READ(info, gso_type);
+#endif
+	gso->gso_size = LOAD(info, gso_size);
+	gso->gso_segs = LOAD(info, gso_segs);
+	gso->gso_type = LOAD(info, gso_type);
 }
 
 #endif

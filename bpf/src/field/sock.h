@@ -20,9 +20,15 @@ static __always_inline void fill_sock(void *to, struct sk_buff *skb, int directl
 		return;
 	struct sock_common___stated *common = (void *)sk;
 
-	sock->sock_cookie = BPF_CORE_READ(common, skc_cookie.counter);
-	sock->sock_family = BPF_CORE_READ(common, skc_family);
-	sock->sock_state = BPF_CORE_READ(common, skc_state);
+	if (directly) {
+		sock->sock_cookie = common->skc_cookie.counter;
+		sock->sock_family = common->skc_family;
+		sock->sock_state = common->skc_state;
+	} else {
+		sock->sock_cookie = BPF_CORE_READ(common, skc_cookie.counter);
+		sock->sock_family = BPF_CORE_READ(common, skc_family);
+		sock->sock_state = BPF_CORE_READ(common, skc_state);
+	}
 	if (is_full_socket(sock->sock_state)) {
 		struct cgroup *group = cgroup_of_socket(sk);
 

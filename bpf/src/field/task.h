@@ -25,15 +25,14 @@ static __always_inline int is_in_task(void)
 	const volatile struct ipft_context *context = &ipft_config.context;
 	__u64 count_at = context->preempt_count;
 	__u64 base = 0;
-	__u32 count = 0;
+	__u64 count = 0;
 
 	if (!context->per_cpu_offset)
 		return 0;
 	if (bpf_core_type_exists(struct pcpu_hot))
 		count_at += bpf_core_field_offset(struct pcpu_hot, preempt_count);
-	if (bpf_probe_read_kernel(&base, sizeof(base),
-				  (void *)(context->per_cpu_offset + bpf_get_smp_processor_id() * sizeof(base))) ||
-	    bpf_probe_read_kernel(&count, sizeof(count), (void *)(base + count_at)))
+	if (read_bytes(&base, sizeof(base), context->per_cpu_offset + bpf_get_smp_processor_id() * sizeof(base)) || !base ||
+	    read_bytes(&count, sizeof(__u32), base + count_at))
 		return 0;
 	return !(count & SERVING_SOFTIRQ);
 }

@@ -63,6 +63,89 @@ static __always_inline int count(__u32 processor, __u64 location, __u32 reason, 
 	return 1;
 }
 
+/* What PACKET_AT() returns. */
+#if READS == BY_LOADS
+#define KIND TYPED
+#else
+#define KIND NUMBER
+#endif
+
+#if READS == BY_LOADS
+/*
+ * Stacks that were seen. The kernel takes about 6,000 instructions to find eight frames, as it first unwinds its own
+ * functions between the program and the unwinder. So what it found is remembered, with the places of the return
+ * addresses on the stack: as long as the same addresses are at the same places, the frames are the same.
+ */
+struct stack {
+	__u64 location; /* 0 if there is none */
+	__u64 frames[IPFT_FRAMES];
+	__u16 words[IPFT_FRAMES]; /* where each is, from the context on, which is on the stack of bpf_trace_run*() */
+	__u64 found;		  /* frames whose place is known */
+};
+
+#define STACKS 16	 /* of each CPU, a power of two */
+#define STACK_WORDS 256	 /* that are searched for return addresses */
+#define FRAMES_BEFORE 2 /* in front of the context: the program itself, and what calls it */
+
+struct stack ipft_drop_stacks[IPFT_MAX_CPUS][STACKS] SEC(".bss.stacks");
+
+/* Remembers a stack that the kernel found, if all of it is where a stack should be. */
+static __noinline int remember(struct stack *stack, const __u64 *frames, __u64 base, __u64 location)
+{
+	stack->location = 0;
+	stack->found = FRAMES_BEFORE;
+	for (__u32 i = 0; i < IPFT_FRAMES; i++)
+		stack->frames[i] = frames[i];
+	for (__u32 word = 0; word < STACK_WORDS; word++) {
+		/* In memory, or the verifier would follow each number of frames by itself. */
+		__u64 found = *(volatile __u64 *)&stack->found;
+
+		if (found >= IPFT_FRAMES) {
+			stack->location = location;
+			break;
+		}
+		if (*(__u64 *)bytes_at(base + word * 8) != stack->frames[found])
+			continue;
+		stack->words[found] = word;
+		*(volatile __u64 *)&stack->found = found + 1;
+	}
+	return 0;
+}
+
+static __always_inline int is_same(const struct stack *stack, __u64 base, __u64 location)
+{
+	if (stack->location != location)
+		return 0;
+#pragma unroll
+	for (int i = FRAMES_BEFORE; i < IPFT_FRAMES; i++) {
+		if (*(__u64 *)bytes_at(base + stack->words[i] * 8) != stack->frames[i])
+			return 0;
+	}
+	return 1;
+}
+
+static __always_inline void fill_stack(void *ctx, struct ipft_dropped *record, __u32 processor, __u64 location)
+{
+	__u32 slot = (location ^ location >> 4 ^ location >> 8) & (STACKS - 1);
+	struct stack *stack = &ipft_drop_stacks[processor & (IPFT_MAX_CPUS - 1)][slot];
+	__u64 base = number_of((__u64)ctx, TYPED);
+
+	if (is_same(stack, base, location)) {
+#pragma unroll
+		for (int i = 0; i < IPFT_FRAMES; i++)
+			record->frames[i] = stack->frames[i];
+		return;
+	}
+	fill_frames(ctx, record);
+	remember(stack, record->frames, base, location);
+}
+#else
+static __always_inline void fill_stack(void *ctx, struct ipft_dropped *record, __u32 processor, __u64 location)
+{
+	fill_frames(ctx, record);
+}
+#endif
+
 /* A record with fields. */
 struct record {
 	struct ipft_dropped dropped;
@@ -79,10 +162,12 @@ static __always_inline void send(void *ctx, struct ipft_cpu *cpu, __u32 processo
 		return;
 	}
 	fill_ended(&record->dropped.ended, processor, new_packet(now), skb, now, 0);
-	fill_dropped(ctx, &record->dropped, reason, location);
 	record->dropped.ended.dropped = IPFT_DROP_ALONE;
+	record->dropped.ended.reason = reason;
+	record->dropped.location = location;
+	fill_stack(ctx, &record->dropped, processor, location);
 	if (ipft_config.fields)
-		fill_fields(record->fields, ipft_config.fields, skb, NUMBER);
+		fill_fields(record->fields, ipft_config.fields, (__u64)PACKET_AT(skb), KIND);
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 

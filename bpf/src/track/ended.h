@@ -45,14 +45,19 @@ static __always_inline void tell_released(void *ctx, __u32 processor, __u64 pack
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
+static __always_inline void fill_frames(void *ctx, struct ipft_dropped *record)
+{
+	/* Nested too deep, a raw tracepoint gets no stack, and nothing is written (kernel/trace/bpf_trace.c). */
+	if (bpf_get_stack(ctx, record->frames, sizeof(record->frames), 0) < 0)
+		__builtin_memset(record->frames, 0, sizeof(record->frames));
+}
+
 static __always_inline void fill_dropped(void *ctx, struct ipft_dropped *record, __u32 reason, __u64 location)
 {
 	record->ended.dropped = IPFT_DROP;
 	record->ended.reason = reason;
 	record->location = location;
-	/* Nested too deep, a raw tracepoint gets no stack, and nothing is written (kernel/trace/bpf_trace.c). */
-	if (bpf_get_stack(ctx, record->frames, sizeof(record->frames), 0) < 0)
-		__builtin_memset(record->frames, 0, sizeof(record->frames));
+	fill_frames(ctx, record);
 }
 
 /* Tells user space of a packet that the kernel drops. */

@@ -12,6 +12,7 @@ use super::drops::DropCount;
 use super::program_key::ProgramKey;
 use super::{Buffer, Maps, ProbeError, Request, libbpf_log, link, reason, syscall};
 use crate::filter::Filter;
+use crate::kernel::faults_crash;
 
 /// Describes how to load a program.
 #[derive(Clone, Debug)]
@@ -115,7 +116,11 @@ impl Programs {
 
     /// Loads the program of a trace of drops, with the filter in it.
     pub(super) fn load_drops(config: Config, request: &Request<'_>) -> Result<Self, ProbeError> {
-        let bytes = ipft_bpf::DROPS.unpack().map_err(ProbeError::Unpack)?;
+        let object = match faults_crash(request.root) {
+            true => &ipft_bpf::DROPS_BY_HELPER,
+            false => &ipft_bpf::DROPS,
+        };
+        let bytes = object.unpack().map_err(ProbeError::Unpack)?;
         let filters = filters(request);
         let linked = link::link(&bytes, filters.as_ref().map_or(&[], |filters| filters), None)?;
         Programs::load_bytes(&linked, config, request, &[Selected::plain(ProgramKey::Drop)])

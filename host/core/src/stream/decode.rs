@@ -551,7 +551,10 @@ mod tests {
             let [(at, place)] = decoder.take_drops()[..] else {
                 panic!("one was dropped");
             };
-            assert_eq!((at, place.location, place.frames[0], place.frames[11]), (1, 1, 2, 13));
+            assert_eq!(
+                (at, place.location, place.frames[0], place.frames[wire::FRAMES - 1]),
+                (1, 1, 2, 1 + wire::FRAMES as u64)
+            );
             assert_eq!(decoder.take_drops(), []);
             // Cut within its frames.
             decoder.decode(&dropped[..64], &mut batch);
