@@ -2,8 +2,8 @@
 #
 # Leaves flood.out (2,000 datagrams that a rule of b drops, and one to a port without a socket), events.out (the same rule, as
 # JSON lines), narrow.out (likewise, with a filter and the namespace of b; what does not match is dropped as well), a.out (with
-# the namespace of a, where nothing is), every.out (a ping, with --all), clean.out (traffic of which nothing is lost), and all.left,
-# what is still attached at the end.
+# the namespace of a, where nothing is), every.out (a ping, with --all), clean.out (traffic of which nothing is lost), inner.out (datagrams
+# in a tunnel), on 6.12 terminal (what a terminal is sent), and all.left, what is still attached at the end.
 
 network_pair
 
@@ -58,6 +58,35 @@ clean() {
 start_ipft clean drops
 clean
 end_ipft clean
+
+# Only datagrams in a tunnel: the rule drops the tunnel's packets.
+modprobe -q ip_gre
+for end in a:1:2 b:2:1; do
+	IFS=: read -r name own other <<<"$end"
+	ip -n "$name" link add tunnel type gre local "10.0.0.$own" remote "10.0.0.$other"
+	ip -n "$name" addr add "172.16.0.$own/24" dev tunnel
+	ip -n "$name" link set tunnel up
+done
+ip netns exec b iptables -A INPUT -p gre -j DROP
+start_ipft inner drops --inner 'udp port 4005'
+ip netns exec a udpflood send 172.16.0.2 4005 3 64 >/dev/null
+ip netns exec a udpflood send 172.16.0.2 4006 3 64 >/dev/null
+send 4005 3
+settle
+end_ipft inner
+ip netns exec b iptables -D INPUT -p gre -j DROP
+
+if [[ $(uname -r) == 6.12.* ]]; then
+	note terminal
+	TERM=xterm script -qfec 'ipft drops udp --netns b' terminal </dev/null >/dev/null 2>&1 &
+	wait_until 60 grep -q 'Trace ready' terminal
+	for count in 2 4; do
+		send 4004 2
+		wait_until 20 grep -q "^ *$count  NETFILTER_DROP" terminal
+	done
+	kill -INT "$(pgrep -x ipft)"
+	wait $!
+fi
 
 drop_datagrams -D
 

@@ -1,29 +1,35 @@
 //! The options of `ipft drops`.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use clap::{ArgMatches, Args};
+use clap::{ArgMatches, Args, ValueEnum};
 
 use super::drawing::DrawArgs;
-use super::trace::HOW;
-use super::value::{check_mark, device, drops_per_second, events_per_second, mark};
-use super::{
-    Buffers, DropsOptions, Filter, Options, Output, PerfBuffer, PlaceOptions, SelectAt, StopAfter, UsageError, number,
-};
+use super::shared::{EndArgs, PlaceArgs, RightsArgs};
+use super::trace::{END, HOW};
+use super::value::{check_mark, drops_per_second, events_per_second, mark};
+use super::{Buffers, DropsOptions, Filter, Options, Output, PerfBuffer, PlaceOptions, SelectAt, UsageError};
 use ipft_core::event::Tracer;
 use ipft_core::field::{Show, ShowList};
-use ipft_core::filter::DevicePattern;
 
 const WHICH: &str = "Which packets";
 /// Drops come seldom, or at a rate that no buffer would hold.
 const RING_SIZE: u32 = 8 << 20;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TableArg {
+    /// Each second below the lines, if stdout is a terminal, and at the end
+    Auto,
+    /// Only at the end
+    End,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct DropsArgs {
     /// Only packets that match: a pcap expression, as for tcpdump
     #[arg(value_name = "FILTER", help_heading = WHICH)]
     packets: Vec<String>,
+
+    #[command(flatten, next_help_heading = WHICH)]
+    place: PlaceArgs,
 
     /// Only packets that carry this mark
     #[arg(short, long, value_name = "MARK", value_parser = mark, allow_negative_numbers = true, help_heading = WHICH)]
@@ -39,23 +45,6 @@ pub(super) struct DropsArgs {
         help_heading = WHICH
     )]
     mask: u32,
-
-    /// Only packets in this network namespace
-    ///
-    /// A name of ip netns, a path such as /proc/1/ns/net, the number of a process, or a
-    /// namespace's number from lsns -t net (decimal).
-    #[arg(long, value_name = "NETNS", help_heading = WHICH)]
-    netns: Option<String>,
-
-    /// Only packets at devices with this name
-    ///
-    /// ? matches any character, and a final * any remaining ones.
-    #[arg(long, value_name = "NAME", value_parser = device, help_heading = WHICH)]
-    ifname: Option<(String, DevicePattern)>,
-
-    /// Only packets of sockets of this control group (v2), and of groups below it
-    #[arg(long, value_name = "PATH", help_heading = WHICH)]
-    cgroup: Option<PathBuf>,
 
     /// Show drops that are no loss, too
     ///
@@ -93,35 +82,18 @@ pub(super) struct DropsArgs {
     )]
     max_events_per_second: u32,
 
+    /// When to write the table of counts
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = HOW)]
+    table: TableArg,
+
     #[command(flatten)]
     drawing: DrawArgs,
 
-    /// Keep all privileges after attaching
-    ///
-    /// By default, ipft then drops all capabilities, and can neither run programs nor
-    /// open files or sockets.
-    #[arg(long, help_heading = HOW)]
-    keep_privileges: bool,
+    #[command(flatten, next_help_heading = HOW)]
+    rights: RightsArgs,
 
-    /// Switch to this user after attaching
-    ///
-    /// A name in /etc/passwd, or a number. Takes root.
-    #[arg(long, value_name = "USER", conflicts_with = "keep_privileges", help_heading = HOW)]
-    user: Option<String>,
-
-    /// Print details
-    #[arg(short, long, help_heading = HOW)]
-    verbose: bool,
-
-    /// End after this time
-    ///
-    /// In seconds or with units: 10, 0.5, 90s, 5m, 1h30m. It ends as with Ctrl-C.
-    #[arg(long, value_name = "TIME", value_parser = number::parse_duration, allow_negative_numbers = true, help_heading = HOW)]
-    duration: Option<Duration>,
-
-    /// End after so many shown drops
-    #[arg(long, value_name = "N", value_parser = number::parse_stop_after, allow_negative_numbers = true, help_heading = HOW)]
-    stop_after: Option<StopAfter>,
+    #[command(flatten, next_help_heading = END)]
+    end: EndArgs,
 }
 
 impl DropsArgs {
@@ -142,20 +114,21 @@ impl DropsArgs {
             mark: mark & mask,
             mask,
             packets: self.packets.join(" ").trim().to_owned(),
-            inner: None,
+            inner: self.place.inner,
             place: Box::new(PlaceOptions {
-                namespace: self.netns,
-                device: self.ifname,
+                namespace: self.place.netns,
+                device: self.place.ifname,
                 sample: 1,
                 rate: 0,
                 process: None,
                 thread: None,
-                group: self.cgroup,
+                group: self.place.cgroup,
             }),
             follow: Some(SelectAt::Gates),
             drops: Some(DropsOptions {
                 all: self.all,
                 per_place: self.max_per_place,
+                table: matches!(self.table, TableArg::Auto),
             }),
             tracer: Tracer::Function,
             drawing,
@@ -177,13 +150,13 @@ impl DropsArgs {
                     wakeup_events: 1,
                 },
             },
-            duration: self.duration,
-            stop_after: self.stop_after,
+            duration: self.end.duration,
+            stop_after: self.end.stop_after,
             set_rlimit: true,
             probe_server: None,
-            keep_privileges: self.keep_privileges,
-            user: self.user,
-            verbose: self.verbose,
+            keep_privileges: self.rights.keep_privileges,
+            user: self.rights.user,
+            verbose: self.rights.verbose,
         })
     }
 }

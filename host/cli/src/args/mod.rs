@@ -12,6 +12,7 @@ mod number;
 mod plugins;
 mod replay;
 mod request;
+mod shared;
 mod subcommand;
 mod trace;
 mod usage;

@@ -121,6 +121,8 @@ pub struct DropsOptions {
     pub all: bool,
     /// Maximum number of packets per second of each place in the kernel, on each CPU; 0 for any number.
     pub per_place: u32,
+    /// Keep the table of counts on the terminal, if there is one.
+    pub table: bool,
 }
 
 /// The functions that select packets.

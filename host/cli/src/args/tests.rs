@@ -602,6 +602,30 @@ fn plugin_has_commands_of_its_own() {
 }
 
 #[test]
+fn drops_are_selected_like_packets_of_a_trace() {
+    let options = options(&[
+        "drops",
+        "udp",
+        "--inner",
+        "tcp",
+        "--netns",
+        "web",
+        "--duration",
+        "5",
+        "--all",
+    ]);
+    assert_eq!(
+        (options.packets.as_str(), options.inner.as_deref()),
+        ("udp", Some("tcp"))
+    );
+    assert_eq!(options.place.namespace.as_deref(), Some("web"));
+    assert_eq!(options.duration, Some(Duration::from_secs(5)));
+    assert!(options.drops.is_some_and(|drops| drops.all && drops.table));
+    let at_the_end = self::options(&["drops", "--table", "end"]);
+    assert!(at_the_end.drops.is_some_and(|drops| !drops.all && !drops.table));
+}
+
+#[test]
 fn show_takes_names_of_built_in_fields() {
     let show = |list: &str| options(&["-m", "1", "--show", list]).show;
     assert_eq!(options(&["-m", "1"]).show, show("none"));

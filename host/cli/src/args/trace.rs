@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgMatches, CommandFactory as _, Parser, ValueEnum};
@@ -11,19 +10,20 @@ use regex::Regex;
 use super::drawing::DrawArgs;
 use super::help::{self, ABOUT, AFTER_HELP, AFTER_LONG_HELP, LONG_ABOUT};
 use super::number;
+use super::shared::{EndArgs, PlaceArgs, RightsArgs};
 use super::subcommand::Subcommand;
 use super::value;
 use super::value::{
-    address, check_mark, device, events_per_second, extension, mark, packets_per_second, pattern, perf_pages, port,
-    process, record_bytes, ring_size, sample, sample_period, thread, wakeup_events,
+    address, check_mark, events_per_second, extension, mark, packets_per_second, pattern, perf_pages, port, process,
+    record_bytes, ring_size, sample, sample_period, thread, wakeup_events,
 };
 use super::{
     BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
-    PlaceOptions, SelectAt, StopAfter, UsageError,
+    PlaceOptions, SelectAt, UsageError,
 };
 use ipft_core::event::Tracer;
 use ipft_core::field::{Show, ShowList};
-use ipft_core::filter::{DevicePattern, ThreadName};
+use ipft_core::filter::ThreadName;
 
 /// Default of recorded bytes per packet: all headers, and the payload of small packets.
 const RECORD_BYTES: u32 = 256;
@@ -56,13 +56,8 @@ pub(super) struct Args {
     #[arg(value_name = "FILTER", help_heading = WHAT)]
     packets: Vec<String>,
 
-    /// Select packets of tunnels by the packet inside: a pcap expression
-    ///
-    /// With FILTER, the packet must match that, too. An empty expression matches every packet that
-    /// has another one inside. It is found where the kernel has made the tunnel's packet, and in IP
-    /// in IP, GRE, VXLAN and Geneve.
-    #[arg(long, value_name = "FILTER", help_heading = WHAT)]
-    inner: Option<String>,
+    #[command(flatten, next_help_heading = WHAT)]
+    place: PlaceArgs,
 
     /// Trace packets that carry this mark
     ///
@@ -84,20 +79,6 @@ pub(super) struct Args {
     )]
     mask: u32,
 
-    /// Select packets in this network namespace
-    ///
-    /// A name of ip netns, a path such as /proc/1/ns/net, the number of a process, or a
-    /// namespace's number from lsns -t net (decimal). What is selected is followed elsewhere,
-    /// too.
-    #[arg(long, value_name = "NETNS", help_heading = WHAT)]
-    netns: Option<String>,
-
-    /// Select packets at devices with this name
-    ///
-    /// ? matches any character, and a final * any remaining ones.
-    #[arg(long, value_name = "NAME", value_parser = device, help_heading = WHAT)]
-    ifname: Option<(String, DevicePattern)>,
-
     /// Select packets that this process sends
     ///
     /// Not those that are sent in a softirq, as many of TCP's are: how often that was so is
@@ -110,12 +91,6 @@ pub(super) struct Args {
     /// The name in /proc/PID/comm. As with --pid, not those that are sent in a softirq.
     #[arg(long, value_name = "NAME", value_parser = thread, help_heading = WHAT)]
     comm: Option<(String, ThreadName)>,
-
-    /// Select packets of sockets of this control group (v2), and of groups below it
-    ///
-    /// Packets that arrive from outside have no socket at most gates, and are not selected there.
-    #[arg(long, value_name = "PATH", help_heading = WHAT)]
-    cgroup: Option<PathBuf>,
 
     /// Select one of N flows, as 1/N
     ///
@@ -202,38 +177,11 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "BACKEND", help_heading = HOW)]
     backend: Option<BackendArg>,
 
-    /// Keep all privileges after attaching
-    ///
-    /// By default, ipft then drops all capabilities, and can neither run programs nor
-    /// open files or sockets. A native plugin or a Lua script may need to.
-    #[arg(long, help_heading = HOW)]
-    keep_privileges: bool,
+    #[command(flatten, next_help_heading = HOW)]
+    rights: RightsArgs,
 
-    /// Switch to this user after attaching
-    ///
-    /// A name in /etc/passwd, or a number. Takes root. Files that ipft writes belong to
-    /// this user then.
-    #[arg(long, value_name = "USER", conflicts_with = "keep_privileges", help_heading = HOW)]
-    user: Option<String>,
-
-    /// Print details, such as skipped functions and the reasons
-    #[arg(short, long, help_heading = HOW)]
-    verbose: bool,
-
-    /// End the trace after this time
-    ///
-    /// Counted from "Trace ready!", in seconds or with units: 10, 0.5, 90s, 5m, 1h30m.
-    /// It ends as with Ctrl-C.
-    #[arg(long, value_name = "TIME", value_parser = number::parse_duration, allow_negative_numbers = true, help_heading = END)]
-    duration: Option<Duration>,
-
-    /// End the trace after so many events or packets: 1000events, 10packets
-    ///
-    /// A plain number counts events. Packets are those that are seen first: they are
-    /// shown whole, later ones are left out, and the trace ends when nothing has
-    /// happened to any of them for a second.
-    #[arg(long, value_name = "LIMIT", value_parser = number::parse_stop_after, allow_negative_numbers = true, help_heading = END)]
-    stop_after: Option<StopAfter>,
+    #[command(flatten, next_help_heading = END)]
+    end: EndArgs,
 
     /// Size of the BPF ring buffer
     ///
@@ -322,7 +270,7 @@ pub(super) struct Args {
 
 const WHAT: &str = "What to trace";
 pub(super) const HOW: &str = "How";
-const END: &str = "When to end";
+pub(super) const END: &str = "When to end";
 const BUFFERS: &str = "Buffers and limits";
 const PROBE: &str = "Probe server";
 
@@ -395,7 +343,7 @@ impl Args {
                 filter,
                 backend,
                 tracer,
-                verbose: self.verbose,
+                verbose: self.rights.verbose,
             }));
         }
         let packets = self.packets.join(" ").trim().to_owned();
@@ -417,15 +365,15 @@ impl Args {
             )));
         }
         let place = PlaceOptions {
-            namespace: self.netns,
-            device: self.ifname,
+            namespace: self.place.netns,
+            device: self.place.ifname,
             sample: self.sample.unwrap_or(1),
             rate: self.max_packets_per_second.unwrap_or(0),
             process: self.pid,
             thread: self.comm,
-            group: self.cgroup,
+            group: self.place.cgroup,
         };
-        let selects = !packets.is_empty() || self.inner.is_some() || !place.is_any();
+        let selects = !packets.is_empty() || self.place.inner.is_some() || !place.is_any();
         let Some(mark) = self.mark.or(selects.then_some(0)) else {
             return Err(UsageError::new(
                 "nothing says which packets to trace\n\n  \
@@ -490,7 +438,7 @@ impl Args {
             mark: mark & mask,
             mask,
             packets,
-            inner: self.inner,
+            inner: self.place.inner,
             place: Box::new(place),
             follow,
             drops: None,
@@ -511,15 +459,15 @@ impl Args {
                     wakeup_events: self.perf_wakeup_events.unwrap_or(1),
                 },
             },
-            duration: self.duration,
-            stop_after: self.stop_after,
+            duration: self.end.duration,
+            stop_after: self.end.stop_after,
             set_rlimit: !self.no_set_rlimit,
             probe_server: self
                 .enable_probe_server
                 .then(|| SocketAddr::new(self.probe_server_address, self.probe_server_port)),
-            keep_privileges: self.keep_privileges,
-            user: self.user,
-            verbose: self.verbose,
+            keep_privileges: self.rights.keep_privileges,
+            user: self.rights.user,
+            verbose: self.rights.verbose,
         }))
     }
 }

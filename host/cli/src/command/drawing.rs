@@ -14,8 +14,8 @@ use ipft_core::message;
 use ipft_core::output::{self, Full, Stream, Target};
 use ipft_core::privileges::{self, Folder, FolderUse, Needs, folder_of};
 use ipft_core::sink::{
-    Aggregate, Counter, Destination, Drops, DropsOptions, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Sink,
-    Sinks, Text, TextOptions, TextTime,
+    Aggregate, Counter, Destination, Drops, DropsOptions, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Screen,
+    Sink, Sinks, Text, TextOptions, TextTime,
 };
 
 /// The assumed memory, if the system does not report it.
@@ -35,6 +35,8 @@ pub enum Source {
 pub struct OfDrops {
     /// Show drops that are no loss, too.
     pub all: bool,
+    /// Keep the table on the terminal, if there is one.
+    pub table: bool,
     /// The counts of the trace.
     pub totals: DropTotals,
 }
@@ -197,7 +199,11 @@ fn own_output(drawing: &Drawing, memory: u64, drops: OfDrops) -> Box<dyn Sink> {
                 text: text_options(&drawing.text),
                 all: drops.all,
             };
-            Box::new(Drops::new(stdout, options, drops.totals))
+            let sink = Drops::new(stdout, options, drops.totals);
+            match drops.table && io::stdout().is_terminal() && !is_dumb() {
+                true => Box::new(sink.with_table(Box::new(screen))),
+                false => Box::new(sink),
+            }
         }
         Output::Aggregate => {
             let aggregate = Aggregate::new(stdout).with_counter(Counter::on_stderr());
@@ -208,12 +214,24 @@ fn own_output(drawing: &Drawing, memory: u64, drops: OfDrops) -> Box<dyn Sink> {
     }
 }
 
+/// Returns whether the terminal takes no escapes.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Returns the size of the terminal that is stdout, if it tells.
+fn screen() -> Option<Screen> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then(|| Screen {
+        rows: usize::from(size.ws_row),
+        columns: usize::from(size.ws_col),
+    })
+}
+
 /// Returns the looks of the text for stdout.
 fn text_options(style: &TextStyle) -> TextOptions {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let is_terminal = io::stdout().is_terminal();
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
     TextOptions {
         time: match style.time {
             Time::Relative => TextTime::Relative,
@@ -221,11 +239,11 @@ fn text_options(style: &TextStyle) -> TextOptions {
             Time::Absolute => TextTime::Absolute,
         },
         color: match style.color {
-            Color::Auto => is_terminal && !set("NO_COLOR") && !dumb,
+            Color::Auto => is_terminal && !set("NO_COLOR") && !is_dumb(),
             Color::Always => true,
             Color::Never => false,
         },
-        width: size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0),
+        width: screen().map(|screen| screen.columns),
         unfold: style.unfold,
     }
 }

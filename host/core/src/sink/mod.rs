@@ -38,7 +38,7 @@ pub use jsonl::{Jsonl, VERSION as JSONL_VERSION};
 pub use pcapng::{LIMIT as PCAPNG_MEMORY, Pcapng};
 pub use record::{Record, Ring};
 pub use sinks::{Destination, Flow, Report, Sinks};
-pub use text::{Drops, DropsOptions, Text, TextOptions, TextTime};
+pub use text::{Drops, DropsOptions, Screen, Text, TextOptions, TextTime};
 
 use crate::event::{Batch, Function, Progress, Summary, Trace};
 use crate::text::visible;

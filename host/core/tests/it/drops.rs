@@ -3,7 +3,7 @@
 use ipft_core::event::*;
 use ipft_core::field::Show;
 use ipft_core::sink::*;
-use support::canned::{Canned, Fields, Script, draw, golden};
+use support::canned::{Canned, Fields, Script, Shared, draw, golden};
 
 const FUNCTIONS: [(&str, &str); 3] = [
     ("nft_do_chain", "nf_tables"),
@@ -106,4 +106,102 @@ fn nothing_is_written_if_nothing_was_dropped() {
         Drops::new(output, DropsOptions::default(), DropTotals::default())
     });
     assert_eq!(text, "");
+}
+
+/// What a terminal of so many columns has after these bytes, with the lines that it has scrolled away.
+fn on_terminal(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut at = 0;
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        rest = &rest[character.len_utf8()..];
+        match character {
+            '\n' => {
+                at += 1;
+                if at == lines.len() {
+                    lines.push(String::new());
+                }
+            }
+            '\r' => {}
+            '\x1b' => {
+                let end = rest.find(|letter: char| letter.is_ascii_alphabetic()).unwrap();
+                match &rest[1..=end] {
+                    "J" => {
+                        lines.truncate(at + 1);
+                        lines[at].clear();
+                    }
+                    up => at -= up.strip_suffix('A').unwrap().parse::<usize>().unwrap(),
+                }
+                rest = &rest[end + 1..];
+            }
+            character => {
+                lines[at].push(character);
+                if lines[at].chars().count() > columns {
+                    lines.insert(at + 1, String::new());
+                    at += 1;
+                }
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_table_stays_below_the_lines_of_a_terminal() {
+    const COLUMNS: usize = 50;
+    let canned = dropped(
+        &[(syn(), 0, 12), (reply(), 1, 3), (syn(), 0, 12), (syn(), 2, 77)],
+        &REASONS,
+    );
+    let counts = DropTotals::default();
+    let output = Shared::default();
+    let screen = || {
+        Some(Screen {
+            rows: 12,
+            columns: COLUMNS,
+        })
+    };
+    let mut sink = Drops::new(output.clone(), DropsOptions::default(), counts.clone()).with_table(Box::new(screen));
+    let progress = Progress {
+        timestamp: 0,
+        losses: Vec::new(),
+    };
+    let shown = || on_terminal(&output.text(), COLUMNS);
+    sink.start(&canned.trace).unwrap();
+    sink.progress(&progress).unwrap();
+    assert_eq!(shown(), [""]);
+
+    for (count, batch) in (11..).zip(&canned.batches) {
+        sink.events(batch).unwrap();
+        counts.set(
+            totals(&[
+                (Some(0), 12, count),
+                (Some(1), 3, 1),
+                (Some(2), 77, 1),
+                (Some(2), 78, 1),
+                (Some(2), 79, 1),
+            ])
+            .get(),
+        );
+        sink.progress(&progress).unwrap();
+        let shown = shown();
+        let table = shown.iter().rposition(|line| line.starts_with("count ")).unwrap();
+        assert_eq!(
+            shown.iter().filter(|line| line.starts_with("count ")).count(),
+            1,
+            "{shown:#?}"
+        );
+        assert!(shown[table - 1].is_empty(), "{shown:#?}");
+        assert!(
+            shown[table..].iter().all(|line| line.chars().count() <= COLUMNS),
+            "{shown:#?}"
+        );
+        let row = format!("{count:>5}  NETFILTER_DROP  nft_do_chain");
+        assert!(shown[table..].iter().any(|line| line.starts_with(&row)), "{shown:#?}");
+        assert!(shown[table..].contains(&"and 1 more".to_owned()), "{shown:#?}");
+    }
+    sink.finish(&canned.summary).unwrap();
+    // All of the table, at the end of what an output that is no terminal has.
+    let whole = draw(&canned, |output| Drops::new(output, DropsOptions::default(), counts));
+    assert_eq!(shown(), on_terminal(&whole, COLUMNS));
 }

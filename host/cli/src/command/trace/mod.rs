@@ -71,6 +71,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let totals = DropTotals::default();
     let drops_drawing = drawing::OfDrops {
         all: options.drops.is_some_and(|drops| drops.all),
+        table: options.drops.is_some_and(|drops| drops.table),
         totals: totals.clone(),
     };
     // Before attaching, which takes long: errors of output files are reported here.

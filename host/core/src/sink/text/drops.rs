@@ -10,6 +10,8 @@
 //! 3 packets were dropped.
 //! ```
 //!
+//! On a terminal the table is below the lines, too, and is written again at least once a second.
+//!
 //! Each packet of the trace is an entry and an end, which follow each other. Drops that are no loss, by their class,
 //! are counted, and shown only if all are to be. The counts of the table are those of the kernel's side, as it sends
 //! only so many packets of each place.
@@ -23,11 +25,12 @@ use super::super::texts::FunctionTexts;
 use super::super::tuple::builtin;
 use super::super::{Sink, SinkError};
 use super::shown::{Known, Shown};
+use super::table::{self, Counted, Screen, Sums};
 use super::times::Times;
 
 use super::{DIM, PLAIN, RED, TextOptions, TextTime};
 use crate::advice::{self, Class};
-use crate::event::{Batch, DropTotals, Event, EventKind, Function, Outcome, Schema, Summary, Trace};
+use crate::event::{Batch, DropTotals, Event, EventKind, Function, Outcome, Progress, Schema, Summary, Trace};
 use crate::text::*;
 
 /// Bytes of a device's or a thread's name.
@@ -64,6 +67,7 @@ pub struct Drops {
     rows: BTreeMap<(u32, u32), Row>,
     /// Packets with a line.
     lines: u64,
+    standing: Option<Standing>,
 }
 
 /// What is remembered of a function and a reason.
@@ -76,12 +80,21 @@ struct Row {
     packet: Vec<u8>,
 }
 
-/// A row of the table.
-struct Counted<'a> {
-    count: u64,
-    reason: &'a str,
-    function: &'a str,
-    row: Option<&'a Row>,
+/// The table that is on the terminal, below the lines.
+struct Standing {
+    /// Returns the size of the terminal, if it is known.
+    screen: Box<dyn Fn() -> Option<Screen>>,
+    /// Lines of the table on the screen.
+    lines: usize,
+}
+
+impl std::fmt::Debug for Standing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Standing")
+            .field("lines", &self.lines)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Drops {
@@ -102,7 +115,14 @@ impl Drops {
             times: Times::new(TextTime::Absolute),
             rows: BTreeMap::new(),
             lines: 0,
+            standing: None,
         }
+    }
+
+    /// Keeps the table on the terminal, which has this size at the moment.
+    pub fn with_table(mut self, screen: Box<dyn Fn() -> Option<Screen>>) -> Self {
+        self.standing = Some(Standing { screen, lines: 0 });
+        self
     }
 
     fn append(&mut self, new: &[Function]) {
@@ -151,6 +171,7 @@ impl Drops {
             return;
         }
         self.lines += 1;
+        self.erase_table();
         self.color(DIM);
         self.times.push(&mut self.output.buffer, entry.timestamp, 0, 0, false);
         self.color(PLAIN);
@@ -206,12 +227,40 @@ impl Drops {
         self.color(PLAIN);
     }
 
-    /// Appends the table, and what is not in it.
-    fn push_table(&mut self) {
+    /// Takes the table off the terminal. The cursor is below it.
+    fn erase_table(&mut self) {
+        if let Some(standing) = &mut self.standing
+            && standing.lines > 0
+        {
+            let out = &mut self.output.buffer;
+            out.extend_from_slice(b"\r\x1b[");
+            push_unsigned(out, standing.lines as u64);
+            out.extend_from_slice(b"A\x1b[J");
+            standing.lines = 0;
+        }
+    }
+
+    /// Writes the table to the terminal if it is not there, cut to its size.
+    fn stand_table(&mut self) {
+        let Some(standing) = self.standing.as_ref().filter(|standing| standing.lines == 0) else {
+            return;
+        };
+        let screen = (standing.screen)().unwrap_or_default();
+        let lines = self.push_table(Some(screen));
+        if let Some(standing) = &mut self.standing {
+            standing.lines = lines;
+        }
+    }
+
+    /// Appends the table, and what is not in it. Returns the number of lines.
+    fn push_table(&mut self, screen: Option<Screen>) -> usize {
         let totals = self.totals.get();
-        let mut hidden: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut sums = Sums {
+            lines: self.lines,
+            all: self.options.all,
+            ..Sums::default()
+        };
         let mut counted = Vec::new();
-        let mut dropped: u64 = 0;
         let reasons: Vec<String> = totals.iter().map(|total| self.reason(total.reason)).collect();
         for (total, reason) in totals.iter().zip(&reasons) {
             let class = match total.function {
@@ -219,24 +268,25 @@ impl Drops {
                 Some(function) => self.class(total.reason, function),
             };
             if total.function.is_none() || class != Class::Lost && !self.options.all {
-                let count = hidden.entry(class.name()).or_default();
+                let count = sums.hidden.entry(class.name()).or_default();
                 *count = count.saturating_add(total.count);
                 continue;
             }
-            dropped = dropped.saturating_add(total.count);
+            sums.dropped = sums.dropped.saturating_add(total.count);
             let function = total.function.unwrap_or_default();
+            let row = self.rows.get(&(function, total.reason));
             counted.push(Counted {
                 count: total.count,
                 reason,
                 function: self.functions.get(function as usize).map_or("?", String::as_str),
-                row: self.rows.get(&(function, total.reason)),
+                device: row.map_or(&[], |row| &row.device),
+                packet: row.map_or(&[], |row| &row.packet),
             });
         }
         counted.sort_by(|one, other| {
             (other.count, one.reason, one.function).cmp(&(one.count, other.reason, other.function))
         });
-        push_rows(&mut self.output.buffer, &counted, self.lines > 0);
-        push_sums(&mut self.output.buffer, dropped, self.lines, &hidden, self.options.all);
+        table::push(&mut self.output.buffer, &counted, &sums, screen)
     }
 
     fn color(&mut self, escape: &[u8]) {
@@ -276,107 +326,20 @@ impl Sink for Drops {
                 self.output.line_done()?;
             }
         }
+        self.stand_table();
+        self.output.flush()
+    }
+
+    fn progress(&mut self, _progress: &Progress) -> Result<(), SinkError> {
+        self.erase_table();
+        self.stand_table();
         self.output.flush()
     }
 
     fn finish(&mut self, _summary: &Summary) -> Result<(), SinkError> {
-        self.push_table();
+        self.erase_table();
+        self.push_table(None);
         self.output.flush()
-    }
-}
-
-/// Appends the rows of the table, under their headings.
-fn push_rows(out: &mut Vec<u8>, rows: &[Counted<'_>], after_lines: bool) {
-    const HEADINGS: [&str; 5] = ["count", "reason", "in", "device", "last packet"];
-    if rows.is_empty() {
-        return;
-    }
-    if after_lines {
-        out.push(b'\n');
-    }
-    let counts: Vec<String> = rows.iter().map(|row| row.count.to_string()).collect();
-    let device = |row: &Counted<'_>| row.row.map_or(Vec::new(), |row| row.device.clone());
-    let wide = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().count();
-    let mut widths = HEADINGS.map(str::len);
-    for (row, count) in rows.iter().zip(&counts) {
-        let cells = [
-            count.len(),
-            row.reason.len(),
-            row.function.chars().count(),
-            wide(&device(row)),
-        ];
-        for (width, cell) in widths.iter_mut().zip(cells) {
-            *width = cell.max(*width);
-        }
-    }
-    // Kernels before 5.17 give no reasons.
-    let has_reasons = rows.iter().any(|row| !row.reason.is_empty());
-    let mut push = |count: &str, cells: [&[u8]; 4]| {
-        push_spaces(out, widths[0].saturating_sub(count.len()));
-        out.extend_from_slice(count.as_bytes());
-        for (index, cell) in cells.into_iter().enumerate() {
-            if index == 0 && !has_reasons {
-                continue;
-            }
-            out.extend_from_slice(b"  ");
-            out.extend_from_slice(cell);
-            if index < 3 {
-                push_spaces(out, widths[index + 1].saturating_sub(wide(cell)));
-            }
-        }
-        while out.last() == Some(&b' ') {
-            out.pop();
-        }
-        out.push(b'\n');
-    };
-    push(HEADINGS[0], [1, 2, 3, 4].map(|index| HEADINGS[index].as_bytes()));
-    for (row, count) in rows.iter().zip(&counts) {
-        let packet = row.row.map_or(b"".as_slice(), |row| &row.packet);
-        push(
-            count,
-            [row.reason.as_bytes(), row.function.as_bytes(), &device(row), packet],
-        );
-    }
-}
-
-/// Appends the last lines: how many packets were dropped, and what of that is not shown.
-fn push_sums(out: &mut Vec<u8>, dropped: u64, lines: u64, hidden: &BTreeMap<&str, u64>, all: bool) {
-    if dropped > 0 {
-        push_unsigned(out, dropped);
-        out.extend_from_slice(if dropped == 1 {
-            b" packet was dropped"
-        } else {
-            b" packets were dropped"
-        });
-        if lines < dropped {
-            out.extend_from_slice(b", of which ");
-            push_unsigned(out, lines);
-            out.extend_from_slice(if lines == 1 { b" has a line" } else { b" have a line" });
-            out.extend_from_slice(b" (--max-per-place, --max-events-per-second)");
-        }
-        out.extend_from_slice(b".\n");
-    }
-    let sum: u64 = hidden.values().fold(0, |sum, count| sum.saturating_add(*count));
-    if sum > 0 {
-        push_unsigned(out, sum);
-        out.extend_from_slice(if dropped > 0 {
-            b" more"
-        } else if sum == 1 {
-            b" packet"
-        } else {
-            b" packets"
-        });
-        out.extend_from_slice(if sum == 1 { b" was" } else { b" were" });
-        out.extend_from_slice(b" freed as dropped, which is no loss: ");
-        for (index, (class, count)) in hidden.iter().enumerate() {
-            if index > 0 {
-                out.extend_from_slice(b", ");
-            }
-            push_unsigned(out, *count);
-            out.push(b' ');
-            out.extend_from_slice(class.as_bytes());
-        }
-        out.extend_from_slice(if all { b".\n" } else { b" (--all shows them).\n" });
     }
 }
 

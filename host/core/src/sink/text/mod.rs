@@ -26,11 +26,13 @@ mod drops;
 mod ends;
 mod live;
 mod shown;
+mod table;
 mod times;
 
 use std::io::Write;
 
 pub use drops::{Drops, DropsOptions};
+pub use table::Screen;
 pub use times::TextTime;
 
 use super::output::Output;

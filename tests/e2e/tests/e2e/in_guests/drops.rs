@@ -93,14 +93,37 @@ fn a_copy_for_a_raw_socket_is_no_loss(kernel: Kernel) {
     assert!(lost.len() <= 2 && lost.iter().all(is_acknowledgement), "{clean}");
 }
 
+fn packets_of_tunnels_are_selected_by_the_inner_one(kernel: Kernel) {
+    let text = output(kernel, "inner");
+    assert_eq!(row(&text, "NETFILTER_DROP", kernel, &FIREWALL)[0], "3", "{text}");
+    assert!(text.ends_with("3 packets were dropped.\n"), "{text}");
+}
+
+fn a_terminal_keeps_the_table(kernel: Kernel) {
+    let text = left(kernel).text("terminal");
+    let tables: Vec<&str> = text.split("\ncount ").skip(1).collect();
+    let with_count = |count: &str| {
+        let row = format!("\n    {count}  NETFILTER_DROP");
+        tables.iter().filter(|table| table.contains(&row)).count()
+    };
+    assert!(with_count("2") >= 1 && with_count("4") >= 2, "{text}");
+    // Each table is taken off before the next, and the last one stays.
+    let taken = tables.iter().filter(|table| table.contains("\x1b[J"));
+    assert_eq!(taken.count(), tables.len() - 1, "{text}");
+    assert!(text.contains("\n4 packets were dropped.\r\n"), "{text}");
+}
+
 fn nothing_of_it_stays_attached(kernel: Kernel) {
     assert_eq!(left(kernel).text("all.left"), "");
 }
+
+ipft_e2e::on_kernels!([on_6_12: V6_12], a_terminal_keeps_the_table);
 
 on_every_kernel!(
     every_drop_of_a_flood_is_counted,
     each_drop_is_an_entry_and_an_end,
     only_drops_that_match_are_counted,
     a_copy_for_a_raw_socket_is_no_loss,
+    packets_of_tunnels_are_selected_by_the_inner_one,
     nothing_of_it_stays_attached,
 );
