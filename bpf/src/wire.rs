@@ -267,6 +267,9 @@ pub const FIELD_PROC: u32 = 1 << layout::ipft_field::IPFT_FIELD_PROC;
 /// In [`Config::fields`]: [`Tuple`] of the packet inside.
 pub const FIELD_TUNNEL: u32 = 1 << layout::ipft_field::IPFT_FIELD_TUNNEL;
 
+/// In [`Config::fields`]: [`Ct`].
+pub const FIELD_CT: u32 = 1 << layout::ipft_field::IPFT_FIELD_CT;
+
 /// Number of groups of fields.
 pub const FIELDS: usize = layout::ipft_field::IPFT_FIELDS as usize;
 
@@ -283,6 +286,7 @@ pub const FIELD_PLACES: [(u32, u32); FIELDS] = [
     (size_of::<Sock>() as u32, 8),
     (size_of::<Proc>() as u32, 8),
     (size_of::<Tuple>() as u32, 8),
+    (size_of::<Ct>() as u32, 8),
 ];
 
 /// `struct ipft_tuple`.
@@ -405,6 +409,56 @@ pub struct Proc {
 }
 
 same_layout!(Proc, ipft_proc, comm, pid);
+
+/// `struct ipft_ct`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ct {
+    /// Source address of the packets in the first direction, as they come.
+    pub ct_saddr: [u8; 16],
+    /// Destination address.
+    pub ct_daddr: [u8; 16],
+    /// The source address that NAT makes of it; all of the four are 0 without NAT.
+    pub ct_nat_saddr: [u8; 16],
+    /// The destination address.
+    pub ct_nat_daddr: [u8; 16],
+    /// Source port, big-endian; of ICMP the identifier of an echo.
+    pub ct_sport: [u8; 2],
+    /// Destination port.
+    pub ct_dport: [u8; 2],
+    /// The source port that NAT makes of it.
+    pub ct_nat_sport: [u8; 2],
+    /// The destination port.
+    pub ct_nat_dport: [u8; 2],
+    /// `IPS_*`.
+    pub ct_status: u32,
+    /// The connection's mark.
+    pub ct_mark: u32,
+    /// Its zone.
+    pub ct_zone: u16,
+    /// Protocol number of IP.
+    pub ct_proto: u8,
+    /// `IP_CT_*`, and 1; 0 if the packet has no connection.
+    pub ct_state: u8,
+}
+
+same_layout!(
+    Ct,
+    ipft_ct,
+    ct_saddr,
+    ct_daddr,
+    ct_nat_saddr,
+    ct_nat_daddr,
+    ct_sport,
+    ct_dport,
+    ct_nat_sport,
+    ct_nat_dport,
+    ct_status,
+    ct_mark,
+    ct_zone,
+    ct_proto,
+    ct_state
+);
 
 /// Maximum size of all fields of an event ([`Config::fields_size`]).
 pub const MAX_FIELDS_SIZE: u32 = half_of(layout::IPFT_FIELDS_MOST);

@@ -95,6 +95,7 @@ enum ipft_field {
 	IPFT_FIELD_SOCK,  /* struct ipft_sock */
 	IPFT_FIELD_PROC,  /* struct ipft_proc */
 	IPFT_FIELD_TUNNEL, /* struct ipft_tuple, of the packet inside */
+	IPFT_FIELD_CT,	  /* struct ipft_ct */
 	IPFT_FIELDS,	  /* how many there are */
 };
 
@@ -157,7 +158,24 @@ struct ipft_proc {
 	__u32 pid;
 };
 
-#define IPFT_FIELDS_MOST 256 /* bytes of all fields together, at most */
+/* The connection; all is 0 if the packet has none. */
+struct ipft_ct {
+	__u8 ct_saddr[16]; /* of the packets in its first direction, as they come; addresses as in struct ipft_tuple */
+	__u8 ct_daddr[16];
+	__u8 ct_nat_saddr[16]; /* what NAT makes of them; all is 0 without NAT */
+	__u8 ct_nat_daddr[16];
+	__u8 ct_sport[2]; /* of ICMP: the identifier of an echo */
+	__u8 ct_dport[2];
+	__u8 ct_nat_sport[2];
+	__u8 ct_nat_dport[2];
+	__u32 ct_status; /* IPS_* */
+	__u32 ct_mark;
+	__u16 ct_zone;
+	__u8 ct_proto; /* IPPROTO_* */
+	__u8 ct_state; /* enum ip_conntrack_info of the packet, and 1; 0: it has no connection */
+};
+
+#define IPFT_FIELDS_MOST 320 /* bytes of all fields together, at most */
 
 /* What the packet filter looks at: see filter/frame.h. */
 struct ipft_frame {

@@ -11,6 +11,7 @@
 #define IPFT_FIELD_H
 
 #include "field/csum.h"
+#include "field/ct.h"
 #include "field/gso.h"
 #include "field/iface.h"
 #include "field/len.h"
@@ -27,10 +28,11 @@
 #define FIELDS_ROOM                                                                                                  \
 	(2 * sizeof(__u32) + sizeof(struct ipft_tuple) + ALIGNED(sizeof(struct ipft_iface)) + ALIGNED(sizeof(__u32)) + \
 	 sizeof(struct ipft_vlan) + sizeof(struct ipft_gso) + sizeof(struct ipft_csum) +                      \
-	 sizeof(struct ipft_sock) + ALIGNED(sizeof(struct ipft_proc)) + sizeof(struct ipft_tuple))
-/* By the perf buffer, whose record is on the stack, `tunnel` is not sent: user space does not ask for it. */
-#define FIELDS_BY_PERF (~(1u << IPFT_FIELD_TUNNEL))
-#define FIELDS_ROOM_BY_PERF (FIELDS_ROOM - sizeof(struct ipft_tuple))
+	 sizeof(struct ipft_sock) + ALIGNED(sizeof(struct ipft_proc)) + sizeof(struct ipft_tuple) +          \
+	 ALIGNED(sizeof(struct ipft_ct)))
+/* By the perf buffer, whose record is on the stack, two are not sent: user space does not ask for them. */
+#define FIELDS_BY_PERF (~(1u << IPFT_FIELD_TUNNEL | 1u << IPFT_FIELD_CT))
+#define FIELDS_ROOM_BY_PERF (FIELDS_ROOM - sizeof(struct ipft_tuple) - ALIGNED(sizeof(struct ipft_ct)))
 _Static_assert(FIELDS_ROOM <= IPFT_FIELDS_MOST && FIELDS_ROOM % 8 == 0, "user space counts on less");
 
 /* The compiler must not know the offset: it would join it to a pointer by an `|`, which the verifier refuses. */
@@ -77,6 +79,8 @@ static __always_inline void fill_fields(void *to, __u32 chosen, __u64 skb, enum 
 	FILL(IPFT_FIELD_PROC, proc, sizeof(struct ipft_proc));
 	ALIGN;
 	FILL(IPFT_FIELD_TUNNEL, tunnel, sizeof(struct ipft_tuple), directly);
+	FILL(IPFT_FIELD_CT, ct, sizeof(struct ipft_ct), directly);
+	ALIGN;
 }
 
 #endif

@@ -10,6 +10,7 @@
 //! `ipft_bpf`.
 
 mod csum;
+mod ct;
 mod gso;
 mod iface;
 mod len;
@@ -99,6 +100,7 @@ pub static ALL: [&BuiltIn; wire::FIELDS] = [
     &sock::GROUP,
     &proc::GROUP,
     &tunnel::GROUP,
+    &ct::GROUP,
 ];
 
 /// The groups of a trace that follows packets, by default.
@@ -226,12 +228,14 @@ impl Show {
         self.bits & wire::FIELD_PROC != 0
     }
 
-    /// Returns these fields as the perf buffer can carry them, and whether that leaves some out: its record is on the
-    /// stack of a program, which has no room for `tunnel`.
-    pub fn by_perf_buffer(mut self) -> (Show, bool) {
-        let has_tunnel = self.bits & wire::FIELD_TUNNEL != 0;
-        self.bits &= !wire::FIELD_TUNNEL;
-        (self, has_tunnel)
+    /// Returns these fields as the perf buffer can carry them, and the names of those that it leaves out: its record is
+    /// on the stack of a program, which has no room for `tunnel` and `ct`.
+    pub fn by_perf_buffer(mut self) -> (Show, Vec<&'static str>) {
+        let left_out = self.bits & (wire::FIELD_TUNNEL | wire::FIELD_CT);
+        self.bits &= !left_out;
+        let groups = ALL.iter().enumerate();
+        let names = groups.filter(|(place, _)| left_out >> place & 1 == 1);
+        (self, names.map(|(_, group)| group.name).collect())
     }
 
     /// Returns the bytes that they take before an extension's.
@@ -334,8 +338,9 @@ mod tests {
             ("vlan", 32, 8),
             ("proc", 512, 24),
             ("tunnel", 1024, 56),
-            ("all", 2047, 224),
-            ("all,-tuple", 2043, 168),
+            ("ct", 2048, 88),
+            ("all", 4095, 312),
+            ("all,-tuple", 4091, 256),
             ("+len", 1, 8),
         ] {
             let show = show(list);
@@ -352,7 +357,7 @@ mod tests {
             assert_eq!(error.name, name);
             assert!(
                 error.to_string().ends_with(
-                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, all, or none"
+                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, all, or none"
                 ),
                 "{error}"
             );
@@ -360,10 +365,14 @@ mod tests {
     }
 
     #[test]
-    fn the_perf_buffer_carries_all_but_the_tunnel() {
-        for (list, bits, less) in [("all", 1023, true), ("tunnel,len", 1, true), ("tuple", 4, false)] {
-            let (carried, has_less) = show(list).by_perf_buffer();
-            assert_eq!((carried.bits(), has_less), (bits, less), "{list}");
+    fn the_perf_buffer_leaves_tunnels_and_connections_out() {
+        for (list, bits, less) in [
+            ("all", 1023, vec!["tunnel", "ct"]),
+            ("tunnel,len", 1, vec!["tunnel"]),
+            ("tuple", 4, vec![]),
+        ] {
+            let (carried, left_out) = show(list).by_perf_buffer();
+            assert_eq!((carried.bits(), left_out), (bits, less), "{list}");
         }
     }
 
@@ -373,7 +382,7 @@ mod tests {
             ("-tuple", 27),
             ("+len", 31),
             ("+proc,+vlan", 31 + 512 + 32),
-            ("all", 2047),
+            ("all", 4095),
             ("-tuple,-iface", 19),
             ("-all", 0),
             ("tuple", 4),

@@ -314,7 +314,7 @@ impl Transport {
 
 /// The bytes of a field; zeros outside the payload.
 #[inline]
-fn array<const N: usize>(prefix: &[u8], at: usize) -> [u8; N] {
+pub(super) fn array<const N: usize>(prefix: &[u8], at: usize) -> [u8; N] {
     prefix
         .get(at..)
         .and_then(|rest| rest.first_chunk().copied())
@@ -322,7 +322,7 @@ fn array<const N: usize>(prefix: &[u8], at: usize) -> [u8; N] {
 }
 
 /// An address, with a port if there is one: IPv4 addresses come mapped into IPv6.
-fn push_address(out: &mut Vec<u8>, address: &[u8; 16], port: Option<u16>) {
+pub(super) fn push_address(out: &mut Vec<u8>, address: &[u8; 16], port: Option<u16>) {
     let mapped = address[..10] == [0; 10] && address[10..12] == [0xff; 2];
     match (mapped, port) {
         (true, _) => push_ipv4(out, &address[12..]),

@@ -294,3 +294,93 @@ fn packets_beyond_the_limit_get_numbers_of_their_own() {
     assert!(end[2].starts_with("#65538  10.0.0.1 > 10.0.0.2 udp, 100 B"), "{end:#?}");
     assert!(end[4].starts_with("65538 packets"), "{end:#?}");
 }
+
+#[test]
+fn a_connection_is_shown_where_it_changes() {
+    let show: ipft_core::field::ShowList = "ct".parse().unwrap();
+    let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux"), ("nf_hook_slow", "vmlinux")]);
+    script.trace.schema = show.applied_to(Default::default()).schema(&Schema::default());
+    let schema = script.trace.schema.clone();
+    let with = |values: &[(&str, &[u8])]| {
+        let mut bytes = vec![0; schema.size as usize];
+        for (name, value) in values {
+            let field = schema.fields.iter().find(|field| field.name == *name).unwrap();
+            let start = field.offset as usize;
+            bytes[start..start + value.len()].copy_from_slice(value);
+        }
+        bytes
+    };
+    let (from, to, inside) = (
+        canned::mapped(10, 0, 0, 1),
+        canned::mapped(10, 0, 0, 2),
+        canned::mapped(172, 17, 0, 2),
+    );
+    let ports: [(&str, &[u8]); 5] = [
+        ("ct_saddr", &from),
+        ("ct_daddr", &to),
+        ("ct_sport", &[0x0f, 0xa0]),
+        ("ct_dport", &[0, 80]),
+        ("ct_proto", &[6]),
+    ];
+    let nat: [(&str, &[u8]); 4] = [
+        ("ct_nat_saddr", &from),
+        ("ct_nat_daddr", &inside),
+        ("ct_nat_sport", &[0x0f, 0xa0]),
+        ("ct_nat_dport", &[0x1f, 0x90]),
+    ];
+    let of = |state: u8, status: u32, rest: &[(&str, &[u8])]| {
+        let (state, status) = ([state], status.to_ne_bytes());
+        with(
+            &[
+                &[("ct_state", state.as_slice()), ("ct_status", &status)],
+                &ports[..],
+                rest,
+            ]
+            .concat(),
+        )
+    };
+    let mark = 7_u32.to_ne_bytes();
+    let zone = 5_u16.to_ne_bytes();
+    let marked: [(&str, &[u8]); 2] = [("ct_mark", &mark), ("ct_zone", &zone)];
+    for (step, payload) in [
+        with(&[]),
+        of(3, 0, &[]),
+        of(3, 0x120, &nat),
+        of(3, 0x1a8, &[&nat[..], &marked[..]].concat()),
+        with(&[]),
+        of(3, 0x1a8, &[&nat[..], &marked[..]].concat()),
+        of(5, 0xe, &[]),
+        with(&[("ct_state", &[8])]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        script
+            .at(1000 * (step as u64 + 1))
+            .payload(payload)
+            .enter(1, step as u32 % 2);
+    }
+    let shown = text(&script.can("connections"), TextOptions::default());
+    let changes = shown.lines().skip(1).filter_map(|line| {
+        line.split_once(if line.contains("ip_rcv") {
+            "ip_rcv"
+        } else {
+            "nf_hook_slow"
+        })
+    });
+    let changes: Vec<&str> = changes.map(|(_, changes)| changes.trim()).collect();
+    assert_eq!(
+        changes,
+        [
+            "",
+            "ct new",
+            "DNAT 10.0.0.2:80 > 172.17.0.2:8080",
+            "ct new confirmed, ct zone 5, ct mark 0x7",
+            "",
+            "ct new confirmed, ct zone 5, ct mark 0x7, DNAT 10.0.0.2:80 > 172.17.0.2:8080",
+            "ct related_reply confirmed assured to 10.0.0.1:4000 > 10.0.0.2:80 tcp, ct zone 0, ct mark 0",
+            "ct untracked",
+        ],
+        "{shown}"
+    );
+}

@@ -93,10 +93,10 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let show = match buffer {
         Buffer::Ring { .. } => show,
         Buffer::Perf { .. } => {
-            let (show, has_less) = show.by_perf_buffer();
-            if has_less {
+            let (show, left_out) = show.by_perf_buffer();
+            for name in left_out {
                 message!(
-                    "The field `tunnel` is left out: it needs the BPF ring buffer (5.8 or later, without --perf-*)"
+                    "The field `{name}` is left out: it needs the BPF ring buffer (5.8 or later, without --perf-*)"
                 );
             }
             show

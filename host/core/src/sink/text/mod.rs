@@ -22,6 +22,7 @@
 //! Nothing is kept but the state of the packets that go on, of which there are only so many: see [`live`].
 
 mod calls;
+mod ct;
 mod drops;
 mod ends;
 mod live;

@@ -6,6 +6,7 @@
 use super::super::SinkError;
 use super::super::fields::{Fields, Style};
 use super::super::tuple::{Tuple, TupleFields, builtin};
+use super::ct::CtFields;
 use crate::event::{Payload, Schema};
 use crate::text::*;
 
@@ -23,6 +24,7 @@ pub(super) struct Known {
     mark: Option<usize>,
     iface: Option<usize>,
     netns: Option<usize>,
+    ct: Option<CtFields>,
     /// The other fields: where in the prefix they are, and their index.
     others: Vec<(std::ops::Range<usize>, usize)>,
     /// End of the last of the others: they are remembered with what lies before them, as a schema may name bytes many
@@ -53,6 +55,7 @@ impl Known {
             mark: builtin(schema, "mark", 4),
             iface: builtin(schema, "iface", DEVICE as u32),
             netns: builtin(schema, "netns", 4),
+            ct: CtFields::new(schema),
             others: Vec::new(),
             size: 0,
             tail: schema.tail,
@@ -68,7 +71,9 @@ impl Known {
                 _ => None,
             };
             let start = field.offset as usize;
-            if special == Some(start) || known.tuple.is_some_and(|tuple| tuple.has(field, schema)) {
+            let is_known = known.tuple.is_some_and(|tuple| tuple.has(field, schema))
+                || known.ct.as_ref().is_some_and(|ct| ct.has(field, schema));
+            if special == Some(start) || is_known {
                 continue;
             }
             let end = start + field.size as usize;
@@ -78,9 +83,9 @@ impl Known {
         Ok(known)
     }
 
-    /// Returns the bytes that each packet needs to remember its other fields.
+    /// Returns the bytes that each packet needs to remember its connection and its other fields.
     pub(super) fn bytes(&self) -> usize {
-        self.size + if self.tail { TAIL } else { 0 }
+        self.ct.as_ref().map_or(0, CtFields::bytes) + self.size + if self.tail { TAIL } else { 0 }
     }
 
     /// Takes the names that a batch brings.
@@ -217,6 +222,13 @@ impl Known {
                 out.extend_from_slice(b" > ");
             }
             push_unsigned(out, u64::from(len));
+        }
+        let ct = self.ct.as_ref().map_or(0, CtFields::bytes);
+        let Some((connection, bytes)) = bytes.split_at_mut_checked(ct) else {
+            return;
+        };
+        if let Some(ct) = &self.ct {
+            ct.push_changes(out, connection, prefix, &self.fields, &mut next);
         }
         if !self.others.is_empty() || self.tail {
             self.push_others(out, shown, bytes, payload, next);

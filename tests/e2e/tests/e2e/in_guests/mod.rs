@@ -4,6 +4,7 @@ mod backends;
 mod causes;
 mod churn;
 mod command_line;
+mod decisions;
 mod drops;
 mod extension;
 mod extension_errors;
