@@ -193,6 +193,7 @@ fn main() {
     for (name, source, defines) in [
         ("license", "license", [].as_slice()),
         ("dropped", "dropped", &following("BY_HELPER")),
+        ("decided", "decided", &following("BY_HELPER")),
         ("drops", "drops", &following("BY_LOADS")),
         ("drops_by_helper", "drops", &following("BY_HELPER")),
     ] {

@@ -131,6 +131,10 @@ pub static LICENSE: Packed = packed!("license.bpf.o");
 /// The program that sees drops, for traces that follow packets. It shares the maps of the programs of functions.
 pub static DROPPED: Packed = packed!("dropped.bpf.o");
 
+/// The programs that see verdicts of netfilter, for traces that follow packets. They share the maps of the programs of
+/// functions.
+pub static DECIDED: Packed = packed!("decided.bpf.o");
+
 /// The program that sees all drops, for traces of drops. It is linked with an object that defines `ipft_filter`.
 /// For kernels that handle the faults of all loads.
 pub static DROPS: Packed = packed!("drops.bpf.o");

@@ -193,6 +193,85 @@ impl Dropped {
 /// Size of a [`Dropped`].
 pub const DROPPED_SIZE: usize = size_of::<Dropped>();
 
+/// Marks a decision about a packet, in the place of [`Event::function`].
+pub const DECIDED: u64 = layout::IPFT_DECIDED;
+
+/// In [`Decided::decider`]: a base chain of nf_tables.
+pub const DECIDER_NFT: u8 = layout::ipft_decider::IPFT_NFT as u8;
+
+/// In [`Decided::decider`]: a table of ip_tables or ip6_tables.
+pub const DECIDER_IPTABLES: u8 = layout::ipft_decider::IPFT_IPTABLES as u8;
+
+const _: () = assert!(layout::ipft_decider::COUNT == 2, "wire.h has other kinds of deciders");
+
+/// Bytes of a name in [`Decided`].
+pub const DECIDER_NAME: usize = layout::IPFT_DECIDER_NAME as usize;
+
+/// `struct ipft_decided`: a verdict of netfilter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Decided {
+    /// The event of the packet; its function is [`DECIDED`].
+    pub event: Event,
+    /// What the function returned.
+    pub verdict: u32,
+    /// Priority of the hook.
+    pub priority: i32,
+    /// [`DECIDER_NFT`] or [`DECIDER_IPTABLES`].
+    pub decider: u8,
+    /// `NFPROTO_*`.
+    pub family: u8,
+    /// Number of the hook in the family.
+    pub hook: u8,
+    /// Nothing.
+    pub padding: [u8; 5],
+    /// Name of the table, ended by a NUL.
+    pub table: [u8; DECIDER_NAME],
+    /// Name of the chain, ended by a NUL; empty if it is a table that decides.
+    pub chain: [u8; DECIDER_NAME],
+}
+
+same_layout!(
+    Decided,
+    ipft_decided,
+    event,
+    verdict,
+    priority,
+    decider,
+    family,
+    hook,
+    padding,
+    table,
+    chain
+);
+
+impl Decided {
+    /// Parses the decision in a record whose function is [`DECIDED`]; `None` if the record is too short. What is behind
+    /// the NUL of a name is 0.
+    pub fn parse(record: &[u8]) -> Option<Decided> {
+        let bytes = record.get(..size_of::<Decided>())?;
+        let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
+        let name = |at: usize| {
+            let mut name = [0; DECIDER_NAME];
+            let text = bytes.get(at..at + DECIDER_NAME).unwrap_or_default();
+            let length = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+            name[..length].copy_from_slice(&text[..length]);
+            name
+        };
+        Some(Decided {
+            event: Event::parse(bytes)?,
+            verdict: half(bytes, offset_of!(Decided, verdict)),
+            priority: half(bytes, offset_of!(Decided, priority)).cast_signed(),
+            decider: byte(offset_of!(Decided, decider)),
+            family: byte(offset_of!(Decided, family)),
+            hook: byte(offset_of!(Decided, hook)),
+            padding: [0; 5],
+            table: name(offset_of!(Decided, table)),
+            chain: name(offset_of!(Decided, chain)),
+        })
+    }
+}
+
 /// `struct ipft_drop_place`: what a CPU has dropped at a place for a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -270,6 +349,9 @@ pub const FIELD_TUNNEL: u32 = 1 << layout::ipft_field::IPFT_FIELD_TUNNEL;
 /// In [`Config::fields`]: [`Ct`].
 pub const FIELD_CT: u32 = 1 << layout::ipft_field::IPFT_FIELD_CT;
 
+/// In [`Config::fields`]: nothing; that verdicts of netfilter are requested.
+pub const FIELD_NETFILTER: u32 = 1 << layout::ipft_field::IPFT_FIELD_NETFILTER;
+
 /// Number of groups of fields.
 pub const FIELDS: usize = layout::ipft_field::IPFT_FIELDS as usize;
 
@@ -287,6 +369,7 @@ pub const FIELD_PLACES: [(u32, u32); FIELDS] = [
     (size_of::<Proc>() as u32, 8),
     (size_of::<Tuple>() as u32, 8),
     (size_of::<Ct>() as u32, 8),
+    (0, 1),
 ];
 
 /// `struct ipft_tuple`.

@@ -150,6 +150,10 @@ struct ipft_trace {
 #define IPFT_SENT (UINT64_C(4) << 32)
 #define IPFT_FORWARDED (UINT64_C(6) << 32)
 #define IPFT_BECAME_PART (UINT64_C(8) << 32)
+/* It was decided what becomes of the packet, by what the function names. `spare` is IPFT_NETFILTER plus the verdict of
+ * netfilter (NF_*). Other values may be added. It may come after the packet's end. Only where packets are followed. */
+#define IPFT_DECIDED UINT32_C(5)
+#define IPFT_NETFILTER (UINT64_C(1) << 32)
 
 /* One call of, or return from, a kernel function with a traced packet. Events of one packet are in order of time. 64
  * bytes, as in the contract. */
@@ -168,7 +172,8 @@ struct ipft_event {
     uint32_t function;
     /* The CPU that ran the function. */
     uint32_t cpu;
-    /* IPFT_ENTRY, IPFT_RETURN, IPFT_BORN, IPFT_JOINED or IPFT_ENDED. Ignore others: later versions may add kinds. */
+    /* IPFT_ENTRY, IPFT_RETURN, IPFT_BORN, IPFT_JOINED, IPFT_ENDED or IPFT_DECIDED. Ignore others: later versions may add
+     * kinds. */
     uint32_t kind;
     /* The kernel's id of the current thread, 0 in the idle task. Calls nest properly within one packet and one thread;
      * for thread 0: within one packet and one CPU. */

@@ -53,6 +53,28 @@ struct ipft_dropped {
 	__u64 frames[IPFT_FRAMES]; /* return addresses, beginning with the program itself; 0 where there are none */
 };
 
+/* Marks a decision about a packet, in the place of an event's function. */
+#define IPFT_DECIDED 0xfffffffffffffffcull
+
+enum ipft_decider {
+	IPFT_NFT,      /* a base chain of nf_tables */
+	IPFT_IPTABLES, /* a table of ip_tables or ip6_tables */
+};
+
+#define IPFT_DECIDER_NAME 64 /* bytes of a name, at most, with a NUL */
+
+struct ipft_decided {
+	struct ipft_event event; /* its function is IPFT_DECIDED */
+	__u32 verdict;		 /* what the function returned: NF_*, and more in the upper half */
+	__s32 priority;
+	__u8 decider; /* enum ipft_decider */
+	__u8 family;  /* NFPROTO_* */
+	__u8 hook;    /* its number in that family */
+	__u8 padding[5];
+	__u8 table[IPFT_DECIDER_NAME]; /* texts; what is behind their NUL means nothing */
+	__u8 chain[IPFT_DECIDER_NAME]; /* of nf_tables */
+};
+
 /* Marks a capture, in the place of an event's function. No function has this index or address. */
 #define IPFT_CAPTURE 0xffffffffffffffffull
 
@@ -96,6 +118,7 @@ enum ipft_field {
 	IPFT_FIELD_PROC,  /* struct ipft_proc */
 	IPFT_FIELD_TUNNEL, /* struct ipft_tuple, of the packet inside */
 	IPFT_FIELD_CT,	  /* struct ipft_ct */
+	IPFT_FIELD_NETFILTER, /* no bytes: verdicts are records of their own */
 	IPFT_FIELDS,	  /* how many there are */
 };
 

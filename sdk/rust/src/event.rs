@@ -25,7 +25,8 @@ pub struct Event {
     pub function: u32,
     /// The CPU that ran the function.
     pub cpu: u32,
-    /// [`Event::ENTRY`], [`Event::RETURN`], [`Event::BORN`], [`Event::JOINED`], [`Event::ENDED`], or a kind of a later
+    /// [`Event::ENTRY`], [`Event::RETURN`], [`Event::BORN`], [`Event::JOINED`], [`Event::ENDED`],
+    /// [`Event::DECIDED`], or a kind of a later
     /// version, which must be ignored.
     pub kind: u32,
     /// The kernel's id of the current thread, 0 in the idle task.
@@ -54,6 +55,9 @@ const _: () = {
     assert!(std::mem::offset_of!(Event, spare) == 56);
 };
 
+/// Verdicts of netfilter, by their numbers (`NF_*`).
+pub(crate) const VERDICTS: [&str; 6] = ["drop", "accept", "stolen", "queue", "repeat", "stop"];
+
 impl Event {
     /// The packet entered the function.
     pub const ENTRY: u32 = 0;
@@ -68,6 +72,11 @@ impl Event {
     /// [`Event::FORWARDED`] or [`Event::BECAME_PART`]; 0 if no more is known than that it was released in order, and
     /// other values may be added. Only where packets are followed.
     pub const ENDED: u32 = 4;
+
+    /// It was decided what becomes of the packet: see [`Event::verdict`]. The function is what decided, such as a chain of
+    /// a firewall, which has an entry of its own in the function table. It may come after the packet's end. Only where
+    /// packets are followed.
+    pub const DECIDED: u32 = 5;
 
     /// In [`Event::spare`] of an end: the kernel dropped the packet, for the reason in the lower half.
     pub const DROPPED: u64 = 1 << 32;
@@ -88,6 +97,14 @@ impl Event {
     /// The function that the packet had entered returned.
     pub fn is_return(&self) -> bool {
         self.kind == Event::RETURN
+    }
+
+    /// The verdict of netfilter in ipft's word, if the event is that of one.
+    pub fn verdict(&self) -> Option<&'static str> {
+        let is_verdict = self.kind == Event::DECIDED && self.spare >> 32 == 1;
+        is_verdict
+            .then(|| VERDICTS.get(self.spare as u32 as usize).copied())
+            .flatten()
     }
 
     /// The call's duration in nanoseconds, in a return whose entry was seen.

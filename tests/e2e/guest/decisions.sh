@@ -1,15 +1,16 @@
-# What decides about packets from a to b: connection tracking and NAT.
+# What decides about packets from a to b: connection tracking, NAT and firewalls.
 #
 #   FEW  a regular expression for functions behind the decisions
 #
 # b sends what comes to port 4010 to 4011 and gives its connection a mark, does not track what comes to 4012, and tracks
-# what comes to 4013 in zone 7. a gives what it sends to 4010 port 5000. Nobody listens, so each datagram is answered by an
-# ICMP message.
+# what comes to 4013 in zone 7. a gives what it sends to 4010 port 5000. nf_tables drops what comes to 4014, and iptables what
+# comes to 4015. No socket listens, so each other datagram is answered by an ICMP message.
 #
 # Leaves JSON lines: ct.out (a datagram from port 4000 to each of these ports; ct.text has the same in words), tcp.out (an
-# exchange on port 8000), and perf.err (a trace with ct by way of the perf buffer).
+# exchange on port 8000), netfilter.out (datagrams to 4014, 4015 and 4016, with verdicts; netfilter.text has the same in
+# words), queue.out (text of a datagram that waits 40 ms at a), and perf.err (a trace with ct by way of the perf buffer) with perf.out (JSON lines of a datagram to 4014).
 
-modprobe -qa nf_tables nf_conntrack nf_nat nft_ct nft_nat nft_chain_nat || :
+modprobe -qa nf_tables nf_conntrack nf_nat nft_ct nft_nat nft_chain_nat ip_tables iptable_filter sch_netem || :
 network_pair
 ip netns exec a nft -f - <<-'END'
 	table ip translate {
@@ -36,6 +37,16 @@ ip netns exec b nft -f - <<-'END'
 		}
 	}
 END
+
+ip netns exec b nft -f - <<-'END'
+	table inet firewall {
+		chain in {
+			type filter hook input priority 10;
+			udp dport 4014 drop
+		}
+	}
+END
+ip netns exec b iptables-legacy -A INPUT -p udp --dport 4015 -j DROP
 
 datagram() {
 	ip netns exec a perl -MSocket -e '
@@ -68,6 +79,28 @@ exchange() {
 }
 undisturbed tcp exchange
 
-start_ipft perf icmp --show +ct --perf-page-count 8 -r "^icmp_rcv$"
-end_ipft perf
+judge() {
+	start_ipft netfilter udp --show tuple,netfilter -o jsonl -r "$FEW" --record netfilter.ipft
+	datagram 4014
+	datagram 4015
+	datagram 4016
+	end_ipft netfilter
+}
+undisturbed netfilter judge
+ipft replay netfilter.ipft -o text >netfilter.text
+
+judge_by_perf() {
+	start_ipft perf udp --show tuple,ct,netfilter -o jsonl --perf-page-count 8 -r "$FEW"
+	datagram 4014
+	end_ipft perf
+}
+undisturbed perf judge_by_perf
+tc -n a qdisc add dev va root netem delay 40ms
+wait_in_queue() {
+	start_ipft queue udp dst port 4016 -r '^(__ip_local_out|.*_enqueue|sch_direct_xmit|dev_hard_start_xmit|ip_rcv_core)$'
+	datagram 4016
+	end_ipft queue
+}
+undisturbed queue wait_in_queue
+exit_of marked ipft -m 1 --show netfilter -r "^ip_rcv$" --duration 0.1
 left_behind all

@@ -20,6 +20,8 @@ pub struct Recording {
     pub joins: Vec<Join>,
     /// The ends of packets.
     pub ends: Vec<Ended>,
+    /// Verdicts about packets.
+    pub decisions: Vec<Decided>,
     /// The losses.
     pub lost: Vec<Lost>,
     /// The last line.
@@ -35,6 +37,7 @@ enum Line {
     Born(Birth),
     Joined(Join),
     Ended(Ended),
+    Decided(Decided),
     Lost(Lost),
     Summary(Summary),
 }
@@ -103,6 +106,20 @@ pub struct Ended {
     /// How it ended.
     #[serde(flatten)]
     pub outcome: Outcome,
+}
+
+/// A verdict about a packet.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Decided {
+    /// The packet's identity.
+    #[serde(deserialize_with = "hex")]
+    pub packet: u64,
+    /// What decided.
+    pub function: String,
+    /// Its module.
+    pub module: String,
+    /// The verdict.
+    pub decision: String,
 }
 
 /// How a packet ended.
@@ -254,6 +271,7 @@ impl Recording {
         let (mut trace, mut summary) = (None, None);
         let (mut events, mut births, mut joins) = (Vec::new(), Vec::new(), Vec::new());
         let (mut ends, mut lost) = (Vec::new(), Vec::new());
+        let mut decisions = Vec::new();
         for (line, number) in text.lines().zip(1..) {
             let parsed: Line = serde_json::from_str(line).with_context(|| format!("line {number}: {line}"))?;
             ensure!(summary.is_none(), "line {number} comes after the summary");
@@ -280,6 +298,7 @@ impl Recording {
                 Line::Born(birth) => births.push(birth),
                 Line::Joined(join) => joins.push(join),
                 Line::Ended(ended) => ends.push(ended),
+                Line::Decided(decided) => decisions.push(decided),
                 Line::Lost(loss) => lost.push(loss),
                 Line::Summary(last) => summary = Some(last),
             }
@@ -290,6 +309,7 @@ impl Recording {
             births,
             joins,
             ends,
+            decisions,
             lost,
             summary: summary.context("there is no summary")?,
         };

@@ -30,6 +30,7 @@ pub fn all() -> Vec<Canned> {
         built_in(),
         built_in_tagged(),
         followed(),
+        decided(),
     ]
 }
 
@@ -486,6 +487,54 @@ pub fn mapped(a: u8, b: u8, c: u8, d: u8) -> [u8; 16] {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
+/// Packets about which firewalls decide, one of which drops its packet itself, and which wait in a queue.
+fn decided() -> Canned {
+    const FUNCTIONS: [(&str, &str); 8] = [
+        ("__ip_local_out", "vmlinux"),
+        ("nf_hook_slow", "vmlinux"),
+        ("fq_codel_enqueue", "sch_fq_codel"),
+        ("sch_direct_xmit", "vmlinux"),
+        ("nft_do_chain", "nf_tables"),
+        ("nft inet filter out hook output priority 0", "nf_tables"),
+        ("iptables mangle hook postrouting priority -150", "ip_tables"),
+        ("skb_release_data", "vmlinux"),
+    ];
+    let mut script = Script::new(Tracer::Function, &FUNCTIONS);
+    script.trace.schema = Fields::schema();
+    script.trace.filter = "udp".to_owned();
+    script.trace.follow = true;
+    (script.trace.mark, script.trace.mask) = (0, 0);
+    script.trace.drop_reasons = vec![EnumMember {
+        name: "NETFILTER_DROP".to_owned(),
+        value: 12,
+    }];
+    let mut fields = Fields {
+        ports: (4000, 53),
+        iface: "eth1",
+        ..Fields::ipv4(17, 50)
+    };
+    let verdict = Decision::Netfilter;
+    script.at(1_000_000).cpu(1).thread(812).payload(fields.bytes());
+    script.enter(1, 0);
+    script.at(1_010_000).enter(1, 1);
+    script.at(1_020_000).decide(1, 5, verdict(Verdict::Accept));
+    script.at(1_030_000).decide(1, 6, verdict(Verdict::Queue));
+    fields.len = 64;
+    script.at(1_040_000).payload(fields.bytes()).enter(1, 2);
+    script.end_batch();
+    script.at(42_040_000).enter(1, 3);
+    fields.ports = (4001, 53);
+    script.at(43_000_000).payload(fields.bytes()).enter(2, 0);
+    script
+        .at(43_010_000)
+        .end(2, 4, Outcome::Dropped { reason: 12 }.to_word());
+    script.at(43_011_000).enter(2, 7);
+    script.at(43_012_000).decide(2, 5, verdict(Verdict::Drop));
+    // Of a packet that is not known.
+    script.at(43_013_000).decide(99, 5, verdict(Verdict::Stop));
+    script.can("decided")
+}
+
 /// Packets that a filter selected, with the fields of one: through a veth pair and NAT, dropped, in fragments, in a
 /// tunnel, of other protocols, and with fields that no function could see.
 fn followed() -> Canned {
@@ -904,6 +953,11 @@ impl Script {
     /// The packet ended, with this outcome.
     pub fn end(&mut self, packet: u64, function: u32, outcome: u64) {
         self.other(EventKind::ENDED, packet, function, outcome);
+    }
+
+    /// It was decided what becomes of it.
+    pub fn decide(&mut self, packet: u64, function: u32, decision: Decision) {
+        self.other(EventKind::DECIDED, packet, function, decision.to_word());
     }
 
     fn other(&mut self, kind: EventKind, packet: u64, function: u32, spare: u64) {

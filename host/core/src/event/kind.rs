@@ -24,7 +24,9 @@ impl EventKind {
     /// [`super::Event::spare`]. The function is the one that dropped the packet, [`super::NO_FUNCTION`] if that is not
     /// known or the packet was not dropped.
     pub const ENDED: EventKind = EventKind(4);
-    /// Reserved: it was decided what becomes of the packet.
+    /// It was decided what becomes of the packet: the [`super::Decision`] is in [`super::Event::spare`]. The function is
+    /// what decided, such as a chain of a firewall, which has an entry of its own in the function table. It may come
+    /// after the packet's end, if what decides drops the packet itself.
     pub const DECIDED: EventKind = EventKind(5);
 
     /// Returns whether it is an entry or a return.

@@ -6,6 +6,7 @@
 //! WASM contract in `wit/` defines the same.
 
 mod calls;
+mod decision;
 mod drops;
 mod kind;
 mod outcome;
@@ -15,6 +16,7 @@ mod trace;
 mod value;
 
 pub use calls::{MAX_DEPTH, OpenCalls, Pairing};
+pub use decision::{Decision, Verdict};
 pub use drops::{DropTotal, DropTotals};
 pub use kind::EventKind;
 pub use outcome::Outcome;
@@ -59,8 +61,8 @@ pub struct Event {
     /// Length of the payload: 0, or [`Schema::size`] and, if the schema has a tail, up to [`MAX_TAGGED`] bytes more.
     pub payload_len: u32,
     /// In events of the kinds [`EventKind::BORN`] and [`EventKind::JOINED`]: the identity of the packet that this one
-    /// came from, or that it became part of. In those of the kind [`EventKind::ENDED`]: the [`Outcome`]. 0 in entries
-    /// and returns; of other kinds it means what the kind says.
+    /// came from, or that it became part of. In those of the kind [`EventKind::ENDED`]: the [`Outcome`]. In those
+    /// of the kind [`EventKind::DECIDED`]: the [`Decision`]. 0 in entries and returns; of other kinds it means what the kind says.
     pub spare: u64,
 }
 
@@ -88,6 +90,13 @@ impl Event {
     /// Returns how the packet ended, if the event is that of its end.
     pub fn outcome(&self) -> Option<Outcome> {
         (self.kind == EventKind::ENDED).then(|| Outcome::of_word(self.spare))
+    }
+
+    /// Returns what was decided about the packet, if the event is that of a decision that is known.
+    pub fn decision(&self) -> Option<Decision> {
+        (self.kind == EventKind::DECIDED)
+            .then(|| Decision::of_word(self.spare))
+            .flatten()
     }
 
     /// The event's payload in the bytes of all; empty if it is out of their range.

@@ -15,6 +15,7 @@ mod gso;
 mod iface;
 mod len;
 mod mark;
+mod netfilter;
 mod netns;
 mod proc;
 mod sock;
@@ -101,6 +102,7 @@ pub static ALL: [&BuiltIn; wire::FIELDS] = [
     &proc::GROUP,
     &tunnel::GROUP,
     &ct::GROUP,
+    &netfilter::GROUP,
 ];
 
 /// The groups of a trace that follows packets, by default.
@@ -228,6 +230,11 @@ impl Show {
         self.bits & wire::FIELD_PROC != 0
     }
 
+    /// Returns whether the verdicts of netfilter are shown.
+    pub fn has_netfilter(self) -> bool {
+        self.bits & wire::FIELD_NETFILTER != 0
+    }
+
     /// Returns these fields as the perf buffer can carry them, and the names of those that it leaves out: its record is
     /// on the stack of a program, which has no room for `tunnel` and `ct`.
     pub fn by_perf_buffer(mut self) -> (Show, Vec<&'static str>) {
@@ -339,8 +346,9 @@ mod tests {
             ("proc", 512, 24),
             ("tunnel", 1024, 56),
             ("ct", 2048, 88),
-            ("all", 4095, 312),
-            ("all,-tuple", 4091, 256),
+            ("netfilter", 4096, 0),
+            ("all", 8191, 312),
+            ("all,-tuple", 8187, 256),
             ("+len", 1, 8),
         ] {
             let show = show(list);
@@ -357,7 +365,7 @@ mod tests {
             assert_eq!(error.name, name);
             assert!(
                 error.to_string().ends_with(
-                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, all, or none"
+                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, netfilter, all, or none"
                 ),
                 "{error}"
             );
@@ -367,7 +375,7 @@ mod tests {
     #[test]
     fn the_perf_buffer_leaves_tunnels_and_connections_out() {
         for (list, bits, less) in [
-            ("all", 1023, vec!["tunnel", "ct"]),
+            ("all", 5119, vec!["tunnel", "ct"]),
             ("tunnel,len", 1, vec!["tunnel"]),
             ("tuple", 4, vec![]),
         ] {
@@ -382,7 +390,7 @@ mod tests {
             ("-tuple", 27),
             ("+len", 31),
             ("+proc,+vlan", 31 + 512 + 32),
-            ("all", 4095),
+            ("all", 8191),
             ("-tuple,-iface", 19),
             ("-all", 0),
             ("tuple", 4),

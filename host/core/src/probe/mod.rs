@@ -4,6 +4,7 @@
 //! import `kernel` (the functions), `filter` (what selects packets) and `event` (counts of losses).
 
 mod bisect;
+mod decisions;
 mod detach;
 mod drops;
 mod fentry_multi;
@@ -37,6 +38,7 @@ use crate::kernel::{Candidate, Contexts, ControlGroup, Root, faults_crash, ring_
 use identity::Role;
 use programs::Programs;
 
+pub use decisions::{Unseen, UnseenReason};
 pub use drops::DropCount;
 pub use fentry_multi::FentryMulti;
 pub use ftrace::Ftrace;
@@ -215,7 +217,7 @@ pub struct Request<'a> {
     /// First bytes to record per packet, at most [`ipft_bpf::wire::MAX_RECORD_BYTES`]; 0 for none. Requires a ring
     /// buffer.
     pub record_bytes: u32,
-    /// The built-in fields of each entry, as bits of `ipft_bpf::wire`.
+    /// The built-in fields of each entry, and whether verdicts of netfilter are shown, as bits of `ipft_bpf::wire`.
     pub fields: u32,
     /// Where programs find out whether the current process is a packet's, if they have to.
     pub contexts: Option<Contexts>,
@@ -391,7 +393,7 @@ impl Request<'_> {
             remember_calls: self.tracer == Tracer::FunctionGraph,
             function_source,
             record_bytes,
-            fields: self.fields,
+            fields: self.fields & !ipft_bpf::wire::FIELD_NETFILTER,
             fields_size: ipft_bpf::wire::fields_size(self.fields),
             ring_mask: match *self.buffer {
                 Buffer::Ring { count, .. } => count - 1,

@@ -9,6 +9,9 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use ipft_bpf::wire::FIELD_NETFILTER;
+
+use super::decisions::{Decisions, Unseen};
 use super::drops::{self, DropCount, Drops};
 use super::{
     Attached, BACKENDS, Backend, Buffer, Ftrace, Kprobe, KprobeMulti, KprobeSession, Layer, Maps, ProbeError, Progress,
@@ -34,6 +37,10 @@ pub struct Attachment {
     drops: Option<Drops>,
     /// The reason why drops are not seen, although packets are followed.
     pub drops_missing: Option<ProbeError>,
+    /// What sees verdicts, if they are requested and packets are followed.
+    decisions: Decisions,
+    /// The modules whose verdicts are not seen, although they are requested.
+    pub unseen: Vec<Unseen>,
 }
 
 /// Functions that nearly every packet passes.
@@ -54,16 +61,22 @@ impl Attachment {
             more: Vec::new(),
             drops: None,
             drops_missing: None,
+            decisions: Decisions::default(),
+            unseen: Vec::new(),
         }
     }
 
-    /// Attaches what sees drops, if packets are followed. Without it, dropped packets are reported as released.
+    /// Attaches what sees drops and, if they are requested, verdicts, if packets are followed. Without it, dropped packets
+    /// are reported as released.
     fn with_drops(mut self, request: &Request<'_>) -> Self {
         // Programs that share the maps of a trace share what it attached.
         if request.following.is_some() && request.maps.is_empty() {
             match self.maps().and_then(|maps| Drops::attach(request, maps)) {
                 Ok(drops) => self.drops = Some(drops),
                 Err(error) => self.drops_missing = Some(error),
+            }
+            if request.fields & FIELD_NETFILTER != 0 {
+                (self.decisions, self.unseen) = Decisions::attach(request, || self.maps());
             }
         }
         self
@@ -88,6 +101,11 @@ impl Attachment {
     /// The layer that made the maps, which the others share.
     fn first(&self) -> &Layer {
         self.hot.as_ref().map_or(&self.main, |hot| &hot.layer)
+    }
+
+    /// Returns whether verdicts of netfilter are seen.
+    pub fn sees_verdicts(&self) -> bool {
+        self.decisions.programs().next().is_some()
     }
 
     /// The backends that take part, by name.
@@ -160,6 +178,7 @@ impl Attachment {
             self.drops
                 .iter()
                 .filter_map(Drops::program)
+                .chain(self.decisions.programs())
                 .map(loss::missed_by_tracepoint),
         );
         losses = sum(losses);
@@ -175,6 +194,7 @@ impl Attachment {
     /// Detaches everything. Returns when the kernel has, but for the functions of [`Attachment::hot`]: a child process
     /// detaches these, as each takes the kernel some 0.1 s.
     pub fn detach(self, progress: &Progress) {
+        drop(self.decisions);
         drop(self.drops);
         let mut programs = Vec::new();
         let mut all: Vec<Vec<OwnedFd>> = Vec::new();
@@ -223,6 +243,8 @@ pub fn attach_to_drops(request: &Request<'_>) -> Result<Attachment, ProbeError> 
         skipped: Vec::new(),
         drops: None,
         drops_missing: None,
+        decisions: Decisions::default(),
+        unseen: Vec::new(),
     })
 }
 
@@ -361,5 +383,7 @@ fn complete<'a>(request: &Request<'a>, attached: Attached<'a>, failures: &[(&'st
         more,
         drops: None,
         drops_missing: None,
+        decisions: Decisions::default(),
+        unseen: Vec::new(),
     }
 }

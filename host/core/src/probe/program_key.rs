@@ -1,7 +1,9 @@
 //! Keys of BPF programs. The C files define one named program per key (`bpf/src/program/`); only this file knows the
-//! names. It imports `identity`, `kernel` and the target of `probe`.
+//! names. It imports `identity`, `kernel`, what `decisions` has programs for, and the target
+//! of `probe`.
 
 use super::Target;
+use super::decisions::Firewall;
 use super::identity::Role;
 use crate::kernel::{Candidate, PacketArgument};
 
@@ -20,6 +22,10 @@ pub(super) enum ProgramKey {
     Dropped,
     /// Sees all drops, in a trace of drops.
     Drop,
+    /// Runs when a firewall begins to judge a packet.
+    Judging(Firewall),
+    /// Runs when it has.
+    Judged(Firewall),
 }
 
 /// Common properties of the functions of an entry program.
@@ -116,6 +122,8 @@ impl ProgramKey {
             ProgramKey::Return => return "ipft_function_return".to_owned(),
             ProgramKey::Dropped => return "ipft_dropped".to_owned(),
             ProgramKey::Drop => return "ipft_drop".to_owned(),
+            ProgramKey::Judging(firewall) => return format!("ipft_{}_entry", firewall.program()),
+            ProgramKey::Judged(firewall) => return format!("ipft_{}_exit", firewall.program()),
         };
         let kind = match (entry.role, entry.argument) {
             (Role::Release, _) => "release",

@@ -114,6 +114,16 @@ impl Programs {
         Programs::load_bytes(&bytes, config, request, &selected)
     }
 
+    /// Loads programs that see verdicts, which share the maps of attached programs ([`Request::maps`]).
+    pub(super) fn load_decided(
+        config: Config,
+        request: &Request<'_>,
+        keys: [ProgramKey; 2],
+    ) -> Result<Self, ProbeError> {
+        let bytes = ipft_bpf::DECIDED.unpack().map_err(ProbeError::Unpack)?;
+        Programs::load_bytes(&bytes, config, request, &keys.map(Selected::plain))
+    }
+
     /// Loads the program of a trace of drops, with the filter in it.
     pub(super) fn load_drops(config: Config, request: &Request<'_>) -> Result<Self, ProbeError> {
         let object = match faults_crash(request.root) {

@@ -2,6 +2,7 @@
 //! loaded meanwhile to the probes. May import every other module of the crate; none imports it.
 
 pub mod clock;
+mod deciders;
 mod drop_totals;
 mod droppers;
 mod late;

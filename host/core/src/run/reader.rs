@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::clock::monotonic;
+use super::deciders::Deciders;
 use super::drop_totals::Counting;
 use super::droppers::{Dropper, Droppers};
 use super::late::Late;
@@ -64,6 +65,7 @@ pub struct Reader<'a> {
     /// Whether there are events other than entries and returns.
     follow: bool,
     droppers: Droppers,
+    deciders: Deciders,
     /// In a trace of drops: counts them.
     counting: Option<Counting<'a>>,
     outcomes: Outcomes,
@@ -121,6 +123,7 @@ impl<'a> Reader<'a> {
             batch: Batch::default(),
             follow: trace.follow,
             droppers: Droppers::default(),
+            deciders: Deciders::default(),
             counting: None,
             outcomes: Outcomes::new(trace),
             not_specified: not_specified(trace),
@@ -185,7 +188,7 @@ impl<'a> Reader<'a> {
             }
             self.batch.clear();
             let rest = self.source.read(&mut self.decoder, &mut self.batch)?;
-            if self.name_droppers(sinks) == Flow::Stop {
+            if self.name_deciders(sinks) == Flow::Stop || self.name_droppers(sinks) == Flow::Stop {
                 return Ok(None);
             }
             if self.follow {
@@ -241,6 +244,26 @@ impl<'a> Reader<'a> {
                 Rest::More => {}
             }
         }
+    }
+
+    /// Completes the decisions of the batch by what decided, which is appended to the function table if it is not there.
+    fn name_deciders(&mut self, sinks: &mut Sinks) -> Flow {
+        let mut flow = Flow::Continue;
+        for (at, decider) in self.decoder.take_decisions() {
+            let (decoder, outcomes) = (&mut self.decoder, &mut self.outcomes);
+            let index = self.deciders.index(&decider, |function| {
+                let (index, after) = index_of(decoder, outcomes, sinks, &function);
+                flow = after;
+                index
+            });
+            if let Some(event) = self.batch.events.get_mut(at) {
+                event.function = index;
+            }
+            if flow == Flow::Stop {
+                break;
+            }
+        }
+        flow
     }
 
     /// Completes the drops of the batch by the function that dropped the packet. One that is not in the function table

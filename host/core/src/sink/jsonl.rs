@@ -19,7 +19,7 @@ use super::reasons::Reasons;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
 use crate::event::{
-    Batch, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Outcome, Summary, Trace,
+    Batch, Decision, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Outcome, Summary, Trace,
 };
 use crate::text::*;
 
@@ -121,6 +121,8 @@ impl Sink for Jsonl {
                     push_relation(out, event, "born", "parent", function);
                 } else if event.kind == EventKind::JOINED {
                     push_relation(out, event, "joined", "into", function);
+                } else if let Some(decision) = event.decision() {
+                    push_decided(out, event, decision, &self.functions);
                 } else if let Some(outcome) = event.outcome() {
                     push_ended(out, event, outcome, &self.reasons, function);
                 } else {
@@ -182,6 +184,19 @@ fn push_happening(out: &mut Vec<u8>, event: &Event, function: Option<u32>) {
         Some(index) => push_unsigned(out, u64::from(index)),
         None => out.extend_from_slice(b"null"),
     }
+}
+
+/// `functions` have the texts of what decided, and end with the key of the kind.
+fn push_decided(out: &mut Vec<u8>, event: &Event, decision: Decision, functions: &FunctionTexts) {
+    out.extend_from_slice(b"{\"type\":\"decided\",\"packet\":");
+    push_quoted_hex(out, event.packet);
+    push_number(out, "timestamp", event.timestamp);
+    push_number(out, "cpu", u64::from(event.cpu));
+    push_number(out, "thread", u64::from(event.thread));
+    functions.push(out, event.function);
+    push_json_string(out, decision.kind());
+    push_string(out, "decision", decision.name());
+    out.extend_from_slice(b"}\n");
 }
 
 fn push_ended(out: &mut Vec<u8>, event: &Event, outcome: Outcome, reasons: &Reasons, function: Option<u32>) {

@@ -27,6 +27,7 @@ mod tagged;
 mod text;
 mod texts;
 mod tuple;
+mod waits;
 
 #[cfg(test)]
 mod test_support;

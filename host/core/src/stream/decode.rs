@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use ipft_bpf::wire;
 
-use crate::event::{Batch, Capture, Event, EventKind, Link, NO_FUNCTION, Outcome};
+use crate::event::{Batch, Capture, Decision, Event, EventKind, Link, NO_FUNCTION, Outcome, Verdict};
 
 /// Maps the function words of records to functions. Backends that can give each function a number send its index in the
 /// function table, which is small; others send its address, which is in the upper half of all numbers.
@@ -139,6 +139,23 @@ pub struct DropPlace {
     pub frames: [u64; wire::FRAMES],
 }
 
+/// What decided about a packet: a base chain of nf_tables, or a table of iptables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decider {
+    /// Whether it is a chain of nf_tables.
+    pub is_nft: bool,
+    /// `NFPROTO_*`.
+    pub family: u8,
+    /// Number of the hook in the family.
+    pub hook: u8,
+    /// Priority of the hook.
+    pub priority: i32,
+    /// Name of the table, filled up with zeros.
+    pub table: [u8; wire::DECIDER_NAME],
+    /// Name of the chain, filled up with zeros.
+    pub chain: [u8; wire::DECIDER_NAME],
+}
+
 /// Decodes the records of one trace.
 #[derive(Debug)]
 pub struct Decoder {
@@ -149,6 +166,8 @@ pub struct Decoder {
     undecodable: u64,
     /// The drops of the batch: the event's index in it, and the place.
     drops: Vec<(usize, DropPlace)>,
+    /// The decisions of the batch: the event's index in it, and what decided.
+    decisions: Vec<(usize, Decider)>,
 }
 
 impl Decoder {
@@ -159,6 +178,7 @@ impl Decoder {
             payload_size,
             undecodable: 0,
             drops: Vec::new(),
+            decisions: Vec::new(),
         }
     }
 
@@ -167,16 +187,23 @@ impl Decoder {
         std::mem::take(&mut self.drops)
     }
 
-    /// Sorts the events of a batch by time. Its drops stay those.
+    /// Returns the events of the batch that are decisions, by their index in it, and forgets them.
+    pub fn take_decisions(&mut self) -> Vec<(usize, Decider)> {
+        std::mem::take(&mut self.decisions)
+    }
+
+    /// Sorts the events of a batch by time. Its drops and decisions stay those.
     pub fn sort(&mut self, batch: &mut Batch) {
-        if !self.drops.is_empty() {
+        if !self.drops.is_empty() || !self.decisions.is_empty() {
             let mut order: Vec<usize> = (0..batch.events.len()).collect();
             order.sort_by_key(|at| batch.events[*at].timestamp);
             let mut places = vec![0; order.len()];
             for (to, from) in order.into_iter().enumerate() {
                 places[from] = to;
             }
-            for (at, _) in &mut self.drops {
+            let drops = self.drops.iter_mut().map(|(at, _)| at);
+            let decisions = self.decisions.iter_mut().map(|(at, _)| at);
+            for at in drops.chain(decisions) {
                 *at = places.get(*at).copied().unwrap_or(*at);
             }
         }
@@ -241,8 +268,8 @@ impl Decoder {
         batch.events.push(event);
     }
 
-    /// Handles a record that names no function that is known: a capture, a birth, an end, or another address of a
-    /// function. All are rare, so that they are looked for only here.
+    /// Handles a record that names no function that is known: a capture, a birth, an end, a decision, or another
+    /// address of a function. All are rare, so that they are looked for only here.
     #[cold]
     #[inline(never)]
     fn decode_unknown(&mut self, record: &[u8], batch: &mut Batch) {
@@ -251,6 +278,7 @@ impl Decoder {
             Some(wire::CAPTURE) => capture(record, batch),
             Some(wire::BORN) => self.birth(record, batch),
             Some(wire::ENDED) => self.end(record, batch),
+            Some(wire::DECIDED) => self.decision(record, batch),
             Some(word) => (self.functions.learn(word)).map(|function| self.push_with_payload(function, record, batch)),
             None => None,
         };
@@ -304,6 +332,32 @@ impl Decoder {
             kind: EventKind::ENDED,
             spare: outcome.to_word(),
             ..event_of(&ended.event, NO_FUNCTION)
+        });
+        Some(())
+    }
+
+    /// Appends a decision about a packet. The function is known later, from [`Decoder::take_decisions`].
+    fn decision(&mut self, record: &[u8], batch: &mut Batch) -> Option<()> {
+        let decided = wire::Decided::parse(record)?;
+        let is_nft = match decided.decider {
+            wire::DECIDER_NFT => true,
+            wire::DECIDER_IPTABLES => false,
+            _ => return None,
+        };
+        let decision = Decision::Netfilter(Verdict::of_hook(decided.verdict)?);
+        let decider = Decider {
+            is_nft,
+            family: decided.family,
+            hook: decided.hook,
+            priority: decided.priority,
+            table: decided.table,
+            chain: decided.chain,
+        };
+        self.decisions.push((batch.events.len(), decider));
+        batch.events.push(Event {
+            kind: EventKind::DECIDED,
+            spare: decision.to_word(),
+            ..event_of(&decided.event, NO_FUNCTION)
         });
         Some(())
     }
@@ -498,6 +552,58 @@ mod tests {
         let times: Vec<u64> = batch.events.iter().map(|event| event.timestamp).collect();
         let places: Vec<usize> = decoder.take_drops().iter().map(|(at, _)| *at).collect();
         assert_eq!((times, places), (vec![10, 20, 30], vec![2]));
+    }
+
+    #[test]
+    fn a_decision_names_what_decided() {
+        let mut decoder = Decoder::new(FunctionIds::new([0; 10]), 8);
+        let mut batch = Batch::default();
+        let mut decided = record(wire::DECIDED, 3);
+        decided.extend((1_u32 << 16 | 2).to_ne_bytes());
+        decided.extend((-100_i32).to_ne_bytes());
+        decided.extend([wire::DECIDER_NFT, 1, 2, 0, 0, 0, 0, 0]);
+        let name = |text: &[u8]| {
+            let mut name = [b'x'; wire::DECIDER_NAME];
+            name[..text.len()].copy_from_slice(text);
+            name
+        };
+        decided.extend(name(b"filter\0"));
+        decided.extend(name(b"forward\0"));
+        decoder.decode(&decided, &mut batch);
+        let [event] = batch.events[..] else {
+            panic!("one decision: {batch:?}");
+        };
+        assert_eq!(
+            (event.kind, event.packet, event.cpu, event.thread),
+            (EventKind::DECIDED, 1, 3, 7)
+        );
+        assert_eq!(event.decision(), Some(Decision::Netfilter(Verdict::Drop)));
+        let [(0, decider)] = decoder.take_decisions()[..] else {
+            panic!("the first event");
+        };
+        let filled = |text: &[u8]| {
+            let mut name = [0; wire::DECIDER_NAME];
+            name[..text.len()].copy_from_slice(text);
+            name
+        };
+        let expected = Decider {
+            is_nft: true,
+            family: 1,
+            hook: 2,
+            priority: -100,
+            table: filled(b"filter"),
+            chain: filled(b"forward"),
+        };
+        assert_eq!(decider, expected);
+        assert_eq!(decoder.take_decisions(), []);
+        // What is cut, or unknown, is none.
+        decoder.decode(&decided[..decided.len() - 1], &mut batch);
+        for (at, byte) in [(wire::EVENT_SIZE, 9), (wire::EVENT_SIZE + 8, 7)] {
+            let mut unknown = decided.clone();
+            unknown[at] = byte;
+            decoder.decode(&unknown, &mut batch);
+        }
+        assert_eq!((batch.events.len(), decoder.undecodable()), (1, 3));
     }
 
     #[test]

@@ -150,7 +150,9 @@ fn json_lines_have_exactly_the_keys_of_their_schema() {
     }
     assert_eq!(
         types.keys().collect::<Vec<_>>(),
-        ["born", "ended", "event", "joined", "lost", "summary", "trace"]
+        [
+            "born", "decided", "ended", "event", "joined", "lost", "summary", "trace"
+        ]
     );
     let line = late_functions(&support::canned::all()[0].trace);
     let errors: Vec<String> = schema.iter_errors(&line).map(|error| error.to_string()).collect();

@@ -384,3 +384,43 @@ fn a_connection_is_shown_where_it_changes() {
         "{shown}"
     );
 }
+
+#[test]
+fn waits_in_queues_are_shown_where_they_end() {
+    let functions = [
+        ("fq_codel_enqueue", "sch_fq_codel"),
+        ("sch_direct_xmit", "vmlinux"),
+        ("__udp_enqueue_schedule_skb", "vmlinux"),
+        ("skb_consume_udp", "vmlinux"),
+    ];
+    let mut script = Script::new(Tracer::Function, &functions);
+    script.trace.schema = Fields::schema();
+    let mut fields = Fields {
+        iface: "eth1",
+        ..Fields::ipv4(17, 100)
+    };
+    script.at(1_000_000).payload(fields.bytes()).enter(1, 0);
+    script.at(42_000_000).enter(1, 1);
+    fields.len = 114;
+    script.at(42_500_000).payload(fields.bytes()).enter(1, 0);
+    fields.len = 120;
+    script.at(42_512_300).payload(fields.bytes()).enter(1, 1);
+    script.at(50_000_000).payload(Vec::new()).enter(1, 2);
+    // Waits go on in the next batch.
+    script.end_batch();
+    script.at(61_250_000).enter(1, 3);
+    let shown = text(&script.can("waits"), TextOptions::default());
+    let lines: Vec<&str> = (shown.lines())
+        .filter_map(|line| line.split_once("waited ").map(|(_, words)| words))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "41.0 ms in fq_codel on eth1",
+            "12.3 us in fq_codel on eth1",
+            "11.2 ms in the socket's queue"
+        ],
+        "{shown}"
+    );
+    assert!(shown.contains("  len 114 > 120, waited 12.3 us"), "{shown}");
+}

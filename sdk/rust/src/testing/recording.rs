@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 
 use super::symbols::{Symbols, hexadecimal};
 use super::{Chunk, Recording};
-use crate::event::Event;
+use crate::event::{Event, VERDICTS};
 use crate::trace::{Field, Format, Function, Kind, Loss, Member, Skipped, Summary, Trace};
 
 /// Maximum bytes of a line; the first one lists all functions.
@@ -122,6 +122,7 @@ enum Line {
     Born(LifeLine),
     Joined(LifeLine),
     Ended(LifeLine),
+    Decided(LifeLine),
     Lost(LossLine),
     Summary(SummaryLine),
     /// A line of a later version.
@@ -217,6 +218,8 @@ struct LifeLine {
     packet: String,
     parent: Option<String>,
     into: Option<String>,
+    kind: Option<String>,
+    decision: Option<String>,
     skb: Option<String>,
     timestamp: u64,
     cpu: u32,
@@ -328,6 +331,16 @@ impl Reading {
                     _ => 0,
                 };
                 self.life(&line, Event::ENDED, spare)
+            }
+            (Line::Decided(line), _) => {
+                let verdict = VERDICTS
+                    .iter()
+                    .position(|verdict| Some(*verdict) == line.decision.as_deref());
+                match verdict.filter(|_| line.kind.as_deref() == Some("netfilter")) {
+                    Some(verdict) => self.life(&line, Event::DECIDED, 1 << 32 | verdict as u64),
+                    // A decision of a later version.
+                    None => Ok(()),
+                }
             }
             (Line::Other, _) => Ok(()),
             (Line::Lost(line), _) => {
@@ -738,6 +751,30 @@ mod tests {
                 (Event::ENDED, none, 0)
             ]
         );
+    }
+
+    #[test]
+    fn a_verdict_is_a_decision_of_its_function() {
+        let decided = |kind: &str, decision: &str| {
+            format!(
+                r#"{{"type":"decided","packet":"0x7","timestamp":5,"cpu":0,"thread":1,"function":"nft ip t c","module":"nf_tables","function_index":0,"kind":"{kind}","decision":"{decision}"}}"#
+            )
+        };
+        let lines = [
+            decided("netfilter", "drop"),
+            decided("netfilter", "accept"),
+            decided("route", "drop"),
+            decided("netfilter", "else"),
+        ];
+        let mut all = vec![TRACE];
+        all.extend(lines.iter().map(String::as_str));
+        all.push(SUMMARY);
+        let recording = read(&all).unwrap();
+        let events = recording.chunks.iter().flat_map(|chunk| &chunk.events);
+        let verdicts: Vec<_> = events
+            .map(|event| (event.packet, event.function, event.verdict()))
+            .collect();
+        assert_eq!(verdicts, [(7, 0, Some("drop")), (7, 0, Some("accept"))]);
     }
 
     #[test]

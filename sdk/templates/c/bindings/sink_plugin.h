@@ -144,7 +144,8 @@ typedef struct ipft_plugin_types_event_t {
   // The CPU that ran the function.
   uint32_t   cpu;
   // 0: the packet entered the function. 1: the function returned. If packets are followed: 2: the packet was made of
-  // another one. 4: the packet ended. Others are for later versions: to be ignored.
+  // another one. 4: the packet ended. 5: the function, which is what decided, has decided what becomes of it.
+  // Others are for later versions: to be ignored.
   uint32_t   kind;
   // The kernel's id of the thread that was current, 0 in the idle task. Calls nest properly within one packet
   // and one thread; for thread 0: within one packet and one CPU.
@@ -155,7 +156,7 @@ typedef struct ipft_plugin_types_event_t {
   uint32_t   payload_len;
   // 0 in entries and returns. In other kinds, what the kind says: of a packet that was made of another one, or
   // became part of one, that one's identity; of one that ended, 0 if it was consumed, or 2^32 plus the kernel's
-  // reason (0 if it tells none) if it was dropped.
+  // reason (0 if it tells none) if it was dropped; of a decision of netfilter, 2^32 plus its verdict (`NF_*`).
   uint64_t   spare;
 } ipft_plugin_types_event_t;
 

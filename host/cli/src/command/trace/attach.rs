@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use ipft_core::event::SkippedFunction;
 use ipft_core::message;
-use ipft_core::probe::{self, Attachment, ProbeError, Progress, Request};
+use ipft_core::probe::{self, Attachment, ProbeError, Progress, Request, Unseen, UnseenReason};
 
 use super::waiting::{self, Waiting};
 use crate::args::{BackendName, Options};
@@ -119,12 +119,23 @@ fn stopped() -> anyhow::Error {
     anyhow::anyhow!("a signal stopped it while it attached; nothing was traced")
 }
 
+/// Reports what of the verdicts of netfilter is not shown. Most firewalls have one of the modules, so what is not loaded
+/// is reported only if nothing is shown.
+fn tell_unseen(attachment: &Attachment, verbose: bool) {
+    let all = verbose || !attachment.sees_verdicts();
+    let is_loaded = |unseen: &Unseen| !matches!(unseen.reason, UnseenReason::NotLoaded);
+    for unseen in attachment.unseen.iter().filter(|unseen| all || is_loaded(unseen)) {
+        message!("Cannot show verdicts of {}: {}", unseen.module, unseen.reason);
+    }
+}
+
 /// Reports the attached and skipped functions, with reasons.
 pub(super) fn report_attachment(attachment: &Attachment, functions: &Functions, verbose: bool) {
     let skipped = functions.skipped.len() + attachment.skipped.len();
     if let Some(error) = &attachment.drops_missing {
         message!("Cannot detect drops, so dropped packets are shown as released: {error}");
     }
+    tell_unseen(attachment, verbose);
     if verbose {
         if !functions.wanted.is_empty() {
             message!("Functions found in: {}", functions.source);

@@ -125,6 +125,9 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
             "The fields `pid` and `comm` stay empty: /proc/kallsyms hides addresses (kernel.kptr_restrict, or no CAP_SYSLOG)"
         );
     }
+    if show.has_netfilter() && (options.follow.is_none() || options.drops.is_some()) {
+        message!("Verdicts of netfilter are left out: only traces that follow packets show them (FILTER or --follow)");
+    }
     let request = Request {
         root: &root,
         targets: probe::targets(&functions.wanted, 0, &functions.silent, following.is_some()),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::super::waits::Queued;
 use super::calls;
 use super::shown::Shown;
 use crate::event::{Event, NO_FUNCTION};
@@ -50,6 +51,7 @@ pub(super) struct Packet {
     pub(super) headed: bool,
     pub(super) ended: bool,
     pub(super) shown: Shown,
+    pub(super) queued: Queued,
     /// The last open call: see [`calls`].
     pub(super) calls: u32,
     /// The packet's first and last item in the batch.
@@ -137,6 +139,7 @@ impl Live {
             headed: false,
             ended: false,
             shown: Shown::default(),
+            queued: Queued::default(),
             calls: calls::NONE,
             items: None,
             older: self.newest,

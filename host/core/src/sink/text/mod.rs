@@ -38,9 +38,10 @@ pub use times::TextTime;
 
 use super::output::Output;
 use super::texts::FunctionTexts;
+use super::waits::{Wait, Waits};
 use super::{Sink, SinkError};
 use crate::advice::Advice;
-use crate::event::{Batch, Event, EventKind, Function, NO_FUNCTION, Outcome, Summary, Trace, Tracer};
+use crate::event::{Batch, Decision, Event, EventKind, Function, NO_FUNCTION, Outcome, Summary, Trace, Tracer};
 use crate::text::*;
 use calls::Calls;
 use ends::Ends;
@@ -122,6 +123,8 @@ enum What {
     Child(u64),
     /// It became part of the packet with this number, which is 0 if that is not known.
     Joined(u64),
+    /// It was decided what becomes of it.
+    Decided(Decision),
     Ended,
 }
 
@@ -140,6 +143,7 @@ impl Text {
                 known: Known::default(),
                 times: Times::new(options.time),
                 calls: Calls::default(),
+                waits: Waits::default(),
                 options,
                 graph: false,
                 column: 0,
@@ -178,7 +182,12 @@ impl Text {
                         self.push(place, index, What::Ended);
                     }
                 }
-                _ => {}
+                _ => {
+                    let place = self.live.find(event.packet);
+                    if let Some((place, decision)) = place.zip(event.decision()) {
+                        self.push(place, index, What::Decided(decision));
+                    }
+                }
             }
         }
         let live = &self.live;
@@ -296,6 +305,7 @@ struct Printer {
     known: Known,
     times: Times,
     calls: Calls,
+    waits: Waits,
     options: TextOptions,
     graph: bool,
     /// Columns of the function's name.
@@ -335,6 +345,7 @@ impl Printer {
     }
 
     fn append(&mut self, new: &[Function]) {
+        self.waits.append(new);
         self.names
             .append(new, |out, function| push_visible(out, &function.name));
         for function in new {
@@ -409,6 +420,13 @@ impl Printer {
                     self.output.buffer.extend_from_slice(b"part of ");
                     push_number(&mut self.output.buffer, number, event.spare);
                 }
+                What::Decided(decision) => {
+                    self.begin_line(packet, event, std::mem::take(&mut unit));
+                    let out = &mut self.output.buffer;
+                    self.names.push(out, event.function);
+                    out.extend_from_slice(b": ");
+                    out.extend_from_slice(decision.name().as_bytes());
+                }
                 What::Call => {
                     let payload = batch.payload_of(event);
                     let mut times = 1;
@@ -454,9 +472,13 @@ impl Printer {
                     }
                     self.begin_line(packet, event, std::mem::take(&mut unit));
                     let used = self.push_call(packet, event, leaf, duration, times);
+                    let mut has_changed = false;
                     if payload != before {
                         before = payload;
-                        self.push_changes(packet, bytes, payload, used);
+                        has_changed = self.push_changes(packet, bytes, payload, used);
+                    }
+                    if let Some(wait) = self.waits.note(&mut packet.queued, event) {
+                        self.push_wait(packet, wait, used, has_changed);
                     }
                 }
             }
@@ -573,11 +595,11 @@ impl Printer {
         out.len() - start - wide
     }
 
-    /// Appends the fields that have changed, behind a call that took so many columns.
+    /// Appends the fields that have changed, behind a call that took so many columns. Returns whether any has.
     #[inline]
-    fn push_changes(&mut self, packet: &mut Packet, bytes: &mut [u8], payload: &[u8], used: usize) {
+    fn push_changes(&mut self, packet: &mut Packet, bytes: &mut [u8], payload: &[u8], used: usize) -> bool {
         let Some(payload) = self.known.split(payload) else {
-            return;
+            return false;
         };
         let mut first = true;
         let column = self.column;
@@ -587,6 +609,32 @@ impl Printer {
         };
         let out = &mut self.output.buffer;
         self.known.push_changes(out, &mut packet.shown, bytes, payload, next);
+        !first
+    }
+
+    /// Appends `waited 41.0 ms in fq_codel on eth1`, behind a call that took so many columns and what has changed.
+    fn push_wait(&mut self, packet: &Packet, wait: Wait, used: usize, has_changed: bool) {
+        const MILLISECOND: u64 = 1_000_000;
+
+        let out = &mut self.output.buffer;
+        match has_changed {
+            true => out.extend_from_slice(b", "),
+            false => push_spaces(out, self.column.saturating_sub(used).max(2)),
+        }
+        out.extend_from_slice(b"waited ");
+        let (number, unit) = match wait.duration {
+            MILLISECOND.. => (wait.duration / 1000, b" ms in "),
+            duration => (duration, b" us in "),
+        };
+        push_micros(out, number, false, 0);
+        out.extend_from_slice(unit);
+        match self.waits.qdisc(wait) {
+            Some(qdisc) => {
+                push_visible(out, qdisc);
+                self.known.push_device(out, &packet.shown);
+            }
+            None => out.extend_from_slice(b"the socket's queue"),
+        }
     }
 
     /// Appends the packet's end. `whole`: the number and the identity of the packet that it became part of.

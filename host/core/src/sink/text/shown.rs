@@ -155,6 +155,14 @@ impl Known {
         }
     }
 
+    /// Appends ` on eth1`, if the packet's device is known.
+    pub(super) fn push_device(&self, out: &mut Vec<u8>, shown: &Shown) {
+        if shown.iface[0] != 0 {
+            out.extend_from_slice(b" on ");
+            push_visible_bytes(out, shown.iface.split(|byte| *byte == 0).next().unwrap_or_default());
+        }
+    }
+
     /// Appends what has changed, each change after a call of `next`. `bytes` are the packet's own, of the length
     /// [`Known::bytes`].
     pub(super) fn push_changes(

@@ -2,6 +2,7 @@
 
 use ipft_e2e::fields::{self, Fields};
 use ipft_e2e::guest::{self, Left, Shared};
+use ipft_e2e::jsonl::{Outcome, Recording};
 use ipft_e2e::on_every_kernel;
 use xtask::kernel::Kernel;
 
@@ -88,7 +89,7 @@ fn a_translated_packet_has_both_tuples(kernel: Kernel) {
     has_status(&received, &["confirmed", "dnat"], &["snat"]);
 }
 
-fn zones_and_untracked_packets_are_told(kernel: Kernel) {
+fn zones_and_untracked_packets_are_shown(kernel: Kernel) {
     let untracked = [("ct_state", "untracked"), ("ct_proto", "none"), ("ct_dport", "0")];
     say(&datagram(kernel, "udp_rcv", "4012"), &untracked);
     let zoned = datagram(kernel, "udp_rcv", "4013");
@@ -150,9 +151,101 @@ fn the_perf_buffer_leaves_connections_out(kernel: Kernel) {
     assert_eq!(left.text("all.left"), "");
 }
 
+/// Returns the verdicts about the datagram to a port, in order, and how it ended.
+fn verdicts(kernel: Kernel, run: &str, port: u64) -> (Vec<String>, Option<Outcome>) {
+    let left = left(kernel);
+    assert_eq!(left.exit(run), 0, "{run}: {}", left.text(&format!("{run}.err")));
+    let recording =
+        Recording::read(&left.path(&format!("{run}.out"))).unwrap_or_else(|error| panic!("{run}: {error:#}"));
+    let packets = &recording.events;
+    let packet = packets.iter().find(|event| event.fields["dport"] == port);
+    let packet = packet.unwrap_or_else(|| panic!("{packets:#?}")).packet;
+    let decisions = recording.decisions.iter().filter(|decided| decided.packet == packet);
+    let verdicts = decisions.map(|decided| format!("{}: {}", decided.function, decided.decision));
+    let end = recording.ends.iter().find(|end| end.packet == packet);
+    (verdicts.collect(), end.map(|end| end.outcome.clone()))
+}
+
+/// What the chains of nf_tables say of what comes to b.
+const ACCEPTED: [&str; 4] = [
+    "nft ip translate post hook postrouting priority 100: accept",
+    "nft ip translate early hook prerouting priority -300: accept",
+    "nft ip translate pre hook prerouting priority -100: accept",
+    "nft ip translate in hook input priority 0: accept",
+];
+
+fn each_verdict_names_its_chain_or_table(kernel: Kernel) {
+    // Its BTF does not know the types of modules.
+    if kernel == Kernel::V5_10 {
+        let said = left(kernel).text("netfilter.err");
+        for module in ["nf_tables", "ip_tables"] {
+            let expected = format!("Cannot show verdicts of {module}: this kernel does not describe the types");
+            assert!(said.contains(&expected), "{said}");
+        }
+        return;
+    }
+    let by_nft = "nft inet firewall in hook input priority 10: drop";
+    let accepted_by_iptables = "iptables filter hook input priority 0: accept";
+    for run in ["netfilter", "perf"] {
+        let (verdicts, end) = verdicts(kernel, run, 4014);
+        assert!(matches!(end, Some(Outcome::Dropped { .. })), "{end:?}");
+        let (last, others) = verdicts.split_last().expect("there are some");
+        assert_eq!(last, by_nft);
+        let of_nft: Vec<&String> = others
+            .iter()
+            .filter(|verdict| *verdict != accepted_by_iptables)
+            .collect();
+        assert_eq!(of_nft, ACCEPTED, "{run}");
+        assert_eq!(others.len(), ACCEPTED.len() + 1, "{run}: {others:#?}");
+    }
+    let (by_iptables, end) = verdicts(kernel, "netfilter", 4015);
+    assert!(matches!(end, Some(Outcome::Dropped { .. })), "{end:?}");
+    assert_eq!(
+        by_iptables.last().unwrap(),
+        "iptables filter hook input priority 0: drop"
+    );
+    let (accepted, _) = verdicts(kernel, "netfilter", 4016);
+    assert!(
+        accepted.iter().all(|verdict| verdict.ends_with(": accept")),
+        "{accepted:#?}"
+    );
+    assert_eq!(accepted.len(), ACCEPTED.len() + 2, "{accepted:#?}");
+    let text = left(kernel).text("netfilter.text");
+    for (words, count) in [(by_nft, 1), (accepted_by_iptables, 2), (ACCEPTED[0], 3)] {
+        let lines = text.lines().filter(|line| line.ends_with(words));
+        assert_eq!(lines.count(), count, "{words}: {text}");
+    }
+}
+
+fn verdicts_are_shown_where_packets_are_followed(kernel: Kernel) {
+    let left = left(kernel);
+    assert_eq!(left.exit("marked"), 0);
+    let said = left.text("marked.err");
+    assert!(said.contains("Verdicts of netfilter are left out"), "{said}");
+}
+
+fn a_wait_in_a_qdisc_is_shown(kernel: Kernel) {
+    let left = left(kernel);
+    assert_eq!(left.exit("queue"), 0);
+    let text = left.text("queue.out");
+    let wait = text
+        .lines()
+        .find_map(|line| line.split_once("waited ").map(|(_, words)| words));
+    let (duration, rest) = wait
+        .and_then(|wait| wait.split_once(' '))
+        .unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(rest, "ms in netem on va", "{text}");
+    // netem lets no packet out earlier.
+    assert!(duration.parse::<f64>().is_ok_and(|waited| waited >= 39.0), "{text}");
+    assert_eq!(text.matches("waited ").count(), 1, "{text}");
+}
+
 on_every_kernel!(
+    a_wait_in_a_qdisc_is_shown,
+    each_verdict_names_its_chain_or_table,
+    verdicts_are_shown_where_packets_are_followed,
     a_translated_packet_has_both_tuples,
-    zones_and_untracked_packets_are_told,
+    zones_and_untracked_packets_are_shown,
     an_icmp_error_is_related_to_its_connection,
     a_connection_is_established_by_its_reply,
     connections_and_nat_are_shown_in_words,

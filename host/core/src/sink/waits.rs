@@ -1,0 +1,262 @@
+//! How long packets wait in queues, by the functions that they enter: one puts a packet into a queue, and the next of
+//! certain others has taken it out. May import the events.
+//!
+//! Nothing is added in the kernel for that: where these functions are not traced, no wait is known. Of a queue that is
+//! inside another one, as a class of `htb` is, the outer one counts.
+
+use crate::event::{Event, EventKind, Function};
+
+/// A queue, by the function that fills it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    Nothing,
+    /// A qdisc takes the packet.
+    Enqueues,
+    /// The packet is given to a driver, or is about to be.
+    Dequeues,
+    /// The queue of a UDP socket takes it.
+    EnqueuesForUdp,
+    /// A program has read it from there.
+    Reads,
+}
+
+/// What all qdiscs call the function that takes a packet (`net/sched/`).
+const ENQUEUES: &str = "_enqueue";
+/// Some add this to their name.
+const QDISC: &str = "_qdisc";
+
+/// Functions that packets enter when they have left their qdisc. `sch_direct_xmit` is entered with the first of several
+/// packets that are sent together, the others are seen by those that prepare each of them (`net/core/dev.c`).
+const DEQUEUES: [&str; 6] = [
+    "dev_hard_start_xmit",
+    "dev_queue_xmit_nit",
+    "netif_skb_features",
+    "sch_direct_xmit",
+    "validate_xmit_skb",
+    "validate_xmit_skb_list",
+];
+
+/// Functions with such a name that are no qdisc's: what calls them, its tracepoint, those that drop all, and queues of other
+/// sorts.
+const OTHERS: [&str; 7] = [
+    "blackhole_enqueue",
+    "dev_qdisc_enqueue",
+    "noop_enqueue",
+    "perf_trace_qdisc_enqueue",
+    "pneigh_enqueue",
+    "sk_psock_skb_ingress_enqueue",
+    "trace_event_raw_event_qdisc_enqueue",
+];
+
+/// What the functions of a trace say.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    sayings: Vec<Says>,
+    /// The name of the qdisc of each function that puts packets into one, by the function's index.
+    queues: Vec<(u32, String)>,
+}
+
+/// The queue that a packet is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Queued {
+    /// When it was put there; 0 if it is in none.
+    since: u64,
+    function: u32,
+}
+
+/// A wait that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// Its duration in nanoseconds.
+    pub(super) duration: u64,
+    /// The function that put the packet into the queue.
+    function: u32,
+}
+
+impl Waits {
+    /// Appends functions to those that are known.
+    pub(super) fn append(&mut self, functions: &[Function]) {
+        for function in functions {
+            // A suffix is the compiler's.
+            let name = function.name.split('.').next().unwrap_or_default();
+            let says = says(name);
+            if says == Says::Enqueues {
+                let name = name.strip_suffix(ENQUEUES).unwrap_or(name);
+                let qdisc = name.strip_suffix(QDISC).unwrap_or(name);
+                self.queues.push((self.sayings.len() as u32, qdisc.to_owned()));
+            }
+            self.sayings.push(says);
+        }
+    }
+
+    /// Takes an event of a packet, and returns the wait that it ends.
+    #[inline]
+    pub(super) fn note(&self, queued: &mut Queued, event: &Event) -> Option<Wait> {
+        let says = self.sayings.get(event.function as usize).copied()?;
+        if says == Says::Nothing || event.kind != EventKind::ENTRY {
+            return None;
+        }
+        let before = match says {
+            Says::Enqueues | Says::EnqueuesForUdp => {
+                let inside = says == Says::Enqueues && self.is_in_qdisc(*queued);
+                if !inside {
+                    *queued = Queued {
+                        since: event.timestamp,
+                        function: event.function,
+                    };
+                }
+                return None;
+            }
+            _ => *queued,
+        };
+        let fits = match says {
+            Says::Reads => before.since != 0 && !self.is_in_qdisc(before),
+            _ => self.is_in_qdisc(before),
+        };
+        if !fits {
+            return None;
+        }
+        *queued = Queued::default();
+        Some(Wait {
+            duration: event.timestamp.saturating_sub(before.since),
+            function: before.function,
+        })
+    }
+
+    /// Returns the qdisc that a packet has waited in; `None` if it was in the queue of a socket.
+    pub(super) fn qdisc(&self, wait: Wait) -> Option<&str> {
+        let found = self
+            .queues
+            .binary_search_by_key(&wait.function, |(function, _)| *function);
+        self.queues.get(found.ok()?).map(|(_, name)| name.as_str())
+    }
+
+    fn is_in_qdisc(&self, queued: Queued) -> bool {
+        queued.since != 0 && self.sayings.get(queued.function as usize) == Some(&Says::Enqueues)
+    }
+}
+
+fn says(name: &str) -> Says {
+    match name {
+        "__udp_enqueue_schedule_skb" => Says::EnqueuesForUdp,
+        "skb_consume_udp" => Says::Reads,
+        _ if DEQUEUES.contains(&name) => Says::Dequeues,
+        _ if name.ends_with(ENQUEUES) && !name.starts_with('_') && !OTHERS.contains(&name) => Says::Enqueues,
+        _ => Says::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FUNCTIONS: [&str; 9] = [
+        "__dev_queue_xmit",
+        "dev_qdisc_enqueue",
+        "htb_enqueue",
+        "pfifo_enqueue.constprop.0",
+        "sch_direct_xmit",
+        "netif_skb_features",
+        "pie_qdisc_enqueue",
+        "__udp_enqueue_schedule_skb",
+        "skb_consume_udp",
+    ];
+
+    fn waits() -> Waits {
+        let mut waits = Waits::default();
+        let function = |name: &str| Function {
+            name: name.to_owned(),
+            module: "vmlinux".to_owned(),
+            address: 0,
+        };
+        waits.append(&FUNCTIONS.map(function));
+        waits
+    }
+
+    /// Returns the waits that entries of these functions end.
+    fn after(calls: &[(u64, &str)]) -> Vec<(u64, Option<String>)> {
+        let waits = waits();
+        let mut queued = Queued::default();
+        let ended = calls.iter().filter_map(|(timestamp, name)| {
+            let function = FUNCTIONS.iter().position(|function| function == name).unwrap();
+            let event = Event {
+                packet: 1,
+                skb: 1,
+                timestamp: *timestamp,
+                entry_timestamp: 0,
+                function: function as u32,
+                cpu: 0,
+                kind: EventKind::ENTRY,
+                thread: 1,
+                payload_offset: 0,
+                payload_len: 0,
+                spare: 0,
+            };
+            let wait = waits.note(&mut queued, &event)?;
+            Some((wait.duration, waits.qdisc(wait).map(str::to_owned)))
+        });
+        ended.collect()
+    }
+
+    #[test]
+    fn the_outer_queue_counts_until_the_packet_is_sent() {
+        let calls = [
+            (1, "__dev_queue_xmit"),
+            (2, "dev_qdisc_enqueue"),
+            (10, "htb_enqueue"),
+            (11, "pfifo_enqueue.constprop.0"),
+            (500, "sch_direct_xmit"),
+            (510, "netif_skb_features"),
+        ];
+        assert_eq!(after(&calls), [(490, Some("htb".to_owned()))]);
+    }
+
+    #[test]
+    fn each_packet_of_several_has_its_wait() {
+        let calls = [
+            (10, "pie_qdisc_enqueue"),
+            (30, "netif_skb_features"),
+            (40, "skb_consume_udp"),
+        ];
+        assert_eq!(after(&calls), [(20, Some("pie".to_owned()))]);
+    }
+
+    #[test]
+    fn what_was_not_queued_has_not_waited() {
+        assert_eq!(after(&[(10, "sch_direct_xmit"), (20, "skb_consume_udp")]), []);
+        // It was dropped there, and what is seen of it later is not of this queue.
+        let calls = [
+            (5, "__udp_enqueue_schedule_skb"),
+            (10, "sch_direct_xmit"),
+            (40, "skb_consume_udp"),
+        ];
+        assert_eq!(after(&calls), [(35, None)]);
+    }
+
+    #[test]
+    fn unknown_functions_and_returns_are_passed_over() {
+        let waits = waits();
+        let mut queued = Queued::default();
+        let event = Event {
+            packet: 1,
+            skb: 1,
+            timestamp: 10,
+            entry_timestamp: 0,
+            function: u32::MAX,
+            cpu: 0,
+            kind: EventKind::ENTRY,
+            thread: 1,
+            payload_offset: 0,
+            payload_len: 0,
+            spare: 0,
+        };
+        assert_eq!(waits.note(&mut queued, &event), None);
+        let returned = Event {
+            function: 2,
+            kind: EventKind::RETURN,
+            ..event
+        };
+        assert_eq!(waits.note(&mut queued, &returned), None);
+        assert_eq!(queued, Queued::default());
+    }
+}
