@@ -108,11 +108,12 @@ impl CtFields {
             ("ct_nat_dport", 2),
         ];
         let mut found = [0; 13];
-        let mut range = usize::MAX..0;
+        let (mut start, mut end) = (usize::MAX, 0);
         for (at, (name, size)) in found.iter_mut().zip(places) {
             *at = builtin(schema, name, size)?;
-            range = range.start.min(*at)..range.end.max(*at + size as usize);
+            (start, end) = (start.min(*at), end.max(*at + size as usize));
         }
+        let range = start..end;
         if range.len() > MOST {
             return None;
         }
