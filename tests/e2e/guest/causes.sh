@@ -158,6 +158,26 @@ full_buffer() {
 	sysctl -qw net.core.rmem_default=212992
 }
 cause full-buffer full_buffer
+# holding PERL COMMAND...: with the sockets of b that the text makes, which are not read.
+holding() {
+	rm -f held
+	ip netns exec b perl -e "use Socket; $1; \$| = 1; print qq(ready\\n); sleep 60" >held &
+	local holder=$!
+	shift
+	wait_until 10 grep -q ready held
+	"$@"
+	settle
+	kill -KILL "$holder"
+	wait "$holder" || :
+}
+# All protocols, and a buffer of the least size.
+cause sniffer-full holding 'socket($s, 17, SOCK_RAW, 0x0300) && setsockopt($s, SOL_SOCKET, SO_RCVBUF, pack("i", 1)) or die' \
+	datagram a 10.0.0.2 4402 20 1000
+# A filter that is one instruction: return 0.
+cause socket-filter holding 'socket($s, PF_INET, SOCK_DGRAM, 0) && bind($s, sockaddr_in(4403, INADDR_ANY)) or die;
+	$f = pack("SCCL", 6, 0, 0, 0); setsockopt($s, SOL_SOCKET, 26, pack("Sx6P", 1, $f)) or die' datagram a 10.0.0.2 4403
+LISTENER='socket($s, PF_INET, SOCK_STREAM, 0) && bind($s, sockaddr_in(4001, INADDR_ANY)) && listen($s, 1) or die'
+cause no-connection holding "$LISTENER" to_b ip 10.0.0.1 10.0.0.2 6 "${SYN/50022000/50102000}" l4sum=16
 # Damage.
 cause ip-sum to_b ip 10.0.0.1 10.0.0.2 17 "$UDP" sum=1
 cause ip-version to_b ip 10.0.0.1 10.0.0.2 17 "$UDP" version=5
@@ -166,6 +186,7 @@ cause udp-sum to_b ip 10.0.0.1 10.0.0.2 17 "$UDP" l4sum=6 l4wrong=1
 cause udp-length to_b ip 10.0.0.1 10.0.0.2 17 0fa00fa100ff000061626364
 cause tcp-sum to_b ip 10.0.0.1 10.0.0.2 6 "$SYN" l4sum=16 l4wrong=1
 cause icmp-sum to_b ip 10.0.0.1 10.0.0.2 1 0800000000010001 l4sum=2 l4wrong=1
+cause icmp-type to_b ip 10.0.0.1 10.0.0.2 1 6300000000010001 l4sum=2
 cause short-tcp to_b ip 10.0.0.1 10.0.0.2 6 0fa00fa1
 cause unknown-type to_b 1234 00112233445566778899
 cause unknown-protocol to_b ip 10.0.0.1 10.0.0.2 253 00112233
@@ -279,6 +300,15 @@ pfifo_full() {
 	in_ns a tc qdisc del dev va root
 }
 cause pfifo-limit pfifo_full
+backlog_full() {
+	# Two packets at once, so that the second finds the first one.
+	in_ns a tc qdisc add dev va root netem duplicate 100%
+	sysctl -qw net.core.netdev_max_backlog=0
+	datagram a 10.0.0.2 4010
+	sysctl -qw net.core.netdev_max_backlog=1000
+	in_ns a tc qdisc del dev va root
+}
+cause backlog-full backlog_full
 xdp_of() { # xdp_of MODE
 	ip -n b link set dev vb "$1" obj "$WORK/xdp.o" sec drop
 	datagram a 10.0.0.2 4011
@@ -367,5 +397,36 @@ ip6_disabled() {
 }
 cause ip6-disabled ip6_disabled
 cause ip6-cut to_b 86dd 6000000000ff1140fe800000000000000000000000000001fe8000000000000000000000000000028000000000000000
+
+# IPv6 between a and b.
+A6=fd000000000000000000000000000001
+B6=fd000000000000000000000000000002
+for end in a:va:1 b:vb:2; do
+	IFS=: read -r name device number <<<"$end"
+	in_ns "$name" sysctl -qw "net.ipv6.conf.$device.disable_ipv6=0" "net.ipv6.conf.$device.accept_dad=0"
+	ip -n "$name" addr add "fd00::$number/64" dev "$device" nodad
+done
+ip -n a neigh replace fd00::2 lladdr "$MAC" dev va nud permanent
+ip -n b -6 route add fd00:7::/64 dev vb
+ip -n b -6 route add fd00:8::/64 dev vb mtu 1280
+ip -n b -6 route add blackhole fd00:9::/64
+# frame6 DESTINATION LENGTH NEXT LIMIT HEX: of four, four, two and two digits, but the first, which is an address
+frame6() {
+	to_b 86dd "60000000$2$3$4$A6$1$5"
+}
+to_net() { # to_net NUMBER LENGTH LIMIT HEX: a datagram to a host of fd00:NUMBER::/64
+	frame6 "fd00000${1}000000000000000000000001" "$2" 11 "$3" "$4"
+}
+UDP6=0fa00fa100080000 # 4000 > 4001, without a checksum
+cause ip6-forwarding-off to_net 7 0008 40 "$UDP6"
+in_ns b sysctl -qw net.ipv6.conf.all.forwarding=1
+cause ip6-no-route to_net 6 0008 40 "$UDP6"
+cause ip6-blackhole to_net 9 0008 40 "$UDP6"
+cause ip6-hop-limit to_net 7 0008 01 "$UDP6"
+cause ip6-too-big to_net 8 0540 40 "0fa00fa105400000$(printf '0%.0s' {1..2672})"
+in_ns b sysctl -qw net.ipv6.conf.all.forwarding=0
+cause ip6-unknown-protocol frame6 "$B6" 0004 fd 40 00112233
+cause udp6-closed in_ns a sh -c 'echo closed | nc -6 -u -w 1 fd00::2 4400'
+cause tcp6-closed in_ns a nc -6 -n -w 1 fd00::2 4400
 
 end_ipft causes

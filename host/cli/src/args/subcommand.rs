@@ -18,8 +18,9 @@ pub(super) enum Subcommand {
     Doctor,
     /// Show the packets that the kernel drops, and why
     ///
-    /// Sees every packet, marked or not, at the one place that all drops pass; other packets cost
-    /// nothing. Each reason is explained once, and a table counts them. For example:
+    /// Sees every packet, marked or not, at the one place that all drops pass;
+    /// other packets cost nothing. Each reason is explained once, and a table
+    /// counts them. For example:
     ///   ipft drops
     ///   ipft drops 'host 10.0.0.2 and tcp port 80' --netns web
     #[command(verbatim_doc_comment)]

@@ -31,18 +31,23 @@ const BESIDE: [&str; 5] = [
     "FRAG_REASM_TIMEOUT",
     "SKB_CONSUMED",
 ];
-const FUNCTIONS_BESIDE: [&str; 6] = [
+const FUNCTIONS_BESIDE: [&str; 9] = [
     "__udp4_lib_rcv",
     "udp_rcv",
     "icmp_rcv",
+    "icmpv6_rcv",
     "inet_sock_destruct",
+    "ip6_mc_input",
     "netlink_sock_destruct",
     "ip_expire",
+    "packet_release",
 ];
+/// Functions that drop for no reason beside.
+const UNSPECIFIC_BESIDE: [&str; 3] = ["icmpv6_rcv", "ip6_mc_input", "packet_release"];
 
 fn is_beside((reason, function): &Drop) -> bool {
     match reason.as_deref() {
-        Some("NOT_SPECIFIED") => function.ends_with("_sock_destruct"),
+        Some("NOT_SPECIFIED") => function.ends_with("_sock_destruct") || UNSPECIFIC_BESIDE.contains(&function.as_str()),
         Some(reason) => BESIDE.contains(&reason),
         None => FUNCTIONS_BESIDE.contains(&function.as_str()),
     }
