@@ -179,4 +179,34 @@ mod tests {
         }
         assert_eq!(End::of(&Event::default()), None);
     }
+
+    #[test]
+    fn advice_goes_by_the_function_before_the_reason() {
+        let trace = Trace {
+            functions: ["nft_do_chain.isra.0", "f"]
+                .map(|name| Function {
+                    name: name.to_owned(),
+                    ..Function::default()
+                })
+                .to_vec(),
+            more: [
+                ("drop-reasons", "12=NETFILTER_DROP,3=NO_SOCKET"),
+                (
+                    "drop-advice",
+                    "NETFILTER_DROP\tA firewall.\t\nNETFILTER_DROP@nft_do_chain\tA rule.\tnft list ruleset\n\
+                     NOT_SPECIFIED@f\tFull.\tss\nbroken\n\n\t\n",
+                ),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+            ..Trace::default()
+        };
+        assert_eq!(trace.drop_advice(12, 0), Some(("A rule.", "nft list ruleset")));
+        assert_eq!(trace.drop_advice(12, 1), Some(("A firewall.", "")));
+        assert_eq!(trace.drop_advice(12, u32::MAX), Some(("A firewall.", "")));
+        assert_eq!(trace.drop_advice(0, 1), Some(("Full.", "ss")));
+        assert_eq!(trace.drop_advice(0, 0), None);
+        assert_eq!(trace.drop_advice(3, 0), None);
+        assert_eq!(trace.drop_advice(7, 0), None);
+    }
 }

@@ -64,18 +64,47 @@ impl Trace {
         Some(found.1)
     }
 
+    /// Returns the name by which classes and advice know a reason.
+    fn reason_name(&self, reason: u32) -> Option<&str> {
+        match self.drop_reason(reason) {
+            Some(name) => Some(name),
+            // Kernels before 5.17 tell no reason.
+            None if reason == 0 => Some("NOT_SPECIFIED"),
+            None => None,
+        }
+    }
+
+    /// Returns why the kernel drops packets for a reason in a function, which is an index into `functions`, in one
+    /// sentence, and the command or the change that tells more or helps, which may be empty. `None` if nothing is known.
+    pub fn drop_advice(&self, reason: u32, function: u32) -> Option<(&str, &str)> {
+        let name = self.reason_name(reason)?;
+        let function = self.functions.get(function as usize);
+        // A suffix is the compiler's.
+        let function = function.and_then(|function| function.name.split('.').next());
+        let mut found = None;
+        for line in self.fact("drop-advice").unwrap_or_default().lines() {
+            let mut columns = line.split('\t');
+            let (Some(drop), Some(why), Some(remedy)) = (columns.next(), columns.next(), columns.next()) else {
+                continue;
+            };
+            match drop.split_once('@') {
+                None if drop == name => found = found.or(Some((why, remedy))),
+                // The function decides before the reason alone.
+                Some((reason, place)) if reason == name && Some(place) == function => return Some((why, remedy)),
+                _ => {}
+            }
+        }
+        found
+    }
+
     /// Returns the class of a drop that is no loss, by the kernel's reason and the function that dropped the packet, as
     /// an index into `functions`: `duplicate`, `unwanted`, `clone`, `internal`, or one of a later version. `None` if
     /// the packet is lost, or nothing is known.
     pub fn drop_class(&self, reason: u32, function: u32) -> Option<&str> {
-        let name = match self.drop_reason(reason) {
-            Some(name) => name,
-            // Kernels before 5.17 tell no reason.
-            None if reason == 0 => "NOT_SPECIFIED",
-            None => return None,
-        };
+        let name = self.reason_name(reason)?;
         let function = self.functions.get(function as usize);
-        let function = function.map_or("", |function| function.name.as_str());
+        // A suffix is the compiler's.
+        let function = function.map_or("", |function| function.name.split('.').next().unwrap_or_default());
         let classes = self.fact("drop-classes").unwrap_or_default().split(',');
         let mut found = None;
         for (drop, class) in classes.filter_map(|entry| entry.split_once('=')) {

@@ -172,7 +172,7 @@ fn the_recording_has_packet_headers_for_wireshark() {
 #[test]
 fn the_book_replays_with_every_plugin_and_output() {
     let page = fs::read_to_string(project("docs/src/recording.md")).unwrap();
-    let plugins = ["flame", "latency", "paths", "timeline", "report"].map(|name| format!("--plugin {name}"));
+    let plugins = ["flame", "latency", "paths", "story", "timeline", "report"].map(|name| format!("--plugin {name}"));
     let outputs = ["-o json", "-o jsonl", "--pcapng"].map(str::to_owned);
     for option in plugins.iter().chain(&outputs) {
         let shown = |line: &str| {

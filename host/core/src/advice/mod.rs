@@ -53,6 +53,16 @@ pub struct Advice {
     pub remedy: &'static str,
 }
 
+/// The name of the reason that the kernel gives where it has no better one, and that stands for none before 5.17.
+pub const NO_REASON: &str = "NOT_SPECIFIED";
+
+impl Advice {
+    /// Returns whether it is more than that there is no reason, which the name says.
+    pub fn says_something(&self) -> bool {
+        self.reason != NO_REASON || !self.function.is_empty()
+    }
+}
+
 /// Returns all advice, in order of reason and function.
 pub fn all() -> &'static [Advice] {
     static ALL: OnceLock<Vec<Advice>> = OnceLock::new();

@@ -11,6 +11,7 @@
 //! passes 53 bits after 104 days of uptime, and a reader that keeps no more is then wrong by a nanosecond or two.
 //! The offset to wall time is far larger than that, and is split into seconds and nanoseconds.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use super::fields::{Fields, Style};
@@ -18,6 +19,7 @@ use super::output::Output;
 use super::reasons::Reasons;
 use super::texts::FunctionTexts;
 use super::{Sink, SinkError};
+use crate::advice;
 use crate::event::{
     Batch, Decision, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Outcome, Summary, Trace,
 };
@@ -37,6 +39,8 @@ pub struct Jsonl {
     fields: Fields,
     clock: Clock,
     reasons: Reasons,
+    /// The reasons ([`Event::spare`]) and functions of drops whose advice was written.
+    explained: BTreeSet<(u64, u32)>,
     /// The packet and sk_buff of the event before, and how an event of them begins.
     packet: (u64, u64),
     beginning: Vec<u8>,
@@ -51,6 +55,7 @@ impl Jsonl {
             fields: Fields::default(),
             clock: Clock::default(),
             reasons: Reasons::default(),
+            explained: BTreeSet::new(),
             packet: (0, 0),
             beginning: Vec::new(),
         }
@@ -124,7 +129,7 @@ impl Sink for Jsonl {
                 } else if let Some(decision) = event.decision() {
                     push_decided(out, event, decision, &self.functions);
                 } else if let Some(outcome) = event.outcome() {
-                    push_ended(out, event, outcome, &self.reasons, function);
+                    push_ended(out, event, outcome, &self.reasons, &mut self.explained, function);
                 } else {
                     continue;
                 }
@@ -199,7 +204,15 @@ fn push_decided(out: &mut Vec<u8>, event: &Event, decision: Decision, functions:
     out.extend_from_slice(b"}\n");
 }
 
-fn push_ended(out: &mut Vec<u8>, event: &Event, outcome: Outcome, reasons: &Reasons, function: Option<u32>) {
+/// Takes the advice that earlier lines have given, and adds to it.
+fn push_ended(
+    out: &mut Vec<u8>,
+    event: &Event,
+    outcome: Outcome,
+    reasons: &Reasons,
+    explained: &mut BTreeSet<(u64, u32)>,
+    function: Option<u32>,
+) {
     out.extend_from_slice(b"{\"type\":\"ended\",\"packet\":");
     push_quoted_hex(out, event.packet);
     push_happening(out, event, function);
@@ -214,6 +227,15 @@ fn push_ended(out: &mut Vec<u8>, event: &Event, outcome: Outcome, reasons: &Reas
     }
     if let Some(class) = reasons.class(outcome, event.function) {
         push_string(out, "class", class.name());
+    }
+    if let Some(index) = reasons.advice(outcome, event.function)
+        && explained.insert((event.spare, event.function))
+    {
+        let advice = &advice::all()[index];
+        push_string(out, "why", advice.why);
+        if !advice.remedy.is_empty() {
+            push_string(out, "remedy", advice.remedy);
+        }
     }
     out.extend_from_slice(b"}\n");
 }

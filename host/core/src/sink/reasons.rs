@@ -1,10 +1,7 @@
 //! The kernel's reasons to drop packets: their names, and what is known about each. Imports `advice` and `event`.
 
-use crate::advice::{self, Class};
+use crate::advice::{self, Class, NO_REASON};
 use crate::event::{Function, Outcome, Trace};
-
-/// The name of the reason that the kernel gives where it has no better one.
-const NO_REASON: &str = "NOT_SPECIFIED";
 
 /// The names of a trace's reasons, and the functions on which advice depends.
 #[derive(Clone, Debug, Default)]
@@ -63,11 +60,7 @@ impl Reasons {
         };
         let function = self.advised.binary_search_by_key(&function, |(index, _)| *index);
         let function = function.map_or("", |found| self.advised[found].1.as_str());
-        match advice::find(reason, function) {
-            // That there is no reason is said by its name.
-            Some(index) if reason == NO_REASON && advice::all()[index].function.is_empty() => None,
-            found => found,
-        }
+        advice::find(reason, function).filter(|index| advice::all()[*index].says_something())
     }
 
     /// Returns the class of a drop: a packet is lost where nothing else is known. `None` if it was not dropped.

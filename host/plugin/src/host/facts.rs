@@ -16,6 +16,7 @@ pub(super) fn facts(trace: &Trace) -> Vec<(String, String)> {
         facts.push(("drop-reasons", reasons.join(",")));
     }
     facts.push(("drop-classes", classes()));
+    facts.push(("drop-advice", advice()));
     facts
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
@@ -32,4 +33,18 @@ fn classes() -> String {
         classes.push_str(&format!("{separator}{reason}{place}{function}={class}"));
     }
     classes
+}
+
+/// What drops mean and what to do about them, by reason and, where it matters, function.
+fn advice() -> String {
+    let mut lines = String::new();
+    for advice in advice::all().iter().filter(|advice| advice.says_something()) {
+        let place = if advice.function.is_empty() { "" } else { "@" };
+        let (reason, function) = (advice.reason, advice.function);
+        lines.push_str(&format!(
+            "{reason}{place}{function}\t{}\t{}\n",
+            advice.why, advice.remedy
+        ));
+    }
+    lines
 }

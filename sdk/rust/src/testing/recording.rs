@@ -229,6 +229,8 @@ struct LifeLine {
     reason_number: Option<u32>,
     reason: Option<String>,
     class: Option<String>,
+    why: Option<String>,
+    remedy: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -294,6 +296,8 @@ struct Reading {
     reasons: BTreeMap<u32, String>,
     /// The classes of drops, by reason and function.
     classes: BTreeMap<(String, Option<u32>), String>,
+    /// What they mean and what to do, likewise.
+    advice: BTreeMap<(String, Option<u32>), (String, String)>,
 }
 
 impl Reading {
@@ -315,9 +319,16 @@ impl Reading {
             }
             (Line::Ended(mut line), _) => {
                 let reason = line.reason.take();
-                if let Some(class) = line.class.take() {
+                let drop = || {
                     let name = reason.as_deref().unwrap_or("NOT_SPECIFIED").to_owned();
-                    self.classes.insert((name, line.function_index), class);
+                    (name, line.function_index)
+                };
+                if let Some(class) = &line.class {
+                    self.classes.insert(drop(), class.clone());
+                }
+                if let Some(why) = &line.why {
+                    let remedy = line.remedy.clone().unwrap_or_default();
+                    self.advice.insert(drop(), (why.clone(), remedy));
                 }
                 if let (Some(number), Some(reason)) = (line.reason_number, reason) {
                     self.reasons.insert(number, reason);
@@ -388,23 +399,31 @@ impl Reading {
         self.finished.then_some(self.recording)
     }
 
-    /// Restores the classes of drops, as far as they occurred.
+    /// Restores the classes of drops and the advice on them, as far as they occurred.
     fn push_classes(&mut self) {
         let chunks = self.recording.chunks.iter();
         let functions: Vec<&str> = chunks
             .flat_map(|chunk| &chunk.functions)
             .map(|function| function.name.as_str())
             .collect();
-        let mut classes = Vec::new();
-        for ((reason, function), class) in &self.classes {
-            match function.and_then(|index| functions.get(index as usize)) {
-                Some(function) => classes.push(format!("{reason}@{function}={class}")),
-                None => classes.push(format!("{reason}={class}")),
+        let name = |(reason, function): &(String, Option<u32>)| match function
+            .and_then(|index| functions.get(index as usize))
+        {
+            Some(function) => format!("{reason}@{}", function.split('.').next().unwrap_or(function)),
+            None => reason.clone(),
+        };
+        let classes = self
+            .classes
+            .iter()
+            .map(|(drop, class)| format!("{}={class}", name(drop)));
+        let classes = classes.collect::<Vec<_>>().join(",");
+        let advice = self.advice.iter();
+        let advice = advice.map(|(drop, (why, remedy))| format!("{}\t{why}\t{remedy}\n", name(drop)));
+        let advice: String = advice.collect();
+        for (fact, value) in [("drop-classes", classes), ("drop-advice", advice)] {
+            if !value.is_empty() {
+                self.recording.trace.more.push((fact.to_owned(), value));
             }
-        }
-        if !classes.is_empty() {
-            let classes = ("drop-classes".to_owned(), classes.join(","));
-            self.recording.trace.more.push(classes);
         }
     }
 
@@ -717,7 +736,7 @@ mod tests {
         let released = ended.replace("null}", r#"null,"outcome":"released"}"#);
         let dropped = ended.replace(
             "null}",
-            r#"0,"outcome":"dropped","reason_number":12,"reason":"NETFILTER_DROP","class":"unwanted"}"#,
+            r#"0,"outcome":"dropped","reason_number":12,"reason":"NETFILTER_DROP","class":"unwanted","why":"A rule.","remedy":"nft"}"#,
         );
         let of = |outcome| released.replace("released", outcome);
         let ends = ["delivered", "sent", "forwarded", "joined", "of a later version"].map(of);
@@ -730,6 +749,8 @@ mod tests {
         let recording = read(&lines).unwrap();
         assert_eq!(recording.trace.drop_reason(12), Some("NETFILTER_DROP"));
         assert_eq!(recording.trace.fact("drop-classes"), Some("NETFILTER_DROP@f=unwanted"));
+        let advice = recording.trace.fact("drop-advice");
+        assert_eq!(advice, Some("NETFILTER_DROP@f\tA rule.\tnft\n"));
         assert!(!recording.trace.is_followed());
         let follows = TRACE.replace(r#""mask":1"#, r#""mask":1,"filter":"icmp","follow":true"#);
         let followed = read(&[&follows, SUMMARY]).unwrap().trace;

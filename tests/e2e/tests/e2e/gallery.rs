@@ -115,5 +115,6 @@ plugins! {
     latency: ::latency::Latency,
     paths: ::paths::Paths,
     report: ::report::Page,
+    story: ::story::Story,
     timeline: ::timeline::Timeline
 }

@@ -39,13 +39,23 @@ pub(super) fn attach_visibly(options: &Options, request: &Request<'_>) -> anyhow
     }
     let since = Instant::now();
     let progress = request.progress;
-    let total = || progress.total().max(request.targets.len());
+    let functions = request.targets.len();
+    // Before the first step the number of steps is not known.
+    let total = || {
+        if progress.total() == 0 {
+            functions
+        } else {
+            progress.total()
+        }
+    };
     let line = || format!("Attaching: {}", waiting::share(progress.done(), total(), since));
     let once = || {
+        // The steps of the functions that most packets pass say nothing about the others, which may need a single one.
+        let done = if 2 * total() < functions { 0 } else { progress.done() };
         format!(
             "Attaching to {} takes {} on this kernel; -r and --module-regex select fewer",
-            waiting::functions(request.targets.len()),
-            waiting::estimate(progress.done(), total(), since)
+            waiting::functions(functions),
+            waiting::estimate(done, total(), since)
         )
     };
     std::thread::scope(|scope| {

@@ -9,10 +9,11 @@ use ipft_e2e::compiler;
 use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Birth, Event, Outcome, Recording};
 use ipft_e2e::on_every_kernel;
+use ipft_plugin::testing;
 use xtask::kernel::Kernel;
 use xtask::workspace;
 
-const FEW: &str = "^(__ip_local_out|__ip6_local_out|ip6_copy_metadata|icmpv6_rcv|ip_forward|ip_rcv_core|icmp_rcv|udp_rcv|tcp_v4_rcv|udp_queue_rcv_skb|br_flood|nf_nat_manip_pkt|generic_xdp_tx|__copy_skb_header|ip_copy_metadata|\
+const FEW: &str = "^(__ip_local_out|__ip6_local_out|ip6_copy_metadata|icmpv6_rcv|ip_forward|ip_rcv_core|icmp_rcv|udp_rcv|tcp_v4_rcv|udp_queue_rcv_skb|br_flood|nf_nat_manip_pkt|generic_xdp_tx|dev_hard_start_xmit|__netif_receive_skb_core.*|__copy_skb_header|ip_copy_metadata|\
                    skb_release_head_state)$";
 
 fn left(kernel: Kernel) -> &'static Left {
@@ -368,7 +369,12 @@ fn segments_are_children_and_gro_joins_them(kernel: Kernel) {
         let arrived = events.filter(|event| event.function == "tcp_v4_rcv" && segments.contains(&event.packet));
         match (port, arrived.count()) {
             (8007, count) => {
-                assert!((1..20).contains(&count), "{count} of {}", segments.len());
+                // How many arrive together depends on how fast the machine is.
+                assert!(
+                    (1..segments.len() * 3 / 4).contains(&count),
+                    "{count} of {}",
+                    segments.len()
+                );
                 let ends = recording.ends.iter().filter(|end| segments.contains(&end.packet));
                 let joined = ends.filter(|end| end.outcome == Outcome::Joined).count();
                 assert!(joined >= segments.len() - count, "{joined} of {}", segments.len());
@@ -398,6 +404,52 @@ fn a_router_makes_fragments(kernel: Kernel) {
     });
 }
 
+/// The scenarios whose story is told, by the bytes of their ping.
+const TOLD: [u64; 12] = [129, 135, 137, 138, 139, 140, 141, 143, 145, 146, 147, 148];
+
+/// Returns a story without what differs from run to run: numbers of packets, pings and namespaces, and the compiler's
+/// suffixes.
+fn without_numbers(story: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut before = "";
+    for word in story.split(' ') {
+        let end = word
+            .find([',', ':', '.'])
+            .filter(|_| matches!(before, "id" | "namespace"));
+        words.push(match before {
+            "id" | "namespace" => format!("N{}", &word[end.unwrap_or(word.len())..]),
+            // The port that a tunnel is sent from.
+            "now" if word.contains(':') => word.split(':').next().unwrap_or(word).to_owned(),
+            "in" => word.split('.').next().unwrap_or(word).to_owned(),
+            _ if word.starts_with('#') => "#N".to_owned(),
+            _ => word.to_owned(),
+        });
+        before = word;
+    }
+    words.join(" ")
+}
+
+fn stories_are_as_in_their_file(kernel: Kernel) {
+    let left = left(kernel);
+    assert_eq!(left.exit("scenarios"), 0, "{}", left.text("scenarios.err"));
+    let recording = testing::Recording::read(left.path("scenarios.out")).unwrap();
+    let options = [("each", "true"), ("top", "0"), ("wait", "3600000000")];
+    let ran = testing::run(story::Story::default(), &recording, &options).unwrap();
+    let mut told = String::new();
+    for length in TOLD {
+        let first = format!(", {length} B: sent");
+        let mut lines = ran.text().lines().skip_while(|line| !line.contains(&first));
+        let line = lines.next().unwrap_or_else(|| panic!("{length}: {}", ran.text()));
+        told += &format!("{}\n", without_numbers(line));
+        // What it means.
+        if let Some(line) = lines.next().filter(|line| !line.is_empty()) {
+            told += &format!("{line}\n");
+        }
+    }
+    let golden = format!("tests/golden/stories-{}.txt", kernel.series());
+    testing::golden(workspace::root().join(golden), told.as_bytes());
+}
+
 on_every_kernel!(
     a_bridge_copies_what_it_floods,
     a_delivered_packet_has_no_children,
@@ -408,6 +460,7 @@ on_every_kernel!(
     fragments_of_ipv6_are_children,
     listeners_duplicates_and_mirrors_are_copies,
     segments_are_children_and_gro_joins_them,
+    stories_are_as_in_their_file,
     sockets_of_one_group_get_copies,
     udp_is_segmented_late,
     what_tcp_sends_again_is_of_the_same_family,
