@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_told_apart_by_the_last_function() {
+    fn the_last_function_says_which_queue_it_is() {
         let qdisc = |name: &str| Queue::Qdisc(name.to_owned());
         assert_eq!(Queue::behind("fq_codel_enqueue"), qdisc("fq_codel"));
         assert_eq!(Queue::behind("pie_qdisc_enqueue.isra.0"), qdisc("pie"));

@@ -21,7 +21,7 @@ const MOST_PACKETS: i64 = 10_000_000;
 /// Limit of different stories; packets of further ones are only counted.
 const MOST_GROUPS: usize = 10_000;
 
-/// Limit of flows that are told apart in one story and in all.
+/// Limit of flows that are counted in one story and in all.
 const MOST_FLOWS: usize = 100_000;
 
 /// How packets end, in the order of the first line.
@@ -41,7 +41,7 @@ const WORDS: [&str; 8] = [
 pub struct Story {
     top: usize,
     limit: usize,
-    /// Nanoseconds without an event that are told as a wait.
+    /// Nanoseconds without an event that count as a wait.
     wait: u64,
     each: bool,
     long: bool,
@@ -53,7 +53,7 @@ pub struct Story {
     /// Packets so far.
     number: u64,
     /// Packets of stories beyond the limit.
-    untold: u64,
+    beyond: u64,
     /// Packets that were taken to be over.
     ended_early: u64,
     missed: u64,
@@ -83,8 +83,8 @@ plugin! {
     Story,
     about: "What happened to each packet, in words, and what to do about it",
     options: [
-        top: integer = 100, "How many stories are told, those of lost packets first; 0 tells all";
-        wait: integer = 1000, "Microseconds in a queue that are told as a wait; elsewhere, twenty times as many";
+        top: integer = 100, "How many stories are shown, those of lost packets first; 0 shows all";
+        wait: integer = 1000, "Microseconds in a queue that count as a wait; elsewhere, twenty times as many";
         each: bool = false, "Tell the story of each packet, also if it is the same";
         long: bool = false, "Tell each step on a line of its own, with its time";
         packets: integer = 100000, "Packets that are followed at once; beyond, those that were quiet for longest are taken to be over";
@@ -203,7 +203,7 @@ impl Story {
             self.flows.insert(flow);
         }
         if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&key) {
-            self.untold += 1;
+            self.beyond += 1;
             return;
         }
         let took = packet.latest.saturating_sub(packet.first);
@@ -229,7 +229,7 @@ impl Story {
 
     /// Writes `5 packets of 2 flows: 3 delivered, 2 dropped.`
     fn head(&self, trace: &Trace, groups: &[Group], out: &mut Output) -> Result<(), Error> {
-        let packets: u64 = groups.iter().map(|group| group.packets).sum::<u64>() + self.untold;
+        let packets: u64 = groups.iter().map(|group| group.packets).sum::<u64>() + self.beyond;
         if packets == 0 {
             return Ok(writeln!(out, "No packet entered a traced function.")?);
         }
@@ -310,8 +310,8 @@ impl Story {
     fn foot(&self, groups: &[Group], summary: &Summary, out: &mut Output) -> Result<(), Error> {
         let hidden: u64 = groups.iter().skip(self.top).map(|group| group.packets).sum();
         for (count, what) in [
-            (hidden, "Packets whose story is not told (`top=0` tells all)"),
-            (self.untold, "Packets whose story is one too many to be kept"),
+            (hidden, "Packets whose story is not shown (`top=0` shows all)"),
+            (self.beyond, "Packets whose story is one too many to be kept"),
             (
                 self.ended_early,
                 "Packets that were quiet for so long that they were taken to be over",

@@ -10,7 +10,7 @@ use crate::function::{Meaning, Queue};
 /// Steps that are kept of a packet; a packet in a loop has more.
 const MOST_STEPS: usize = 24;
 
-/// How much longer than in a queue a packet must wait elsewhere, to be told.
+/// How much longer than in a queue a packet must wait elsewhere, to have waited.
 const ELSEWHERE: u64 = 20;
 
 /// The fields of a trace that a story needs. Each may be missing.

@@ -32,7 +32,7 @@ fn the_chain_that_drops_a_packet_is_named() {
 }
 
 #[test]
-fn packets_beyond_the_limit_are_told_in_parts() {
+fn packets_beyond_the_limit_have_several_stories() {
     let many = traces()
         .into_iter()
         .find(|recording| recording.name == "many")

@@ -31,13 +31,15 @@ const BESIDE: [&str; 5] = [
     "FRAG_REASM_TIMEOUT",
     "SKB_CONSUMED",
 ];
-const FUNCTIONS_BESIDE: [&str; 9] = [
+const FUNCTIONS_BESIDE: [&str; 10] = [
     "__udp4_lib_rcv",
     "udp_rcv",
     "icmp_rcv",
     "icmpv6_rcv",
     "inet_sock_destruct",
     "ip6_mc_input",
+    // From a device with IPv6 disabled.
+    "ip6_output",
     "netlink_sock_destruct",
     "ip_expire",
     "packet_release",

@@ -404,8 +404,8 @@ fn a_router_makes_fragments(kernel: Kernel) {
     });
 }
 
-/// The scenarios whose story is told, by the bytes of their ping.
-const TOLD: [u64; 12] = [129, 135, 137, 138, 139, 140, 141, 143, 145, 146, 147, 148];
+/// The scenarios with a golden story, by the bytes of their ping.
+const WITH_STORY: [u64; 12] = [129, 135, 137, 138, 139, 140, 141, 143, 145, 146, 147, 148];
 
 /// Returns a story without what differs from run to run: numbers of packets, pings and namespaces, and the compiler's
 /// suffixes.
@@ -435,19 +435,19 @@ fn stories_are_as_in_their_file(kernel: Kernel) {
     let recording = testing::Recording::read(left.path("scenarios.out")).unwrap();
     let options = [("each", "true"), ("top", "0"), ("wait", "3600000000")];
     let ran = testing::run(story::Story::default(), &recording, &options).unwrap();
-    let mut told = String::new();
-    for length in TOLD {
+    let mut stories = String::new();
+    for length in WITH_STORY {
         let first = format!(", {length} B: sent");
         let mut lines = ran.text().lines().skip_while(|line| !line.contains(&first));
         let line = lines.next().unwrap_or_else(|| panic!("{length}: {}", ran.text()));
-        told += &format!("{}\n", without_numbers(line));
+        stories += &format!("{}\n", without_numbers(line));
         // What it means.
         if let Some(line) = lines.next().filter(|line| !line.is_empty()) {
-            told += &format!("{line}\n");
+            stories += &format!("{line}\n");
         }
     }
     let golden = format!("tests/golden/stories-{}.txt", kernel.series());
-    testing::golden(workspace::root().join(golden), told.as_bytes());
+    testing::golden(workspace::root().join(golden), stories.as_bytes());
 }
 
 on_every_kernel!(
