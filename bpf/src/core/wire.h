@@ -227,7 +227,7 @@ struct ipft_place {
 	__u32 drops;	    /* in a trace of drops: so many a second of each place, on each CPU; 0: any number */
 };
 
-/* Places of a CPU that are distinguished; what is dropped elsewhere is counted in the last one. */
+/* Places of a CPU that are distinguished; what is dropped elsewhere is counted in the last one. A power of two. */
 #define IPFT_DROP_PLACES 64
 
 /* What a CPU has dropped at a place for a reason. */

@@ -15,6 +15,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 #define SECOND 1000000000ull /* nanoseconds */
 #define LAST_PLACE (IPFT_DROP_PLACES - 1) /* for what finds no other slot */
+_Static_assert((IPFT_DROP_PLACES & LAST_PLACE) == 0, "slots are found by a mask");
 
 /*
  * Of each CPU, so that no slot is claimed by two of them: 5.10 has no atomic comparison. User space reads it as memory.
@@ -28,7 +29,7 @@ static __noinline struct ipft_drop_place *place_of(__u32 processor, __u64 locati
 	__u32 at = location ^ location >> 8 ^ reason * 0x9e3779b9u >> 26;
 
 	for (int i = 0; i < IPFT_DROP_PLACES; i++) {
-		/* Not the remainder of a division, whose limit the verifiers of 5.10 and 6.1 do not know. */
+		/* Not the remainder of a division, of which no verifier knows the limit. */
 		__u32 slot = (at + i) & (IPFT_DROP_PLACES - 1);
 		struct ipft_drop_place *place = &places[slot];
 

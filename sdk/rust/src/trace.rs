@@ -77,48 +77,38 @@ impl Trace {
     /// Returns why the kernel drops packets for a reason in a function, which is an index into `functions`, in one
     /// sentence, and the command or the change that tells more or helps, which may be empty. `None` if nothing is known.
     pub fn drop_advice(&self, reason: u32, function: u32) -> Option<(&str, &str)> {
-        let name = self.reason_name(reason)?;
-        let function = self.functions.get(function as usize);
-        // A suffix is the compiler's.
-        let function = function.and_then(|function| function.name.split('.').next());
-        let mut found = None;
-        for line in self.fact("drop-advice").unwrap_or_default().lines() {
+        let lines = self.fact("drop-advice").unwrap_or_default().lines();
+        let entries = lines.filter_map(|line| {
             let mut columns = line.split('\t');
-            let (Some(drop), Some(why), Some(remedy)) = (columns.next(), columns.next(), columns.next()) else {
-                continue;
-            };
-            match drop.split_once('@') {
-                None if drop == name => found = found.or(Some((why, remedy))),
-                // The function decides before the reason alone.
-                Some((reason, place)) if reason == name && Some(place) == function => return Some((why, remedy)),
-                _ => {}
-            }
-        }
-        found
+            Some((columns.next()?, (columns.next()?, columns.next()?)))
+        });
+        self.of_drop(entries, reason, function)
     }
 
     /// Returns the class of a drop that is no loss, by the kernel's reason and the function that dropped the packet, as
     /// an index into `functions`: `duplicate`, `unwanted`, `clone`, `internal`, or one of a later version. `None` if
     /// the packet is lost, or nothing is known.
     pub fn drop_class(&self, reason: u32, function: u32) -> Option<&str> {
+        let classes = self.fact("drop-classes").unwrap_or_default().split(',');
+        let entries = classes.filter_map(|entry| entry.split_once('='));
+        self.of_drop(entries, reason, function).filter(|class| *class != "lost")
+    }
+
+    /// Returns what entries by `REASON` or `REASON@FUNCTION` say of a drop. The function decides before the reason alone.
+    fn of_drop<'a, T>(&self, entries: impl Iterator<Item = (&'a str, T)>, reason: u32, function: u32) -> Option<T> {
         let name = self.reason_name(reason)?;
         let function = self.functions.get(function as usize);
         // A suffix is the compiler's.
-        let function = function.map_or("", |function| function.name.split('.').next().unwrap_or_default());
-        let classes = self.fact("drop-classes").unwrap_or_default().split(',');
+        let function = function.and_then(|function| function.name.split('.').next());
         let mut found = None;
-        for (drop, class) in classes.filter_map(|entry| entry.split_once('=')) {
+        for (drop, said) in entries {
             match drop.split_once('@') {
-                None if drop == name => found = found.or(Some(class)),
-                // The function decides before the reason alone.
-                Some((reason, place)) if reason == name && place == function => {
-                    found = Some(class);
-                    break;
-                }
+                None if drop == name => found = found.or(Some(said)),
+                Some((reason, place)) if reason == name && Some(place) == function => return Some(said),
                 _ => {}
             }
         }
-        found.filter(|class| *class != "lost")
+        found
     }
 
     /// Returns all reasons whose names are known, with their numbers.
