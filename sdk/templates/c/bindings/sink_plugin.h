@@ -121,7 +121,9 @@ typedef struct ipft_plugin_types_trace_t {
   // If packets are followed: `filter`, the packet filter, `follow`, which is `true`, and, if the kernel has names for
   // its reasons to drop packets, `drop-reasons`: `NUMBER=NAME`, with commas between them. `drop-classes` are the drops
   // that are no loss, such as those of duplicates: `REASON=CLASS`, or `REASON@FUNCTION=CLASS` if it holds where this
-  // function dropped the packet, with commas between them. Others are for later versions.
+  // function dropped the packet, with commas between them. `drop-advice` has a line for each drop of which more is
+  // known, with tabs between the drop, in the same form, why it happens, in one sentence, and the command or the
+  // change that tells more or helps, which may be empty. Others are for later versions.
   ipft_plugin_types_list_fact_t   more;
 } ipft_plugin_types_trace_t;
 
