@@ -2,11 +2,12 @@
 //!
 //! It prints at its end how long each part took.
 
-use std::process::Command;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::kernel::Kernel;
 use crate::progress::{output_of, step};
@@ -196,12 +197,40 @@ fn end_to_end() -> Command {
     cargo
 }
 
+/// Runs tests. Where the output goes to a file, the error has what the failed ones said: it is printed last, and a log that
+/// is cut in its middle still says why.
 fn pass(mut cargo: Command) -> Result<()> {
-    let status = cargo.status().context("run cargo test")?;
-    if !status.success() {
-        bail!("tests failed ({status})");
-    }
+    let (status, failures) = if io::stdout().is_terminal() {
+        (cargo.status().context("run cargo test")?, String::new())
+    } else {
+        let mut child = cargo.stdout(Stdio::piped()).spawn().context("run cargo test")?;
+        let output = child.stdout.take().context("the output of cargo test is missing")?;
+        let failures = copy(BufReader::new(output), io::stdout()).context("copy the output of cargo test")?;
+        (child.wait().context("wait for cargo test")?, failures)
+    };
+    ensure!(status.success(), "tests failed ({status})\n{failures}");
     Ok(())
+}
+
+/// Copies the output of tests and returns what the failed ones said: what stands between the two lines `failures:` of each
+/// program.
+fn copy(from: impl BufRead, mut to: impl Write) -> io::Result<String> {
+    const MARK: &str = "failures:";
+    let mut said = String::new();
+    let mut within = false;
+    for line in from.split(b'\n') {
+        let line = line?;
+        to.write_all(&line)?;
+        to.write_all(b"\n")?;
+        let line = String::from_utf8_lossy(&line);
+        if line == MARK {
+            within = !within;
+        } else if within {
+            said.push_str(&line);
+            said.push('\n');
+        }
+    }
+    Ok(said)
 }
 
 #[cfg(test)]
@@ -229,6 +258,16 @@ mod tests {
         assert!(selection.wants("journey::ping::on_6_1"));
         assert!(selection.wants("rights::nothing_is_missing"));
         assert!(!selection.wants("journey::ping::on_6_12"));
+    }
+
+    #[test]
+    fn output_is_copied_and_failures_are_kept() {
+        let output =
+            "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\nwhy\n\nfailures:\n    a\n\ntest result: FAILED.\n";
+        let mut copied = Vec::new();
+        let said = copy(output.as_bytes(), &mut copied).unwrap();
+        assert_eq!(String::from_utf8(copied).unwrap(), output);
+        assert_eq!(said, "\n---- a stdout ----\nwhy\n\n");
     }
 
     #[test]
