@@ -15,7 +15,7 @@ use super::groups::{self, Group};
 use super::program_key::ProgramKey;
 use super::programs::{Programs, Selected};
 use super::reason::{self, Mechanism};
-use super::syscall::{self, ModuleBtfs, TracingProgram};
+use super::syscall::{self, ModuleBtfs, RawProgram};
 use super::{Attached, Backend, Layer, ProbeError, Refused, Request, Target, check_any, objection, unsupported};
 use crate::event::Tracer;
 
@@ -118,8 +118,10 @@ impl Backend for FentryMulti {
             } else {
                 let instructions = programs.instructions(group.program)?;
                 let loaded = modules.get(module).map(|btf| {
-                    TracingProgram {
-                        instructions: &instructions,
+                    RawProgram {
+                        name: c"ipft_of_module",
+                        kind: libbpf_sys::BPF_PROG_TYPE_TRACING,
+                        instructions,
                         attach_type,
                         btf_id: 0,
                         module_btf: Some(btf),

@@ -1,20 +1,22 @@
 //! The `ftrace` backend: fentry and fexit programs, through BPF trampolines (5.5 and later on x86-64). The kernel
 //! requires one program per function, so starting is slow; the cost per packet is lower than with any kprobe.
 //!
-//! libbpf loads one template for each place where a packet can be, with a representative function; the backend then
-//! writes each function's index into the relocated instructions and loads them itself.
+//! There is one template for each place where a packet can be. libbpf relocates it; the backend writes each function's
+//! index into the instructions and loads them, on all CPUs: the verifier of a privileged user takes no lock that two
+//! programs share (`bpf_check` in `kernel/bpf/verifier.c`, since 5.2).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ipft_bpf::wire::{Config, FUNCTION_PLACE, FunctionSource};
 use libbpf_sys::bpf_insn;
 
+use super::parallel::in_parallel;
 use super::program_key::ProgramKey;
 use super::programs::{Programs, Selected};
 use super::reason::{self, Mechanism};
-use super::syscall::{self, ModuleBtfs, TracingProgram};
+use super::syscall::{self, ModuleBtfs, RawProgram};
 use super::{Attached, Backend, Layer, ProbeError, Progress, Refused, Request, Target, check_any, objection};
 use crate::event::Tracer;
 use crate::kernel::{self, Candidate};
@@ -71,7 +73,30 @@ impl Backend for Ftrace {
             check_any(NAME, request, 0, &refused)?;
         }
 
-        let (programs, templates) = templates(request, config, &wanted, returns)?;
+        let keys: BTreeSet<ProgramKey> = wanted.iter().map(|(_, key)| *key).collect();
+        let returning = returns.then_some(ProgramKey::Return);
+        let selected: Vec<Selected> = keys.iter().copied().chain(returning).map(Selected::template).collect();
+        let programs = Programs::load(request.ftrace_object(), config, request, &selected)?;
+        let exit = returning.map(|key| programs.instructions(key)).transpose()?;
+        let by_key: BTreeMap<ProgramKey, &[bpf_insn]> = (keys.iter())
+            .map(|key| programs.instructions(*key).map(|template| (*key, template)))
+            .collect::<Result<_, _>>()?;
+        request.progress.begin(wanted.len());
+        let outcomes = in_parallel(&wanted, |(target, key)| {
+            if request.progress.is_cancelled() {
+                return Err(NotAttached::Later);
+            }
+            request.progress.step();
+            let function = target.function;
+            let module_btf = match function.module.as_str() {
+                KERNEL => None,
+                module => Some(modules.get(module).map_err(NotAttached::Module)?),
+            };
+            let entry = by_key.get(key).copied().unwrap_or_default();
+            let exit = target.index.and(exit);
+            attach_one(function, module_btf, entry, exit, target.index).map_err(NotAttached::Kernel)
+        });
+
         let mut layer = Layer {
             programs,
             own_programs: Vec::new(),
@@ -81,48 +106,38 @@ impl Backend for Ftrace {
             backend: NAME,
             attached: 0,
         };
-        request.progress.begin(wanted.len());
-        for (target, program) in wanted {
-            if request.progress.is_cancelled() {
-                layer.detach(&Progress::default());
-                return Err(ProbeError::Stopped);
-            }
-            request.progress.step();
+        let mut accepted = BTreeSet::new();
+        for ((target, key), outcome) in wanted.iter().zip(outcomes) {
             let function = target.function;
-            let module_btf = match function.module.as_str() {
-                KERNEL => None,
-                module => match modules.get(module) {
-                    Ok(btf) => Some(btf),
-                    Err(reason) => {
-                        refused.push(Refused::new(target, reason));
-                        continue;
-                    }
-                },
-            };
-            let Some(entry) = templates.get(&program) else {
-                refused.push(Refused::new(
-                    target,
-                    "the kernel accepts no program for a packet in its place",
-                ));
-                continue;
-            };
-            let exit = target
-                .index
-                .filter(|_| returns)
-                .and_then(|_| templates.get(&ProgramKey::Return));
-            match attach_one(function, module_btf, entry, exit, target.index) {
+            let reason = match outcome {
                 Ok(attached) => {
                     for (program, link) in attached {
                         layer.own_programs.push(program);
                         layer.links.push(link);
                     }
                     layer.attached += u32::from(!target.is_silent());
+                    accepted.insert(*key);
+                    continue;
                 }
-                Err(error) => {
-                    let reason = reason::of_function(request.root, Mechanism::Trampoline, &error, function);
-                    refused.push(Refused::new(target, reason));
+                Err(NotAttached::Later) => continue,
+                Err(NotAttached::Module(reason)) => reason,
+                Err(NotAttached::Kernel(error)) => {
+                    reason::of_function(request.root, Mechanism::Trampoline, &error, function)
                 }
-            }
+            };
+            refused.push(Refused::new(*target, reason));
+        }
+        if request.progress.is_cancelled() {
+            layer.detach(&Progress::default());
+            return Err(ProbeError::Stopped);
+        }
+        // It may be the program that is refused, and not the functions.
+        wanted.retain(|(_, key)| !accepted.contains(key));
+        if !wanted.is_empty()
+            && let Err(error) = try_templates(request, config, &wanted, returns)
+        {
+            layer.detach(&Progress::default());
+            return Err(error);
         }
         check_any(NAME, request, layer.attached, &refused)?;
         Ok(Attached {
@@ -144,8 +159,15 @@ fn shadowed<'a>(request: &Request<'a>) -> HashSet<&'a str> {
     kernel::shared_names(request.root, of_modules.map(|function| function.name.as_str()))
 }
 
-/// Instructions ready to be patched, by template.
-type Templates = HashMap<ProgramKey, Vec<bpf_insn>>;
+/// The reason why a function is not attached.
+enum NotAttached {
+    /// The user has stopped it.
+    Later,
+    /// Its module has no types.
+    Module(String),
+    /// The kernel refused.
+    Kernel(io::Error),
+}
 
 /// Number of functions tried per template.
 const REPRESENTATIVES: usize = 4;
@@ -174,15 +196,16 @@ fn representatives(wanted: &[(Target<'_>, ProgramKey)]) -> Vec<(ProgramKey, Vec<
     found
 }
 
-/// Loads each needed template with the first function that the kernel accepts for it.
-fn templates(
+/// Loads templates as they are, with the first function that the kernel accepts for each: an error says what the verifier
+/// has against one.
+fn try_templates(
     request: &Request<'_>,
     config: Config,
     wanted: &[(Target<'_>, ProgramKey)],
     returns: bool,
-) -> Result<(Programs, Templates), ProbeError> {
+) -> Result<(), ProbeError> {
     let representatives = representatives(wanted);
-    let mut result = Err(ProbeError::NoFunctions);
+    let mut result = Ok(());
     for attempt in 0..REPRESENTATIVES {
         let mut selected: Vec<Selected> = (representatives.iter())
             .filter_map(|(key, functions)| {
@@ -198,20 +221,12 @@ fn templates(
                 ..Selected::plain(ProgramKey::Return)
             });
         }
-        result = Programs::load(request.ftrace_object(), config, request, &selected);
+        result = Programs::load(request.ftrace_object(), config, request, &selected).map(drop);
         if result.is_ok() {
             break;
         }
     }
-    let programs = result?;
-    let mut templates = Templates::new();
-    for (key, _) in &representatives {
-        templates.insert(*key, programs.instructions(*key)?);
-    }
-    if returns {
-        templates.insert(ProgramKey::Return, programs.instructions(ProgramKey::Return)?);
-    }
-    Ok((programs, templates))
+    result
 }
 
 /// Writes the function's index into its place: the first half of a 64-bit load.
@@ -232,12 +247,14 @@ fn attach_one(
     function: &Candidate,
     module_btf: Option<BorrowedFd<'_>>,
     entry: &[bpf_insn],
-    exit: Option<&Vec<bpf_insn>>,
+    exit: Option<&[bpf_insn]>,
     index: Option<u32>,
 ) -> io::Result<Vec<(OwnedFd, OwnedFd)>> {
     let attach = |template: &[bpf_insn], attach_type| -> io::Result<(OwnedFd, OwnedFd)> {
         let instructions = patch(template, index);
-        let program = TracingProgram {
+        let program = RawProgram {
+            name: c"ipft",
+            kind: libbpf_sys::BPF_PROG_TYPE_TRACING,
             instructions: &instructions,
             attach_type,
             btf_id: function.btf_id,

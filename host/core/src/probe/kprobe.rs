@@ -8,11 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ipft_bpf::wire::FunctionSource;
 
+use super::parallel::in_parallel;
 use super::program_key::ProgramKey;
 use super::programs::{Programs, Selected};
 use super::reason::{self, Mechanism};
@@ -197,34 +196,4 @@ fn connect(program: BorrowedFd<'_>, event: &OwnedFd, cookie: Option<u64>) -> io:
         Some(cookie) => syscall::link_perf(program, event.as_fd(), cookie).map(Some),
         None => syscall::set_perf_program(event.as_fd(), program).map(|()| None),
     }
-}
-
-/// Processes each item, on as many threads as there are CPUs, and returns the results in order.
-fn in_parallel<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
-    let threads = std::thread::available_parallelism()
-        .map_or(1, std::num::NonZero::get)
-        .min(16);
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::with_capacity(items.len()));
-    let run = || loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some(item) = items.get(index) else {
-            break;
-        };
-        let result = work(item);
-        results
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .push((index, result));
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // If a thread cannot be started, the others process its items.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, run);
-        }
-        run();
-    });
-    let mut results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    results.sort_unstable_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
 }

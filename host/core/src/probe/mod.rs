@@ -16,12 +16,14 @@ mod kprobe_multi;
 mod libbpf_log;
 mod link;
 mod loss;
+mod parallel;
 mod plan;
 mod program_key;
 mod programs;
 mod progress;
 mod proof;
 mod reason;
+mod specialize;
 mod syscall;
 #[cfg(test)]
 mod testing;

@@ -1,15 +1,20 @@
-//! The BPF programs of one trace: an object, opened, configured and loaded, with its maps. Imports `program_key`,
-//! `link` and `reason`.
+//! The BPF programs of one trace: an object, opened, configured and loaded, with its maps. libbpf creates the maps and
+//! relocates the programs; ipft loads them, without what the configuration rules out. Imports `program_key`, `link`,
+//! `specialize`, `syscall` and `reason`.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipft_bpf::wire::{self, Config, Cpu};
-use libbpf_rs::{AsRawLibbpf, Map, MapCore, MapFlags, Object, ObjectBuilder, Program, ProgramType};
+use libbpf_rs::{AsRawLibbpf, Map, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, Program, ProgramType};
+use libbpf_sys::bpf_insn;
 
 use super::drops::DropCount;
 use super::program_key::ProgramKey;
+use super::specialize::{Constants, specialize};
+use super::syscall::RawProgram;
 use super::{Buffer, Maps, ProbeError, Request, libbpf_log, link, reason, syscall};
 use crate::filter::Filter;
 use crate::kernel::faults_crash;
@@ -25,6 +30,8 @@ pub(super) struct Selected {
     pub(super) target: Option<String>,
     /// Whether it is of the tracing kind, if the section does not say.
     pub(super) tracing: bool,
+    /// Whether only its instructions are needed: it is not loaded.
+    pub(super) template: bool,
 }
 
 impl Selected {
@@ -35,6 +42,15 @@ impl Selected {
             attach_type: None,
             target: None,
             tracing: false,
+            template: false,
+        }
+    }
+
+    /// Creates a description of a program whose instructions are needed, and no more.
+    pub(super) fn template(key: ProgramKey) -> Self {
+        Selected {
+            template: true,
+            ..Selected::plain(key)
         }
     }
 }
@@ -56,6 +72,10 @@ fn shared_name(name: &str) -> &str {
 #[derive(Debug)]
 pub(super) struct Programs {
     object: Object,
+    /// Those that ipft has loaded itself. libbpf has loaded the others.
+    own: BTreeMap<ProgramKey, OwnedFd>,
+    /// The instructions of the selected programs, for this trace.
+    instructions: BTreeMap<ProgramKey, Vec<bpf_insn>>,
     /// The ring buffers of groups of CPUs, if there are several.
     rings: Vec<OwnedFd>,
 }
@@ -148,8 +168,8 @@ impl Programs {
         let mut open = ObjectBuilder::default()
             .open_memory(bytes)
             .map_err(failed("cannot open the BPF object"))?;
-        let mut by_name: BTreeMap<String, &Selected> =
-            selected.iter().map(|program| (program.key.name(), program)).collect();
+        let names: BTreeMap<String, &Selected> = selected.iter().map(|program| (program.key.name(), program)).collect();
+        let mut by_name = names.clone();
         for mut program in open.progs_mut() {
             let Some(wanted) = by_name.remove(&*program.name().to_string_lossy()) else {
                 program.set_autoload(false);
@@ -221,11 +241,19 @@ impl Programs {
             };
             result.map_err(failed("cannot configure a BPF map"))?;
         }
-        let object = open.load().map_err(|error| {
+        let refused = |error: libbpf_rs::Error| {
             machine(reason::code(&error))
                 .unwrap_or_else(|| ProbeError::libbpf("the kernel did not accept the BPF programs", &error))
-        })?;
-        let programs = Programs { object, rings };
+        };
+        prepare(&mut open).map_err(refused)?;
+        let (own, instructions) = load_specialized(&mut open, &names, &config.to_bytes());
+        let object = open.load().map_err(refused)?;
+        let programs = Programs {
+            object,
+            own,
+            instructions,
+            rings,
+        };
         programs
             .share_rings()
             .map_err(failed("cannot share the ring buffers"))?;
@@ -262,24 +290,27 @@ impl Programs {
 
     /// Returns a loaded program.
     pub(super) fn program(&self, key: ProgramKey) -> Result<BorrowedFd<'_>, ProbeError> {
+        if let Some(own) = self.own.get(&key) {
+            return Ok(own.as_fd());
+        }
         self.find(key)
             // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
-            .map(|program| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&program.as_fd())) })
+            .map(|program| unsafe { BorrowedFd::borrow_raw(program.as_fd().as_raw_fd()) })
     }
 
-    /// Returns a loaded program's instructions, as relocated by libbpf.
-    pub(super) fn instructions(&self, key: ProgramKey) -> Result<Vec<libbpf_sys::bpf_insn>, ProbeError> {
-        self.find(key).map(|program| program.insns().to_vec())
+    /// Returns the instructions of a selected program, relocated and for this trace.
+    pub(super) fn instructions(&self, key: ProgramKey) -> Result<&[bpf_insn], ProbeError> {
+        let instructions = self.instructions.get(&key).map(Vec::as_slice);
+        instructions.ok_or_else(|| ProbeError::NoProgram(key.name()))
     }
 
     /// Returns the descriptors of all loaded programs.
     pub(super) fn loaded(&self) -> Vec<BorrowedFd<'_>> {
-        self.object
-            .progs()
+        let by_libbpf = (self.object.progs())
             .filter(|program| program.autoload())
             // SAFETY: the descriptor belongs to the object, which the result's lifetime borrows.
-            .map(|program| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&program.as_fd())) })
-            .collect()
+            .map(|program| unsafe { BorrowedFd::borrow_raw(program.as_fd().as_raw_fd()) });
+        self.own.values().map(AsFd::as_fd).chain(by_libbpf).collect()
     }
 
     /// Returns a map of the object.
@@ -379,6 +410,68 @@ impl Programs {
         map.and_then(|map| words(&map).first().map(|word| word.load(Ordering::Relaxed)))
             .unwrap_or(0)
     }
+}
+
+/// Creates the maps, and relocates the programs.
+fn prepare(open: &mut OpenObject) -> libbpf_rs::Result<()> {
+    // SAFETY: the pointer is that of an open object, which is not loaded yet.
+    match unsafe { libbpf_sys::bpf_object__prepare(open.as_libbpf_object().as_ptr()) } {
+        0 => Ok(()),
+        error => Err(libbpf_rs::Error::from_raw_os_error(-error)),
+    }
+}
+
+/// Loads the programs of a prepared object that are not for one function, without what the configuration rules out.
+/// Returns them, and the instructions of all. Those that the kernel refuses are left to libbpf, which says why.
+fn load_specialized(
+    open: &mut OpenObject,
+    selected: &BTreeMap<String, &Selected>,
+    config: &[u8],
+) -> (BTreeMap<ProgramKey, OwnedFd>, BTreeMap<ProgramKey, Vec<bpf_insn>>) {
+    let mut maps = open.maps();
+    let map = maps.find(|map| shared_name(&map.name().to_string_lossy()) == ".rodata.ipft");
+    let constants = map.map(|map| Constants {
+        // SAFETY: the pointer is that of a map of a prepared object.
+        map: unsafe { libbpf_sys::bpf_map__fd(map.as_libbpf_object().as_ptr()) },
+        bytes: config,
+    });
+    drop(maps);
+    let (mut own, mut instructions) = (BTreeMap::new(), BTreeMap::new());
+    for mut program in open.progs_mut() {
+        let Some(wanted) = selected.get(&*program.name().to_string_lossy()) else {
+            continue;
+        };
+        let all = program.insns();
+        let special = constants.as_ref().and_then(|constants| specialize(all, constants));
+        let special = special.unwrap_or_else(|| all.to_vec());
+        let pointer = program.as_libbpf_object().as_ptr();
+        // SAFETY: the pointer is that of a program of a prepared object.
+        let (kind, attach_type) = unsafe {
+            let kind = libbpf_sys::bpf_program__type(pointer);
+            (kind, libbpf_sys::bpf_program__expected_attach_type(pointer))
+        };
+        // libbpf finds the function that a tracing program is for.
+        let is_for_one = kind == libbpf_sys::BPF_PROG_TYPE_TRACING && !wanted.tracing;
+        let loaded = (!wanted.template && !is_for_one).then(|| {
+            let name = CString::new(wanted.key.name()).unwrap_or_default();
+            let program = RawProgram {
+                name: &name,
+                kind,
+                instructions: &special,
+                attach_type,
+                btf_id: 0,
+                module_btf: None,
+            };
+            program.load().ok()
+        });
+        let loaded = loaded.flatten();
+        if wanted.template || loaded.is_some() {
+            program.set_autoload(false);
+        }
+        own.extend(loaded.map(|fd| (wanted.key, fd)));
+        instructions.insert(wanted.key, special);
+    }
+    (own, instructions)
 }
 
 /// Returns a map of global data, which libbpf has mapped into memory. The programs write to it meanwhile.

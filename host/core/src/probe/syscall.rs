@@ -183,20 +183,24 @@ pub(super) fn link_kprobe_multi(
     owned(unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), 0, attach_type, &raw const options) })
 }
 
-/// A program for one function, from instructions that libbpf has relocated.
+/// A program of instructions that libbpf has relocated.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TracingProgram<'a> {
+pub(super) struct RawProgram<'a> {
+    /// Its name, of which the kernel keeps 15 bytes.
+    pub(super) name: &'a CStr,
+    /// Its type (`BPF_PROG_TYPE_*`).
+    pub(super) kind: u32,
     /// The instructions.
     pub(super) instructions: &'a [bpf_insn],
-    /// `BPF_TRACE_FENTRY` or `BPF_TRACE_FEXIT`.
+    /// What it is attached to (`BPF_TRACE_*`); 0 if its type says enough.
     pub(super) attach_type: u32,
-    /// The function's id in its BTF; 0 for a program that links to many.
+    /// The function's id in its BTF; 0 for a program that is not for one function.
     pub(super) btf_id: u32,
     /// The BTF of the function's module, or none for vmlinux.
     pub(super) module_btf: Option<BorrowedFd<'a>>,
 }
 
-impl TracingProgram<'_> {
+impl RawProgram<'_> {
     /// Loads the program.
     pub(super) fn load(&self) -> io::Result<OwnedFd> {
         // SAFETY: all-zero is valid for this struct of integers and nullable pointers.
@@ -208,8 +212,8 @@ impl TracingProgram<'_> {
         // SAFETY: name, licence and instructions outlive the call; the kernel copies them.
         owned(unsafe {
             libbpf_sys::bpf_prog_load(
-                libbpf_sys::BPF_PROG_TYPE_TRACING,
-                c"ipft".as_ptr(),
+                self.kind,
+                self.name.as_ptr(),
                 c"GPL".as_ptr(),
                 self.instructions.as_ptr(),
                 self.instructions.len() as _,
@@ -226,7 +230,9 @@ pub(super) fn try_tracing_program(attach_type: u32) -> io::Result<()> {
         code: code as u8,
         ..bpf_insn::default()
     };
-    let program = TracingProgram {
+    let program = RawProgram {
+        name: c"ipft_try",
+        kind: libbpf_sys::BPF_PROG_TYPE_TRACING,
         instructions: &[
             // r0 = 0
             instruction(libbpf_sys::BPF_ALU64 | libbpf_sys::BPF_MOV | libbpf_sys::BPF_K),
