@@ -349,6 +349,9 @@ pub const FIELD_TUNNEL: u32 = 1 << layout::ipft_field::IPFT_FIELD_TUNNEL;
 /// In [`Config::fields`]: [`Ct`].
 pub const FIELD_CT: u32 = 1 << layout::ipft_field::IPFT_FIELD_CT;
 
+/// In [`Config::fields`]: [`Route`].
+pub const FIELD_ROUTE: u32 = 1 << layout::ipft_field::IPFT_FIELD_ROUTE;
+
 /// In [`Config::fields`]: nothing; that verdicts of netfilter are requested.
 pub const FIELD_NETFILTER: u32 = 1 << layout::ipft_field::IPFT_FIELD_NETFILTER;
 
@@ -369,6 +372,7 @@ pub const FIELD_PLACES: [(u32, u32); FIELDS] = [
     (size_of::<Proc>() as u32, 8),
     (size_of::<Tuple>() as u32, 8),
     (size_of::<Ct>() as u32, 8),
+    (size_of::<Route>() as u32, 8),
     (0, 1),
 ];
 
@@ -542,6 +546,25 @@ same_layout!(
     ct_proto,
     ct_state
 );
+
+/// In [`Route::route_type`]: the tables of routes have none for the packet. Other values are `RTN_*`.
+pub const NO_ROUTE: u32 = half_of(layout::IPFT_NO_ROUTE);
+
+/// `struct ipft_route`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Route {
+    /// Address of the gateway; an IPv4 address as `::ffff:a.b.c.d`. 0 if there is none.
+    pub route_gateway: [u8; 16],
+    /// Name of the device, ended by a NUL; empty if the route leads nowhere.
+    pub route_dev: [u8; 16],
+    /// `RTN_*`, or [`NO_ROUTE`].
+    pub route_type: u32,
+    /// Number of the table, of IPv6; 0 if it is not known.
+    pub route_table: u32,
+}
+
+same_layout!(Route, ipft_route, route_gateway, route_dev, route_type, route_table);
 
 /// Maximum size of all fields of an event ([`Config::fields_size`]).
 pub const MAX_FIELDS_SIZE: u32 = half_of(layout::IPFT_FIELDS_MOST);

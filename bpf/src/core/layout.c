@@ -23,6 +23,7 @@ struct ipft_csum csum;
 struct ipft_sock sock;
 struct ipft_proc proc;
 struct ipft_ct ct;
+struct ipft_route route;
 struct ipft_context context;
 struct ipft_config config;
 struct ipft_cpu cpu;

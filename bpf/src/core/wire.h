@@ -118,6 +118,7 @@ enum ipft_field {
 	IPFT_FIELD_PROC,  /* struct ipft_proc */
 	IPFT_FIELD_TUNNEL, /* struct ipft_tuple, of the packet inside */
 	IPFT_FIELD_CT,	  /* struct ipft_ct */
+	IPFT_FIELD_ROUTE, /* struct ipft_route */
 	IPFT_FIELD_NETFILTER, /* no bytes: verdicts are records of their own */
 	IPFT_FIELDS,	  /* how many there are */
 };
@@ -198,7 +199,18 @@ struct ipft_ct {
 	__u8 ct_state; /* enum ip_conntrack_info of the packet, and 1; 0: it has no connection */
 };
 
-#define IPFT_FIELDS_MOST 320 /* bytes of all fields together, at most */
+/* In ipft_route.route_type: the tables of routes have none for the packet. */
+#define IPFT_NO_ROUTE 16
+
+/* The route that was found; all is 0 if none was looked for. */
+struct ipft_route {
+	__u8 route_gateway[16]; /* an IPv4 address as in struct ipft_tuple; 0 if there is none */
+	__u8 route_dev[16];	/* where it leads to; empty if it leads nowhere */
+	__u32 route_type;	/* RTN_*, or IPFT_NO_ROUTE */
+	__u32 route_table;	/* of IPv6; 0 if it is not known */
+};
+
+#define IPFT_FIELDS_MOST 352 /* bytes of all fields together, at most */
 
 /* What the packet filter looks at: see filter/frame.h. */
 struct ipft_frame {

@@ -18,6 +18,7 @@
 #include "field/mark.h"
 #include "field/netns.h"
 #include "field/proc.h"
+#include "field/route.h"
 #include "field/sock.h"
 #include "field/tuple.h"
 #include "field/tunnel.h"
@@ -29,10 +30,11 @@
 	(2 * sizeof(__u32) + sizeof(struct ipft_tuple) + ALIGNED(sizeof(struct ipft_iface)) + ALIGNED(sizeof(__u32)) + \
 	 sizeof(struct ipft_vlan) + sizeof(struct ipft_gso) + sizeof(struct ipft_csum) +                      \
 	 sizeof(struct ipft_sock) + ALIGNED(sizeof(struct ipft_proc)) + sizeof(struct ipft_tuple) +          \
-	 ALIGNED(sizeof(struct ipft_ct)))
-/* By the perf buffer, whose record is on the stack, two are not sent: user space does not ask for them. */
-#define FIELDS_BY_PERF (~(1u << IPFT_FIELD_TUNNEL | 1u << IPFT_FIELD_CT))
-#define FIELDS_ROOM_BY_PERF (FIELDS_ROOM - sizeof(struct ipft_tuple) - ALIGNED(sizeof(struct ipft_ct)))
+	 ALIGNED(sizeof(struct ipft_ct)) + sizeof(struct ipft_route))
+/* By the perf buffer, whose record is on the stack, three are not sent: user space does not ask for them. */
+#define FIELDS_BY_PERF (~(1u << IPFT_FIELD_TUNNEL | 1u << IPFT_FIELD_CT | 1u << IPFT_FIELD_ROUTE))
+#define FIELDS_ROOM_BY_PERF \
+	(FIELDS_ROOM - sizeof(struct ipft_tuple) - ALIGNED(sizeof(struct ipft_ct)) - sizeof(struct ipft_route))
 _Static_assert(FIELDS_ROOM <= IPFT_FIELDS_MOST && FIELDS_ROOM % 8 == 0, "user space counts on less");
 
 /* The compiler must not know the offset: it would join it to a pointer by an `|`, which the verifier refuses. */
@@ -81,6 +83,7 @@ static __always_inline void fill_fields(void *to, __u32 chosen, __u64 skb, enum 
 	FILL(IPFT_FIELD_TUNNEL, tunnel, sizeof(struct ipft_tuple), directly);
 	FILL(IPFT_FIELD_CT, ct, sizeof(struct ipft_ct), directly);
 	ALIGN;
+	FILL(IPFT_FIELD_ROUTE, route, sizeof(struct ipft_route), directly);
 }
 
 #endif

@@ -27,6 +27,9 @@ pub(crate) struct FieldNames {
     netns: Lookup,
     pid: Lookup,
     comm: Lookup,
+    route_type: Lookup,
+    route_gateway: Lookup,
+    route_dev: Lookup,
 }
 
 impl FieldNames {
@@ -43,6 +46,9 @@ impl FieldNames {
             netns: trace.field("netns"),
             pid: trace.field("pid"),
             comm: trace.field("comm"),
+            route_type: trace.field("route_type"),
+            route_gateway: trace.field("route_gateway"),
+            route_dev: trace.field("route_dev"),
         }
     }
 }
@@ -125,6 +131,37 @@ impl Tuple {
     }
 }
 
+/// A route that leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Refusal {
+    Blackhole,
+    Unreachable,
+    Prohibited,
+    None,
+}
+
+impl Refusal {
+    /// Returns what a value of the field `route_type` says.
+    fn of(route: u64) -> Option<Refusal> {
+        match route {
+            6 => Some(Refusal::Blackhole),
+            7 => Some(Refusal::Unreachable),
+            8 => Some(Refusal::Prohibited),
+            16 => Some(Refusal::None),
+            _ => None,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Refusal::Blackhole => "its route is a blackhole",
+            Refusal::Unreachable => "its route says unreachable",
+            Refusal::Prohibited => "its route prohibits it",
+            Refusal::None => "no route found",
+        }
+    }
+}
+
 /// Something that happened to a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
@@ -134,8 +171,10 @@ pub(crate) enum Step {
     Sent { comm: String, pid: u64 },
     /// It came from a device.
     Received { iface: String, netns: u64 },
-    /// It is routed on.
-    Forwarded,
+    /// It is routed on: to which host, if that is not its destination, and by which device, if that is known.
+    Forwarded { gateway: Side, iface: String },
+    /// Its route leads nowhere.
+    Refused(Refusal),
     /// A bridge passed it on, to a port.
     Bridged { iface: String },
     /// A device's driver got it.
@@ -200,7 +239,12 @@ impl Step {
                 }
                 words
             }
-            Step::Forwarded => "routed on".to_owned(),
+            Step::Forwarded { iface, .. } if iface.is_empty() => "routed on".to_owned(),
+            Step::Forwarded { gateway, iface } if *gateway == Side::default() => {
+                format!("routed to {}", text::visible(iface))
+            }
+            Step::Forwarded { gateway, iface } => format!("routed via {}{}", gateway.words(), on(iface)),
+            Step::Refused(refusal) => refusal.words().to_owned(),
             Step::Bridged { iface } if iface.is_empty() => "bridged".to_owned(),
             Step::Bridged { iface } => format!("bridged to {}", text::visible(iface)),
             Step::Left { iface } if iface.is_empty() => "given to a driver".to_owned(),
@@ -362,6 +406,10 @@ impl Packet {
             }
             self.tuple = Some(tuple);
         }
+        let route = batch.get(event, &names.route_type).and_then(|value| value.as_u64());
+        if let Some(refusal) = route.and_then(Refusal::of) {
+            self.step(event.timestamp, Step::Refused(refusal));
+        }
         let same = self.function == Some(event.function);
         self.function = Some(event.function);
         if same {
@@ -378,7 +426,19 @@ impl Packet {
                 };
                 self.step(event.timestamp, step);
             }
-            Some(Meaning::Forward) => self.step(event.timestamp, Step::Forwarded),
+            Some(Meaning::Forward) => {
+                let gateway = batch.get(event, &names.route_gateway);
+                let gateway = gateway.and_then(|value| <[u8; 16]>::try_from(value.as_bytes()?).ok());
+                let iface = batch.get(event, &names.route_dev).and_then(|value| value.as_bytes());
+                let step = Step::Forwarded {
+                    gateway: Side {
+                        address: gateway.unwrap_or_default(),
+                        port: 0,
+                    },
+                    iface: iface.map_or(String::new(), |name| String::from_utf8_lossy(name).into_owned()),
+                };
+                self.step(event.timestamp, step);
+            }
             Some(Meaning::Bridge) => {
                 let iface = self.iface.clone();
                 self.step(event.timestamp, Step::Bridged { iface });

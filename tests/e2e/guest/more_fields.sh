@@ -1,12 +1,14 @@
 # What the fields that are in no default say, against what ping, ss, ip and the file system of control groups say.
 #
-#   FEW  a regular expression for functions that see packets before, at and behind their devices
+#   FEW     a regular expression for functions that see packets before, at and behind their devices
+#   ROUTED  one for functions that see packets when they are routed
 #
 # Leaves JSON lines: ping.out (a ping by a process of the group whose number is in group), perf.out (the same by way of the perf
 # buffer, by the process perf.pid), tagged.out (a ping with VLAN tags of number 100 and priority 5), and tcp.out (60,000 bytes to port
 # 8003, by a socket that ss describes in tcp.ss). And of packets that are selected by whose they are: by-pid.out and by-comm.out
 # (a ping, and a datagram of another process), by-cgroup.out (a ping of a group below the selected one, and one of no such
-# group, with ARP), and wrong-*.err, of those that there are not.
+# group, with ARP), and wrong-*.err, of those that there are not. And route.out (a datagram to port 5005 of each address in
+# `routes`, which a sends; route.text has the same in words, and `route.get` what ip says of some).
 
 network_pair
 ip -n a link add link va name va.100 type vlan id 100 egress-qos-map 0:5
@@ -89,6 +91,48 @@ by_cgroup() {
 }
 stat -c %i /tmp/groups/sub/below >below
 undisturbed by-cgroup by_cgroup
+
+# b forwards: to one network, to none, and not what is refused.
+modprobe -q dummy || :
+ip netns exec b sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding'
+ip -n b link add d0 type dummy
+ip -n b addr add 10.8.0.1/24 dev d0
+ip -n b link set d0 up
+for name in a b; do
+	ip netns exec "$name" sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+	ip -n "$name" addr add "fd00::$name/64" dev "v$name" nodad
+done
+ip -n b addr add fd00:8::1/64 dev d0 nodad
+ip -n a route add default via 10.0.0.2
+ip -n a -6 route add fd00:8::/64 via fd00::b
+ip -n a -6 rule add to fd00:7::/64 table 77
+ip -n a -6 route add fd00:7::/64 via fd00::b table 77
+ip -n a -6 route add fd00:6::/64 via fd00::b
+ip -n b route add blackhole 10.7.0.0/24
+ip -n b route add prohibit 10.6.0.0/24
+ip -n b route add unreachable 10.5.0.0/24
+ip -n b -6 route add unreachable fd00:6::/64
+echo "10.0.0.2 10.0.0.255 10.8.0.5 10.7.0.5 10.6.0.5 10.5.0.5 10.4.0.5 fd00::b fd00:8::5 fd00:7::5 fd00:6::5" >routes
+for address in 10.0.0.2 10.8.0.5 fd00::b fd00:8::5 fd00:7::5; do
+	ip -n a -o route get "$address" | sed "s/^/$address: /" >>route.get
+done
+ip netns exec a ping -q -c 1 -W 5 fd00::b >/dev/null
+settle
+route() {
+	start_ipft route udp dst port 5005 --show tuple,route -o jsonl -r "$ROUTED" --record route.ipft
+	# shellcheck disable=SC2046
+	ip netns exec a perl -MSocket=:all -e '
+		for (@ARGV) {
+			my $address = /:/ ? pack_sockaddr_in6(5005, inet_pton(AF_INET6, $_)) : sockaddr_in(5005, inet_aton($_));
+			socket(my $socket, /:/ ? AF_INET6 : AF_INET, SOCK_DGRAM, 0) or die $!;
+			setsockopt($socket, SOL_SOCKET, SO_BROADCAST, 1) or die $!;
+			send($socket, "x" x 22, 0, $address) or die "$_: $!";
+		}' $(cat routes)
+	settle
+	end_ipft route
+}
+undisturbed route route
+ipft replay route.ipft -o text >route.text
 
 exit_of wrong-pid ipft icmp --pid 4194304
 exit_of wrong-cgroup ipft icmp --cgroup /tmp

@@ -18,6 +18,7 @@ mod mark;
 mod netfilter;
 mod netns;
 mod proc;
+mod route;
 mod sock;
 mod tunnel;
 mod tuple;
@@ -102,6 +103,7 @@ pub static ALL: [&BuiltIn; wire::FIELDS] = [
     &proc::GROUP,
     &tunnel::GROUP,
     &ct::GROUP,
+    &route::GROUP,
     &netfilter::GROUP,
 ];
 
@@ -236,9 +238,9 @@ impl Show {
     }
 
     /// Returns these fields as the perf buffer can carry them, and the names of those that it leaves out: its record is
-    /// on the stack of a program, which has no room for `tunnel` and `ct`.
+    /// on the stack of a program, which has no room for `tunnel`, `ct` and `route`.
     pub fn by_perf_buffer(mut self) -> (Show, Vec<&'static str>) {
-        let left_out = self.bits & (wire::FIELD_TUNNEL | wire::FIELD_CT);
+        let left_out = self.bits & (wire::FIELD_TUNNEL | wire::FIELD_CT | wire::FIELD_ROUTE);
         self.bits &= !left_out;
         let groups = ALL.iter().enumerate();
         let names = groups.filter(|(place, _)| left_out >> place & 1 == 1);
@@ -346,9 +348,10 @@ mod tests {
             ("proc", 512, 24),
             ("tunnel", 1024, 56),
             ("ct", 2048, 88),
-            ("netfilter", 4096, 0),
-            ("all", 8191, 312),
-            ("all,-tuple", 8187, 256),
+            ("route", 4096, 40),
+            ("netfilter", 8192, 0),
+            ("all", 16383, 352),
+            ("all,-tuple", 16379, 296),
             ("+len", 1, 8),
         ] {
             let show = show(list);
@@ -365,7 +368,7 @@ mod tests {
             assert_eq!(error.name, name);
             assert!(
                 error.to_string().ends_with(
-                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, netfilter, all, or none"
+                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, route, netfilter, all, or none"
                 ),
                 "{error}"
             );
@@ -373,9 +376,9 @@ mod tests {
     }
 
     #[test]
-    fn the_perf_buffer_leaves_tunnels_and_connections_out() {
+    fn the_perf_buffer_leaves_the_long_fields_out() {
         for (list, bits, less) in [
-            ("all", 5119, vec!["tunnel", "ct"]),
+            ("all", 9215, vec!["tunnel", "ct", "route"]),
             ("tunnel,len", 1, vec!["tunnel"]),
             ("tuple", 4, vec![]),
         ] {
@@ -390,7 +393,7 @@ mod tests {
             ("-tuple", 27),
             ("+len", 31),
             ("+proc,+vlan", 31 + 512 + 32),
-            ("all", 8191),
+            ("all", 16383),
             ("-tuple,-iface", 19),
             ("-all", 0),
             ("tuple", 4),

@@ -386,6 +386,62 @@ fn a_connection_is_shown_where_it_changes() {
 }
 
 #[test]
+fn a_route_is_shown_where_it_changes() {
+    let show: ipft_core::field::ShowList = "route".parse().unwrap();
+    let mut script = Script::new(Tracer::Function, &[("ip_rcv", "vmlinux"), ("nf_hook_slow", "vmlinux")]);
+    script.trace.schema = show.applied_to(Default::default()).schema(&Schema::default());
+    let schema = script.trace.schema.clone();
+    let gateway = canned::mapped(10, 0, 0, 9);
+    let mut gateway6 = [0; 16];
+    (gateway6[0], gateway6[15]) = (0xfd, 1);
+    let of = |kind: u32, gateway: [u8; 16], device: &[u8], table: u32| {
+        let mut bytes = vec![0; schema.size as usize];
+        for (name, value) in [
+            ("route_type", &kind.to_ne_bytes()[..]),
+            ("route_gateway", &gateway),
+            ("route_dev", device),
+            ("route_table", &table.to_ne_bytes()),
+        ] {
+            let field = schema.fields.iter().find(|field| field.name == name).unwrap();
+            let start = field.offset as usize;
+            bytes[start..start + value.len()].copy_from_slice(value);
+        }
+        bytes
+    };
+    let none = [0; 16];
+    let steps = [
+        (of(0, none, b"", 0), ""),
+        (of(1, gateway, b"eth1", 0), "route: via 10.0.0.9 on eth1"),
+        (of(1, gateway, b"eth1", 0), ""),
+        // It has lost its route, and the next one is the same.
+        (of(0, none, b"", 0), ""),
+        (of(1, gateway, b"eth1", 0), "route: via 10.0.0.9 on eth1"),
+        (of(1, none, b"eth2", 254), "route: on eth2"),
+        (of(1, gateway6, b"eth2", 100), "route: via fd00::1 on eth2 by table 100"),
+        (of(2, none, b"lo", 255), "route: local"),
+        (of(3, none, b"eth1", 0), "route: broadcast on eth1"),
+        (of(6, none, b"", 0), "route: blackhole"),
+        (of(16, none, b"", 0), "route: no_route"),
+    ];
+    for (step, (payload, _)) in steps.iter().enumerate() {
+        script
+            .at(1000 * (step as u64 + 1))
+            .payload(payload.clone())
+            .enter(1, step as u32 % 2);
+    }
+    let shown = text(&script.can("routes"), TextOptions::default());
+    let changes = shown.lines().skip(1).filter_map(|line| {
+        line.split_once(if line.contains("ip_rcv") {
+            "ip_rcv"
+        } else {
+            "nf_hook_slow"
+        })
+    });
+    let changes: Vec<&str> = changes.map(|(_, changes)| changes.trim()).collect();
+    assert_eq!(changes, steps.map(|(_, expected)| expected), "{shown}");
+}
+
+#[test]
 fn waits_in_queues_are_shown_where_they_end() {
     let functions = [
         ("fq_codel_enqueue", "sch_fq_codel"),

@@ -26,6 +26,7 @@ mod ct;
 mod drops;
 mod ends;
 mod live;
+mod route;
 mod shown;
 mod table;
 mod times;

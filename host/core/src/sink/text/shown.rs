@@ -7,6 +7,7 @@ use super::super::SinkError;
 use super::super::fields::{Fields, Style};
 use super::super::tuple::{Tuple, TupleFields, builtin};
 use super::ct::CtFields;
+use super::route::RouteFields;
 use crate::event::{Payload, Schema};
 use crate::text::*;
 
@@ -25,6 +26,7 @@ pub(super) struct Known {
     iface: Option<usize>,
     netns: Option<usize>,
     ct: Option<CtFields>,
+    route: Option<RouteFields>,
     /// The other fields: where in the prefix they are, and their index.
     others: Vec<(std::ops::Range<usize>, usize)>,
     /// End of the last of the others: they are remembered with what lies before them, as a schema may name bytes many
@@ -56,6 +58,7 @@ impl Known {
             iface: builtin(schema, "iface", DEVICE as u32),
             netns: builtin(schema, "netns", 4),
             ct: CtFields::new(schema),
+            route: RouteFields::new(schema),
             others: Vec::new(),
             size: 0,
             tail: schema.tail,
@@ -72,7 +75,8 @@ impl Known {
             };
             let start = field.offset as usize;
             let is_known = known.tuple.is_some_and(|tuple| tuple.has(field, schema))
-                || known.ct.as_ref().is_some_and(|ct| ct.has(field, schema));
+                || known.ct.as_ref().is_some_and(|ct| ct.has(field, schema))
+                || known.route.as_ref().is_some_and(|route| route.has(field, schema));
             if special == Some(start) || is_known {
                 continue;
             }
@@ -83,9 +87,10 @@ impl Known {
         Ok(known)
     }
 
-    /// Returns the bytes that each packet needs to remember its connection and its other fields.
+    /// Returns the bytes that each packet needs to remember its connection, its route and its other fields.
     pub(super) fn bytes(&self) -> usize {
-        self.ct.as_ref().map_or(0, CtFields::bytes) + self.size + if self.tail { TAIL } else { 0 }
+        let known = self.ct.as_ref().map_or(0, CtFields::bytes) + self.route.as_ref().map_or(0, RouteFields::bytes);
+        known + self.size + if self.tail { TAIL } else { 0 }
     }
 
     /// Takes the names that a batch brings.
@@ -237,6 +242,13 @@ impl Known {
         };
         if let Some(ct) = &self.ct {
             ct.push_changes(out, connection, prefix, &self.fields, &mut next);
+        }
+        let route = self.route.as_ref().map_or(0, RouteFields::bytes);
+        let Some((before, bytes)) = bytes.split_at_mut_checked(route) else {
+            return;
+        };
+        if let Some(route) = &self.route {
+            route.push_changes(out, before, prefix, &self.fields, &mut next);
         }
         if !self.others.is_empty() || self.tail {
             self.push_others(out, shown, bytes, payload, next);

@@ -8,11 +8,18 @@ use xtask::kernel::Kernel;
 
 const FEW: &str = "^(__ip_local_out|ip_output|__dev_queue_xmit|dev_hard_start_xmit|ip_rcv|icmp_rcv|tcp_v4_rcv)$";
 
+/// What routes packets, and what sees their route.
+const ROUTED: &str = "^(__ip_local_out|ip_output|ip_mc_output|ip_rcv|ip_rcv_core|ip_error|ip_forward|\
+                      ip_local_deliver|ip6_output|ip6_forward|ip6_input|ip6_pkt_discard)$";
+
 fn left(kernel: Kernel) -> &'static Left {
     static RUNS: [Shared; 5] = [const { Shared::new() }; 5];
     let run = Kernel::ALL.iter().position(|each| *each == kernel);
     RUNS[run.expect("a kernel of the matrix")].left(|| {
-        let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/more_fields.sh"));
+        let script = format!(
+            "FEW='{FEW}'\nROUTED='{ROUTED}'\n{}",
+            include_str!("../../../guest/more_fields.sh")
+        );
         guest::run(&format!("more-fields-{}", kernel.series()), kernel, &[], &script)
     })
 }
@@ -128,6 +135,88 @@ fn a_packet_has_its_tag_at_the_tagging_device(kernel: Kernel) {
     say(&requests(kernel, "tagged", "ip_rcv")[0], &none);
 }
 
+/// Returns the fields of the datagram to an address in a function.
+fn routed(kernel: Kernel, function: &str, address: &str) -> Fields {
+    let found = at(kernel, "route", function);
+    let datagram = found.iter().find(|fields| fields["daddr"] == address);
+    datagram
+        .unwrap_or_else(|| panic!("{address} is not in {function}: {found:#?}"))
+        .clone()
+}
+
+fn a_sent_packet_has_the_route_that_ip_shows(kernel: Kernel) {
+    let shown = left(kernel).text("route.get");
+    for (function, address) in [
+        ("ip_output", "10.0.0.2"),
+        ("ip_output", "10.8.0.5"),
+        ("ip6_output", "fd00::b"),
+        ("ip6_output", "fd00:8::5"),
+        ("ip6_output", "fd00:7::5"),
+    ] {
+        let line = shown.lines().find(|line| line.starts_with(&format!("{address}: ")));
+        let line = line.unwrap_or_else(|| panic!("{shown}"));
+        let after = |word: &str| {
+            let mut words = line.split_whitespace().skip_while(|each| *each != word);
+            words.nth(1)
+        };
+        let (gateway, device) = (after("via").unwrap_or("::"), after("dev").expect("a device"));
+        // b sends some of them on.
+        let found = at(kernel, "route", function);
+        let mut sent = found.iter().filter(|fields| fields["daddr"] == address);
+        let sent = sent.find(|fields| fields["route_dev"] == device);
+        let fields = sent.unwrap_or_else(|| panic!("{address} by {device} is not in {function}: {found:#?}"));
+        say(fields, &[("route_type", "unicast"), ("route_gateway", gateway)]);
+    }
+    // ip does not show the tables of IPv6 that are the main one.
+    for (address, table) in [("fd00:7::5", "77"), ("fd00:8::5", "254")] {
+        say(&routed(kernel, "ip6_output", address), &[("route_table", table)]);
+    }
+    let broadcast = [
+        ("route_type", "broadcast"),
+        ("route_gateway", "::"),
+        ("route_dev", "va"),
+    ];
+    say(&routed(kernel, "ip_mc_output", "10.0.0.255"), &broadcast);
+}
+
+fn a_received_packet_has_the_route_that_was_found(kernel: Kernel) {
+    let none = [("route_type", "none"), ("route_gateway", "::"), ("route_dev", "")];
+    say(&routed(kernel, "ip_rcv", "10.8.0.5"), &none);
+    for (function, address, kind, device) in [
+        ("ip_local_deliver", "10.0.0.2", "local", "lo"),
+        ("ip6_input", "fd00::b", "local", "lo"),
+        ("ip_forward", "10.8.0.5", "unicast", "d0"),
+        ("ip6_forward", "fd00:8::5", "unicast", "d0"),
+        ("ip_error", "10.7.0.5", "blackhole", ""),
+        ("ip_error", "10.6.0.5", "prohibit", ""),
+        ("ip_error", "10.5.0.5", "unreachable", ""),
+        ("ip_error", "10.4.0.5", "no_route", ""),
+        ("ip6_pkt_discard", "fd00:6::5", "unreachable", ""),
+        ("ip6_pkt_discard", "fd00:7::5", "no_route", ""),
+    ] {
+        let fields = routed(kernel, function, address);
+        say(
+            &fields,
+            &[("route_type", kind), ("route_gateway", "::"), ("route_dev", device)],
+        );
+    }
+}
+
+fn routes_are_shown_in_words(kernel: Kernel) {
+    let text = left(kernel).text("route.text");
+    for words in [
+        "route: on va",
+        "route: local",
+        "route: via 10.0.0.2 on va",
+        "route: via fd00::b on va by table 77",
+        "route: on d0",
+        "route: blackhole",
+        "route: no_route",
+    ] {
+        assert!(text.lines().any(|line| line.ends_with(words)), "{words}: {text}");
+    }
+}
+
 /// Returns the message on what was not decided.
 fn undecided(kernel: Kernel, run: &str) -> String {
     let said = left(kernel).text(&format!("{run}.err"));
@@ -173,5 +262,8 @@ on_every_kernel!(
     a_packet_has_its_tag_at_the_tagging_device,
     a_process_selects_what_it_sends,
     a_group_selects_packets_of_its_sockets,
+    a_sent_packet_has_the_route_that_ip_shows,
+    a_received_packet_has_the_route_that_was_found,
+    routes_are_shown_in_words,
     no_field_leaves_anything_behind,
 );
