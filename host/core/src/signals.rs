@@ -9,13 +9,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::flag;
 use signal_hook::iterator;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -26,6 +27,15 @@ const ONE_REQUEST: Duration = Duration::from_millis(100);
 /// Whether a signal has requested the end: signals are per process, and code that waits for a reader has no access to
 /// the [`Signals`].
 static STOP: AtomicBool = AtomicBool::new(false);
+
+/// What is called before a second signal ends the process.
+static BEFORE_END: OnceLock<fn()> = OnceLock::new();
+
+/// Calls a function before a second signal ends the process, such as one that puts a terminal back. Only the first one
+/// is taken.
+pub fn before_end(call: fn()) {
+    let _ = BEFORE_END.set(call);
+}
 
 /// Returns whether a signal has requested to stop.
 pub fn stop_requested() -> bool {
@@ -78,21 +88,22 @@ impl Signals {
         let mut incoming = iterator::Signals::new(wanted)?;
         let handle = incoming.handle();
         let thread = std::thread::Builder::new().name("signals".into()).spawn({
-            let (requested, event) = (Arc::clone(&requested), Arc::clone(&event));
+            let stop = Stop {
+                requested: Arc::clone(&requested),
+                event: Arc::clone(&event),
+            };
             move || {
                 let mut requests = Requests::default();
                 for signal in incoming.forever() {
                     match requests.signal(Instant::now()) {
-                        Request::Stop => {
-                            requested.store(true, Ordering::Release);
-                            STOP.store(true, Ordering::Release);
-                            // Adding 1 to a fresh eventfd cannot fail; the flag is set in any case.
-                            let _ = rustix::io::write(&*event, &1u64.to_ne_bytes());
-                        }
+                        Request::Stop => stop.request(),
                         Request::Same => {}
                         // Resets the signal's action and raises it: the exit status shows the shell which signal it
                         // was (130 for SIGINT, 143 for SIGTERM). The kernel detaches what was attached.
                         Request::StopAtOnce => {
+                            if let Some(call) = BEFORE_END.get() {
+                                call();
+                            }
                             let _ = emulate_default_handler(signal);
                         }
                     }
@@ -110,6 +121,14 @@ impl Signals {
     /// Returns whether a signal has requested the end of the trace.
     pub fn stop_requested(&self) -> bool {
         self.requested.load(Ordering::Acquire)
+    }
+
+    /// Returns what requests the same as a signal.
+    pub fn stop(&self) -> Stop {
+        Stop {
+            requested: Arc::clone(&self.requested),
+            event: Arc::clone(&self.event),
+        }
     }
 
     /// Becomes true when a stop is requested, for code without access to signals.
@@ -130,6 +149,69 @@ impl Drop for Signals {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Requests the end of a trace, as a signal does.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    requested: Arc<AtomicBool>,
+    event: Arc<OwnedFd>,
+}
+
+impl Stop {
+    /// Requests it.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::Release);
+        STOP.store(true, Ordering::Release);
+        // Adding 1 to a fresh eventfd cannot fail; the flag is set in any case.
+        let _ = rustix::io::write(&*self.event, &1u64.to_ne_bytes());
+    }
+}
+
+/// The signals of a terminal: its size has changed (SIGWINCH), the user wants the shell back (SIGTSTP), or has come back
+/// (SIGCONT).
+#[derive(Debug)]
+pub struct TerminalSignals {
+    resized: Arc<AtomicBool>,
+    suspended: Arc<AtomicBool>,
+    continued: Arc<AtomicBool>,
+}
+
+impl TerminalSignals {
+    /// Takes over the signals for the rest of the process.
+    pub fn install() -> io::Result<Self> {
+        let signals = TerminalSignals {
+            resized: Arc::default(),
+            suspended: Arc::default(),
+            continued: Arc::default(),
+        };
+        flag::register(SIGWINCH, Arc::clone(&signals.resized))?;
+        flag::register(SIGCONT, Arc::clone(&signals.continued))?;
+        // A shell without job control ignores it, and could not continue the process.
+        if !ignored(
+            SIGTSTP,
+            &std::fs::read_to_string("/proc/self/status").unwrap_or_default(),
+        ) {
+            flag::register(SIGTSTP, Arc::clone(&signals.suspended))?;
+        }
+        Ok(signals)
+    }
+
+    /// Returns whether the terminal has a new size, or may have another content, since the last call.
+    pub fn take_changed(&self) -> bool {
+        self.resized.swap(false, Ordering::AcqRel) | self.continued.swap(false, Ordering::AcqRel)
+    }
+
+    /// Returns whether a stop of the process was requested, since the last call.
+    pub fn take_suspended(&self) -> bool {
+        self.suspended.swap(false, Ordering::AcqRel)
+    }
+
+    /// Stops the process, as SIGTSTP does by default, until it is continued.
+    pub fn suspend(&self) {
+        // It raises SIGSTOP, which cannot fail.
+        let _ = emulate_default_handler(SIGTSTP);
     }
 }
 

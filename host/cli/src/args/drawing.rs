@@ -87,8 +87,9 @@ impl DrawArgs {
                 Some(OutputArg::Aggregate) => Output::Aggregate,
                 Some(OutputArg::Json) => Output::Json,
                 Some(OutputArg::Jsonl) => Output::Jsonl,
+                Some(OutputArg::Top) => Output::Top,
             },
-            output_given: self.output.is_some(),
+            output_given: self.output.is_some() || default == Output::Top,
             text: TextStyle {
                 time: match self.time {
                     TimeArg::Relative => Time::Relative,
@@ -110,8 +111,15 @@ impl DrawArgs {
                 RecordFile { file, ring }
             }),
         };
+        if default == Output::Top && drawing.output != Output::Top {
+            return Err(UsageError::new(
+                "'ipft top' shows its own output on the terminal\n\n  tip: leave -o out, or write 'ipft' without 'top'",
+            ));
+        }
         check_stdout(&drawing)?;
-        if drawing.output != Output::Text && matches.value_source("time") == Some(ValueSource::CommandLine) {
+        if !matches!(drawing.output, Output::Text | Output::Top)
+            && matches.value_source("time") == Some(ValueSource::CommandLine)
+        {
             return Err(UsageError::new(
                 "--time is for the output 'text', and another is written\n\n  tip: add -o text, or leave --time out",
             ));
@@ -152,6 +160,8 @@ enum OutputArg {
     Json,
     /// The complete typed stream, described by docs/jsonl.schema.json
     Jsonl,
+    /// On the terminal, as 'ipft top' does; with --record, the key w begins to record
+    Top,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -103,6 +103,11 @@ impl DropsArgs {
         let mask = if self.mark.is_some() { self.mask } else { 0 };
         check_mark(self.mark, self.mask)?;
         let drawing = self.drawing.into_drawing(matches, Output::Drops)?;
+        if drawing.output == Output::Top {
+            return Err(UsageError::new(
+                "'ipft drops' has no such output\n\n  tip: 'ipft top' shows the drops of the packets that match",
+            ));
+        }
         if drawing.pcapng.is_some() {
             return Err(UsageError::new(
                 "--pcapng needs the bytes of packets, and 'ipft drops' does not record them\n\n  \

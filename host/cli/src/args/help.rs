@@ -24,6 +24,9 @@ Examples:
   The same with the time of day:
       ipft 'icmp and host 192.0.2.1' --time absolute
 
+  Watch packets, flows, drops and functions on the terminal:
+      ipft top 'host 192.0.2.1'
+
   Show the functions that packets with mark 0xdeadbeef go through:
       ipft -m 0xdeadbeef
 

@@ -67,6 +67,10 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
             let own = matches.subcommand().map_or(&matches, |(_, own)| own);
             Ok(Command::Trace(drops.into_options(own)?))
         }
+        Some(Subcommand::Top(trace)) => {
+            let own = matches.subcommand().map_or(&matches, |(_, own)| own);
+            Ok(Command::Trace(trace.into_options(own, true)?))
+        }
         None => args.into_command(&matches),
     }
 }

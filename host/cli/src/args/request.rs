@@ -407,6 +407,8 @@ pub enum Output {
     Json,
     /// The complete typed stream, one JSON object per line.
     Jsonl,
+    /// For people: the terminal, as it changes.
+    Top,
 }
 
 /// An attach mechanism.

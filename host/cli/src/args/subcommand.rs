@@ -8,6 +8,7 @@ use ipft_plugin_host::package::Language;
 use super::drops::DropsArgs;
 use super::plugins::PluginArgs;
 use super::replay::ReplayArgs;
+use super::trace::TraceArgs;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Subcommand {
@@ -25,6 +26,15 @@ pub(super) enum Subcommand {
     ///   ipft drops 'host 10.0.0.2 and tcp port 80' --netns web
     #[command(verbatim_doc_comment)]
     Drops(Box<DropsArgs>),
+    /// Show packets, flows, drops and functions on the terminal, as they change
+    ///
+    /// Takes the options of a trace. Without any that selects packets, it shows
+    /// all. Enter opens the journey of a packet, ? shows the keys. For example:
+    ///   ipft top
+    ///   ipft top 'host 10.0.0.2 and tcp port 80' --record trace.ipft
+    /// The key w records to the file of --record.
+    #[command(verbatim_doc_comment)]
+    Top(Box<TraceArgs>),
     /// Replay a recording; takes the output options of a trace
     ///
     /// Needs no rights and no kernel. Several files of one trace are put in order.

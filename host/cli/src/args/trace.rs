@@ -40,7 +40,7 @@ const LEAST_CAPTURES: u32 = 8;
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP,
     term_width = 80,
-    override_usage = "ipft FILTER... [OPTIONS]\n       ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft drops [FILTER...] [OPTIONS]\n       ipft replay FILE... [OPTIONS]\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
+    override_usage = "ipft FILTER... [OPTIONS]\n       ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft drops [FILTER...] [OPTIONS]\n       ipft top [FILTER...] [OPTIONS]\n       ipft replay FILE... [OPTIONS]\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
     disable_help_subcommand = true,
     subcommand_help_heading = "Subcommands",
     // As in getopt_long(3): the last of several wins, and a long option may be abbreviated.
@@ -49,6 +49,24 @@ const LEAST_CAPTURES: u32 = 8;
     infer_long_args = true
 )]
 pub(super) struct Args {
+    #[command(flatten)]
+    trace: TraceArgs,
+
+    /// List the functions that can be traced
+    #[arg(short, long, help_heading = WHAT)]
+    list: bool,
+
+    /// Print an extension template
+    #[arg(long, value_name = "WHAT", help_heading = WHAT)]
+    r#gen: Option<GenerateArg>,
+
+    #[command(subcommand)]
+    pub(super) command: Option<Subcommand>,
+}
+
+/// The options of a trace, those of `ipft top`, too.
+#[derive(Debug, clap::Args)]
+pub(super) struct TraceArgs {
     /// Trace packets that match, and follow them: a pcap expression, as for tcpdump
     ///
     /// It is evaluated in the kernel, where --select-at says. From there on, a matching packet and
@@ -137,10 +155,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "REGEX", value_parser = pattern, help_heading = WHAT)]
     module_regex: Option<Regex>,
 
-    /// List the functions that can be traced
-    #[arg(short, long, help_heading = WHAT)]
-    list: bool,
-
     /// Show more of each packet: C source, a BPF object, or a Lua script
     ///
     /// FILE.c is compiled with $CC (clang) and $CFLAGS, FILE.o is such a file compiled
@@ -163,10 +177,6 @@ pub(super) struct Args {
     /// Ethernet header of what is not IP. Needs the BPF ring buffer (5.8+).
     #[arg(long, value_name = "N", value_parser = record_bytes, allow_negative_numbers = true, help_heading = WHAT)]
     record_bytes: Option<u32>,
-
-    /// Print an extension template
-    #[arg(long, value_name = "WHAT", help_heading = WHAT)]
-    r#gen: Option<GenerateArg>,
 
     #[command(flatten)]
     drawing: DrawArgs,
@@ -263,9 +273,6 @@ pub(super) struct Args {
         help_heading = PROBE
     )]
     probe_server_address: IpAddr,
-
-    #[command(subcommand)]
-    pub(super) command: Option<Subcommand>,
 }
 
 const WHAT: &str = "What to trace";
@@ -315,23 +322,8 @@ enum BackendArg {
 }
 
 impl Args {
-    /// Checks options against each other, and converts clap's values.
+    /// The step out of clap's world. `matches` are those of the program.
     pub(super) fn into_command(self, matches: &ArgMatches) -> Result<Command, UsageError> {
-        let tracer = match self.tracer {
-            TracerArg::Function => Tracer::Function,
-            TracerArg::FunctionGraph => Tracer::FunctionGraph,
-        };
-        let filter = Filter {
-            function: self.regex,
-            module: self.module_regex,
-        };
-        let backend = self.backend.map(|backend| match backend {
-            BackendArg::Kprobe => BackendName::Kprobe,
-            BackendArg::KprobeMulti => BackendName::KprobeMulti,
-            BackendArg::KprobeSession => BackendName::KprobeSession,
-            BackendArg::Ftrace => BackendName::Ftrace,
-            BackendArg::FentryMulti => BackendName::FentryMulti,
-        });
         if let Some(what) = self.r#gen {
             return Ok(Command::Generate(match what {
                 GenerateArg::BpfModuleSkeleton => Generate::Skeleton,
@@ -339,13 +331,46 @@ impl Args {
             }));
         }
         if self.list {
-            return Ok(Command::List(ListOptions {
-                filter,
-                backend,
-                tracer,
-                verbose: self.rights.verbose,
-            }));
+            return Ok(Command::List(self.trace.into_list()));
         }
+        Ok(Command::Trace(self.trace.into_options(matches, false)?))
+    }
+}
+
+impl TraceArgs {
+    fn tracer(&self) -> Tracer {
+        match self.tracer {
+            TracerArg::Function => Tracer::Function,
+            TracerArg::FunctionGraph => Tracer::FunctionGraph,
+        }
+    }
+
+    fn backend(&self) -> Option<BackendName> {
+        self.backend.map(|backend| match backend {
+            BackendArg::Kprobe => BackendName::Kprobe,
+            BackendArg::KprobeMulti => BackendName::KprobeMulti,
+            BackendArg::KprobeSession => BackendName::KprobeSession,
+            BackendArg::Ftrace => BackendName::Ftrace,
+            BackendArg::FentryMulti => BackendName::FentryMulti,
+        })
+    }
+
+    fn into_list(self) -> ListOptions {
+        ListOptions {
+            backend: self.backend(),
+            tracer: self.tracer(),
+            verbose: self.rights.verbose,
+            filter: Filter {
+                function: self.regex,
+                module: self.module_regex,
+            },
+        }
+    }
+
+    /// Checks options against each other, and converts clap's values. `top`: those of `ipft top`, which shows all packets
+    /// if nothing says which.
+    pub(super) fn into_options(self, matches: &ArgMatches, top: bool) -> Result<Options, UsageError> {
+        let (tracer, backend) = (self.tracer(), self.backend());
         let packets = self.packets.join(" ").trim().to_owned();
         if let (None, [word]) = (self.mark, self.packets.as_slice())
             && number::parse(word, value::MARKS, number::Show::Hex).is_ok()
@@ -373,7 +398,8 @@ impl Args {
             thread: self.comm,
             group: self.place.cgroup,
         };
-        let selects = !packets.is_empty() || self.place.inner.is_some() || !place.is_any();
+        let all = top && self.mark.is_none();
+        let selects = all || !packets.is_empty() || self.place.inner.is_some() || !place.is_any();
         let Some(mark) = self.mark.or(selects.then_some(0)) else {
             return Err(UsageError::new(
                 "nothing says which packets to trace\n\n  \
@@ -407,7 +433,9 @@ impl Args {
         check_mark(self.mark, self.mask)?;
         let perf_requested =
             self.perf_page_count.is_some() || self.perf_sample_period.is_some() || self.perf_wakeup_events.is_some();
-        let output = if follow.is_some() {
+        let output = if top {
+            Output::Top
+        } else if follow.is_some() {
             Output::Text
         } else {
             Output::Aggregate
@@ -434,7 +462,7 @@ impl Args {
                 (record_bytes * LEAST_CAPTURES).next_power_of_two()
             )));
         }
-        Ok(Command::Trace(Options {
+        Ok(Options {
             mark: mark & mask,
             mask,
             packets,
@@ -444,7 +472,10 @@ impl Args {
             drops: None,
             tracer,
             drawing,
-            filter,
+            filter: Filter {
+                function: self.regex,
+                module: self.module_regex,
+            },
             show,
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
             record_bytes,
@@ -468,6 +499,6 @@ impl Args {
             keep_privileges: self.rights.keep_privileges,
             user: self.rights.user,
             verbose: self.rights.verbose,
-        }))
+        })
     }
 }

@@ -3,16 +3,19 @@
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 use crate::args::{Color, Drawing, Output, OutputFile, RecordFile, TextStyle, Time};
 use crate::command::plugins::Plugins;
+use crate::command::top::{Switch, Switched, Top, TopOptions};
 use ipft_core::event::DropTotals;
 use ipft_core::kernel::{self, Root};
 use ipft_core::message;
 use ipft_core::output::{self, Full, Stream, Target};
 use ipft_core::privileges::{self, Folder, FolderUse, Needs, folder_of};
+use ipft_core::signals::Stop;
 use ipft_core::sink::{
     Aggregate, Counter, Destination, Drops, DropsOptions, Json, Jsonl, PCAPNG_MEMORY, Pcapng, Record, Ring, Screen,
     Sink, Sinks, Text, TextOptions, TextTime,
@@ -49,20 +52,25 @@ pub fn sinks(
     plugins: &mut Plugins,
     source: Source,
     drops: OfDrops,
+    stop: Stop,
 ) -> anyhow::Result<Sinks> {
     refuse_shared_files(drawing)?;
+    let switch = Arc::<Switch>::default();
     let mut sinks = Sinks::new(Box::new(|name, error| message!("ipft: {name}: {error}")));
     let own = has_own(drawing, plugins);
     let memory = Memory::divide(drawing, own, memory);
     if own {
-        sinks.add(
-            "stdout",
-            Destination::Stdout,
-            own_output(drawing, memory.aggregate, drops),
-        );
+        let sink = own_output(drawing, memory.aggregate, drops, |memory| TopOptions {
+            text: text_options(&drawing.text),
+            memory,
+            switch: Arc::clone(&switch),
+            stop,
+            stays: source == Source::Recording,
+        })?;
+        sinks.add("stdout", Destination::Stdout, sink);
         let full = match drawing.output {
             // A line less is a loss like any other.
-            Output::Text | Output::Drops | Output::Json | Output::Jsonl => Full::Drop,
+            Output::Text | Output::Drops | Output::Json | Output::Jsonl | Output::Top => Full::Drop,
             Output::Aggregate => Full::Fail,
         };
         sinks.add_outlet("stdout", output::stdout(), source.full(full));
@@ -85,7 +93,13 @@ pub fn sinks(
         add_pcapng(file, memory.pcapng, counter.take(), &mut sinks)?;
     }
     if let Some(record) = &drawing.record {
-        add_record(record, counter.take(), &mut sinks, source)?;
+        add_record(
+            record,
+            counter.take(),
+            &mut sinks,
+            source,
+            (drawing.output == Output::Top).then_some(switch),
+        )?;
     }
     plugins.add_to(&mut sinks)?;
     Ok(sinks)
@@ -99,7 +113,7 @@ fn has_own(drawing: &Drawing, plugins: &Plugins) -> bool {
 
 /// Returns whether the user sees losses in ipft's own output: only the text has them, and stdout is the terminal.
 pub fn shows_losses(drawing: &Drawing, plugins: &Plugins) -> bool {
-    drawing.output == Output::Text && has_own(drawing, plugins) && io::stdout().is_terminal()
+    matches!(drawing.output, Output::Text | Output::Top) && has_own(drawing, plugins) && io::stdout().is_terminal()
 }
 
 /// The files that may be written over, and the options that say so.
@@ -168,6 +182,7 @@ pub fn folders(drawing: &Drawing) -> Vec<Folder> {
 pub fn confine(drawing: &Drawing, verbose: bool) -> anyhow::Result<()> {
     let needs = Needs {
         folders: folders(drawing),
+        terminal: drawing.output == Output::Top,
         ..Needs::default()
     };
     let in_force = privileges::reduce(&needs)?;
@@ -190,9 +205,15 @@ fn refuse_shared_files(drawing: &Drawing) -> anyhow::Result<()> {
 }
 
 /// Creates ipft's own output.
-fn own_output(drawing: &Drawing, memory: u64, drops: OfDrops) -> Box<dyn Sink> {
+fn own_output(
+    drawing: &Drawing,
+    memory: u64,
+    drops: OfDrops,
+    top: impl FnOnce(u64) -> TopOptions,
+) -> anyhow::Result<Box<dyn Sink>> {
     let stdout = output::stdout();
-    match drawing.output {
+    Ok(match drawing.output {
+        Output::Top => Box::new(Top::new(top(memory), stdout)?),
         Output::Text => Box::new(Text::new(stdout, text_options(&drawing.text))),
         Output::Drops => {
             let options = DropsOptions {
@@ -211,7 +232,7 @@ fn own_output(drawing: &Drawing, memory: u64, drops: OfDrops) -> Box<dyn Sink> {
         }
         Output::Json => Box::new(Json::new(stdout).with_warnings(Box::new(|message| message!("ipft: {message}")))),
         Output::Jsonl => Box::new(Jsonl::new(stdout)),
-    }
+    })
 }
 
 /// Returns whether the terminal takes no escapes.
@@ -267,7 +288,13 @@ fn add_pcapng(file: &OutputFile, memory: u64, counter: Option<Counter>, sinks: &
 }
 
 /// Creates the recording.
-fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks, source: Source) -> anyhow::Result<()> {
+fn add_record(
+    record: &RecordFile,
+    counter: Option<Counter>,
+    sinks: &mut Sinks,
+    source: Source,
+    switch: Option<Arc<Switch>>,
+) -> anyhow::Result<()> {
     let name = record.name();
     let (destination, sink) = match &record.file {
         OutputFile::Stdout => (Destination::Stdout, Record::to_stdout()),
@@ -280,7 +307,12 @@ fn add_record(record: &RecordFile, counter: Option<Counter>, sinks: &mut Sinks, 
     if let Some(outlet) = sink.outlet() {
         sinks.add_outlet(name.as_str(), outlet, source.full(Full::Fail));
     }
-    sinks.add(name, destination, Box::new(sink.with_counter(counter)));
+    let sink = sink.with_counter(counter);
+    let sink: Box<dyn Sink> = match switch {
+        Some(switch) => Box::new(Switched::new(name.clone(), sink, switch)),
+        None => Box::new(sink),
+    };
+    sinks.add(name, destination, sink);
     Ok(())
 }
 
@@ -294,7 +326,7 @@ struct Memory {
 impl Memory {
     /// The sum of both never exceeds the limit.
     fn divide(drawing: &Drawing, own: bool, memory: u64) -> Self {
-        let aggregate = own && drawing.output == Output::Aggregate;
+        let aggregate = own && matches!(drawing.output, Output::Aggregate | Output::Top);
         let pcapng = match (&drawing.pcapng, drawing.max_memory) {
             (None, _) => 0,
             (Some(_), Some(_)) if !aggregate => memory,

@@ -10,4 +10,5 @@ pub mod plugin;
 pub mod plugins;
 pub mod replay;
 pub mod report;
+pub mod top;
 pub mod trace;

@@ -13,6 +13,8 @@ pub struct Needs {
     pub folders: Vec<Folder>,
     /// Whether connections are accepted (the probe server).
     pub accepts: bool,
+    /// Whether the modes of a terminal are changed (`ipft top`).
+    pub terminal: bool,
     /// The user that does it, if it is another one than before.
     pub user: Option<User>,
 }

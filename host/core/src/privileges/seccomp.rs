@@ -249,7 +249,7 @@ fn rules(needs: &Needs) -> Vec<Rule> {
     only(libc::SYS_socketpair, vec![low(0, u32::MAX, [libc::AF_UNIX as u32])]);
     // Counters of programs and links that are open (BPF_OBJ_GET_INFO_BY_FD).
     only(libc::SYS_bpf, vec![low(0, u32::MAX, [15])]);
-    only(libc::SYS_ioctl, vec![low(1, u32::MAX, ioctls())]);
+    only(libc::SYS_ioctl, vec![low(1, u32::MAX, ioctls(needs))]);
     only(libc::SYS_fcntl, vec![low(1, u32::MAX, fcntls())]);
     only(libc::SYS_fchmod, vec![low(1, SET_ID, [0])]);
     if needs.opens() {
@@ -269,9 +269,11 @@ fn rules(needs: &Needs) -> Vec<Rule> {
 }
 
 /// The ioctls of terminals, pipes and perf events. None that types into a terminal (TIOCSTI, TIOCLINUX).
-fn ioctls() -> Vec<u32> {
+fn ioctls(needs: &Needs) -> Vec<u32> {
     /// `PERF_EVENT_IOC_DISABLE`, and `TCGETS2`.
     const OTHERS: [u32; 2] = [0x2401, 0x802c_542a];
+    /// `TCSETS` and `TCSETS2`: the modes of a terminal that is drawn on.
+    const MODES: [u32; 2] = [libc::TCSETS as u32, 0x402c_542b];
     let named = [
         libc::TCGETS,
         libc::TIOCGWINSZ,
@@ -280,7 +282,11 @@ fn ioctls() -> Vec<u32> {
         libc::FIOCLEX,
         libc::FIONCLEX,
     ];
-    named.into_iter().map(|request| request as u32).chain(OTHERS).collect()
+    let modes = MODES.into_iter().filter(|_| needs.terminal);
+    (named.into_iter().map(|request| request as u32))
+        .chain(OTHERS)
+        .chain(modes)
+        .collect()
 }
 
 /// None that sends a signal to another process (F_SETOWN).
@@ -486,6 +492,25 @@ mod tests {
         assert_eq!(verdict(&none, libc::SYS_ioctl, [0, libc::TIOCSTI, 0, 0, 0, 0]), refused);
         assert_eq!(verdict(&none, libc::SYS_sendto, [3, 0, 0, 0, 1 << 32, 0]), refused);
         assert_eq!(verdict(&none, libc::SYS_fchmod, [3, 0o4755, 0, 0, 0, 0]), refused);
+    }
+
+    #[test]
+    fn terminal_that_is_drawn_on_has_modes() {
+        let terminal = Needs {
+            terminal: true,
+            ..Needs::default()
+        };
+        let ioctl = |needs: &Needs, request| verdict(needs, libc::SYS_ioctl, [0, request, 0, 0, 0, 0]);
+        for modes in [libc::TCSETS, 0x402c_542b] {
+            assert_eq!(ioctl(&terminal, modes), None);
+            assert_eq!(ioctl(&Needs::default(), modes), Some(libc::EPERM));
+        }
+        for allowed in [libc::TCGETS, libc::TIOCGWINSZ] {
+            assert_eq!(ioctl(&terminal, allowed), None);
+        }
+        for refused in [libc::TIOCSTI, libc::TIOCSCTTY, libc::TIOCSPGRP, libc::TIOCSWINSZ] {
+            assert_eq!(ioctl(&terminal, refused), Some(libc::EPERM));
+        }
     }
 
     #[test]

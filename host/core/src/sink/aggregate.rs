@@ -79,7 +79,7 @@ pub struct Aggregate {
 
 impl Aggregate {
     /// Writes to `writer` when the trace has ended, and keeps everything until then.
-    pub fn new(writer: impl Write + 'static) -> Self {
+    pub fn new(writer: impl Write + Send + 'static) -> Self {
         Aggregate {
             journal: Journal::default(),
             printer: Printer::new(Output::new(writer)),

@@ -56,7 +56,7 @@ pub struct Json {
 
 impl Json {
     /// Writes to `writer`, once per batch.
-    pub fn new(writer: impl Write + 'static) -> Self {
+    pub fn new(writer: impl Write + Send + 'static) -> Self {
         Json {
             output: Output::new(writer),
             entries: FunctionTexts::default(),

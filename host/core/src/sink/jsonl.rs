@@ -48,7 +48,7 @@ pub struct Jsonl {
 
 impl Jsonl {
     /// Writes to `writer`, once per batch.
-    pub fn new(writer: impl Write + 'static) -> Self {
+    pub fn new(writer: impl Write + Send + 'static) -> Self {
         Jsonl {
             output: Output::new(writer),
             functions: FunctionTexts::default(),

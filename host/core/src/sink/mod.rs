@@ -39,7 +39,8 @@ pub use jsonl::{Jsonl, VERSION as JSONL_VERSION};
 pub use pcapng::{LIMIT as PCAPNG_MEMORY, Pcapng};
 pub use record::{Record, Ring};
 pub use sinks::{Destination, Flow, Report, Sinks};
-pub use text::{Drops, DropsOptions, Screen, Text, TextOptions, TextTime};
+pub use text::{Drops, DropsOptions, Screen, Text, TextOptions, TextTime, top};
+pub use tuple::FlowKey;
 
 use crate::event::{Batch, Function, Progress, Summary, Trace};
 use crate::text::visible;

@@ -14,11 +14,11 @@ const FULL: usize = 64 << 10;
 pub(super) struct Output {
     /// Bytes that the writer has not seen.
     pub(super) buffer: Vec<u8>,
-    writer: Box<dyn Write>,
+    writer: Box<dyn Write + Send>,
 }
 
 impl Output {
-    pub(super) fn new(writer: impl Write + 'static) -> Self {
+    pub(super) fn new(writer: impl Write + Send + 'static) -> Self {
         // Twice what makes it full: what is appended after the last check never makes it grow, short of a line of
         // that size.
         let buffer = Vec::with_capacity(2 * FULL);

@@ -86,6 +86,34 @@ struct Transport {
     icmp_seq: u16,
 }
 
+/// What the packets of one flow share: addresses, ports and protocol, in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey {
+    saddr: [u8; 16],
+    daddr: [u8; 16],
+    sport: u16,
+    dport: u16,
+    ethertype: u16,
+    proto: u8,
+}
+
+#[cfg(test)]
+impl FlowKey {
+    /// Returns one that differs from others by this port.
+    pub(super) fn test(port: u16) -> Self {
+        Tuple {
+            ethertype: IPV4,
+            proto: UDP,
+            transport: Transport {
+                sport: port,
+                ..Transport::default()
+            },
+            ..Tuple::default()
+        }
+        .flow()
+    }
+}
+
 /// Returns the offset of the built-in field with this name, if it has this size.
 pub(super) fn builtin(schema: &Schema, name: &str, size: u32) -> Option<usize> {
     find(schema, name, size).map(|(_, field)| field.offset as usize)
@@ -165,9 +193,50 @@ impl TupleFields {
     pub(super) fn push(&self, out: &mut Vec<u8>, tuple: &Tuple, fields: &Fields, prefix: &[u8]) {
         let is_ip = matches!(tuple.ethertype, IPV4 | IPV6);
         let transport = &tuple.transport;
-        // Only the first fragment has the header.
-        let headed = tuple.frag & OFFSET == 0 && *transport != Transport::default();
-        let ports = headed && matches!(tuple.proto, TCP | UDP | SCTP);
+        let headed = tuple.is_headed();
+        self.push_ends(out, tuple, fields, prefix);
+        if !is_ip {
+            return;
+        }
+        if headed {
+            match tuple.proto {
+                ICMP => transport.push_icmp(out, icmp_name(transport.icmp_type, transport.icmp_code), 8, 0),
+                ICMPV6 => transport.push_icmp(out, icmp6_name(transport.icmp_type, transport.icmp_code), 128, 129),
+                TCP => transport.push_tcp(out),
+                _ => {}
+            }
+        }
+        if tuple.frag & (MORE | OFFSET) != 0 {
+            out.extend_from_slice(b" frag ");
+            push_fragment(out, tuple.frag);
+        }
+    }
+
+    /// Appends the words that name a flow.
+    pub(super) fn push_flow(&self, out: &mut Vec<u8>, flow: &FlowKey, fields: &Fields) {
+        let tuple = Tuple {
+            saddr: flow.saddr,
+            daddr: flow.daddr,
+            ethertype: flow.ethertype,
+            proto: flow.proto,
+            frag: 0,
+            transport: Transport {
+                sport: flow.sport,
+                dport: flow.dport,
+                ..Transport::default()
+            },
+        };
+        // The name of the protocol is read from a payload.
+        let mut prefix = vec![0; self.proto + 1];
+        prefix[self.proto] = flow.proto;
+        self.push_ends(out, &tuple, fields, &prefix);
+    }
+
+    /// Appends addresses, ports and protocol.
+    fn push_ends(&self, out: &mut Vec<u8>, tuple: &Tuple, fields: &Fields, prefix: &[u8]) {
+        let is_ip = matches!(tuple.ethertype, IPV4 | IPV6);
+        let transport = &tuple.transport;
+        let ports = tuple.is_headed() && matches!(tuple.proto, TCP | UDP | SCTP);
         if is_ip || tuple.saddr != [0; 16] || tuple.daddr != [0; 16] {
             push_address(out, &tuple.saddr, ports.then_some(transport.sport));
             out.extend_from_slice(b" > ");
@@ -194,22 +263,34 @@ impl TupleFields {
                 }
             }
         }
-        if headed {
-            match tuple.proto {
-                ICMP => transport.push_icmp(out, icmp_name(transport.icmp_type, transport.icmp_code), 8, 0),
-                ICMPV6 => transport.push_icmp(out, icmp6_name(transport.icmp_type, transport.icmp_code), 128, 129),
-                TCP => transport.push_tcp(out),
-                _ => {}
-            }
-        }
-        if tuple.frag & (MORE | OFFSET) != 0 {
-            out.extend_from_slice(b" frag ");
-            push_fragment(out, tuple.frag);
-        }
     }
 }
 
 impl Tuple {
+    /// Returns whether the header behind IP was read. Only the first fragment has it.
+    fn is_headed(&self) -> bool {
+        self.frag & OFFSET == 0 && self.transport != Transport::default()
+    }
+
+    /// Returns the packet's flow. Its ports are 0 where they are not known.
+    pub(super) fn flow(&self) -> FlowKey {
+        let has_ports = matches!(self.proto, TCP | UDP | SCTP);
+        FlowKey {
+            saddr: self.saddr,
+            daddr: self.daddr,
+            sport: if has_ports { self.transport.sport } else { 0 },
+            dport: if has_ports { self.transport.dport } else { 0 },
+            ethertype: self.ethertype,
+            proto: self.proto,
+        }
+    }
+
+    /// Returns whether ports may still come: the protocol has them, and the header behind IP could not be read yet.
+    pub(super) fn lacks_ports(&self) -> bool {
+        let is_ip = matches!(self.ethertype, IPV4 | IPV6);
+        is_ip && matches!(self.proto, TCP | UDP | SCTP) && self.frag & OFFSET == 0 && !self.is_headed()
+    }
+
     /// Takes over what this tuple does not know from the one before it: not every function sees the header behind IP.
     pub(super) fn complete(&mut self, before: &Tuple) {
         if self.transport == Transport::default() && self.is_like(before) {

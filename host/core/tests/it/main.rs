@@ -10,3 +10,4 @@ mod pcapng;
 mod recording;
 mod sinks;
 mod text;
+mod top;

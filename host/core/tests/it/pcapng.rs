@@ -3,11 +3,10 @@
 //! The expected packets are in `tests/golden/*.pcapng.txt`; `UPDATE_GOLDEN=1 cargo test -p ipft-core --test it pcapng`
 //! updates them.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use ipft_core::event::*;
 use ipft_core::sink::*;
@@ -17,15 +16,15 @@ use support::canned::{Canned, Script, golden};
 /// A sink's output, whether it is complete, and the messages for the user.
 #[derive(Clone, Debug, Default)]
 struct Written {
-    bytes: Rc<RefCell<Vec<u8>>>,
-    complete: Rc<RefCell<bool>>,
-    reported: Rc<RefCell<Vec<String>>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+    complete: Arc<Mutex<bool>>,
+    reported: Arc<Mutex<Vec<String>>>,
 }
 
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        assert!(!*self.complete.borrow(), "it writes after the end");
-        self.bytes.borrow_mut().extend_from_slice(bytes);
+        assert!(!*self.complete.lock().unwrap(), "it writes after the end");
+        self.bytes.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -38,19 +37,19 @@ impl Written {
     fn sink(&self) -> Pcapng {
         let reported = self.reported.clone();
         let complete = |written: &mut Written| {
-            *written.complete.borrow_mut() = true;
+            *written.complete.lock().unwrap() = true;
             Ok(())
         };
         Pcapng::new(
             self.clone(),
             complete,
-            Box::new(move |message| reported.borrow_mut().push(message.to_owned())),
+            Box::new(move |message| reported.lock().unwrap().push(message.to_owned())),
         )
     }
 
     fn file(&self) -> File {
-        assert!(*self.complete.borrow(), "the file is not complete");
-        File::parse(&self.bytes.borrow()).expect("a file of packets")
+        assert!(*self.complete.lock().unwrap(), "the file is not complete");
+        File::parse(&self.bytes.lock().unwrap()).expect("a file of packets")
     }
 }
 
@@ -127,7 +126,7 @@ fn every_trace_matches_its_golden_file() {
         draw(&canned, &mut written.sink()).unwrap();
         let dump = dump(&written.file()).replace(env!("CARGO_PKG_VERSION"), "VERSION");
         golden(&format!("{}.pcapng.txt", canned.name), &dump);
-        assert!(written.reported.borrow().is_empty(), "{}", canned.name);
+        assert!(written.reported.lock().unwrap().is_empty(), "{}", canned.name);
         let control = dump.chars().find(|c| c.is_control() && *c != '\n');
         assert_eq!(control, None, "{}", canned.name);
         // Events of kinds that it does not know change nothing.
@@ -215,7 +214,7 @@ fn early_writes_bound_memory_and_lose_no_packet() {
     let mut early = 0;
     for batch in &canned.batches {
         sink.events(batch).unwrap();
-        early = early.max(written.bytes.borrow().len());
+        early = early.max(written.bytes.lock().unwrap().len());
     }
     assert!(early > 100_000, "only {early} bytes were written before the end");
     sink.finish(&canned.summary).unwrap();
@@ -227,7 +226,7 @@ fn early_writes_bound_memory_and_lose_no_packet() {
         identities.len()
     );
     assert!(file.packets.iter().all(|packet| packet.comments.len() == 2));
-    assert!(written.reported.borrow().is_empty());
+    assert!(written.reported.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -243,7 +242,7 @@ fn an_endless_packet_is_written_and_its_rest_counted() {
     let written = Written::default();
     draw(&canned, &mut written.sink().with_limit(900_000)).unwrap();
     assert_eq!(written.file().packets.len(), 1);
-    let reported = written.reported.borrow().join("\n");
+    let reported = written.reported.lock().unwrap().join("\n");
     assert!(
         reported.contains("not in the file") && reported.contains("the rest of packets"),
         "{reported}"
@@ -255,7 +254,7 @@ fn a_trace_without_bytes_creates_no_file() {
     let written = Written::default();
     let error = draw(&one_after_the_other(3), &mut written.sink()).unwrap_err();
     assert!(error.to_string().contains("--record-bytes"), "{error}");
-    assert!(!*written.complete.borrow());
+    assert!(!*written.complete.lock().unwrap());
 }
 
 #[test]
@@ -273,7 +272,7 @@ fn packets_without_bytes_are_counted() {
         (file.packets[0].link_type, &file.packets[0].bytes[..]),
         (101, &b"\x45abc"[..])
     );
-    let reported = written.reported.borrow().join("\n");
+    let reported = written.reported.lock().unwrap().join("\n");
     assert!(reported.starts_with("2 packets are not in the file"), "{reported}");
 }
 

@@ -52,6 +52,7 @@ pub fn replay(options: &ReplayOptions) -> anyhow::Result<Outcome> {
         &mut plugins,
         drawing::Source::Recording,
         drawing::OfDrops::default(),
+        signals.stop(),
     )?;
     raise_file_limit(options.files.len());
     recorded.hold()?;

@@ -7,6 +7,8 @@ mod probe_server;
 mod rate;
 mod waiting;
 
+use std::io::{self, IsTerminal};
+
 use anyhow::{Context, bail};
 use ipft_core::event::{DropTotals, EnumMember, Function, Summary, Trace};
 use ipft_core::extension::Extension;
@@ -81,6 +83,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         &mut plugins,
         drawing::Source::Trace,
         drops_drawing,
+        signals.stop(),
     )?;
     // Before the functions: modules loaded in between are found twice rather than missed.
     let loaded = LoadedModules::read(&root);
@@ -186,6 +189,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         let needs = Needs {
             folders: drawing::folders(&options.drawing),
             accepts: server.is_some(),
+            terminal: options.drawing.output == Output::Top,
             user,
         };
         let in_force = privileges::reduce(&needs)?;
@@ -194,6 +198,8 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         }
     }
     reader.start(&trace)?;
+    // A script may wait for a message; people see the screen. Once that is drawn, stderr is something else.
+    let shown_on_screen = options.drawing.output == Output::Top && io::stderr().is_terminal();
     if sinks.start(&trace) == Flow::Stop {
         // A plugin that failed to start, as the only sink, has been reported.
         if sinks.failures().next().is_some() {
@@ -202,7 +208,9 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         bail!("output closed before the trace started");
     }
     let _server = server.map(ProbeServer::serve).transpose()?;
-    message!("Trace ready!");
+    if !shown_on_screen {
+        message!("Trace ready!");
+    }
 
     let mut limit = Limit::new(options.duration, options.stop_after, monotonic());
     let mut warning = RateWarning::on_stderr(options.max_events_per_second);
@@ -253,7 +261,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         .record
         .as_ref()
         .map(RecordFile::name)
-        .filter(|name| !failed(name))
+        .filter(|name| !failed(name) && options.drawing.output != Output::Top)
     {
         message!(
             "Recorded {} events of {} packets in {file}",

@@ -96,7 +96,7 @@ struct Captured {
 
 impl Pcapng {
     /// Writes to `writer`, and calls `complete` when everything is written.
-    pub fn new<W: Write + Clone + 'static>(mut writer: W, complete: Complete<W>, tell: Tell) -> Self {
+    pub fn new<W: Write + Send + Clone + 'static>(mut writer: W, complete: Complete<W>, tell: Tell) -> Self {
         Pcapng {
             output: Output::new(writer.clone()),
             complete: Box::new(move || complete(&mut writer)),

@@ -99,7 +99,7 @@ impl std::fmt::Debug for Standing {
 
 impl Drops {
     /// Writes to `writer`, once per batch. `totals` are those of the trace.
-    pub fn new(writer: impl Write + 'static, options: DropsOptions, totals: DropTotals) -> Self {
+    pub fn new(writer: impl Write + Send + 'static, options: DropsOptions, totals: DropTotals) -> Self {
         Drops {
             output: Output::new(writer),
             options,

@@ -54,8 +54,7 @@ impl Ends {
 
     /// Counts an end.
     pub(super) fn count(&mut self, event: &Event) -> End {
-        let outcome = event.outcome().unwrap_or(Outcome::Released);
-        let is_loss = self.reasons.class(outcome, event.function) == Some(Class::Lost);
+        let End { outcome, is_loss } = self.end(event);
         let place = match outcome {
             Outcome::Delivered => 0,
             Outcome::Forwarded => 1,
@@ -69,20 +68,50 @@ impl Ends {
         End { outcome, is_loss }
     }
 
+    /// Returns what an event says of the end, without counting it.
+    pub(super) fn end(&self, event: &Event) -> End {
+        let outcome = event.outcome().unwrap_or(Outcome::Released);
+        let is_loss = self.reasons.class(outcome, event.function) == Some(Class::Lost);
+        End { outcome, is_loss }
+    }
+
+    /// Returns the class of a drop.
+    pub(super) fn class(&self, outcome: Outcome, function: u32) -> Class {
+        self.reasons.class(outcome, function).unwrap_or(Class::Lost)
+    }
+
+    /// Returns what explains an outcome.
+    pub(super) fn advice(&self, outcome: Outcome, function: u32) -> Option<&'static Advice> {
+        advice::all().get(self.reasons.advice(outcome, function)?)
+    }
+
+    /// Explains each reason again, where it occurs next.
+    pub(super) fn explain_again(&mut self) {
+        self.explained.fill(false);
+    }
+
     /// Appends the outcome, and the reason of a drop.
     pub(super) fn push(&self, out: &mut Vec<u8>, end: End) {
         let Outcome::Dropped { reason } = end.outcome else {
             return out.extend_from_slice(end.outcome.name().as_bytes());
         };
         out.extend_from_slice(if end.is_loss { b"DROPPED" } else { b"discarded" });
-        match self.reasons.name(end.outcome) {
-            Some(name) => {
-                out.push(b' ');
-                push_visible(out, name);
-            }
+        if reason != 0 || self.reasons.name(end.outcome).is_some() {
+            out.push(b' ');
+            self.push_reason(out, end.outcome);
+        }
+    }
+
+    /// Appends the reason of a drop: its name or number, or nothing if the kernel tells none.
+    pub(super) fn push_reason(&self, out: &mut Vec<u8>, outcome: Outcome) {
+        let Outcome::Dropped { reason } = outcome else {
+            return;
+        };
+        match self.reasons.name(outcome) {
+            Some(name) => push_visible(out, name),
             None if reason == 0 => {}
             None => {
-                out.extend_from_slice(b" reason ");
+                out.extend_from_slice(b"reason ");
                 push_unsigned(out, u64::from(reason));
             }
         }

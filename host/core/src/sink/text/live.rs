@@ -121,19 +121,25 @@ impl Live {
     pub(super) fn find_or_add(&mut self, event: &Event) -> u32 {
         match self.find(event.packet) {
             Some(place) => place,
-            None => self.add(event),
+            None => self.add(event.packet, event.timestamp),
         }
     }
 
-    fn add(&mut self, event: &Event) -> u32 {
+    /// Adds a packet with this number, whose first event came at this time.
+    pub(super) fn add_numbered(&mut self, identity: u64, number: u64, first: u64) -> u32 {
+        self.numbered = number.saturating_sub(1);
+        self.add(identity, first)
+    }
+
+    fn add(&mut self, identity: u64, first: u64) -> u32 {
         self.numbered += 1;
         let packet = Packet {
-            identity: event.packet,
+            identity,
             number: self.numbered,
             root: self.numbered,
             parent: None,
-            first: event.timestamp,
-            last: event.timestamp,
+            first,
+            last: first,
             cpu: NONE,
             function: NO_FUNCTION,
             headed: false,
@@ -161,8 +167,8 @@ impl Live {
             None => self.oldest = place,
         }
         self.newest = place;
-        self.places.insert(event.packet, place);
-        self.recent = (event.packet, place);
+        self.places.insert(identity, place);
+        self.recent = (identity, place);
         place
     }
 

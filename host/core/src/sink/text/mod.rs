@@ -30,6 +30,7 @@ mod route;
 mod shown;
 mod table;
 mod times;
+pub mod top;
 
 use std::io::Write;
 
@@ -39,13 +40,14 @@ pub use times::TextTime;
 
 use super::output::Output;
 use super::texts::FunctionTexts;
+use super::tuple::FlowKey;
 use super::waits::{Wait, Waits};
 use super::{Sink, SinkError};
 use crate::advice::Advice;
 use crate::event::{Batch, Decision, Event, EventKind, Function, NO_FUNCTION, Outcome, Summary, Trace, Tracer};
 use crate::text::*;
 use calls::Calls;
-use ends::Ends;
+use ends::{End, Ends};
 use live::{Live, Packet, Parent};
 use shown::Known;
 use times::{Times, push_micros};
@@ -134,7 +136,7 @@ const LAST: u32 = u32::MAX;
 
 impl Text {
     /// Writes to `writer`, once per batch.
-    pub fn new(writer: impl Write + 'static, options: TextOptions) -> Self {
+    pub fn new(writer: impl Write + Send + 'static, options: TextOptions) -> Self {
         Text {
             live: Live::default(),
             printer: Printer {
@@ -645,21 +647,18 @@ impl Printer {
         if end.is_loss {
             self.color(RED);
         }
-        let out = &mut self.output.buffer;
-        self.ends.push(out, end);
-        if let Some((number, identity)) = whole.filter(|_| !matches!(end.outcome, Outcome::Dropped { .. })) {
-            out.push(b' ');
-            push_number(out, number, identity);
-        }
-        let is_known = (event.function as usize) < self.functions.len();
-        let (word, function) = match end.outcome {
-            Outcome::Dropped { .. } if is_known => (b" in ".as_slice(), event.function),
-            _ => (b" after ".as_slice(), packet.function),
-        };
-        if function != NO_FUNCTION {
-            out.extend_from_slice(word);
-            self.names.push(out, function);
-        }
+        let Printer {
+            ends, names, output, ..
+        } = self;
+        push_end(
+            &mut output.buffer,
+            ends,
+            names,
+            end,
+            event.function,
+            packet.function,
+            whole,
+        );
         self.color(PLAIN);
         if let Some(advice) = self.ends.explanation(event) {
             self.explain(advice);
@@ -684,6 +683,32 @@ impl Printer {
         if self.options.color {
             self.output.buffer.extend_from_slice(escape);
         }
+    }
+}
+
+/// Appends how a packet ended, and where. `dropper` has dropped it, if it was dropped, and it was in `after` before.
+/// `whole`: the number and the identity of the packet that it became part of.
+fn push_end(
+    out: &mut Vec<u8>,
+    ends: &Ends,
+    names: &FunctionTexts,
+    end: End,
+    dropper: u32,
+    after: u32,
+    whole: Option<(u64, u64)>,
+) {
+    ends.push(out, end);
+    if let Some((number, identity)) = whole.filter(|_| !matches!(end.outcome, Outcome::Dropped { .. })) {
+        out.push(b' ');
+        push_number(out, number, identity);
+    }
+    let (word, function) = match end.outcome {
+        Outcome::Dropped { .. } if (dropper as usize) < names.len() => (b" in ".as_slice(), dropper),
+        _ => (b" after ".as_slice(), after),
+    };
+    if function != NO_FUNCTION {
+        out.extend_from_slice(word);
+        names.push(out, function);
     }
 }
 

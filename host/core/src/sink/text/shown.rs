@@ -5,7 +5,7 @@
 
 use super::super::SinkError;
 use super::super::fields::{Fields, Style};
-use super::super::tuple::{Tuple, TupleFields, builtin};
+use super::super::tuple::{FlowKey, Tuple, TupleFields, builtin};
 use super::ct::CtFields;
 use super::route::RouteFields;
 use crate::event::{Payload, Schema};
@@ -139,6 +139,32 @@ impl Known {
             }
         }
         named
+    }
+
+    /// Returns whether payloads have addresses.
+    pub(super) fn has_flows(&self) -> bool {
+        self.tuple.is_some()
+    }
+
+    /// Returns the flow of a packet with this payload, and whether its ports may still come; `None` if the function has
+    /// seen no network header.
+    #[inline]
+    pub(super) fn flow(&self, payload: &[u8]) -> Option<(FlowKey, bool)> {
+        let tuple = self.tuple.as_ref()?.read(self.split(payload)?.prefix)?;
+        Some((tuple.flow(), tuple.lacks_ports()))
+    }
+
+    /// Appends the words that name a flow.
+    pub(super) fn push_flow(&self, out: &mut Vec<u8>, flow: &FlowKey) {
+        if let Some(tuple) = &self.tuple {
+            tuple.push_flow(out, flow, &self.fields);
+        }
+    }
+
+    /// Returns the packet's length, if the payload has it.
+    #[inline]
+    pub(super) fn len(&self, payload: &[u8]) -> Option<u32> {
+        number(self.split(payload)?.prefix, self.len)
     }
 
     /// Appends `, 84 B`, if the length is known. The heading's words begin at `start`, if there are any yet.

@@ -1,0 +1,876 @@
+//! The state of the view of `ipft top`: which pane, which row, what is searched for, and what the keys do. It knows
+//! nothing of terminals: [`View::screen`] says in rows and words what is to be seen. May import `sink::top`.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ipft_core::advice::Class;
+use ipft_core::sink::FlowKey;
+use ipft_core::sink::top::{DropCount, FlowCount, FunctionCount, Model, Packet, Seen, Totals};
+
+use super::keys::Key;
+
+/// Interval over which the rate of events is taken.
+const RATE: Duration = Duration::from_secs(1);
+/// Columns that a journey moves to the side at once.
+const SIDEWAYS: usize = 16;
+/// Answers to a search that are remembered.
+const MOST_ANSWERS: usize = 1 << 15;
+/// Characters of a search.
+const LONGEST_SEARCH: usize = 80;
+/// Lines that are no rows: two above the headings, these, two about the selected row, and one for the keys.
+const OTHERS: usize = 6;
+
+/// The keys, for `?`.
+pub(super) const KEYS: [(&str, &str); 13] = [
+    ("Tab, 1-4", "choose the pane: packets, flows, drops, functions"),
+    ("Up, Down, j, k", "move by a row"),
+    ("PgUp, PgDn", "move by a screen"),
+    ("Home, End", "to the first row, which follows the newest, or the last"),
+    (
+        "Enter",
+        "open the journey of a packet, or the packets of a flow or drop",
+    ),
+    ("Left, Right", "move a journey sideways"),
+    ("Esc", "close a journey, end a search"),
+    ("/ or f", "search in what is listed"),
+    ("s", "sort by the next column"),
+    ("p or space", "freeze the view; events are counted on"),
+    ("w", "record from here to the file of --record, or stop that"),
+    ("Ctrl-Z", "stop until the shell continues ipft"),
+    ("q, Ctrl-C", "end"),
+];
+
+/// What is listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pane {
+    #[default]
+    Packets,
+    Flows,
+    Drops,
+    Functions,
+}
+
+impl Pane {
+    pub(super) const ALL: [Pane; 4] = [Pane::Packets, Pane::Flows, Pane::Drops, Pane::Functions];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Pane::Packets => "packets",
+            Pane::Flows => "flows",
+            Pane::Drops => "drops",
+            Pane::Functions => "functions",
+        }
+    }
+
+    /// The orders that it can be sorted in.
+    const fn orders(self) -> &'static [&'static str] {
+        match self {
+            Pane::Packets => &["newest first", "most calls first"],
+            Pane::Flows => &["most packets first", "most bytes first", "most drops first"],
+            Pane::Drops => &["most first", "by reason"],
+            Pane::Functions => &["most calls first", "most time first", "by name"],
+        }
+    }
+}
+
+/// A row, whatever its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RowKey {
+    Packet(u64),
+    Flow(FlowKey),
+    Drop(u64),
+    Function(u32),
+}
+
+/// What a key asks of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Nothing,
+    Quit,
+    /// Begin to record, or stop it.
+    Record,
+    /// Give the terminal back to the shell for a while.
+    Suspend,
+}
+
+/// Whether a recording is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recording {
+    /// No file is named.
+    NoFile,
+    Off,
+    On,
+    Failed,
+}
+
+/// The state of the view.
+#[derive(Debug)]
+pub(super) struct View {
+    pane: Pane,
+    /// Of each pane: the selected row, or the first one, whichever that is; and its index at that time.
+    selected: [Option<RowKey>; 4],
+    at: [usize; 4],
+    /// The first row on the screen, of each pane.
+    top: [usize; 4],
+    order: [usize; 4],
+    search: String,
+    searching: bool,
+    /// Only packets of this flow or drop are listed, with the words for it.
+    only: Option<(RowKey, String)>,
+    /// Whether a packet of this number and version is found.
+    answers: HashMap<u64, (u64, bool)>,
+    frozen: Option<Seen>,
+    journey: Option<Journey>,
+    help: bool,
+    recording: Recording,
+    note: Option<String>,
+    rate: Rate,
+    /// The trace has ended.
+    over: bool,
+    /// Rows of the last screen.
+    rows: usize,
+}
+
+/// The journey that is open.
+#[derive(Debug)]
+struct Journey {
+    packet: u64,
+    version: u64,
+    lines: Vec<String>,
+    first: usize,
+    column: usize,
+}
+
+/// Events per second.
+#[derive(Debug, Default)]
+struct Rate {
+    since: Duration,
+    events: u64,
+    per_second: u64,
+}
+
+/// What is to be seen.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Screen {
+    pub(super) filter: String,
+    pub(super) status: String,
+    pub(super) pane: Pane,
+    /// The order, and what else is said of the list.
+    pub(super) state: String,
+    pub(super) body: Body,
+    /// Two lines about the selected row.
+    pub(super) details: [String; 2],
+    pub(super) footer: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    List(List),
+    /// Lines of a journey, with escapes, from this column on.
+    Journey {
+        lines: Vec<String>,
+        column: usize,
+    },
+    Help,
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Body::List(List::default())
+    }
+}
+
+/// A list with its columns.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct List {
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: Vec<Row>,
+    /// The index in `rows`.
+    pub(super) selected: Option<usize>,
+    /// What is said in the place of rows.
+    pub(super) empty: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) heading: &'static str,
+    pub(super) width: Width,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    /// At the right of so many characters.
+    Right(usize),
+    Left(usize),
+    /// So many parts of what is left.
+    Share(usize),
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) cells: Vec<String>,
+    pub(super) look: Look,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Look {
+    #[default]
+    Plain,
+    /// It is lost.
+    Loss,
+    /// It is over, or matters less.
+    Dim,
+}
+
+impl View {
+    pub(super) fn new(recording: Recording) -> Self {
+        View {
+            pane: Pane::default(),
+            selected: [None; 4],
+            at: [0; 4],
+            top: [0; 4],
+            order: [0; 4],
+            search: String::new(),
+            searching: false,
+            only: None,
+            answers: HashMap::new(),
+            frozen: None,
+            journey: None,
+            help: false,
+            recording,
+            note: None,
+            rate: Rate::default(),
+            over: false,
+            rows: 0,
+        }
+    }
+
+    /// Says whether a recording is made now.
+    pub(super) fn set_recording(&mut self, recording: Recording) {
+        self.recording = recording;
+    }
+
+    /// Says that the trace has ended.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+    }
+
+    /// Shows a message in the last line until a key is pressed.
+    pub(super) fn note(&mut self, note: String) {
+        self.note = Some(note);
+    }
+
+    fn index(&self) -> usize {
+        self.pane as usize
+    }
+
+    /// Takes a key.
+    pub(super) fn key(&mut self, key: Key, model: &mut Model) -> Action {
+        self.note = None;
+        if key == Key::Control('c') {
+            return Action::Quit;
+        }
+        if key == Key::Control('z') {
+            return Action::Suspend;
+        }
+        if self.searching {
+            self.search_key(key);
+            return Action::Nothing;
+        }
+        if std::mem::take(&mut self.help) {
+            return Action::Nothing;
+        }
+        match key {
+            Key::Char('q') => return Action::Quit,
+            Key::Char('?') => self.help = true,
+            Key::Char('p' | ' ') => self.freeze(model),
+            Key::Char('w') if self.recording == Recording::NoFile => {
+                self.note = Some("to record, start ipft with --record FILE; w then begins".to_owned());
+            }
+            Key::Char('w') => return Action::Record,
+            _ if self.journey.is_some() => self.journey_key(key),
+            _ => self.list_key(key, model),
+        }
+        Action::Nothing
+    }
+
+    fn freeze(&mut self, model: &Model) {
+        self.frozen = match self.frozen.take() {
+            Some(_) => None,
+            None => Some(model.seen().clone()),
+        };
+    }
+
+    fn search_key(&mut self, key: Key) {
+        match key {
+            Key::Enter => self.searching = false,
+            Key::Escape => {
+                self.searching = false;
+                self.search.clear();
+            }
+            Key::Backspace => {
+                self.search.pop();
+            }
+            Key::Char(char) if self.search.chars().count() < LONGEST_SEARCH => self.search.push(char),
+            _ => {}
+        }
+        self.restart();
+    }
+
+    /// Begins at the first row again, as others are listed now.
+    fn restart(&mut self) {
+        self.answers.clear();
+        self.selected = [None; 4];
+        self.top = [0; 4];
+    }
+
+    fn journey_key(&mut self, key: Key) {
+        let rows = self.rows.max(1);
+        let Some(journey) = &mut self.journey else {
+            return;
+        };
+        let last = journey.lines.len().saturating_sub(1);
+        journey.first = match key {
+            Key::Up | Key::Char('k') => journey.first.saturating_sub(1),
+            Key::Down | Key::Char('j') => journey.first + 1,
+            Key::PageUp => journey.first.saturating_sub(rows),
+            Key::PageDown => journey.first + rows,
+            Key::Home => 0,
+            Key::End => last,
+            _ => journey.first,
+        }
+        .min(last);
+        match key {
+            Key::Left => journey.column = journey.column.saturating_sub(SIDEWAYS),
+            Key::Right => {
+                let longest = journey.lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+                journey.column = (journey.column + SIDEWAYS).min(longest);
+            }
+            Key::Escape | Key::Enter | Key::Backspace => self.journey = None,
+            _ => {}
+        }
+    }
+
+    fn list_key(&mut self, key: Key, model: &mut Model) {
+        let rows = self.rows.max(1) as isize;
+        match key {
+            Key::Tab | Key::BackTab => {
+                let step = if key == Key::Tab { 1 } else { 3 };
+                self.pane = Pane::ALL[(self.index() + step) % 4];
+            }
+            Key::Char(digit @ '1'..='4') => self.pane = Pane::ALL[digit as usize - '1' as usize],
+            Key::Char('/' | 'f') => self.searching = true,
+            Key::Escape => {
+                self.search.clear();
+                self.only = None;
+                self.restart();
+            }
+            Key::Char('s') => {
+                let index = self.index();
+                self.order[index] = (self.order[index] + 1) % self.pane.orders().len();
+                self.selected[index] = None;
+                self.top[index] = 0;
+            }
+            Key::Up | Key::Char('k') => self.move_by(-1, model),
+            Key::Down | Key::Char('j') => self.move_by(1, model),
+            Key::PageUp => self.move_by(-rows, model),
+            Key::PageDown => self.move_by(rows, model),
+            Key::Home => {
+                let index = self.index();
+                self.selected[index] = None;
+                self.top[index] = 0;
+            }
+            Key::End => self.move_by(isize::MAX, model),
+            Key::Enter => self.open(model),
+            _ => {}
+        }
+    }
+
+    fn move_by(&mut self, rows: isize, model: &Model) {
+        let list = self.list(model);
+        let index = self.index();
+        let at = self
+            .place(&list)
+            .saturating_add_signed(rows)
+            .min(list.len().saturating_sub(1));
+        // The first row is the first one later, too.
+        self.selected[index] = list.get(at).copied().filter(|_| at > 0);
+        self.at[index] = at;
+    }
+
+    /// Returns the index of the selected row.
+    fn place(&self, list: &[RowKey]) -> usize {
+        let index = self.index();
+        let Some(selected) = self.selected[index] else {
+            return 0;
+        };
+        let found = list.iter().position(|key| *key == selected);
+        found.unwrap_or(self.at[index]).min(list.len().saturating_sub(1))
+    }
+
+    fn open(&mut self, model: &mut Model) {
+        let list = self.list(model);
+        let Some(key) = list.get(self.place(&list)).copied() else {
+            return;
+        };
+        let seen = self.frozen.as_ref().unwrap_or(model.seen());
+        let words = match key {
+            RowKey::Packet(number) => {
+                self.journey = Some(Journey {
+                    packet: number,
+                    version: 0,
+                    lines: Vec::new(),
+                    first: 0,
+                    column: 0,
+                });
+                return;
+            }
+            RowKey::Flow(key) => (seen.flows().find(|flow| flow.key == key)).map(|flow| model.words().flow(flow)),
+            RowKey::Drop(key) => (seen.drops().find(|drop| drop.key() == key)).map(|drop| {
+                let words = model.words().drops(drop);
+                format!("{} in {}", words.reason, words.function)
+                    .trim_start()
+                    .to_owned()
+            }),
+            RowKey::Function(_) => None,
+        };
+        if let Some(words) = words {
+            self.only = Some((key, words));
+            self.search.clear();
+            self.restart();
+            self.pane = Pane::Packets;
+        }
+    }
+
+    /// Returns what is listed in the pane, in its order.
+    fn list(&mut self, model: &Model) -> Vec<RowKey> {
+        let seen = self.frozen.as_ref().unwrap_or(model.seen());
+        let words = model.words();
+        let search = self.search.to_lowercase();
+        let has = |text: &str| search.is_empty() || text.to_lowercase().contains(&search);
+        let order = self.order[self.index()];
+        match self.pane {
+            Pane::Packets => {
+                let answers = &mut self.answers;
+                if answers.len() > MOST_ANSWERS {
+                    answers.clear();
+                }
+                let only = self.only.as_ref().map(|(key, _)| *key);
+                let mut packets: Vec<&Packet> = (seen.packets())
+                    .filter(|packet| match only {
+                        Some(RowKey::Flow(key)) => packet.flow() == Some(key),
+                        Some(RowKey::Drop(key)) => packet.drop_key() == Some(key),
+                        _ => true,
+                    })
+                    .filter(|packet| {
+                        if search.is_empty() {
+                            return true;
+                        }
+                        match answers.get(&packet.number()) {
+                            Some((version, found)) if *version == packet.version() => *found,
+                            _ => {
+                                let said = words.packet(packet);
+                                let found = has(&said.heading) || has(&said.place);
+                                answers.insert(packet.number(), (packet.version(), found));
+                                found
+                            }
+                        }
+                    })
+                    .collect();
+                match order {
+                    0 => packets.sort_unstable_by_key(|packet| Reverse(packet.number())),
+                    _ => packets.sort_unstable_by_key(|packet| (Reverse(packet.calls()), Reverse(packet.number()))),
+                }
+                packets.iter().map(|packet| RowKey::Packet(packet.number())).collect()
+            }
+            Pane::Flows => {
+                let mut flows: Vec<&FlowCount> = seen.flows().filter(|flow| has(&words.flow(flow))).collect();
+                flows.sort_unstable_by_key(|flow| {
+                    let first = [flow.packets, flow.bytes, flow.drops][order];
+                    (Reverse((first, flow.packets)), flow.key)
+                });
+                flows.iter().map(|flow| RowKey::Flow(flow.key)).collect()
+            }
+            Pane::Drops => {
+                let drops = seen.drops().map(|drop| (drop, words.drops(drop)));
+                let mut drops: Vec<_> = drops
+                    .filter(|(_, said)| has(&said.reason) || has(&said.function) || has(&said.packet))
+                    .collect();
+                drops.sort_by(|(one, said), (other, said_of_other)| match order {
+                    0 => (Reverse(one.count()), one.key()).cmp(&(Reverse(other.count()), other.key())),
+                    _ => (&said.reason, &said.function).cmp(&(&said_of_other.reason, &said_of_other.function)),
+                });
+                drops.iter().map(|(drop, _)| RowKey::Drop(drop.key())).collect()
+            }
+            Pane::Functions => {
+                let mut functions: Vec<&FunctionCount> = (seen.functions())
+                    .filter(|count| has(words.function(count.function())))
+                    .collect();
+                match order {
+                    0 => functions.sort_unstable_by_key(|count| (Reverse(count.count), count.function())),
+                    1 => functions.sort_unstable_by_key(|count| (Reverse((count.time, count.count)), count.function())),
+                    _ => functions.sort_unstable_by_key(|count| (words.function(count.function()), count.function())),
+                }
+                functions
+                    .iter()
+                    .map(|count| RowKey::Function(count.function()))
+                    .collect()
+            }
+        }
+    }
+
+    /// Returns what is to be seen on so many lines. `now`: the time since the view began.
+    pub(super) fn screen(&mut self, model: &mut Model, lines: usize, now: Duration) -> Screen {
+        let totals = model.seen().totals();
+        self.rate.take(&totals, now);
+        self.rows = lines.saturating_sub(OTHERS);
+        let mut screen = Screen {
+            filter: model.words().filter().to_owned(),
+            status: self.status(&totals, model.words().follows()),
+            pane: self.pane,
+            state: self.state(&totals),
+            footer: self.footer(),
+            ..Screen::default()
+        };
+        if self.help {
+            screen.body = Body::Help;
+        } else if self.journey.is_some() {
+            screen.body = self.journey_body(model, lines);
+        } else {
+            self.show_list(model, &mut screen);
+        }
+        screen
+    }
+
+    fn show_list(&mut self, model: &Model, screen: &mut Screen) {
+        let list = self.list(model);
+        let index = self.index();
+        let at = self.place(&list);
+        self.at[index] = at;
+        let rows = self.rows.max(1);
+        let top = &mut self.top[index];
+        *top = (*top).clamp((at + 1).saturating_sub(rows), at);
+        let top = (*top).min(list.len().saturating_sub(rows));
+        let seen = self.frozen.as_ref().unwrap_or(model.seen());
+        let shown = list.get(top..(top + rows).min(list.len())).unwrap_or_default();
+        let (columns, rows) = rows_of(self.pane, shown, seen, model);
+        screen.details = match list.get(at) {
+            Some(key) => details(*key, seen, model),
+            None => Default::default(),
+        };
+        screen.body = Body::List(List {
+            columns,
+            rows,
+            selected: (!list.is_empty()).then_some(at - top),
+            empty: match self.pane {
+                _ if !self.search.is_empty() => "nothing of this is found; Esc ends the search",
+                Pane::Packets if self.only.is_some() => "none of these packets is in memory; Esc shows all",
+                Pane::Packets => "no packet was seen yet",
+                Pane::Flows if !model.words().has_flows() => "packets have no addresses here: add --show tuple,len",
+                Pane::Flows => "no flow was seen yet",
+                Pane::Drops if !model.words().follows() => "drops are seen of packets that are followed (--follow)",
+                Pane::Drops => "no packet was dropped yet",
+                Pane::Functions => "no function was entered yet",
+            },
+        });
+    }
+
+    fn journey_body(&mut self, model: &mut Model, lines: usize) -> Body {
+        let frozen = self.frozen.as_ref();
+        let Some(journey) = &mut self.journey else {
+            return Body::default();
+        };
+        let version = (frozen.unwrap_or(model.seen()))
+            .packet(journey.packet)
+            .map(|packet| packet.version());
+        match version {
+            Some(version) if version != journey.version || journey.lines.is_empty() => {
+                let text = model.journey(frozen, journey.packet).unwrap_or_default();
+                journey.lines = text.lines().map(str::to_owned).collect();
+                journey.version = version;
+            }
+            Some(_) => {}
+            // What was read of it stays.
+            None if journey.lines.is_empty() => journey.lines.push("The packet is not in memory any more.".to_owned()),
+            None => {}
+        }
+        // The journey has the place of the headings and of the details, too.
+        let rows = lines.saturating_sub(OTHERS - 3);
+        let first = journey.first.min(journey.lines.len().saturating_sub(1));
+        let end = (first + rows).min(journey.lines.len());
+        Body::Journey {
+            lines: journey.lines[first..end].to_vec(),
+            column: journey.column,
+        }
+    }
+
+    fn status(&self, totals: &Totals, follows: bool) -> String {
+        let mut status = format!(
+            "{} events/s, {}",
+            grouped(self.rate.per_second),
+            counted(totals.packets, "packet")
+        );
+        if follows {
+            let live = totals.packets.saturating_sub(totals.ended);
+            status.push_str(&format!(" ({} live)", grouped(live)));
+        }
+        status.push_str(&format!(", {} lost", counted(totals.lost, "event")));
+        status
+    }
+
+    fn state(&self, totals: &Totals) -> String {
+        let mut parts = Vec::new();
+        if self.frozen.is_some() {
+            parts.push("FROZEN".to_owned());
+        }
+        match self.recording {
+            Recording::On => parts.push("RECORDING".to_owned()),
+            Recording::Failed => parts.push("recording failed".to_owned()),
+            Recording::NoFile | Recording::Off => {}
+        }
+        if self.over {
+            parts.push("the trace has ended".to_owned());
+        }
+        if let Some((_, words)) = self.only.as_ref().filter(|_| self.pane == Pane::Packets) {
+            parts.push(words.clone());
+        }
+        if !self.search.is_empty() {
+            parts.push(format!("with \"{}\"", ipft_core::text::visible(&self.search)));
+        }
+        let forgotten = match self.pane {
+            Pane::Packets => totals.forgotten,
+            Pane::Flows => totals.forgotten_flows,
+            Pane::Drops => totals.other_drops,
+            Pane::Functions => 0,
+        };
+        if forgotten > 0 {
+            parts.push(format!("{} not kept", grouped(forgotten)));
+        }
+        parts.push(self.pane.orders()[self.order[self.index()]].to_owned());
+        parts.join(", ")
+    }
+
+    fn footer(&self) -> String {
+        if self.searching {
+            return format!("/{}_", ipft_core::text::visible(&self.search));
+        }
+        if let Some(note) = &self.note {
+            return ipft_core::text::visible(note).into_owned();
+        }
+        match (&self.journey, self.help) {
+            (_, true) => "any key closes this".to_owned(),
+            (Some(_), _) => "Esc back  arrows move  p freeze  q quit".to_owned(),
+            (None, _) => "Tab pane  Enter open  / search  s sort  p freeze  w record  ? keys  q quit".to_owned(),
+        }
+    }
+}
+
+impl Rate {
+    fn take(&mut self, totals: &Totals, now: Duration) {
+        let passed = now.saturating_sub(self.since);
+        if passed >= RATE {
+            let events = totals.events.saturating_sub(self.events);
+            self.per_second = (events as f64 / passed.as_secs_f64()).round() as u64;
+            (self.since, self.events) = (now, totals.events);
+        }
+    }
+}
+
+/// Returns the columns of a pane, and these of its rows.
+fn rows_of(pane: Pane, keys: &[RowKey], seen: &Seen, model: &Model) -> (Vec<Column>, Vec<Row>) {
+    let words = model.words();
+    let column = |heading, width| Column { heading, width };
+    match pane {
+        Pane::Packets => {
+            let columns = vec![
+                column("#", Width::Right(7)),
+                column("packet", Width::Share(3)),
+                column("calls", Width::Right(6)),
+                column("where", Width::Share(2)),
+            ];
+            let packets: HashMap<u64, &Packet> = seen.packets().map(|packet| (packet.number(), packet)).collect();
+            let row = |key: &RowKey| {
+                let RowKey::Packet(number) = key else {
+                    return Row::default();
+                };
+                let Some(packet) = packets.get(number) else {
+                    return Row::default();
+                };
+                let said = words.packet(packet);
+                Row {
+                    look: match (said.is_loss, said.ended) {
+                        (true, _) => Look::Loss,
+                        (_, true) => Look::Dim,
+                        _ => Look::Plain,
+                    },
+                    cells: vec![number.to_string(), said.heading, packet.calls().to_string(), said.place],
+                }
+            };
+            (columns, keys.iter().map(row).collect())
+        }
+        Pane::Flows => {
+            let columns = vec![
+                column("packets", Width::Right(9)),
+                column("bytes", Width::Right(8)),
+                column("drops", Width::Right(7)),
+                column("flow", Width::Share(1)),
+            ];
+            let flows: HashMap<FlowKey, &FlowCount> = seen.flows().map(|flow| (flow.key, flow)).collect();
+            let row = |key: &RowKey| {
+                let RowKey::Flow(key) = key else {
+                    return Row::default();
+                };
+                let Some(flow) = flows.get(key) else {
+                    return Row::default();
+                };
+                Row {
+                    look: if flow.drops > 0 { Look::Loss } else { Look::Plain },
+                    cells: vec![
+                        grouped(flow.packets),
+                        bytes(flow.bytes),
+                        grouped(flow.drops),
+                        words.flow(flow),
+                    ],
+                }
+            };
+            (columns, keys.iter().map(row).collect())
+        }
+        Pane::Drops => {
+            let columns = vec![
+                column("count", Width::Right(9)),
+                column("class", Width::Left(9)),
+                column("reason", Width::Left(20)),
+                column("in", Width::Share(2)),
+                column("last packet", Width::Share(3)),
+            ];
+            let drops: HashMap<u64, &DropCount> = seen.drops().map(|drop| (drop.key(), drop)).collect();
+            let row = |key: &RowKey| {
+                let RowKey::Drop(key) = key else {
+                    return Row::default();
+                };
+                let Some(drop) = drops.get(key) else {
+                    return Row::default();
+                };
+                let said = words.drops(drop);
+                Row {
+                    look: match said.class {
+                        Class::Lost => Look::Loss,
+                        _ => Look::Dim,
+                    },
+                    cells: vec![
+                        grouped(drop.count()),
+                        said.class.name().to_owned(),
+                        said.reason,
+                        said.function,
+                        said.packet,
+                    ],
+                }
+            };
+            (columns, keys.iter().map(row).collect())
+        }
+        Pane::Functions => {
+            let mut columns = vec![column("calls", Width::Right(11)), column("share", Width::Right(7))];
+            if words.has_times() {
+                columns.push(column("time", Width::Right(11)));
+                columns.push(column("each", Width::Right(11)));
+            }
+            columns.push(column("function", Width::Share(1)));
+            let sum: u64 = seen.functions().map(|count| count.count).sum();
+            let functions: HashMap<u32, &FunctionCount> =
+                (seen.functions()).map(|count| (count.function(), count)).collect();
+            let row = |key: &RowKey| {
+                let RowKey::Function(index) = key else {
+                    return Row::default();
+                };
+                let Some(count) = functions.get(index) else {
+                    return Row::default();
+                };
+                let share = 100.0 * count.count as f64 / sum.max(1) as f64;
+                let mut cells = vec![grouped(count.count), format!("{share:.1} %")];
+                if words.has_times() {
+                    cells.push(time(count.time));
+                    cells.push(time(count.time / count.count.max(1)));
+                }
+                cells.push(words.function(*index).to_owned());
+                Row {
+                    cells,
+                    look: Look::Plain,
+                }
+            };
+            (columns, keys.iter().map(row).collect())
+        }
+    }
+}
+
+/// Returns two lines about a row, with what has no room in it.
+fn details(key: RowKey, seen: &Seen, model: &Model) -> [String; 2] {
+    let words = model.words();
+    match key {
+        RowKey::Packet(number) => (seen.packet(number)).map(|packet| {
+            let said = words.packet(packet);
+            [said.heading, said.place]
+        }),
+        RowKey::Flow(key) => (seen.flows().find(|flow| flow.key == key)).map(|flow| {
+            let counts = format!(
+                "{}, {}, {} lost",
+                counted(flow.packets, "packet"),
+                counted(flow.bytes, "byte"),
+                grouped(flow.drops)
+            );
+            [words.flow(flow), counts]
+        }),
+        RowKey::Drop(key) => (seen.drops().find(|drop| drop.key() == key)).map(|drop| {
+            let said = words.drops(drop);
+            match said.advice {
+                Some(advice) => [advice.why.to_owned(), advice.remedy.to_owned()],
+                None => [format!("{} in {}", said.reason, said.function), said.packet],
+            }
+        }),
+        RowKey::Function(index) => Some([words.function(index).to_owned(), String::new()]),
+    }
+    .unwrap_or_default()
+}
+
+/// Formats a number with commas between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+/// Formats bytes in few characters.
+fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            return match unit {
+                "B" => format!("{bytes} B"),
+                _ => format!("{value:.1} {unit}"),
+            };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.0} PB")
+}
+
+/// Formats nanoseconds in few characters.
+fn time(nanoseconds: u64) -> String {
+    let value = nanoseconds as f64;
+    match nanoseconds {
+        0..1_000_000 => format!("{:.1} us", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", value / 1e6),
+        _ => format!("{:.1} s", value / 1e9),
+    }
+}
