@@ -202,24 +202,121 @@ static __noinline int rebuilt_frame(void *ctx, __u64 child, __u64 frame)
 		return UNTRACED;                                                        \
 	}
 
-/* Ordinary functions of any place. */
+/* Functions of any place, which the attach cookie says. */
 #ifdef EVERY_FUNCTION_HAS_A_PROGRAM
-#define FOLLOW_ANY
+#define FOLLOW_SHARED
 #else
-#define FOLLOW_ANY                                                                                          \
-	SEC(SECTION)                                                                                        \
-	int ipft_any(CONTEXT *ctx)                                                                          \
-	{                                                                                                   \
-		if (SESSION && session_is_return(ctx))                                                      \
-			return session_return(ctx);                                                         \
-		if (is_idle(ORDINARY))                                                                      \
-			return UNTRACED;                                                                    \
-		__u64 place = bpf_get_attach_cookie(ctx);                                                   \
-		__u64 skb = packet_in(argument_at(ctx, PLACE_POSITION(place)), PLACE_ARGUMENT(place));      \
-		if (!skb || !concerns(skb, ORDINARY))                                                       \
-			return UNTRACED;                                                                    \
-		return reach_ordinary(ctx, skb);                                                   \
+#define SHARED(name)                                                \
+	static __always_inline int shared_##name(CONTEXT *ctx);     \
+                                                                    \
+	SEC(SECTION)                                                \
+	int ipft_##name(CONTEXT *ctx)                               \
+	{                                                           \
+		if (SESSION && session_is_return(ctx))              \
+			return session_return(ctx);                 \
+		return shared_##name(ctx);                          \
 	}
+
+#define FOLLOW_SHARED         \
+	SHARED(any)           \
+	SHARED(any_gate)      \
+	SHARED(any_end)       \
+	SHARED(any_maker)
+
+/* Ordinary functions. */
+static __always_inline int shared_any(CONTEXT *ctx)
+{
+	if (is_idle(ORDINARY))
+		return UNTRACED;
+	__u64 place = bpf_get_attach_cookie(ctx);
+	__u64 skb = packet_in(argument_at(ctx, PLACE_POSITION(place)), PLACE_ARGUMENT(place));
+	if (!skb || !concerns(skb, ORDINARY))
+		return UNTRACED;
+	return reach_ordinary(ctx, skb);
+}
+
+static __always_inline int shared_any_gate(CONTEXT *ctx)
+{
+	__u64 place = bpf_get_attach_cookie(ctx);
+	__u64 skb = packet_in(argument_at(ctx, PLACE_POSITION(place)), PLACE_ARGUMENT(place));
+	if (!skb || !concerns(skb, GATE))
+		return UNTRACED;
+	if (PLACE_SILENT(place))
+		return follow_silently_gate(ctx, skb);
+	return trace_followed_gate(ctx, skb);
+}
+
+/* Teardown, release and free. A packet that was released is not followed any more, so there is no idle time. */
+static __always_inline int shared_any_end(CONTEXT *ctx)
+{
+	__u64 place = bpf_get_attach_cookie(ctx);
+	__u64 skb = argument_at(ctx, PLACE_POSITION(place));
+
+	switch (PLACE_ROLE(place)) {
+	case TEARDOWN:
+		return skb && concerns(skb, TEARDOWN) ? trace_followed_teardown(ctx, skb) : UNTRACED;
+	case RELEASE:
+		if (!skb || !concerns(skb, RELEASE))
+			return UNTRACED;
+		return PLACE_SILENT(place) ? follow_silently_release(ctx, skb) : trace_followed_release(ctx, skb);
+	case FREE:
+		if (!skb || !concerns(skb, FREE))
+			return UNTRACED;
+		return PLACE_SILENT(place) ? follow_silently_free(ctx, skb) : trace_followed_free(ctx, skb);
+	default:
+		return UNTRACED;
+	}
+}
+
+/* Functions that make a packet out of another one, or part of another one. */
+static __always_inline int shared_any_maker(CONTEXT *ctx)
+{
+	if (is_idle(ORDINARY))
+		return UNTRACED;
+	__u64 place = bpf_get_attach_cookie(ctx);
+	__u64 first = argument_at(ctx, 0), second = argument_at(ctx, 1);
+	int is_first = may_be_followed(first, NUMBER), is_second = may_be_followed(second, NUMBER);
+
+	switch (PLACE_MAKER(place)) {
+	case MAKER_COPY:
+		if (is_first || is_second)
+			made_copy(ctx, first, second);
+		break;
+	case MAKER_FRAGMENT:
+		if (is_first || is_second)
+			made_fragment(ctx, first, second);
+		break;
+	case MAKER_SPLIT:
+		if (is_first || is_second)
+			made_copy(ctx, second, first);
+		break;
+	case MAKER_GRO:
+		if (is_second)
+			join_gro(first, second);
+		break;
+	case MAKER_COALESCE:
+		if (is_second)
+			join_coalesce(first, second);
+		break;
+	case MAKER_PARTIAL:
+		if (is_first)
+			join_partial(first, first);
+		break;
+	case MAKER_QUEUE:
+		if (is_second)
+			join_queue(first, second);
+		break;
+	case MAKER_ASSEMBLE:
+		if (is_second)
+			join_assemble(first, second);
+		break;
+	}
+	__u64 skb = PLACE_POSITION(place) ? second : first;
+
+	if (PLACE_SILENT(place) || !concerns(skb, ORDINARY))
+		return UNTRACED;
+	return reach_ordinary(ctx, skb);
+}
 #endif
 
 #define FOLLOW_PLACES(position)                                                        \
@@ -259,6 +356,6 @@ static __noinline int rebuilt_frame(void *ctx, __u64 child, __u64 frame)
 	FOLLOW_JOINER(partial_0, 0, 0, partial)                           \
 	FOLLOW_JOINER(queue_1, 1, 1, queue)                               \
 	FOLLOW_JOINER(assemble_1, 1, 1, assemble)                         \
-	FOLLOW_ANY
+	FOLLOW_SHARED
 
 #endif

@@ -9,7 +9,7 @@
  * There is one program for each place where the packet often is: which argument (0 to 5, the registers of the calling
  * convention) and what the argument is. The place is known when a function is attached, so a program that had to look
  * it up per packet would waste time. But every program needs a link, whose release takes the kernel a grace period. So
- * functions of the other places share ipft_any, which looks the place up.
+ * functions of the other places share programs that look the place up: ipft_any and its like.
  */
 #ifndef IPFT_UNTYPED_H
 #define IPFT_UNTYPED_H
@@ -98,11 +98,23 @@ static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enu
 #define PACKET(position) AS_PACKET(ARGUMENT(position))
 #endif
 
-/* What the attach cookie of ipft_any and ipft_end says of a function, above an index (program_key.rs). */
+/* What the attach cookie of programs that functions share says of one, above an index (program_key.rs). */
 #define PLACE_POSITION(cookie) ((cookie) >> 32 & 7)
 #define PLACE_ARGUMENT(cookie) ((enum argument)((cookie) >> 36 & 3))
 #define PLACE_ROLE(cookie) ((enum role)((cookie) >> 40 & 3))
 #define PLACE_SILENT(cookie) ((cookie) >> 44 & 1)
+#define PLACE_MAKER(cookie) ((enum maker)((cookie) >> 48 & 15))
+
+enum maker {
+	MAKER_COPY = 1,
+	MAKER_FRAGMENT,
+	MAKER_SPLIT,
+	MAKER_GRO,
+	MAKER_COALESCE,
+	MAKER_PARTIAL,
+	MAKER_QUEUE,
+	MAKER_ASSEMBLE,
+};
 
 /* The compiler must not merge the loads: the verifier allows none whose place in the context is not constant. */
 #define ARGUMENT_AT(position)                           \

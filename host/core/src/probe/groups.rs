@@ -40,7 +40,7 @@ pub(super) fn cookie(target: &Target<'_>) -> u64 {
     ProgramKey::of(target).place() | u64::from(index)
 }
 
-/// Groups the functions. Where packets are followed, only ordinary functions share a program.
+/// Groups the functions. Where packets are followed, those of each kind share a program.
 pub(super) fn group<'a>(targets: impl IntoIterator<Item = Target<'a>>, following: bool) -> Vec<Group<'a>> {
     let by_place = collect(targets.into_iter().map(|target| {
         let key = ProgramKey::of(&target);
@@ -81,7 +81,11 @@ mod tests {
     use crate::probe::testing::candidate_at;
 
     fn sizes(functions: &[Candidate], silent: &[Candidate]) -> Vec<(String, usize)> {
-        let groups = group(targets(functions, 0, silent, false), false);
+        sizes_in(functions, silent, false)
+    }
+
+    fn sizes_in(functions: &[Candidate], silent: &[Candidate], following: bool) -> Vec<(String, usize)> {
+        let groups = group(targets(functions, 0, silent, following), following);
         groups
             .iter()
             .map(|group| (group.program.name(), group.targets.len()))
@@ -105,6 +109,25 @@ mod tests {
         let expected = [("ipft_pointer_0", 1), ("ipft_end", 3), ("ipft_any", 1)];
         assert_eq!(
             sizes(&functions, &silent),
+            expected.map(|(name, size)| (name.to_owned(), size))
+        );
+    }
+
+    #[test]
+    fn rare_places_share_a_program_in_following() {
+        let functions = [("arp_rcv", 0), ("ip6_output", 2), ("skb_split", 0), ("sock_ofree", 0)];
+        let functions = functions.map(|(name, position)| candidate_at(name, position));
+        let silent = [("skb_gro_receive", 0), ("napi_reuse_skb", 1), ("ip_output", 2)];
+        let silent = silent.map(|(name, position)| candidate_at(name, position));
+        // Every packet passes the last one.
+        let expected = [
+            ("ipft_any_gate", 2),
+            ("ipft_any_maker", 2),
+            ("ipft_any_end", 2),
+            ("ipft_silent_gate_2", 1),
+        ];
+        assert_eq!(
+            sizes_in(&functions, &silent, true),
             expected.map(|(name, size)| (name.to_owned(), size))
         );
     }

@@ -16,6 +16,12 @@ pub(super) enum ProgramKey {
     Any,
     /// The same for functions of different roles that get the packet first.
     End,
+    /// Where packets are followed: gates of any place.
+    AnyGate,
+    /// Where packets are followed: functions of any place at which packets end.
+    AnyEnd,
+    /// Where packets are followed: functions that make packets out of others, in any way.
+    AnyMaker,
     /// Runs at the return of any function.
     Return,
     /// Runs when the kernel drops a packet.
@@ -82,15 +88,32 @@ impl ProgramKey {
 
     /// Returns the program that this one's functions share with others where packets are followed.
     pub(super) fn shared_in_following(self) -> Self {
-        match self {
-            ProgramKey::Entry(entry) if entry.role == Role::Ordinary => ProgramKey::Any,
-            own => own,
+        let ProgramKey::Entry(entry) = self else {
+            return self;
+        };
+        match entry.role {
+            Role::Ordinary => ProgramKey::Any,
+            Role::Gate => ProgramKey::AnyGate,
+            Role::Teardown | Role::Release | Role::Free => ProgramKey::AnyEnd,
+            // It looks at a frame, whatever is followed.
+            Role::Rebuild => self,
+            Role::Copy
+            | Role::Fragment
+            | Role::Split
+            | Role::Gro
+            | Role::Coalesce
+            | Role::Partial
+            | Role::Queue
+            | Role::Assemble => ProgramKey::AnyMaker,
         }
     }
 
     /// Returns whether the program reads the properties of a function from the cookie.
     pub(super) fn reads_cookie(self) -> bool {
-        matches!(self, ProgramKey::Any | ProgramKey::End)
+        matches!(
+            self,
+            ProgramKey::Any | ProgramKey::End | ProgramKey::AnyGate | ProgramKey::AnyEnd | ProgramKey::AnyMaker
+        )
     }
 
     /// Returns the properties as the upper half of a cookie (`PLACE_POSITION` and others in `untyped.h`).
@@ -107,10 +130,21 @@ impl ProgramKey {
             Role::Teardown => 1,
             Role::Release => 2,
             Role::Free => 3,
-            // What follows packets shares the program of ordinary functions alone.
             _ => 0,
         };
-        u64::from(entry.position) << 32 | argument << 36 | role << 40 | u64::from(entry.silent) << 44
+        // `enum maker`.
+        let maker = match entry.role {
+            Role::Copy => 1,
+            Role::Fragment => 2,
+            Role::Split => 3,
+            Role::Gro => 4,
+            Role::Coalesce => 5,
+            Role::Partial => 6,
+            Role::Queue => 7,
+            Role::Assemble => 8,
+            _ => 0,
+        };
+        u64::from(entry.position) << 32 | argument << 36 | role << 40 | u64::from(entry.silent) << 44 | maker << 48
     }
 
     /// Returns the program's name in its object.
@@ -119,6 +153,9 @@ impl ProgramKey {
             ProgramKey::Entry(entry) => entry,
             ProgramKey::Any => return "ipft_any".to_owned(),
             ProgramKey::End => return "ipft_end".to_owned(),
+            ProgramKey::AnyGate => return "ipft_any_gate".to_owned(),
+            ProgramKey::AnyEnd => return "ipft_any_end".to_owned(),
+            ProgramKey::AnyMaker => return "ipft_any_maker".to_owned(),
             ProgramKey::Return => return "ipft_function_return".to_owned(),
             ProgramKey::Dropped => return "ipft_dropped".to_owned(),
             ProgramKey::Drop => return "ipft_drop".to_owned(),
@@ -217,6 +254,18 @@ mod tests {
             &ipft_bpf::KPROBE,
             &ipft_bpf::KPROBE_BY_HELPER,
             &ipft_bpf::KPROBE_SESSION,
+            &ipft_bpf::FENTRY_SESSION,
+            &ipft_bpf::FENTRY_MULTI,
+        ] {
+            let names = names(&object.following);
+            for key in &keys {
+                assert!(names.contains(&key.shared_in_following().name()), "{key:?}");
+            }
+        }
+        for object in [
+            &ipft_bpf::KPROBE,
+            &ipft_bpf::KPROBE_BY_HELPER,
+            &ipft_bpf::KPROBE_SESSION,
             &ipft_bpf::FTRACE,
             &ipft_bpf::FTRACE_BY_HELPER,
             &ipft_bpf::FENTRY_SESSION,
@@ -241,6 +290,14 @@ mod tests {
         assert_eq!(place(&function, false), 0x25);
         function.argument = PacketArgument::DoublePointer;
         assert_eq!(place(&function, false), 0x15);
+        assert_eq!(
+            followed(&candidate_at("__copy_skb_header", 1), true).place() >> 32,
+            0x1_1001
+        );
+        assert_eq!(
+            followed(&candidate_at("inet_frag_reasm_finish", 1), false).place() >> 32,
+            0x8_0001
+        );
     }
 
     #[test]
