@@ -61,8 +61,8 @@ pub const PLUGINS: &[&str] = &[
     "python3-venv",
 ];
 
-/// For inspecting results, in tests and by hand, and the libpcap that filters are compared with.
-pub const TEST: &[&str] = &["jq", "file", "binutils", "libpcap-dev"];
+/// For inspecting results, in tests and by hand, a terminal, and the libpcap that filters are compared with.
+pub const TEST: &[&str] = &["jq", "file", "binutils", "libpcap-dev", "tmux"];
 
 /// For viewing the pages of plugins.
 pub const BROWSER: &[&str] = &["chromium", "chromium-driver"];

@@ -16,4 +16,5 @@ mod replay_parts;
 mod replay_pipe;
 mod replay_rights;
 mod templates;
+mod top;
 mod wasm_bounds;

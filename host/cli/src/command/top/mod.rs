@@ -11,6 +11,7 @@ mod view;
 mod tests;
 
 use std::io::{self, Write};
+use std::os::unix::process::parent_id;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
@@ -217,6 +218,7 @@ fn run(setup: &Setup, shared: &Shared) -> io::Result<()> {
         true => Recording::Off,
         false => Recording::NoFile,
     });
+    let parent = parent_id();
     let began = Instant::now();
     let (mut keys, mut buffer) = (Keys::default(), [0; 256]);
     let mut drawn: Option<(Instant, Shown)> = None;
@@ -235,6 +237,10 @@ fn run(setup: &Setup, shared: &Shared) -> io::Result<()> {
         let Some(length) = tty.read(wait, &mut buffer) else {
             return Ok(());
         };
+        // The shell was killed, and another one has the terminal.
+        if parent_id() != parent {
+            return Ok(());
+        }
         let mut found = Vec::new();
         match length {
             0 => keys.pause(|key| found.push(key)),

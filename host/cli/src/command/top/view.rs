@@ -631,7 +631,7 @@ impl View {
             Recording::NoFile | Recording::Off => {}
         }
         if self.over {
-            parts.push("the trace has ended".to_owned());
+            parts.push("ended".to_owned());
         }
         if let Some((_, words)) = self.only.as_ref().filter(|_| self.pane == Pane::Packets) {
             parts.push(words.clone());
