@@ -69,7 +69,7 @@ impl Pane {
         match self {
             Pane::Packets => &["newest first", "most calls first"],
             Pane::Flows => &["most packets first", "most bytes first", "most drops first"],
-            Pane::Drops => &["most first", "by reason"],
+            Pane::Drops => &["most losses first", "by reason"],
             Pane::Functions => &["most calls first", "most time first", "by name"],
         }
     }
@@ -499,7 +499,10 @@ impl View {
                     .filter(|(_, said)| has(&said.reason) || has(&said.function) || has(&said.packet))
                     .collect();
                 drops.sort_by(|(one, said), (other, said_of_other)| match order {
-                    0 => (Reverse(one.count()), one.key()).cmp(&(Reverse(other.count()), other.key())),
+                    0 => {
+                        let order = |drop: &DropCount, class| (class != Class::Lost, Reverse(drop.count()), drop.key());
+                        order(one, said.class).cmp(&order(other, said_of_other.class))
+                    }
                     _ => (&said.reason, &said.function).cmp(&(&said_of_other.reason, &said_of_other.function)),
                 });
                 drops.iter().map(|(drop, _)| RowKey::Drop(drop.key())).collect()

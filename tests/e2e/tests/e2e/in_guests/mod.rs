@@ -28,5 +28,6 @@ mod rights;
 mod scenarios;
 mod show;
 mod text;
+mod top;
 mod tunnel;
 mod waiting;
