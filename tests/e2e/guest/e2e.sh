@@ -63,11 +63,11 @@ end_ipft() {
 
 # undisturbed "NAME..." COMMAND...: runs a command that leaves traces of these names. The kernel does not run a program
 # that an interrupt has caught running. ipft counts what it did not see for that, but a test that is about all that
-# happened needs another trace: the command runs again then, five times in all.
+# happened needs another trace: the command runs again then, ten times in all.
 undisturbed() {
 	local names=$1 name disturbed
 	shift
-	for _ in 1 2 3 4 5; do
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		"$@"
 		disturbed=
 		for name in $names; do
