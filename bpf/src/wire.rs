@@ -202,12 +202,24 @@ pub const DECIDER_NFT: u8 = layout::ipft_decider::IPFT_NFT as u8;
 /// In [`Decided::decider`]: a table of ip_tables or ip6_tables.
 pub const DECIDER_IPTABLES: u8 = layout::ipft_decider::IPFT_IPTABLES as u8;
 
-const _: () = assert!(layout::ipft_decider::COUNT == 2, "wire.h has other kinds of deciders");
+/// In [`Decided::decider`]: a program of generic XDP.
+pub const DECIDER_XDP: u8 = layout::ipft_decider::IPFT_XDP as u8;
+
+/// In [`Decided::decider`]: the filters of a qdisc.
+pub const DECIDER_TC_FILTERS: u8 = layout::ipft_decider::IPFT_TC_FILTERS as u8;
+
+/// In [`Decided::decider`]: actions of traffic control.
+pub const DECIDER_TC_ACTIONS: u8 = layout::ipft_decider::IPFT_TC_ACTIONS as u8;
+
+/// In [`Decided::hook`] of traffic control: the packet has come from the device.
+pub const TC_INGRESS: u8 = layout::ipft_tc_way::IPFT_TC_INGRESS as u8;
+
+const _: () = assert!(layout::ipft_decider::COUNT == 5, "wire.h has other kinds of deciders");
 
 /// Bytes of a name in [`Decided`].
 pub const DECIDER_NAME: usize = layout::IPFT_DECIDER_NAME as usize;
 
-/// `struct ipft_decided`: a verdict of netfilter.
+/// `struct ipft_decided`: a verdict of netfilter, traffic control or XDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Decided {
@@ -215,19 +227,19 @@ pub struct Decided {
     pub event: Event,
     /// What the function returned.
     pub verdict: u32,
-    /// Priority of the hook.
+    /// Priority of the hook; of XDP the identifier of the program, of filters the class, of actions their number.
     pub priority: i32,
-    /// [`DECIDER_NFT`] or [`DECIDER_IPTABLES`].
+    /// [`DECIDER_NFT`] or another one.
     pub decider: u8,
     /// `NFPROTO_*`.
     pub family: u8,
-    /// Number of the hook in the family.
+    /// Number of the hook in the family; of traffic control [`TC_INGRESS`] or the other way.
     pub hook: u8,
     /// Nothing.
     pub padding: [u8; 5],
-    /// Name of the table, ended by a NUL.
+    /// Name of the table, ended by a NUL; of others the name or kind of what decides.
     pub table: [u8; DECIDER_NAME],
-    /// Name of the chain, ended by a NUL; empty if it is a table that decides.
+    /// Name of the chain, ended by a NUL; empty if it is a table that decides. Of others the name of the device.
     pub chain: [u8; DECIDER_NAME],
 }
 
@@ -355,6 +367,9 @@ pub const FIELD_ROUTE: u32 = 1 << layout::ipft_field::IPFT_FIELD_ROUTE;
 /// In [`Config::fields`]: nothing; that verdicts of netfilter are requested.
 pub const FIELD_NETFILTER: u32 = 1 << layout::ipft_field::IPFT_FIELD_NETFILTER;
 
+/// In [`Config::fields`]: nothing; that verdicts of traffic control and XDP are requested.
+pub const FIELD_TC: u32 = 1 << layout::ipft_field::IPFT_FIELD_TC;
+
 /// Number of groups of fields.
 pub const FIELDS: usize = layout::ipft_field::IPFT_FIELDS as usize;
 
@@ -373,6 +388,7 @@ pub const FIELD_PLACES: [(u32, u32); FIELDS] = [
     (size_of::<Tuple>() as u32, 8),
     (size_of::<Ct>() as u32, 8),
     (size_of::<Route>() as u32, 8),
+    (0, 1),
     (0, 1),
 ];
 

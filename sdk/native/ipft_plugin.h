@@ -151,9 +151,12 @@ struct ipft_trace {
 #define IPFT_FORWARDED (UINT64_C(6) << 32)
 #define IPFT_BECAME_PART (UINT64_C(8) << 32)
 /* It was decided what becomes of the packet, by what the function names. `spare` is IPFT_NETFILTER plus the verdict of
- * netfilter (NF_*). Other values may be added. It may come after the packet's end. Only where packets are followed. */
+ * netfilter (NF_*), IPFT_XDP plus that of XDP (XDP_*), or IPFT_TC plus that of traffic control (TC_ACT_*; 10: TC_ACT_UNSPEC,
+ * 11: TC_ACT_JUMP, 12: TC_ACT_GOTO_CHAIN). Other values may be added. It may come after the packet's end. Only where packets are followed. */
 #define IPFT_DECIDED UINT32_C(5)
 #define IPFT_NETFILTER (UINT64_C(1) << 32)
+#define IPFT_XDP (UINT64_C(2) << 32)
+#define IPFT_TC (UINT64_C(3) << 32)
 
 /* One call of, or return from, a kernel function with a traced packet. Events of one packet are in order of time. 64
  * bytes, as in the contract. */

@@ -29,6 +29,7 @@ struct ipft_config config;
 struct ipft_cpu cpu;
 enum ipft_drop drop;
 enum ipft_decider decider;
+enum ipft_tc_way tc_way;
 enum ipft_link link;
 enum ipft_field field;
 enum ipft_function_source function_source;

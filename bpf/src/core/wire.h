@@ -59,17 +59,25 @@ struct ipft_dropped {
 enum ipft_decider {
 	IPFT_NFT,      /* a base chain of nf_tables */
 	IPFT_IPTABLES, /* a table of ip_tables or ip6_tables */
+	IPFT_XDP,      /* a program of generic XDP: its name is in `table`, the device in `chain`, its id in `priority` */
+	IPFT_TC_FILTERS, /* filters of a qdisc, whose kind is in `table`, the device in `chain`, the class in `priority` */
+	IPFT_TC_ACTIONS, /* actions: the kind of the first in `table`, the device in `chain`, their number in `priority` */
+};
+
+enum ipft_tc_way {
+	IPFT_TC_INGRESS = 1,
+	IPFT_TC_EGRESS,
 };
 
 #define IPFT_DECIDER_NAME 64 /* bytes of a name, at most, with a NUL */
 
 struct ipft_decided {
 	struct ipft_event event; /* its function is IPFT_DECIDED */
-	__u32 verdict;		 /* what the function returned: NF_*, and more in the upper half */
+	__u32 verdict;		 /* what the function returned: NF_*, and more in the upper half; XDP_*; TC_ACT_* */
 	__s32 priority;
 	__u8 decider; /* enum ipft_decider */
 	__u8 family;  /* NFPROTO_* */
-	__u8 hook;    /* its number in that family */
+	__u8 hook;    /* its number in that family; of traffic control enum ipft_tc_way */
 	__u8 padding[5];
 	__u8 table[IPFT_DECIDER_NAME]; /* texts; what is behind their NUL means nothing */
 	__u8 chain[IPFT_DECIDER_NAME]; /* of nf_tables */
@@ -120,6 +128,7 @@ enum ipft_field {
 	IPFT_FIELD_CT,	  /* struct ipft_ct */
 	IPFT_FIELD_ROUTE, /* struct ipft_route */
 	IPFT_FIELD_NETFILTER, /* no bytes: verdicts are records of their own */
+	IPFT_FIELD_TC,	  /* likewise, of traffic control and XDP */
 	IPFT_FIELDS,	  /* how many there are */
 };
 

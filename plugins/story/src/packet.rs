@@ -474,7 +474,7 @@ impl Packet {
     pub(crate) fn decided(&mut self, event: &Event, trace: &Trace) {
         let by = || trace.function(event.function).name.clone();
         match event.verdict() {
-            Some("drop") => self.refused_by = Some(event.function),
+            Some("drop" | "aborted" | "shot") => self.refused_by = Some(event.function),
             Some("queue") if self.end.is_none() => self.step(event.timestamp, Step::Queued { by: by() }),
             _ => {}
         }

@@ -55,8 +55,30 @@ const _: () = {
     assert!(std::mem::offset_of!(Event, spare) == 56);
 };
 
-/// Verdicts of netfilter, by their numbers (`NF_*`).
-pub(crate) const VERDICTS: [&str; 6] = ["drop", "accept", "stolen", "queue", "repeat", "stop"];
+/// What decides, and its verdicts, by their numbers: those of netfilter (`NF_*`), of XDP (`XDP_*`), and of traffic control
+/// (`TC_ACT_*`, and above 9 what is no such number).
+pub(crate) const VERDICTS: [(&str, &[&str]); 3] = [
+    ("netfilter", &["drop", "accept", "stolen", "queue", "repeat", "stop"]),
+    ("xdp", &["aborted", "drop", "pass", "tx", "redirect"]),
+    (
+        "tc",
+        &[
+            "ok",
+            "reclassify",
+            "shot",
+            "pipe",
+            "stolen",
+            "queued",
+            "repeat",
+            "redirect",
+            "trap",
+            "consumed",
+            "unspec",
+            "jump",
+            "goto_chain",
+        ],
+    ),
+];
 
 impl Event {
     /// The packet entered the function.
@@ -99,12 +121,11 @@ impl Event {
         self.kind == Event::RETURN
     }
 
-    /// The verdict of netfilter in ipft's word, if the event is that of one.
+    /// The verdict in ipft's word, if the event is one of netfilter, XDP or traffic control.
     pub fn verdict(&self) -> Option<&'static str> {
-        let is_verdict = self.kind == Event::DECIDED && self.spare >> 32 == 1;
-        is_verdict
-            .then(|| VERDICTS.get(self.spare as u32 as usize).copied())
-            .flatten()
+        let kind = usize::try_from((self.spare >> 32).checked_sub(1)?).ok()?;
+        let (_, verdicts) = VERDICTS.get(kind).filter(|_| self.kind == Event::DECIDED)?;
+        verdicts.get(self.spare as u32 as usize).copied()
     }
 
     /// The call's duration in nanoseconds, in a return whose entry was seen.

@@ -8,9 +8,11 @@
 #
 # Leaves JSON lines: ct.out (a datagram from port 4000 to each of these ports; ct.text has the same in words), tcp.out (an
 # exchange on port 8000), netfilter.out (datagrams to 4014, 4015 and 4016, with verdicts; netfilter.text has the same in
-# words), queue.out (text of a datagram that waits 40 ms at a), and perf.err (a trace with ct by way of the perf buffer) with perf.out (JSON lines of a datagram to 4014).
+# words), judged.out (datagrams to 4021 and 4022, with verdicts of traffic control and of a generic XDP program that lets them
+# pass; judged.text has the same in words), xdp.out (one to 4023, which another program drops), queue.out (text of a datagram that waits 40 ms at a), and perf.err (a trace with ct by way of the perf buffer) with perf.out (JSON lines of a datagram to 4014).
 
-modprobe -qa nf_tables nf_conntrack nf_nat nft_ct nft_nat nft_chain_nat ip_tables iptable_filter sch_netem || :
+modprobe -qa nf_tables nf_conntrack nf_nat nft_ct nft_nat nft_chain_nat ip_tables iptable_filter sch_netem sch_htb \
+	sch_ingress cls_u32 act_gact || :
 network_pair
 ip netns exec a nft -f - <<-'END'
 	table ip translate {
@@ -95,6 +97,32 @@ judge_by_perf() {
 	end_ipft perf
 }
 undisturbed perf judge_by_perf
+tc -n a qdisc add dev va root handle 1: htb default 10
+tc -n a class add dev va parent 1: classid 1:10 htb rate 1gbit
+tc -n a class add dev va parent 1: classid 1:20 htb rate 1gbit
+tc -n a filter add dev va parent 1: protocol ip prio 1 u32 match ip dport 4022 0xffff flowid 1:20
+tc -n b qdisc add dev vb clsact
+tc -n b filter add dev vb ingress protocol ip prio 1 u32 match ip dport 4021 0xffff action drop
+tc -n b filter add dev vb ingress protocol ip prio 2 u32 match ip dport 4022 0xffff action pass
+ip -n b link set dev vb xdpgeneric obj "$WORK/xdp.o" sec pass
+judge_by_tc() {
+	start_ipft judged udp --show tuple,tc -o jsonl -r "$FEW" --record judged.ipft
+	datagram 4021
+	datagram 4022
+	end_ipft judged
+}
+undisturbed judged judge_by_tc
+ipft replay judged.ipft -o text >judged.text
+ip -n b link set dev vb xdpgeneric off
+ip -n b link set dev vb xdpgeneric obj "$WORK/xdp.o" sec drop
+judge_by_xdp() {
+	start_ipft xdp udp --show tuple,tc -o jsonl -r "$FEW"
+	datagram 4023
+	end_ipft xdp
+}
+undisturbed xdp judge_by_xdp
+ip -n b link set dev vb xdpgeneric off
+tc -n a qdisc del dev va root
 tc -n a qdisc add dev va root netem delay 40ms
 wait_in_queue() {
 	start_ipft queue udp dst port 4016 -r '^(__ip_local_out|.*_enqueue|sch_direct_xmit|dev_hard_start_xmit|ip_rcv_core)$'

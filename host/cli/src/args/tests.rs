@@ -632,7 +632,7 @@ fn show_takes_names_of_built_in_fields() {
     assert_eq!((show("len").bits(), show("mark,len").bits()), (1, 3));
     let error = parse(&["-m", "1", "--show", "len,length"]).unwrap_err().to_string();
     assert!(
-        error.contains("there is no field `length`; there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, route, netfilter, all, or none"),
+        error.contains("there is no field `length`; there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, route, netfilter, tc, all, or none"),
         "{error}"
     );
     for (words, expected) in [

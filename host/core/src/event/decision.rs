@@ -5,6 +5,10 @@
 pub enum Decision {
     /// A chain or table of netfilter, which the event's function names, has judged it.
     Netfilter(Verdict),
+    /// A program of generic XDP, which the event's function names, has judged it.
+    Xdp(XdpVerdict),
+    /// Filters or actions of traffic control, which the event's function names, have judged it.
+    Tc(TcVerdict),
 }
 
 /// A verdict of netfilter (`NF_*` in `include/uapi/linux/netfilter.h`).
@@ -57,31 +61,162 @@ impl Verdict {
     }
 }
 
+/// A verdict of XDP (`XDP_*` in `include/uapi/linux/bpf.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum XdpVerdict {
+    /// The program failed: the packet is dropped.
+    Aborted,
+    /// It is dropped.
+    Drop,
+    /// It goes on.
+    Pass,
+    /// It is sent back by the device that it came from.
+    Tx,
+    /// It is sent by another device, or to another CPU or socket.
+    Redirect,
+}
+
+impl XdpVerdict {
+    const ALL: [XdpVerdict; 5] = [
+        XdpVerdict::Aborted,
+        XdpVerdict::Drop,
+        XdpVerdict::Pass,
+        XdpVerdict::Tx,
+        XdpVerdict::Redirect,
+    ];
+
+    /// Returns the verdict that a program has returned. The kernel takes those that it does not know for aborted.
+    pub fn of_program(returned: u32) -> XdpVerdict {
+        let known = XdpVerdict::ALL.get(returned as usize).copied();
+        known.unwrap_or(XdpVerdict::Aborted)
+    }
+
+    /// The word that all outputs use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            XdpVerdict::Aborted => "aborted",
+            XdpVerdict::Drop => "drop",
+            XdpVerdict::Pass => "pass",
+            XdpVerdict::Tx => "tx",
+            XdpVerdict::Redirect => "redirect",
+        }
+    }
+}
+
+/// A verdict of traffic control (`TC_ACT_*` in `include/uapi/linux/pkt_cls.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TcVerdict {
+    /// It goes on, in the class that was found if there is one.
+    Ok,
+    /// It begins again.
+    Reclassify,
+    /// It is dropped.
+    Shot,
+    /// The next action follows.
+    Pipe,
+    /// It was taken.
+    Stolen,
+    /// It was taken, to go on later.
+    Queued,
+    /// The actions begin again.
+    Repeat,
+    /// It is sent by another device.
+    Redirect,
+    /// It is given to the CPU, by hardware.
+    Trap,
+    /// It was taken by an action, and is no longer there.
+    Consumed,
+    /// No filter has matched.
+    Unspec,
+    /// Some actions are passed over.
+    Jump,
+    /// Another chain of filters follows.
+    GotoChain,
+}
+
+impl TcVerdict {
+    const ALL: [TcVerdict; 13] = [
+        TcVerdict::Ok,
+        TcVerdict::Reclassify,
+        TcVerdict::Shot,
+        TcVerdict::Pipe,
+        TcVerdict::Stolen,
+        TcVerdict::Queued,
+        TcVerdict::Repeat,
+        TcVerdict::Redirect,
+        TcVerdict::Trap,
+        TcVerdict::Consumed,
+        TcVerdict::Unspec,
+        TcVerdict::Jump,
+        TcVerdict::GotoChain,
+    ];
+
+    /// Returns the verdict that filters or actions have returned; `None` if it is none that is known. The upper four bits
+    /// say that the others are a number (`TC_ACT_JUMP`, `TC_ACT_GOTO_CHAIN`).
+    pub fn of_action(returned: u32) -> Option<TcVerdict> {
+        match (returned >> 28, returned) {
+            (_, u32::MAX) => Some(TcVerdict::Unspec),
+            (1, _) => Some(TcVerdict::Jump),
+            (2, _) => Some(TcVerdict::GotoChain),
+            (0, 0..=9) => TcVerdict::ALL.get(returned as usize).copied(),
+            _ => None,
+        }
+    }
+
+    /// The word that all outputs use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TcVerdict::Ok => "ok",
+            TcVerdict::Reclassify => "reclassify",
+            TcVerdict::Shot => "shot",
+            TcVerdict::Pipe => "pipe",
+            TcVerdict::Stolen => "stolen",
+            TcVerdict::Queued => "queued",
+            TcVerdict::Repeat => "repeat",
+            TcVerdict::Redirect => "redirect",
+            TcVerdict::Trap => "trap",
+            TcVerdict::Consumed => "consumed",
+            TcVerdict::Unspec => "unspec",
+            TcVerdict::Jump => "jump",
+            TcVerdict::GotoChain => "goto_chain",
+        }
+    }
+}
+
 impl Decision {
     const NETFILTER: u32 = 1;
+    const XDP: u32 = 2;
+    const TC: u32 = 3;
 
     /// Returns the decision that a spare word says; `None` if it is of a later version.
     pub fn of_word(spare: u64) -> Option<Decision> {
+        let verdict = spare as u32 as usize;
         match (spare >> 32) as u32 {
-            Decision::NETFILTER => Verdict::ALL
-                .get(spare as u32 as usize)
-                .copied()
-                .map(Decision::Netfilter),
+            Decision::NETFILTER => Verdict::ALL.get(verdict).copied().map(Decision::Netfilter),
+            Decision::XDP => XdpVerdict::ALL.get(verdict).copied().map(Decision::Xdp),
+            Decision::TC => TcVerdict::ALL.get(verdict).copied().map(Decision::Tc),
             _ => None,
         }
     }
 
     /// Returns the spare word of an event.
     pub const fn to_word(self) -> u64 {
-        match self {
-            Decision::Netfilter(verdict) => (Decision::NETFILTER as u64) << 32 | verdict as u64,
-        }
+        let (kind, verdict) = match self {
+            Decision::Netfilter(verdict) => (Decision::NETFILTER, verdict as u64),
+            Decision::Xdp(verdict) => (Decision::XDP, verdict as u64),
+            Decision::Tc(verdict) => (Decision::TC, verdict as u64),
+        };
+        (kind as u64) << 32 | verdict
     }
 
     /// The word that all outputs use for what decides.
     pub const fn kind(self) -> &'static str {
         match self {
             Decision::Netfilter(_) => "netfilter",
+            Decision::Xdp(_) => "xdp",
+            Decision::Tc(_) => "tc",
         }
     }
 
@@ -89,6 +224,8 @@ impl Decision {
     pub const fn name(self) -> &'static str {
         match self {
             Decision::Netfilter(verdict) => verdict.name(),
+            Decision::Xdp(verdict) => verdict.name(),
+            Decision::Tc(verdict) => verdict.name(),
         }
     }
 }
@@ -99,12 +236,14 @@ mod tests {
 
     #[test]
     fn a_word_keeps_the_decision() {
-        for verdict in Verdict::ALL {
-            let decision = Decision::Netfilter(verdict);
+        let all = (Verdict::ALL.into_iter().map(Decision::Netfilter))
+            .chain(XdpVerdict::ALL.into_iter().map(Decision::Xdp))
+            .chain(TcVerdict::ALL.into_iter().map(Decision::Tc));
+        for decision in all {
             assert_eq!(Decision::of_word(decision.to_word()), Some(decision));
         }
         // Of later versions.
-        for word in [0, 1, 1 << 32 | 6, 2 << 32, 1 << 40, u64::MAX] {
+        for word in [0, 1, 1 << 32 | 6, 2 << 32 | 5, 3 << 32 | 13, 4 << 32, 1 << 40, u64::MAX] {
             assert_eq!(Decision::of_word(word), None, "{word:#x}");
         }
     }
@@ -124,6 +263,30 @@ mod tests {
             (u32::MAX, None),
         ] {
             assert_eq!(Verdict::of_hook(returned), verdict, "{returned:#x}");
+        }
+    }
+
+    #[test]
+    fn what_tc_and_xdp_return_is_a_verdict() {
+        for (returned, verdict) in [
+            (0, Some("ok")),
+            (2, Some("shot")),
+            (9, Some("consumed")),
+            (10, None),
+            (u32::MAX, Some("unspec")),
+            (u32::MAX - 1, None),
+            (1 << 28 | 2, Some("jump")),
+            (2 << 28 | 7, Some("goto_chain")),
+            (3 << 28, None),
+        ] {
+            assert_eq!(
+                TcVerdict::of_action(returned).map(TcVerdict::name),
+                verdict,
+                "{returned:#x}"
+            );
+        }
+        for (returned, verdict) in [(1, "drop"), (4, "redirect"), (5, "aborted"), (u32::MAX, "aborted")] {
+            assert_eq!(XdpVerdict::of_program(returned).name(), verdict);
         }
     }
 }

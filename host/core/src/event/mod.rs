@@ -16,7 +16,7 @@ mod trace;
 mod value;
 
 pub use calls::{MAX_DEPTH, OpenCalls, Pairing};
-pub use decision::{Decision, Verdict};
+pub use decision::{Decision, TcVerdict, Verdict, XdpVerdict};
 pub use drops::{DropTotal, DropTotals};
 pub use kind::EventKind;
 pub use outcome::Outcome;

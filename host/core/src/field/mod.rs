@@ -20,6 +20,7 @@ mod netns;
 mod proc;
 mod route;
 mod sock;
+mod tc;
 mod tunnel;
 mod tuple;
 mod vlan;
@@ -105,6 +106,7 @@ pub static ALL: [&BuiltIn; wire::FIELDS] = [
     &ct::GROUP,
     &route::GROUP,
     &netfilter::GROUP,
+    &tc::GROUP,
 ];
 
 /// The groups of a trace that follows packets, by default.
@@ -237,6 +239,11 @@ impl Show {
         self.bits & wire::FIELD_NETFILTER != 0
     }
 
+    /// Returns whether the verdicts of traffic control and XDP are shown.
+    pub fn has_tc(self) -> bool {
+        self.bits & wire::FIELD_TC != 0
+    }
+
     /// Returns these fields as the perf buffer can carry them, and the names of those that it leaves out: its record is
     /// on the stack of a program, which has no room for `tunnel`, `ct` and `route`.
     pub fn by_perf_buffer(mut self) -> (Show, Vec<&'static str>) {
@@ -350,8 +357,9 @@ mod tests {
             ("ct", 2048, 88),
             ("route", 4096, 40),
             ("netfilter", 8192, 0),
-            ("all", 16383, 352),
-            ("all,-tuple", 16379, 296),
+            ("tc", 16384, 0),
+            ("all", 32767, 352),
+            ("all,-tuple", 32763, 296),
             ("+len", 1, 8),
         ] {
             let show = show(list);
@@ -368,7 +376,7 @@ mod tests {
             assert_eq!(error.name, name);
             assert!(
                 error.to_string().ends_with(
-                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, route, netfilter, all, or none"
+                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, route, netfilter, tc, all, or none"
                 ),
                 "{error}"
             );
@@ -378,7 +386,7 @@ mod tests {
     #[test]
     fn the_perf_buffer_leaves_the_long_fields_out() {
         for (list, bits, less) in [
-            ("all", 9215, vec!["tunnel", "ct", "route"]),
+            ("all", 25599, vec!["tunnel", "ct", "route"]),
             ("tunnel,len", 1, vec!["tunnel"]),
             ("tuple", 4, vec![]),
         ] {
@@ -393,7 +401,7 @@ mod tests {
             ("-tuple", 27),
             ("+len", 31),
             ("+proc,+vlan", 31 + 512 + 32),
-            ("all", 16383),
+            ("all", 32767),
             ("-tuple,-iface", 19),
             ("-all", 0),
             ("tuple", 4),

@@ -9,7 +9,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use ipft_bpf::wire::FIELD_NETFILTER;
+use ipft_bpf::wire::{FIELD_NETFILTER, FIELD_TC};
 
 use super::decisions::{Decisions, Unseen};
 use super::drops::{self, DropCount, Drops};
@@ -39,7 +39,7 @@ pub struct Attachment {
     pub drops_missing: Option<ProbeError>,
     /// What sees verdicts, if they are requested and packets are followed.
     decisions: Decisions,
-    /// The modules whose verdicts are not seen, although they are requested.
+    /// What decides without being seen, although its verdicts are requested.
     pub unseen: Vec<Unseen>,
 }
 
@@ -75,7 +75,7 @@ impl Attachment {
                 Ok(drops) => self.drops = Some(drops),
                 Err(error) => self.drops_missing = Some(error),
             }
-            if request.fields & FIELD_NETFILTER != 0 {
+            if request.fields & (FIELD_NETFILTER | FIELD_TC) != 0 {
                 (self.decisions, self.unseen) = Decisions::attach(request, || self.maps());
             }
         }
@@ -104,8 +104,8 @@ impl Attachment {
     }
 
     /// Returns whether verdicts of netfilter are seen.
-    pub fn sees_verdicts(&self) -> bool {
-        self.decisions.programs().next().is_some()
+    pub fn sees_netfilter(&self) -> bool {
+        self.decisions.sees_netfilter()
     }
 
     /// The backends that take part, by name.

@@ -3,7 +3,7 @@
 //! of `probe`.
 
 use super::Target;
-use super::decisions::Firewall;
+use super::decisions::Judge;
 use super::identity::Role;
 use crate::kernel::{Candidate, PacketArgument};
 
@@ -28,10 +28,10 @@ pub(super) enum ProgramKey {
     Dropped,
     /// Sees all drops, in a trace of drops.
     Drop,
-    /// Runs when a firewall begins to judge a packet.
-    Judging(Firewall),
+    /// Runs when a function begins to judge a packet.
+    Judging(Judge),
     /// Runs when it has.
-    Judged(Firewall),
+    Judged(Judge),
 }
 
 /// Common properties of the functions of an entry program.
@@ -159,8 +159,8 @@ impl ProgramKey {
             ProgramKey::Return => return "ipft_function_return".to_owned(),
             ProgramKey::Dropped => return "ipft_dropped".to_owned(),
             ProgramKey::Drop => return "ipft_drop".to_owned(),
-            ProgramKey::Judging(firewall) => return format!("ipft_{}_entry", firewall.program()),
-            ProgramKey::Judged(firewall) => return format!("ipft_{}_exit", firewall.program()),
+            ProgramKey::Judging(judge) => return format!("ipft_{}_entry", judge.program()),
+            ProgramKey::Judged(judge) => return format!("ipft_{}_exit", judge.program()),
         };
         let kind = match (entry.role, entry.argument) {
             (Role::Release, _) => "release",

@@ -9,7 +9,9 @@ use std::collections::HashSet;
 
 use ipft_bpf::wire;
 
-use crate::event::{Batch, Capture, Decision, Event, EventKind, Link, NO_FUNCTION, Outcome, Verdict};
+use crate::event::{
+    Batch, Capture, Decision, Event, EventKind, Link, NO_FUNCTION, Outcome, TcVerdict, Verdict, XdpVerdict,
+};
 
 /// Maps the function words of records to functions. Backends that can give each function a number send its index in the
 /// function table, which is small; others send its address, which is in the upper half of all numbers.
@@ -139,20 +141,35 @@ pub struct DropPlace {
     pub frames: [u64; wire::FRAMES],
 }
 
-/// What decided about a packet: a base chain of nf_tables, or a table of iptables.
+/// What kind of thing decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeciderKind {
+    /// A base chain of nf_tables.
+    Nft,
+    /// A table of iptables or ip6tables.
+    Iptables,
+    /// A program of generic XDP: its identifier is in [`Decider::priority`].
+    Xdp,
+    /// The filters of a qdisc: the class that they found is in [`Decider::priority`].
+    TcFilters,
+    /// Actions of a filter: their number is in [`Decider::priority`].
+    TcActions,
+}
+
+/// What decided about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decider {
-    /// Whether it is a chain of nf_tables.
-    pub is_nft: bool,
+    /// What it is.
+    pub kind: DeciderKind,
     /// `NFPROTO_*`.
     pub family: u8,
-    /// Number of the hook in the family.
+    /// Number of the hook in the family; of traffic control [`wire::TC_INGRESS`] or the other way.
     pub hook: u8,
-    /// Priority of the hook.
+    /// Priority of the hook, or what the kind says.
     pub priority: i32,
-    /// Name of the table, filled up with zeros.
+    /// Name of the table, filled up with zeros; of others that of the program, or the kind of the qdisc or action.
     pub table: [u8; wire::DECIDER_NAME],
-    /// Name of the chain, filled up with zeros.
+    /// Name of the chain, filled up with zeros; of others that of the device.
     pub chain: [u8; wire::DECIDER_NAME],
 }
 
@@ -339,14 +356,17 @@ impl Decoder {
     /// Appends a decision about a packet. The function is known later, from [`Decoder::take_decisions`].
     fn decision(&mut self, record: &[u8], batch: &mut Batch) -> Option<()> {
         let decided = wire::Decided::parse(record)?;
-        let is_nft = match decided.decider {
-            wire::DECIDER_NFT => true,
-            wire::DECIDER_IPTABLES => false,
+        let verdict = decided.verdict;
+        let (kind, decision) = match decided.decider {
+            wire::DECIDER_NFT => (DeciderKind::Nft, Decision::Netfilter(Verdict::of_hook(verdict)?)),
+            wire::DECIDER_IPTABLES => (DeciderKind::Iptables, Decision::Netfilter(Verdict::of_hook(verdict)?)),
+            wire::DECIDER_XDP => (DeciderKind::Xdp, Decision::Xdp(XdpVerdict::of_program(verdict))),
+            wire::DECIDER_TC_FILTERS => (DeciderKind::TcFilters, Decision::Tc(TcVerdict::of_action(verdict)?)),
+            wire::DECIDER_TC_ACTIONS => (DeciderKind::TcActions, Decision::Tc(TcVerdict::of_action(verdict)?)),
             _ => return None,
         };
-        let decision = Decision::Netfilter(Verdict::of_hook(decided.verdict)?);
         let decider = Decider {
-            is_nft,
+            kind,
             family: decided.family,
             hook: decided.hook,
             priority: decided.priority,
@@ -587,7 +607,7 @@ mod tests {
             name
         };
         let expected = Decider {
-            is_nft: true,
+            kind: DeciderKind::Nft,
             family: 1,
             hook: 2,
             priority: -100,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::event::Batch;
 
-pub use decode::{Decider, Decoder, DropPlace, FunctionIds};
+pub use decode::{Decider, DeciderKind, Decoder, DropPlace, FunctionIds};
 pub use perf::{PerfBuffer, PerfOptions};
 pub use recorded::{Recorded, RecordedError};
 pub use ring::RingBuffer;

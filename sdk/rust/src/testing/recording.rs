@@ -344,11 +344,16 @@ impl Reading {
                 self.life(&line, Event::ENDED, spare)
             }
             (Line::Decided(line), _) => {
-                let verdict = VERDICTS
-                    .iter()
-                    .position(|verdict| Some(*verdict) == line.decision.as_deref());
-                match verdict.filter(|_| line.kind.as_deref() == Some("netfilter")) {
-                    Some(verdict) => self.life(&line, Event::DECIDED, 1 << 32 | verdict as u64),
+                let known = VERDICTS.iter().zip(1_u64..);
+                let mut known = known.filter(|((kind, _), _)| Some(*kind) == line.kind.as_deref());
+                let spare = known.next().and_then(|((_, verdicts), kind)| {
+                    let verdict = verdicts
+                        .iter()
+                        .position(|verdict| Some(*verdict) == line.decision.as_deref());
+                    Some(kind << 32 | verdict? as u64)
+                });
+                match spare {
+                    Some(spare) => self.life(&line, Event::DECIDED, spare),
                     // A decision of a later version.
                     None => Ok(()),
                 }
@@ -786,6 +791,8 @@ mod tests {
             decided("netfilter", "accept"),
             decided("route", "drop"),
             decided("netfilter", "else"),
+            decided("xdp", "redirect"),
+            decided("tc", "goto_chain"),
         ];
         let mut all = vec![TRACE];
         all.extend(lines.iter().map(String::as_str));
@@ -795,7 +802,8 @@ mod tests {
         let verdicts: Vec<_> = events
             .map(|event| (event.packet, event.function, event.verdict()))
             .collect();
-        assert_eq!(verdicts, [(7, 0, Some("drop")), (7, 0, Some("accept"))]);
+        let expected = ["drop", "accept", "redirect", "goto_chain"].map(|verdict| (7, 0, Some(verdict)));
+        assert_eq!(verdicts, expected);
     }
 
     #[test]

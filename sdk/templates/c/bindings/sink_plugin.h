@@ -158,7 +158,8 @@ typedef struct ipft_plugin_types_event_t {
   uint32_t   payload_len;
   // 0 in entries and returns. In other kinds, what the kind says: of a packet that was made of another one, or
   // became part of one, that one's identity; of one that ended, 0 if it was consumed, or 2^32 plus the kernel's
-  // reason (0 if it tells none) if it was dropped; of a decision of netfilter, 2^32 plus its verdict (`NF_*`).
+  // reason (0 if it tells none) if it was dropped; of a decision of netfilter, 2^32 plus its verdict (`NF_*`),
+  // of XDP, 2^33 plus its verdict (`XDP_*`), of traffic control, 2^32 * 3 plus its verdict (`TC_ACT_*`).
   uint64_t   spare;
 } ipft_plugin_types_event_t;
 

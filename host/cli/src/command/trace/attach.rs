@@ -129,10 +129,10 @@ fn stopped() -> anyhow::Error {
     anyhow::anyhow!("a signal stopped it while it attached; nothing was traced")
 }
 
-/// Reports what of the verdicts of netfilter is not shown. Most firewalls have one of the modules, so what is not loaded
+/// Reports which verdicts are not shown. Most firewalls have one of the modules, so what is not loaded
 /// is reported only if nothing is shown.
 fn tell_unseen(attachment: &Attachment, verbose: bool) {
-    let all = verbose || !attachment.sees_verdicts();
+    let all = verbose || !attachment.sees_netfilter();
     let is_loaded = |unseen: &Unseen| !matches!(unseen.reason, UnseenReason::NotLoaded);
     for unseen in attachment.unseen.iter().filter(|unseen| all || is_loaded(unseen)) {
         message!("Cannot show verdicts of {}: {}", unseen.module, unseen.reason);

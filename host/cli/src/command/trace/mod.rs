@@ -128,8 +128,14 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
             "The fields `pid` and `comm` stay empty: /proc/kallsyms hides addresses (kernel.kptr_restrict, or no CAP_SYSLOG)"
         );
     }
-    if show.has_netfilter() && (options.follow.is_none() || options.drops.is_some()) {
-        message!("Verdicts of netfilter are left out: only traces that follow packets show them (FILTER or --follow)");
+    if options.follow.is_none() || options.drops.is_some() {
+        for (is_requested, of) in [(show.has_netfilter(), "netfilter"), (show.has_tc(), "tc and XDP")] {
+            if is_requested {
+                message!(
+                    "Verdicts of {of} are left out: only traces that follow packets show them (FILTER or --follow)"
+                );
+            }
+        }
     }
     let request = Request {
         root: &root,

@@ -13,7 +13,12 @@ fn left(kernel: Kernel) -> &'static Left {
     let run = Kernel::ALL.iter().position(|each| *each == kernel);
     RUNS[run.expect("a kernel of the matrix")].left(|| {
         let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/decisions.sh"));
-        guest::run(&format!("decisions-{}", kernel.series()), kernel, &[], &script)
+        guest::run(
+            &format!("decisions-{}", kernel.series()),
+            kernel,
+            &[&super::scenarios::xdp()?],
+            &script,
+        )
     })
 }
 
@@ -217,6 +222,53 @@ fn each_verdict_names_its_chain_or_table(kernel: Kernel) {
     }
 }
 
+/// Returns a verdict without the identifier of the program.
+fn without_id(verdict: &str) -> String {
+    let words = verdict.split(' ').map(|word| match word.parse::<u32>() {
+        Ok(_) => "N",
+        Err(_) => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn verdicts_of_tc_and_xdp_name_what_decided(kernel: Kernel) {
+    let pass = "xdp let_pass id N on vb: pass";
+    for (port, expected) in [
+        (
+            4021,
+            [
+                "tc htb on va: unspec",
+                pass,
+                "tc action gact on vb ingress: shot",
+                "tc clsact on vb ingress: shot",
+            ],
+        ),
+        (
+            4022,
+            [
+                "tc htb on va class 1:20: ok",
+                pass,
+                "tc action gact on vb ingress: ok",
+                "tc clsact on vb ingress: ok",
+            ],
+        ),
+    ] {
+        let (verdicts, end) = verdicts(kernel, "judged", port);
+        let verdicts: Vec<String> = verdicts.iter().map(|verdict| without_id(verdict)).collect();
+        assert_eq!(verdicts, expected, "{port}");
+        // No socket takes what tc lets pass.
+        assert!(matches!(end, Some(Outcome::Dropped { .. })), "{end:?}");
+    }
+    let text = left(kernel).text("judged.text");
+    let has = |words: &str| assert!(text.lines().any(|line| line.ends_with(words)), "{words}: {text}");
+    has("  tc action gact on vb ingress: shot");
+    has(" on vb: pass");
+    let (verdicts, end) = verdicts(kernel, "xdp", 4023);
+    let verdicts: Vec<String> = verdicts.iter().map(|verdict| without_id(verdict)).collect();
+    assert_eq!(verdicts.last().map(String::as_str), Some("xdp refuse id N on vb: drop"));
+    assert!(matches!(end, Some(Outcome::Dropped { .. })), "{end:?}");
+}
+
 fn verdicts_are_shown_where_packets_are_followed(kernel: Kernel) {
     let left = left(kernel);
     assert_eq!(left.exit("marked"), 0);
@@ -243,6 +295,7 @@ fn a_wait_in_a_qdisc_is_shown(kernel: Kernel) {
 on_every_kernel!(
     a_wait_in_a_qdisc_is_shown,
     each_verdict_names_its_chain_or_table,
+    verdicts_of_tc_and_xdp_name_what_decided,
     verdicts_are_shown_where_packets_are_followed,
     a_translated_packet_has_both_tuples,
     zones_and_untracked_packets_are_shown,
