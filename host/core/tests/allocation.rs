@@ -233,6 +233,14 @@ fn nothing_is_allocated_per_event() {
     assert!(printing < 5, "text, tagged: {printing}");
     drop(text);
 
+    // All packets that fit are there, and later ones use the memory of those that are forgotten.
+    let mut model = top::Model::new(TextOptions::default(), u64::MAX);
+    model.start(&trace).unwrap();
+    assert_eq!(count(|batch| model.events(batch), BATCHES), 0, "top");
+    assert!(model.seen().totals().forgotten > 50_000);
+    drop(model);
+    remembered(&trace);
+
     // The events are in some blocks of 32,768 or less, each of which makes the index longer; payloads make blocks, too.
     let mut file = Vec::with_capacity(64 << 20);
     let mut writer = Writer::new(&mut file, &trace, 1).unwrap();
@@ -306,6 +314,31 @@ fn nothing_is_allocated_per_event() {
     bounded(&trace, 32);
     bounded(&trace, 1);
     bounded(&tagged(), 32);
+}
+
+/// Fills the model of the view with short and long packets, and checks the memory that it takes.
+fn remembered(trace: &Trace) {
+    const MAX_MEMORY: usize = 8 << 20;
+    // Of functions, fields, and tables whose size does not depend on the limit.
+    const OTHERS: usize = 2 << 20;
+    let mut model = top::Model::new(TextOptions::default(), MAX_MEMORY as u64);
+    let before = BYTES.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    model.start(trace).unwrap();
+    let mut batch = Batch::default();
+    for number in 0..400 {
+        fill(&mut batch, number);
+        if number % 4 == 3 {
+            batch
+                .events
+                .iter_mut()
+                .for_each(|event| event.packet = u64::MAX - number);
+        }
+        model.events(&batch);
+    }
+    let peak = PEAK.load(Ordering::Relaxed) - before;
+    assert!(peak <= MAX_MEMORY / 2 + OTHERS, "{peak} bytes");
+    assert!(peak > MAX_MEMORY / 4, "{peak} bytes");
 }
 
 /// Collects four times the limit, and checks the peak memory.

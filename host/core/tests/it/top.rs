@@ -50,7 +50,7 @@ fn journey_is_the_text_of_its_packet() {
         text.events(&in_one_batch(&canned)).unwrap();
         let lines = without_advice(&output.text());
         let mut model = model(&canned, ENOUGH);
-        let numbers: Vec<u64> = model.seen().packets().map(|packet| packet.number()).collect();
+        let numbers: Vec<u64> = model.seen().packets().map(|(number, _)| number).collect();
         for number in numbers {
             let journey = without_advice(&model.journey(None, number).expect("it is in memory"));
             let start = lines.iter().position(|line| line.starts_with(&format!("#{number}  ")));

@@ -1,12 +1,13 @@
 //! Tests of the view: what keys do, and screens as they are drawn, in `tests/golden/top-*.txt`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ipft_core::event::{Batch, Event, EventKind};
 use ipft_core::sink::TextOptions;
 use ipft_core::sink::top::Model;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
-use support::canned::{Canned, all, golden};
+use support::canned::{Canned, Fields, all, golden};
 
 use super::draw::draw;
 use super::keys::Key;
@@ -150,9 +151,9 @@ fn selection_stays_on_its_packet_while_others_come() {
         .next()
         .copied()
         .unwrap();
-    let mut batch = ipft_core::event::Batch::default();
+    let mut batch = Batch::default();
     for packet in 1000..1200 {
-        batch.events.push(ipft_core::event::Event {
+        batch.events.push(Event {
             packet,
             payload_len: 0,
             ..other
@@ -227,6 +228,74 @@ fn enter_on_a_drop_or_flow_lists_its_packets() {
     view.key(Key::Enter, &mut model);
     let text = drawn(&mut view, &mut model, 120, 40);
     assert!(text.lines().nth(3).is_some_and(|row| row.contains("10.0.0.")), "{text}");
+}
+
+/// Returns batches of 2,000 events, each a new packet after so many, of another flow after each packet.
+fn flood(per_packet: u64) -> impl FnMut() -> Batch {
+    let mut payloads = Vec::new();
+    for port in 0..512 {
+        let fields = Fields {
+            ports: (1024 + port, 80),
+            ..Fields::ipv4(6, 100)
+        };
+        payloads.push(fields.bytes());
+    }
+    let mut next = 0;
+    move || {
+        let mut batch = Batch::default();
+        for index in next..next + 2_000 {
+            let packet = index / per_packet;
+            let payload = &payloads[packet as usize % payloads.len()];
+            batch.events.push(Event {
+                packet: packet + 1,
+                skb: packet,
+                timestamp: 10_000 * index,
+                entry_timestamp: 0,
+                function: (index % 7) as u32,
+                cpu: 0,
+                kind: EventKind::ENTRY,
+                thread: 1,
+                payload_offset: batch.payload.len() as u32,
+                payload_len: payload.len() as u32,
+                spare: 0,
+            });
+            batch.payload.extend_from_slice(payload);
+        }
+        next += 2_000;
+        batch
+    }
+}
+
+#[test]
+#[ignore = "measures speed"]
+fn a_flood_takes_a_fifth_of_a_cpu_at_most() {
+    const SECONDS: u32 = 10;
+    for (per_packet, keys) in [(50, ""), (50, "s"), (50, "/10.0.0.2"), (1, ""), (1, "2"), (1, "4")] {
+        let canned = canned("followed");
+        let mut model = model(&canned);
+        let mut view = View::new(Recording::Off);
+        press(&mut view, &mut model, keys);
+        let mut next = flood(per_packet);
+        let mut cells = Buffer::empty(Rect::new(0, 0, 120, 40));
+        let mut taken = Duration::ZERO;
+        // 100,000 events a second, and ten screens.
+        for tenth in 0..10 * SECONDS {
+            let batches: Vec<Batch> = (0..5).map(|_| next()).collect();
+            let start = Instant::now();
+            batches.iter().for_each(|batch| model.events(batch));
+            let now = Duration::from_millis(100 * u64::from(tenth));
+            let screen = view.screen(&mut model, 40, now);
+            cells.reset();
+            draw(&screen, &mut cells);
+            taken += start.elapsed();
+        }
+        let share = taken.as_secs_f64() / f64::from(SECONDS);
+        println!(
+            "{per_packet} events a packet, keys {keys:?}: {:.1} % of a CPU",
+            100.0 * share
+        );
+        assert!(share <= 0.2, "{per_packet} events a packet, keys {keys:?}: {share}");
+    }
 }
 
 #[test]

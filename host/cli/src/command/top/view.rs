@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipft_core::advice::Class;
 use ipft_core::sink::FlowKey;
-use ipft_core::sink::top::{DropCount, FlowCount, FunctionCount, Model, Packet, Seen, Totals};
+use ipft_core::sink::top::{DropCount, DropWords, FlowCount, FunctionCount, Model, Packet, Seen, Totals, Words};
 
 use super::keys::Key;
 
@@ -82,6 +82,26 @@ enum RowKey {
     Flow(FlowKey),
     Drop(u64),
     Function(u32),
+}
+
+/// A row with what it shows.
+#[derive(Clone, Copy, Debug)]
+enum Item<'a> {
+    Packet(&'a Packet),
+    Flow(&'a FlowCount),
+    Drop(&'a DropCount),
+    Function(&'a FunctionCount),
+}
+
+impl Item<'_> {
+    fn key(&self) -> RowKey {
+        match self {
+            Item::Packet(packet) => RowKey::Packet(packet.number()),
+            Item::Flow(flow) => RowKey::Flow(flow.key),
+            Item::Drop(drop) => RowKey::Drop(drop.key()),
+            Item::Function(count) => RowKey::Function(count.function()),
+        }
+    }
 }
 
 /// What a key asks of others.
@@ -389,37 +409,25 @@ impl View {
     }
 
     fn move_by(&mut self, rows: isize, model: &Model) {
-        let list = self.list(model);
         let index = self.index();
-        let at = self
-            .place(&list)
-            .saturating_add_signed(rows)
-            .min(list.len().saturating_sub(1));
+        let (list, at) = self.listed(model);
+        let at = at.saturating_add_signed(rows).min(list.len().saturating_sub(1));
         // The first row is the first one later, too.
-        self.selected[index] = list.get(at).copied().filter(|_| at > 0);
-        self.at[index] = at;
+        let selected = list.get(at).map(Item::key).filter(|_| at > 0);
+        (self.selected[index], self.at[index]) = (selected, at);
     }
 
-    /// Returns the index of the selected row.
-    fn place(&self, list: &[RowKey]) -> usize {
-        let index = self.index();
-        let Some(selected) = self.selected[index] else {
-            return 0;
-        };
-        let found = list.iter().position(|key| *key == selected);
-        found.unwrap_or(self.at[index]).min(list.len().saturating_sub(1))
-    }
-
-    fn open(&mut self, model: &mut Model) {
-        let list = self.list(model);
-        let Some(key) = list.get(self.place(&list)).copied() else {
+    fn open(&mut self, model: &Model) {
+        let words = model.words();
+        let (list, at) = self.listed(model);
+        let Some(item) = list.get(at) else {
             return;
         };
-        let seen = self.frozen.as_ref().unwrap_or(model.seen());
-        let words = match key {
-            RowKey::Packet(number) => {
+        let key = item.key();
+        let said = match item {
+            Item::Packet(packet) => {
                 self.journey = Some(Journey {
-                    packet: number,
+                    packet: packet.number(),
                     version: 0,
                     lines: Vec::new(),
                     first: 0,
@@ -427,101 +435,39 @@ impl View {
                 });
                 return;
             }
-            RowKey::Flow(key) => (seen.flows().find(|flow| flow.key == key)).map(|flow| model.words().flow(flow)),
-            RowKey::Drop(key) => (seen.drops().find(|drop| drop.key() == key)).map(|drop| {
-                let words = model.words().drops(drop);
-                format!("{} in {}", words.reason, words.function)
-                    .trim_start()
-                    .to_owned()
-            }),
-            RowKey::Function(_) => None,
+            Item::Flow(flow) => words.flow(flow),
+            Item::Drop(drop) => {
+                let said = words.drops(drop);
+                format!("{} in {}", said.reason, said.function).trim_start().to_owned()
+            }
+            Item::Function(_) => return,
         };
-        if let Some(words) = words {
-            self.only = Some((key, words));
-            self.search.clear();
-            self.restart();
-            self.pane = Pane::Packets;
-        }
+        self.only = Some((key, said));
+        self.search.clear();
+        self.restart();
+        self.pane = Pane::Packets;
     }
 
-    /// Returns what is listed in the pane, in its order.
-    fn list(&mut self, model: &Model) -> Vec<RowKey> {
+    /// Returns what is listed in the pane, in its order, and the index of the selected row.
+    fn listed<'a>(&'a mut self, model: &'a Model) -> (Vec<Item<'a>>, usize) {
+        let index = self.index();
         let seen = self.frozen.as_ref().unwrap_or(model.seen());
-        let words = model.words();
         let search = self.search.to_lowercase();
-        let has = |text: &str| search.is_empty() || text.to_lowercase().contains(&search);
-        let order = self.order[self.index()];
-        match self.pane {
+        let order = self.order[index];
+        let list = match self.pane {
             Pane::Packets => {
-                let answers = &mut self.answers;
-                if answers.len() > MOST_ANSWERS {
-                    answers.clear();
-                }
                 let only = self.only.as_ref().map(|(key, _)| *key);
-                let mut packets: Vec<&Packet> = (seen.packets())
-                    .filter(|packet| match only {
-                        Some(RowKey::Flow(key)) => packet.flow() == Some(key),
-                        Some(RowKey::Drop(key)) => packet.drop_key() == Some(key),
-                        _ => true,
-                    })
-                    .filter(|packet| {
-                        if search.is_empty() {
-                            return true;
-                        }
-                        match answers.get(&packet.number()) {
-                            Some((version, found)) if *version == packet.version() => *found,
-                            _ => {
-                                let said = words.packet(packet);
-                                let found = has(&said.heading) || has(&said.place);
-                                answers.insert(packet.number(), (packet.version(), found));
-                                found
-                            }
-                        }
-                    })
-                    .collect();
-                match order {
-                    0 => packets.sort_unstable_by_key(|packet| Reverse(packet.number())),
-                    _ => packets.sort_unstable_by_key(|packet| (Reverse(packet.calls()), Reverse(packet.number()))),
-                }
-                packets.iter().map(|packet| RowKey::Packet(packet.number())).collect()
+                packets(seen, model.words(), &search, only, order, &mut self.answers)
             }
-            Pane::Flows => {
-                let mut flows: Vec<&FlowCount> = seen.flows().filter(|flow| has(&words.flow(flow))).collect();
-                flows.sort_unstable_by_key(|flow| {
-                    let first = [flow.packets, flow.bytes, flow.drops][order];
-                    (Reverse((first, flow.packets)), flow.key)
-                });
-                flows.iter().map(|flow| RowKey::Flow(flow.key)).collect()
-            }
-            Pane::Drops => {
-                let drops = seen.drops().map(|drop| (drop, words.drops(drop)));
-                let mut drops: Vec<_> = drops
-                    .filter(|(_, said)| has(&said.reason) || has(&said.function) || has(&said.packet))
-                    .collect();
-                drops.sort_by(|(one, said), (other, said_of_other)| match order {
-                    0 => {
-                        let order = |drop: &DropCount, class| (class != Class::Lost, Reverse(drop.count()), drop.key());
-                        order(one, said.class).cmp(&order(other, said_of_other.class))
-                    }
-                    _ => (&said.reason, &said.function).cmp(&(&said_of_other.reason, &said_of_other.function)),
-                });
-                drops.iter().map(|(drop, _)| RowKey::Drop(drop.key())).collect()
-            }
-            Pane::Functions => {
-                let mut functions: Vec<&FunctionCount> = (seen.functions())
-                    .filter(|count| has(words.function(count.function())))
-                    .collect();
-                match order {
-                    0 => functions.sort_unstable_by_key(|count| (Reverse(count.count), count.function())),
-                    1 => functions.sort_unstable_by_key(|count| (Reverse((count.time, count.count)), count.function())),
-                    _ => functions.sort_unstable_by_key(|count| (words.function(count.function()), count.function())),
-                }
-                functions
-                    .iter()
-                    .map(|count| RowKey::Function(count.function()))
-                    .collect()
-            }
-        }
+            Pane::Flows => flows(seen, model.words(), &search, order),
+            Pane::Drops => drops(seen, model.words(), &search, order),
+            Pane::Functions => functions(seen, model.words(), &search, order),
+        };
+        let found = self.selected[index].map(|selected| {
+            let found = list.iter().position(|item| item.key() == selected);
+            found.unwrap_or(self.at[index]).min(list.len().saturating_sub(1))
+        });
+        (list, found.unwrap_or(0))
     }
 
     /// Returns what is to be seen on so many lines. `now`: the time since the view began.
@@ -548,36 +494,38 @@ impl View {
     }
 
     fn show_list(&mut self, model: &Model, screen: &mut Screen) {
-        let list = self.list(model);
-        let index = self.index();
-        let at = self.place(&list);
-        self.at[index] = at;
-        let rows = self.rows.max(1);
-        let top = &mut self.top[index];
-        *top = (*top).clamp((at + 1).saturating_sub(rows), at);
-        let top = (*top).min(list.len().saturating_sub(rows));
-        let seen = self.frozen.as_ref().unwrap_or(model.seen());
-        let shown = list.get(top..(top + rows).min(list.len())).unwrap_or_default();
-        let (columns, rows) = rows_of(self.pane, shown, seen, model);
-        screen.details = match list.get(at) {
-            Some(key) => details(*key, seen, model),
-            None => Default::default(),
+        let (index, rows, pane) = (self.index(), self.rows.max(1), self.pane);
+        let before = self.top[index];
+        let empty = match pane {
+            _ if !self.search.is_empty() => "nothing of this is found; Esc ends the search",
+            Pane::Packets if self.only.is_some() => "none of these packets is in memory; Esc shows all",
+            Pane::Packets => "no packet was seen yet",
+            Pane::Flows if !model.words().has_flows() => "packets have no addresses here: add --show tuple,len",
+            Pane::Flows => "no flow was seen yet",
+            Pane::Drops if !model.words().follows() => "drops are seen of packets that are followed (--follow)",
+            Pane::Drops => "no packet was dropped yet",
+            Pane::Functions => "no function was entered yet",
         };
+        let (list, at) = self.listed(model);
+        let top = before.clamp((at + 1).saturating_sub(rows), at);
+        let top = top.min(list.len().saturating_sub(rows));
+        let shown = list.get(top..(top + rows).min(list.len())).unwrap_or_default();
+        let calls = |item: &Item<'_>| match item {
+            Item::Function(count) => count.count,
+            _ => 0,
+        };
+        let sum = match pane {
+            Pane::Functions => list.iter().map(calls).sum(),
+            _ => 0,
+        };
+        screen.details = list.get(at).map(|item| details(*item, model)).unwrap_or_default();
         screen.body = Body::List(List {
-            columns,
-            rows,
+            columns: columns(pane, model.words().has_times()),
+            rows: shown.iter().map(|item| row(*item, model, sum)).collect(),
             selected: (!list.is_empty()).then_some(at - top),
-            empty: match self.pane {
-                _ if !self.search.is_empty() => "nothing of this is found; Esc ends the search",
-                Pane::Packets if self.only.is_some() => "none of these packets is in memory; Esc shows all",
-                Pane::Packets => "no packet was seen yet",
-                Pane::Flows if !model.words().has_flows() => "packets have no addresses here: add --show tuple,len",
-                Pane::Flows => "no flow was seen yet",
-                Pane::Drops if !model.words().follows() => "drops are seen of packets that are followed (--follow)",
-                Pane::Drops => "no packet was dropped yet",
-                Pane::Functions => "no function was entered yet",
-            },
+            empty,
         });
+        (self.at[index], self.top[index]) = (at, top);
     }
 
     fn journey_body(&mut self, model: &mut Model, lines: usize) -> Body {
@@ -681,159 +629,214 @@ impl Rate {
     }
 }
 
-/// Returns the columns of a pane, and these of its rows.
-fn rows_of(pane: Pane, keys: &[RowKey], seen: &Seen, model: &Model) -> (Vec<Column>, Vec<Row>) {
-    let words = model.words();
+/// Returns whether a text has the words of a search, which are in lower case.
+fn has(text: &str, search: &str) -> bool {
+    search.is_empty() || text.to_lowercase().contains(search)
+}
+
+/// Returns the packets that are listed. `only`: those of this flow or drop.
+fn packets<'a>(
+    seen: &'a Seen,
+    words: &Words,
+    search: &str,
+    only: Option<RowKey>,
+    order: usize,
+    answers: &mut HashMap<u64, (u64, bool)>,
+) -> Vec<Item<'a>> {
+    if answers.len() > MOST_ANSWERS {
+        answers.clear();
+    }
+    let is_of = |packet: &Packet| match only {
+        Some(RowKey::Flow(key)) => packet.flow() == Some(key),
+        Some(RowKey::Drop(key)) => packet.drop_key() == Some(key),
+        _ => true,
+    };
+    let mut is_found = |packet: &Packet| {
+        let version = packet.version();
+        if let Some((known, found)) = answers.get(&packet.number())
+            && *known == version
+        {
+            return *found;
+        }
+        let said = words.packet(packet);
+        let found = has(&said.heading, search) || has(&said.place, search);
+        answers.insert(packet.number(), (version, found));
+        found
+    };
+    let packets = (seen.packets())
+        .filter(|(_, packet)| only.is_none() || is_of(packet))
+        .filter(|(_, packet)| search.is_empty() || is_found(packet));
+    let mut packets: Vec<(u64, u64, &Packet)> = match order {
+        0 => packets.map(|(number, packet)| (0, number, packet)).collect(),
+        _ => packets
+            .map(|(number, packet)| (packet.calls(), number, packet))
+            .collect(),
+    };
+    packets.sort_unstable_by_key(|(first, number, _)| Reverse((*first, *number)));
+    packets.into_iter().map(|(_, _, packet)| Item::Packet(packet)).collect()
+}
+
+fn flows<'a>(seen: &'a Seen, words: &Words, search: &str, order: usize) -> Vec<Item<'a>> {
+    let flows = seen
+        .flows()
+        .filter(|flow| search.is_empty() || has(&words.flow(flow), search));
+    let mut flows: Vec<&FlowCount> = flows.collect();
+    flows.sort_unstable_by_key(|flow| {
+        let first = [flow.packets, flow.bytes, flow.drops][order];
+        (Reverse((first, flow.packets)), flow.key)
+    });
+    flows.into_iter().map(Item::Flow).collect()
+}
+
+fn drops<'a>(seen: &'a Seen, words: &Words, search: &str, order: usize) -> Vec<Item<'a>> {
+    let drops = seen.drops().map(|drop| (drop, words.drops(drop)));
+    let mut drops: Vec<(&DropCount, DropWords)> = drops
+        .filter(|(_, said)| has(&said.reason, search) || has(&said.function, search) || has(&said.packet, search))
+        .collect();
+    drops.sort_by(|(one, said), (other, said_of_other)| match order {
+        0 => {
+            let order = |drop: &DropCount, class| (class != Class::Lost, Reverse(drop.count()), drop.key());
+            order(one, said.class).cmp(&order(other, said_of_other.class))
+        }
+        _ => (&said.reason, &said.function).cmp(&(&said_of_other.reason, &said_of_other.function)),
+    });
+    drops.into_iter().map(|(drop, _)| Item::Drop(drop)).collect()
+}
+
+fn functions<'a>(seen: &'a Seen, words: &Words, search: &str, order: usize) -> Vec<Item<'a>> {
+    let functions = seen
+        .functions()
+        .filter(|count| has(words.function(count.function()), search));
+    let mut functions: Vec<&FunctionCount> = functions.collect();
+    match order {
+        0 => functions.sort_unstable_by_key(|count| (Reverse(count.count), count.function())),
+        1 => functions.sort_unstable_by_key(|count| (Reverse((count.time, count.count)), count.function())),
+        _ => functions.sort_unstable_by_key(|count| (words.function(count.function()), count.function())),
+    }
+    functions.into_iter().map(Item::Function).collect()
+}
+
+/// Returns the columns of a pane. `times`: functions have them.
+fn columns(pane: Pane, times: bool) -> Vec<Column> {
     let column = |heading, width| Column { heading, width };
     match pane {
-        Pane::Packets => {
-            let columns = vec![
-                column("#", Width::Right(7)),
-                column("packet", Width::Share(3)),
-                column("calls", Width::Right(6)),
-                column("where", Width::Share(2)),
-            ];
-            let packets: HashMap<u64, &Packet> = seen.packets().map(|packet| (packet.number(), packet)).collect();
-            let row = |key: &RowKey| {
-                let RowKey::Packet(number) = key else {
-                    return Row::default();
-                };
-                let Some(packet) = packets.get(number) else {
-                    return Row::default();
-                };
-                let said = words.packet(packet);
-                Row {
-                    look: match (said.is_loss, said.ended) {
-                        (true, _) => Look::Loss,
-                        (_, true) => Look::Dim,
-                        _ => Look::Plain,
-                    },
-                    cells: vec![number.to_string(), said.heading, packet.calls().to_string(), said.place],
-                }
-            };
-            (columns, keys.iter().map(row).collect())
-        }
-        Pane::Flows => {
-            let columns = vec![
-                column("packets", Width::Right(9)),
-                column("bytes", Width::Right(8)),
-                column("drops", Width::Right(7)),
-                column("flow", Width::Share(1)),
-            ];
-            let flows: HashMap<FlowKey, &FlowCount> = seen.flows().map(|flow| (flow.key, flow)).collect();
-            let row = |key: &RowKey| {
-                let RowKey::Flow(key) = key else {
-                    return Row::default();
-                };
-                let Some(flow) = flows.get(key) else {
-                    return Row::default();
-                };
-                Row {
-                    look: if flow.drops > 0 { Look::Loss } else { Look::Plain },
-                    cells: vec![
-                        grouped(flow.packets),
-                        bytes(flow.bytes),
-                        grouped(flow.drops),
-                        words.flow(flow),
-                    ],
-                }
-            };
-            (columns, keys.iter().map(row).collect())
-        }
-        Pane::Drops => {
-            let columns = vec![
-                column("count", Width::Right(9)),
-                column("class", Width::Left(9)),
-                column("reason", Width::Left(20)),
-                column("in", Width::Share(2)),
-                column("last packet", Width::Share(3)),
-            ];
-            let drops: HashMap<u64, &DropCount> = seen.drops().map(|drop| (drop.key(), drop)).collect();
-            let row = |key: &RowKey| {
-                let RowKey::Drop(key) = key else {
-                    return Row::default();
-                };
-                let Some(drop) = drops.get(key) else {
-                    return Row::default();
-                };
-                let said = words.drops(drop);
-                Row {
-                    look: match said.class {
-                        Class::Lost => Look::Loss,
-                        _ => Look::Dim,
-                    },
-                    cells: vec![
-                        grouped(drop.count()),
-                        said.class.name().to_owned(),
-                        said.reason,
-                        said.function,
-                        said.packet,
-                    ],
-                }
-            };
-            (columns, keys.iter().map(row).collect())
-        }
+        Pane::Packets => vec![
+            column("#", Width::Right(7)),
+            column("packet", Width::Share(3)),
+            column("calls", Width::Right(6)),
+            column("where", Width::Share(2)),
+        ],
+        Pane::Flows => vec![
+            column("packets", Width::Right(9)),
+            column("bytes", Width::Right(8)),
+            column("drops", Width::Right(7)),
+            column("flow", Width::Share(1)),
+        ],
+        Pane::Drops => vec![
+            column("count", Width::Right(9)),
+            column("class", Width::Left(9)),
+            column("reason", Width::Left(20)),
+            column("in", Width::Share(2)),
+            column("last packet", Width::Share(3)),
+        ],
         Pane::Functions => {
             let mut columns = vec![column("calls", Width::Right(11)), column("share", Width::Right(7))];
-            if words.has_times() {
+            if times {
                 columns.push(column("time", Width::Right(11)));
                 columns.push(column("each", Width::Right(11)));
             }
             columns.push(column("function", Width::Share(1)));
-            let sum: u64 = seen.functions().map(|count| count.count).sum();
-            let functions: HashMap<u32, &FunctionCount> =
-                (seen.functions()).map(|count| (count.function(), count)).collect();
-            let row = |key: &RowKey| {
-                let RowKey::Function(index) = key else {
-                    return Row::default();
-                };
-                let Some(count) = functions.get(index) else {
-                    return Row::default();
-                };
-                let share = 100.0 * count.count as f64 / sum.max(1) as f64;
-                let mut cells = vec![grouped(count.count), format!("{share:.1} %")];
-                if words.has_times() {
-                    cells.push(time(count.time));
-                    cells.push(time(count.time / count.count.max(1)));
-                }
-                cells.push(words.function(*index).to_owned());
-                Row {
-                    cells,
-                    look: Look::Plain,
-                }
-            };
-            (columns, keys.iter().map(row).collect())
+            columns
+        }
+    }
+}
+
+/// Returns a row. `sum`: the calls of all functions that are listed.
+fn row(item: Item<'_>, model: &Model, sum: u64) -> Row {
+    let words = model.words();
+    match item {
+        Item::Packet(packet) => {
+            let said = words.packet(packet);
+            Row {
+                look: match (said.is_loss, said.ended) {
+                    (true, _) => Look::Loss,
+                    (_, true) => Look::Dim,
+                    _ => Look::Plain,
+                },
+                cells: vec![
+                    packet.number().to_string(),
+                    said.heading,
+                    packet.calls().to_string(),
+                    said.place,
+                ],
+            }
+        }
+        Item::Flow(flow) => Row {
+            look: if flow.drops > 0 { Look::Loss } else { Look::Plain },
+            cells: vec![
+                grouped(flow.packets),
+                bytes(flow.bytes),
+                grouped(flow.drops),
+                words.flow(flow),
+            ],
+        },
+        Item::Drop(drop) => {
+            let said = words.drops(drop);
+            Row {
+                look: match said.class {
+                    Class::Lost => Look::Loss,
+                    _ => Look::Dim,
+                },
+                cells: vec![
+                    grouped(drop.count()),
+                    said.class.name().to_owned(),
+                    said.reason,
+                    said.function,
+                    said.packet,
+                ],
+            }
+        }
+        Item::Function(count) => {
+            let share = 100.0 * count.count as f64 / sum.max(1) as f64;
+            let mut cells = vec![grouped(count.count), format!("{share:.1} %")];
+            if words.has_times() {
+                cells.push(time(count.time));
+                cells.push(time(count.time / count.count.max(1)));
+            }
+            cells.push(words.function(count.function()).to_owned());
+            Row {
+                cells,
+                look: Look::Plain,
+            }
         }
     }
 }
 
 /// Returns two lines about a row, with what has no room in it.
-fn details(key: RowKey, seen: &Seen, model: &Model) -> [String; 2] {
+fn details(item: Item<'_>, model: &Model) -> [String; 2] {
     let words = model.words();
-    match key {
-        RowKey::Packet(number) => (seen.packet(number)).map(|packet| {
+    match item {
+        Item::Packet(packet) => {
             let said = words.packet(packet);
             [said.heading, said.place]
-        }),
-        RowKey::Flow(key) => (seen.flows().find(|flow| flow.key == key)).map(|flow| {
-            let counts = format!(
-                "{}, {}, {} lost",
-                counted(flow.packets, "packet"),
-                counted(flow.bytes, "byte"),
-                grouped(flow.drops)
-            );
+        }
+        Item::Flow(flow) => {
+            let (packets, bytes) = (counted(flow.packets, "packet"), counted(flow.bytes, "byte"));
+            let counts = format!("{packets}, {bytes}, {} lost", grouped(flow.drops));
             [words.flow(flow), counts]
-        }),
-        RowKey::Drop(key) => (seen.drops().find(|drop| drop.key() == key)).map(|drop| {
+        }
+        Item::Drop(drop) => {
             let said = words.drops(drop);
             match said.advice {
                 Some(advice) => [advice.why.to_owned(), advice.remedy.to_owned()],
-                None => [format!("{} in {}", said.reason, said.function), said.packet],
+                None => {
+                    let place = format!("{} in {}", said.reason, said.function);
+                    [place.trim_start().to_owned(), said.packet]
+                }
             }
-        }),
-        RowKey::Function(index) => Some([words.function(index).to_owned(), String::new()]),
+        }
+        Item::Function(count) => [words.function(count.function()).to_owned(), String::new()],
     }
-    .unwrap_or_default()
 }
 
 /// Formats a number with commas between thousands.

@@ -252,10 +252,8 @@ impl Model {
                     .map_or(0, Packet::number);
                 if let Some(place) = self.seen.packets.find(event.packet) {
                     let other = (event.spare, number);
-                    self.seen
-                        .packets
-                        .push(place, event, &[], Some(other).filter(|_| number != 0));
-                    if let Some(packet) = self.seen.packets.get_mut(place) {
+                    let named = Some(other).filter(|_| number != 0);
+                    if let Some(packet) = self.seen.packets.push(place, event, &[], named) {
                         packet.whole = Some((number, event.spare));
                     }
                 }
@@ -277,8 +275,7 @@ impl Model {
         }
         let payload = batch.payload_of(event);
         let place = seen.packets.find_or_add(event);
-        seen.packets.push(place, event, payload, None);
-        let Some(packet) = seen.packets.get_mut(place) else {
+        let Some(packet) = seen.packets.push(place, event, payload, None) else {
             return;
         };
         if event.kind == EventKind::ENTRY {
@@ -308,8 +305,7 @@ impl Model {
         let (number, flow) = known.map_or((0, None), |parent| (parent.number, parent.flow));
         let place = packets.find_or_add(event);
         let other = Some((event.spare, number)).filter(|_| number != 0);
-        packets.push(place, event, &[], other);
-        let Some(child) = packets.get_mut(place) else {
+        let Some(child) = packets.push(place, event, &[], other) else {
             return;
         };
         let other = (child.identity, child.number);
@@ -327,8 +323,8 @@ impl Model {
         let Some(place) = seen.packets.find(event.packet) else {
             return;
         };
-        seen.packets.push(place, event, &[], None);
-        let Some(packet) = seen.packets.get_mut(place).filter(|packet| packet.end.is_none()) else {
+        let packet = seen.packets.push(place, event, &[], None);
+        let Some(packet) = packet.filter(|packet| packet.end.is_none()) else {
             return;
         };
         let end = self.words.ends.count(event);
@@ -371,14 +367,15 @@ fn count_packet(packet: &mut Packet, flows: &mut Flows, key: super::FlowKey, now
 }
 
 impl Seen {
-    /// Returns the packets in memory, in any order.
-    pub fn packets(&self) -> impl Iterator<Item = &Packet> {
+    /// Returns the packets in memory with their numbers, in any order.
+    pub fn packets(&self) -> impl Iterator<Item = (u64, &Packet)> {
         self.packets.iter()
     }
 
     /// Returns the packet with this number, if it is in memory.
     pub fn packet(&self, number: u64) -> Option<&Packet> {
-        self.packets.iter().find(|packet| packet.number == number)
+        let found = self.packets.iter().find(|(other, _)| *other == number);
+        found.map(|(_, packet)| packet)
     }
 
     /// Returns the flows, in any order.

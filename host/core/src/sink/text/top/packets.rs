@@ -24,7 +24,7 @@ const REUSED: usize = 256;
 const NONE: u32 = u32::MAX;
 
 /// A packet and its events.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Packet {
     pub(super) number: u64,
     pub(super) identity: u64,
@@ -140,18 +140,14 @@ impl Packet {
             number,
             identity: event.packet,
             first: event.timestamp,
-            calls: 0,
             function: NO_FUNCTION,
-            end: None,
-            whole: None,
-            flow: None,
-            len: None,
-            is_child: false,
-            events: Vec::new(),
-            payload: Vec::new(),
-            unkept: 0,
-            numbers: Vec::new(),
+            ..Packet::default()
         }
+    }
+
+    /// Gives back the memory of its events.
+    fn release(&mut self) {
+        (self.events, self.payload, self.numbers) = Default::default();
     }
 }
 
@@ -159,6 +155,8 @@ impl Packet {
 #[derive(Clone, Debug)]
 struct Place {
     packet: Arc<Packet>,
+    /// The packet's number; 0 if it was forgotten.
+    number: u64,
     older: u32,
     newer: u32,
 }
@@ -168,11 +166,15 @@ struct Place {
 pub(super) struct Packets {
     table: HashMap<u64, u32, Seeded>,
     places: Vec<Place>,
+    /// Places of packets that were forgotten, with their memory.
     unused: Vec<u32>,
+    /// Those whose memory was given back.
+    empty: Vec<u32>,
     oldest: u32,
     newest: u32,
     /// The packet of the event before, and its place.
     recent: (u64, u32),
+    /// Bytes of all places.
     bytes: usize,
     limit: usize,
     /// Packets so far.
@@ -188,6 +190,7 @@ impl Packets {
             table: HashMap::default(),
             places: Vec::new(),
             unused: Vec::new(),
+            empty: Vec::new(),
             oldest: NONE,
             newest: NONE,
             recent: (0, NONE),
@@ -221,10 +224,12 @@ impl Packets {
     }
 
     fn add(&mut self, event: &Event) -> u32 {
+        self.shrink();
         self.numbered += 1;
-        let place = match self.unused.pop() {
+        let place = match self.unused.pop().or_else(|| self.empty.pop()) {
             Some(place) => {
                 let packet = &mut self.places[place as usize].packet;
+                self.bytes = self.bytes.saturating_sub(packet.bytes());
                 match Arc::get_mut(packet) {
                     Some(packet) => packet.reset(self.numbered, event),
                     // A view that stands still has it.
@@ -235,13 +240,16 @@ impl Packets {
             None => {
                 self.places.push(Place {
                     packet: Arc::new(Packet::new(self.numbered, event)),
+                    number: 0,
                     older: NONE,
                     newer: NONE,
                 });
                 (self.places.len() - 1) as u32
             }
         };
-        self.bytes += self.places[place as usize].packet.bytes();
+        let this = &mut self.places[place as usize];
+        this.number = self.numbered;
+        self.bytes += this.packet.bytes();
         self.link(place);
         self.table.insert(event.packet, place);
         self.recent = (event.packet, place);
@@ -254,20 +262,16 @@ impl Packets {
         self.places.get(place as usize).map(|place| &*place.packet)
     }
 
-    /// Returns the packet at this place, to be changed. Its events are changed by [`Packets::push`] alone.
+    /// Keeps an event of the packet at this place, and the number of another packet that it names. Returns the packet.
     #[inline]
-    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut Packet> {
-        self.places
-            .get_mut(place as usize)
-            .map(|place| Arc::make_mut(&mut place.packet))
-    }
-
-    /// Keeps an event of the packet at this place, and the number of another packet that it names.
-    #[inline]
-    pub(super) fn push(&mut self, place: u32, event: &Event, payload: &[u8], other: Option<(u64, u64)>) {
-        let Some(packet) = self.places.get_mut(place as usize) else {
-            return;
-        };
+    pub(super) fn push(
+        &mut self,
+        place: u32,
+        event: &Event,
+        payload: &[u8],
+        other: Option<(u64, u64)>,
+    ) -> Option<&mut Packet> {
+        let packet = self.places.get_mut(place as usize)?;
         let packet = Arc::make_mut(&mut packet.packet);
         let before = packet.bytes();
         if packet.push(event, payload)
@@ -276,25 +280,53 @@ impl Packets {
             packet.numbers.push(other);
         }
         self.bytes = (self.bytes + packet.bytes()).saturating_sub(before);
+        Some(packet)
     }
 
     /// Forgets the packets that are too many, but never the one that was seen last.
     pub(super) fn shrink(&mut self) {
-        while (self.bytes > self.limit || self.table.len() > MOST) && self.oldest != self.newest {
-            let place = self.oldest;
-            self.unlink(place);
-            let packet = &self.places[place as usize].packet;
-            self.bytes = self.bytes.saturating_sub(packet.bytes());
-            self.table.remove(&packet.identity);
-            self.unused.push(place);
-            self.forgotten += 1;
-            self.recent = (0, NONE);
+        while self.table.len() >= MOST && self.forget_oldest() {}
+        while self.bytes > self.limit {
+            match self.unused.pop() {
+                Some(place) => self.give_back(place),
+                None if self.forget_oldest() => {}
+                None => return,
+            }
         }
     }
 
-    /// Returns all packets, in any order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Packet> {
-        self.table.values().filter_map(|place| self.get(*place))
+    /// Returns false if there is only one packet.
+    fn forget_oldest(&mut self) -> bool {
+        if self.oldest == self.newest {
+            return false;
+        }
+        let place = self.oldest;
+        self.unlink(place);
+        let this = &mut self.places[place as usize];
+        this.number = 0;
+        self.table.remove(&this.packet.identity);
+        self.unused.push(place);
+        self.forgotten += 1;
+        self.recent = (0, NONE);
+        true
+    }
+
+    /// Gives back the memory of a packet that was forgotten.
+    fn give_back(&mut self, place: u32) {
+        let packet = &mut self.places[place as usize].packet;
+        let before = packet.bytes();
+        match Arc::get_mut(packet) {
+            Some(packet) => packet.release(),
+            None => *packet = Arc::new(Packet::default()),
+        }
+        self.bytes = (self.bytes + packet.bytes()).saturating_sub(before);
+        self.empty.push(place);
+    }
+
+    /// Returns all packets with their numbers, in any order. The packets themselves are all over the memory.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Packet)> {
+        let places = self.places.iter().filter(|place| place.number != 0);
+        places.map(|place| (place.number, &*place.packet))
     }
 
     fn link(&mut self, place: u32) {
@@ -354,11 +386,11 @@ mod tests {
         for identity in 1..=MOST as u64 {
             add(&mut packets, identity);
         }
-        add(&mut packets, 1);
+        add(&mut packets, 2);
         add(&mut packets, 1_000_000);
-        assert_eq!((packets.forgotten, packets.find(2)), (1, None));
-        assert!(packets.find(1).is_some() && packets.find(3).is_some());
-        assert_eq!(packets.iter().count(), MOST);
+        assert_eq!((packets.forgotten, packets.find(1), packets.find(3)), (2, None, None));
+        assert!(packets.find(2).is_some() && packets.find(4).is_some());
+        assert_eq!(packets.iter().count(), MOST - 1);
     }
 
     #[test]
@@ -371,7 +403,7 @@ mod tests {
             add(&mut packets, 1_000_000);
             assert!(packets.bytes <= LIMIT, "{} after {round}", packets.bytes);
         }
-        let sum: usize = packets.iter().map(Packet::bytes).sum();
+        let sum: usize = packets.places.iter().map(|place| place.packet.bytes()).sum();
         assert_eq!(sum, packets.bytes);
         let place = packets.find(1_000_000).unwrap();
         let packet = packets.get(place).unwrap();
