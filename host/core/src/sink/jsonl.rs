@@ -18,6 +18,7 @@ use super::fields::{Fields, Style};
 use super::output::Output;
 use super::reasons::Reasons;
 use super::texts::FunctionTexts;
+use super::waits::Waiting;
 use super::{Sink, SinkError};
 use crate::advice;
 use crate::event::{
@@ -39,6 +40,7 @@ pub struct Jsonl {
     fields: Fields,
     clock: Clock,
     reasons: Reasons,
+    waiting: Waiting,
     /// The reasons ([`Event::spare`]) and functions of drops whose advice was written.
     explained: BTreeSet<(u64, u32)>,
     /// The packet and sk_buff of the event before, and how an event of them begins.
@@ -55,6 +57,7 @@ impl Jsonl {
             fields: Fields::default(),
             clock: Clock::default(),
             reasons: Reasons::default(),
+            waiting: Waiting::default(),
             explained: BTreeSet::new(),
             packet: (0, 0),
             beginning: Vec::new(),
@@ -62,6 +65,7 @@ impl Jsonl {
     }
 
     fn append(&mut self, functions: &[Function]) {
+        self.waiting.append(functions);
         // The index is part of the text, and the closure sees the functions in their order.
         let index = std::cell::Cell::new(self.functions.len() as u64);
         self.functions.append(functions, |out, function| {
@@ -151,6 +155,10 @@ impl Sink for Jsonl {
                     push_unsigned(out, duration);
                 }
                 None => out.extend_from_slice(b"\"return\",\"duration\":null"),
+            }
+            if let Some((waited, qdisc)) = self.waiting.note(event) {
+                push_number(out, "waited", waited);
+                push_string(out, "queue", qdisc.unwrap_or("socket"));
             }
             self.fields.push(out, batch.payload_of(event));
             out.extend_from_slice(b"}\n");

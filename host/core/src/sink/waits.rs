@@ -4,6 +4,8 @@
 //! Nothing is added in the kernel for that: where these functions are not traced, no wait is known. Of a queue that is
 //! inside another one, as a class of `htb` is, the outer one counts.
 
+use std::collections::HashMap;
+
 use crate::event::{Event, EventKind, Function};
 
 /// A queue, by the function that fills it.
@@ -73,6 +75,44 @@ pub(super) struct Wait {
     function: u32,
 }
 
+/// Packets that are remembered in queues. What leaves a queue unseen stays until there are so many.
+const MOST: usize = 65_536;
+
+/// Waits of packets that are not remembered otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    waits: Waits,
+    packets: HashMap<u64, Queued>,
+}
+
+impl Waiting {
+    /// Appends functions to those that are known.
+    pub(super) fn append(&mut self, functions: &[Function]) {
+        self.waits.append(functions);
+    }
+
+    /// Takes an event, and returns the wait that it ends: its duration in nanoseconds, and the qdisc, or `None` if it was
+    /// the queue of a socket.
+    #[inline]
+    pub(super) fn note(&mut self, event: &Event) -> Option<(u64, Option<&str>)> {
+        if !self.waits.concerns(event) {
+            return None;
+        }
+        let before = self.packets.get(&event.packet).copied().unwrap_or_default();
+        let mut queued = before;
+        let wait = self.waits.note(&mut queued, event);
+        if queued == Queued::default() {
+            self.packets.remove(&event.packet);
+        } else if queued != before {
+            if self.packets.len() >= MOST {
+                self.packets.clear();
+            }
+            self.packets.insert(event.packet, queued);
+        }
+        wait.map(|wait| (wait.duration, self.waits.qdisc(wait)))
+    }
+}
+
 impl Waits {
     /// Appends functions to those that are known.
     pub(super) fn append(&mut self, functions: &[Function]) {
@@ -87,6 +127,13 @@ impl Waits {
             }
             self.sayings.push(says);
         }
+    }
+
+    /// Returns whether an event may begin or end a wait.
+    #[inline]
+    fn concerns(&self, event: &Event) -> bool {
+        let says = self.sayings.get(event.function as usize);
+        event.kind == EventKind::ENTRY && says.is_some_and(|says| *says != Says::Nothing)
     }
 
     /// Takes an event of a packet, and returns the wait that it ends.
@@ -231,6 +278,42 @@ mod tests {
             (40, "skb_consume_udp"),
         ];
         assert_eq!(after(&calls), [(35, None)]);
+    }
+
+    #[test]
+    fn packets_wait_for_themselves() {
+        let mut waiting = Waiting {
+            waits: waits(),
+            packets: HashMap::new(),
+        };
+        let mut note = |packet: u64, timestamp: u64, name: &str| {
+            let function = FUNCTIONS.iter().position(|function| *function == name).unwrap();
+            let event = Event {
+                packet,
+                skb: packet,
+                timestamp,
+                entry_timestamp: 0,
+                function: function as u32,
+                cpu: 0,
+                kind: EventKind::ENTRY,
+                thread: 1,
+                payload_offset: 0,
+                payload_len: 0,
+                spare: 0,
+            };
+            let wait = waiting.note(&event);
+            let wait = wait.map(|(duration, qdisc)| (duration, qdisc.map(str::to_owned)));
+            (wait, waiting.packets.len())
+        };
+        assert_eq!(note(1, 10, "htb_enqueue"), (None, 1));
+        assert_eq!(note(2, 20, "__udp_enqueue_schedule_skb"), (None, 2));
+        assert_eq!(note(3, 25, "sch_direct_xmit"), (None, 2));
+        assert_eq!(note(1, 30, "sch_direct_xmit"), (Some((20, Some("htb".to_owned()))), 1));
+        assert_eq!(note(2, 50, "skb_consume_udp"), (Some((30, None)), 0));
+        for packet in 0..=MOST as u64 {
+            note(packet, 60, "htb_enqueue");
+        }
+        assert_eq!(waiting.packets.len(), 1);
     }
 
     #[test]
