@@ -549,6 +549,33 @@ fn followed_packets_are_text_by_default() {
 }
 
 #[test]
+fn top_is_a_trace_of_all_packets_unless_some_are_named() {
+    let all = options(&["top"]);
+    assert_eq!((all.drawing.output, all.drawing.output_given), (Output::Top, true));
+    assert_eq!(
+        (all.packets.as_str(), all.mask, all.follow),
+        ("", 0, Some(SelectAt::Gates))
+    );
+    let some = options(&["top", "tcp", "port", "80", "-t", "function_graph", "-w", "a.ipft"]);
+    assert_eq!(
+        (some.packets.as_str(), some.tracer),
+        ("tcp port 80", Tracer::FunctionGraph)
+    );
+    assert!(some.drawing.record.is_some());
+    let marked = options(&["top", "-m", "7"]);
+    assert_eq!((marked.mark, marked.mask, marked.follow), (7, u32::MAX, None));
+    assert_eq!(options(&["icmp", "-o", "top"]).drawing.output, Output::Top);
+    for (line, words) in [
+        (&["top", "-o", "json"][..], "leave -o out"),
+        (&["drops", "-o", "top"], "'ipft top' shows the drops"),
+        (&["top", "-w", "-"], "both write to stdout"),
+    ] {
+        let error = parse(line).unwrap_err().to_string();
+        assert!(error.contains(words), "{line:?}: {error}");
+    }
+}
+
+#[test]
 fn the_looks_of_text_are_options() {
     let style = |line: &[&str]| options(line).drawing.text;
     assert_eq!(style(&["icmp"]), TextStyle::default());

@@ -21,20 +21,23 @@ pub fn filter(filter: &Filter) -> Option<String> {
 
 /// Returns the message for a trace without events.
 pub fn trace(options: &Options, summary: &Summary, root: &Root) -> String {
-    let selected = selected(options);
+    let selected = match selected(options) {
+        selected if selected.is_empty() => selected,
+        selected => format!(" {selected}"),
+    };
     if let Some((cause, remedy)) = checks::switched_off(root, false) {
         return format!("No packet was seen: {cause}; switch it on: {remedy}");
     }
     if summary.lost() > 0 {
-        return format!("No event of packets {selected} is left: all were lost");
+        return format!("No event of packets{selected} is left: all were lost");
     }
     if summary.packets > 0 {
         return match options.extension {
             Some(_) => format!(
-                "No event is left: {} packets {selected} were seen, and the extension wants none of their events",
+                "No event is left: {} packets{selected} were seen, and the extension wants none of their events",
                 summary.packets
             ),
-            None => format!("No event was read of the {} packets {selected}", summary.packets),
+            None => format!("No event was read of the {} packets{selected}", summary.packets),
         };
     }
     let narrow = filter(&options.filter).map_or_else(String::new, |filter| {
@@ -42,7 +45,7 @@ pub fn trace(options: &Options, summary: &Summary, root: &Root) -> String {
     });
     if options.mask == 0 {
         return format!(
-            "No packet {selected} passed a traced function ({} of them).\n\
+            "No packet{selected} passed a traced function ({} of them).\n\
              Check that there are such packets, in the network namespace of the traffic: tcpdump -ni any{}{narrow}",
             summary.attached,
             match options.packets.as_str() {
@@ -52,7 +55,7 @@ pub fn trace(options: &Options, summary: &Summary, root: &Root) -> String {
         );
     }
     format!(
-        "No packet {selected} passed a traced function ({} of them).\n\
+        "No packet{selected} passed a traced function ({} of them).\n\
          Check that packets are marked: do the rule's counters grow (iptables -t raw -vnL, or nft list ruleset), in the \
          network namespace of the traffic? Without a rule: iptables -t raw -A OUTPUT -j MARK --set-mark {:#x}{narrow}",
         summary.attached, options.mark
@@ -207,6 +210,13 @@ mod tests {
             said.contains("No packet with mark 0x7 and that matches 'udp'"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn trace_of_all_packets_names_none() {
+        let said = traced(&["top"], &Summary::default());
+        assert!(said.starts_with("No packet passed a traced function"), "{said}");
+        assert!(said.contains("tcpdump -ni any"), "{said}");
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Tty {
         }
     }
 
-    /// Returns the last line of the messages that are kept, if there are any, and forgets most of them if they are many.
+    /// Returns the last line of the messages that are kept, if there are any. Forgets them if they are many.
     pub(super) fn last_message(&self) -> Option<String> {
         let messages = self.messages.as_ref()?;
         let length = rustix::fs::fstat(messages).ok()?.st_size as u64;
@@ -169,7 +169,7 @@ pub(super) fn leave() {
 
 /// Makes stderr this file.
 fn replace_stderr(file: &OwnedFd) -> io::Result<()> {
-    // SAFETY: both are numbers of descriptors, and the call changes nothing but what the second one stands for; who writes
+    // SAFETY: both are numbers of descriptors, and the call changes only what the second one stands for: who writes
     // to stderr writes to the new file.
     match unsafe { libc::dup2(file.as_raw_fd(), libc::STDERR_FILENO) } {
         -1 => Err(io::Error::last_os_error()),

@@ -385,12 +385,12 @@ fn write(dice: &mut Dice, start: usize, length: usize, functions: &[usize]) -> V
     }
     let end = program.len();
     program.push(exit());
-    for at in 0..end {
+    for (at, instruction) in program.iter_mut().enumerate().take(end) {
         let is_within = seconds.contains(&at);
-        if !is_within && matches!(next(&program[at], at), Some(Next::Jump(_) | Next::Branch(_))) {
-            let mut target = (at + 1 + program[at].off as usize).min(end);
+        if !is_within && matches!(next(instruction, at), Some(Next::Jump(_) | Next::Branch(_))) {
+            let mut target = (at + 1 + instruction.off as usize).min(end);
             target += usize::from(seconds.contains(&target));
-            program[at].off = (target - at - 1) as i16;
+            instruction.off = (target - at - 1) as i16;
         }
     }
     program

@@ -1,5 +1,5 @@
-//! What `ipft top` shows: packets, flows, drops and functions as they were seen so far, in bounded memory, and the words
-//! for them, which are those of `-o text`. How that looks on a terminal is not known here.
+//! What `ipft top` shows: packets, flows, drops and functions as they were seen so far, in bounded memory, and the
+//! words for them, which are those of `-o text`. How that looks on a terminal is not known here.
 //!
 //! A [`Model`] takes what sinks take. [`Seen`] is what was seen, and can be copied at little cost, so that a view can
 //! stand still while the model goes on; [`Words`] knows what is the same for all of the trace.
