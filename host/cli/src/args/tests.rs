@@ -549,7 +549,7 @@ fn followed_packets_are_text_by_default() {
 }
 
 #[test]
-fn top_is_a_trace_of_all_packets_unless_some_are_named() {
+fn top_shows_all_packets_unless_some_are_named() {
     let all = options(&["top"]);
     assert_eq!((all.drawing.output, all.drawing.output_given), (Output::Top, true));
     assert_eq!(
