@@ -290,6 +290,20 @@ fn a_wait_in_a_qdisc_is_shown(kernel: Kernel) {
     // netem lets no packet out earlier.
     assert!(duration.parse::<f64>().is_ok_and(|waited| waited >= 39.0), "{text}");
     assert_eq!(text.matches("waited ").count(), 1, "{text}");
+    let lines = left.text("queue.jsonl");
+    let waits: Vec<&str> = lines
+        .lines()
+        .filter_map(|line| Some(line.split_once(r#","waited":"#)?.1))
+        .collect();
+    let [wait] = waits[..] else {
+        panic!("{lines}");
+    };
+    let (nanoseconds, rest) = wait.split_once(',').unwrap_or_else(|| panic!("{wait}"));
+    assert!(
+        nanoseconds.parse::<u64>().is_ok_and(|waited| waited >= 39_000_000),
+        "{wait}"
+    );
+    assert!(rest.starts_with(r#""queue":"netem""#), "{wait}");
 }
 
 on_every_kernel!(
