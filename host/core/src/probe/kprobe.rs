@@ -1,9 +1,10 @@
 //! The `kprobe` backend: one perf event per function. It works on every kernel with kprobes, and is the only one on
 //! kernels without FPROBE that sees functions with a compiler suffix.
 //!
-//! Both arming and disarming walk all of ftrace's records (`kernel/trace/ftrace.c`, `__ftrace_hash_rec_update`), some
-//! 10 million instructions a probe, and disarming waits for a grace period under `event_mutex`: this backend starts
-//! and stops slowly, and threads cannot help.
+//! Both arming and disarming a probe at a function's beginning walk all of ftrace's records (`kernel/trace/ftrace.c`,
+//! `__ftrace_hash_rec_update`), some 10 million instructions a probe, and disarming waits for a grace period under
+//! `event_mutex`, so threads cannot help. So entries are probed behind ftrace's NOP where that is the same
+//! ([`Entries`]). Returns have to be probed at the beginning: with them this backend starts and stops slowly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,7 +21,7 @@ use super::{
     ADDRESS_HIDDEN, Attached, Backend, Layer, ProbeError, Progress, Refused, Request, Target, check_any, detach,
 };
 use crate::event::Tracer;
-use crate::kernel::Candidate;
+use crate::kernel::{Candidate, Entries};
 
 /// Perf kprobes and kretprobes.
 #[derive(Debug)]
@@ -79,6 +80,7 @@ impl Backend for Kprobe {
             .map(|target| (target, by_key.get(&key_of(target)).copied()))
             .collect();
         let return_program = returning.map(|key| programs.program(key)).transpose()?;
+        let entries = Entries::open(request.root);
         request.progress.begin(all.len());
         let outcomes = in_parallel(&all, |(target, program)| {
             if request.progress.is_cancelled() {
@@ -94,6 +96,7 @@ impl Backend for Kprobe {
                 Some(program) => attach_one(
                     pmu,
                     target.function,
+                    entries.as_ref(),
                     program,
                     return_program.filter(|_| !silent),
                     cookies.then_some(target.index.map_or(u64::MAX, u64::from)),
@@ -168,6 +171,7 @@ fn has_attach_cookies() -> bool {
 fn attach_one(
     pmu: u32,
     function: &Candidate,
+    entries: Option<&Entries>,
     program: BorrowedFd<'_>,
     return_program: Option<BorrowedFd<'_>>,
     cookie: Option<u64>,
@@ -176,16 +180,22 @@ fn attach_one(
         0 => KprobeTarget::Symbol(&function.name),
         address => KprobeTarget::Address(address),
     };
-    let open = |program, is_return| {
+    let open = |target, program, is_return| {
         let event = syscall::open_kprobe(pmu, target, is_return)?;
         let link = connect(program, &event, cookie)?;
         Ok((event, link))
     };
-    let exit = match return_program.map(|program| open(program, true)).transpose() {
+    let exit = match return_program.map(|program| open(target, program, true)).transpose() {
         Ok(exit) => exit,
         Err(error) => return Outcome::Refused(error),
     };
-    match open(program, false) {
+    let behind = entries.and_then(|entries| entries.behind_nop(function.address));
+    // The kernel may know of a reason against that place, and then the beginning is left.
+    let entry = behind.map(|address| open(KprobeTarget::Address(address), program, false));
+    match entry
+        .and_then(Result::ok)
+        .map_or_else(|| open(target, program, false), Ok)
+    {
         Ok((event, link)) => Outcome::Attached { event, link, exit },
         Err(error) => Outcome::Refused(error),
     }

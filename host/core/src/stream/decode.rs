@@ -34,6 +34,9 @@ struct AddressTable {
 /// Bytes of `endbr64`. No two functions that ftrace can patch are that near.
 const ENDBR: u64 = 4;
 
+/// Bytes of ftrace's NOP, behind which a kprobe may be.
+const NOP: u64 = 5;
+
 impl AddressTable {
     /// Adds a probed address. Address 0 is invalid.
     fn tell(&mut self, address: u64, index: u32) {
@@ -64,7 +67,12 @@ impl AddressTable {
     /// Learns the other address of a function.
     #[cold]
     fn learn(&mut self, address: u64) -> Option<u32> {
-        let others = [address.wrapping_add(ENDBR), address.wrapping_sub(ENDBR)];
+        let others = [
+            address.wrapping_sub(NOP),
+            address.wrapping_sub(ENDBR + NOP),
+            address.wrapping_add(ENDBR),
+            address.wrapping_sub(ENDBR),
+        ];
         let reported = others.into_iter().find(|other| self.reported.contains(other))?;
         let index = self.get(reported)?;
         if address != 0 {
@@ -467,9 +475,10 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_found_with_and_without_endbr64() {
+    fn a_function_is_found_around_endbr64_and_the_nop() {
         let address = |index: u64| 0xffff_ffff_8100_0000 + index * 16;
-        for shift in [ENDBR as i64, -(ENDBR as i64)] {
+        let (mark, nop) = (ENDBR as i64, NOP as i64);
+        for shift in [mark, -mark, nop, mark + nop] {
             let mut decoder = Decoder::new(FunctionIds::new((0..5000).map(address)), 0);
             let mut batch = Batch::default();
             for _ in 0..2 {
@@ -481,7 +490,7 @@ mod tests {
                 let functions: Vec<u32> = batch.events.iter().map(|event| event.function).collect();
                 assert!(functions.iter().copied().eq((0..5000).flat_map(|index| [index, index])));
             }
-            for other in [address(7) + 8, address(7) + 5, address(0) - 8, u64::MAX - 3] {
+            for other in [address(7) + 8, address(7) + 6, address(0) - 8, u64::MAX - 3] {
                 decoder.decode(&record(other, 0), &mut batch);
             }
             assert_eq!(decoder.undecodable(), 4);

@@ -17,6 +17,16 @@ pub(in super::super) fn is_patchable(_address: u64, _code: [u8; ENTRY], _is_trac
     false
 }
 
+/// Returns where a function goes on behind ftrace's NOP. Unknown.
+pub(in super::super) fn behind_nop(_code: &[u8]) -> Option<usize> {
+    None
+}
+
+/// Returns whether some instruction may jump to this offset. Unknown.
+pub(in super::super) fn may_jump_to(_code: &[u8], _offset: usize) -> bool {
+    true
+}
+
 /// The register of the parameter `index`, which is a pointer. Not known: the calling convention is not written down here.
 pub(in super::super) fn register(_btf: &Btf, _prototype: &Type, _index: usize) -> Result<u8, SkipReason> {
     Err(SkipReason::UnknownRegisters)

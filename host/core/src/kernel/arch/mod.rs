@@ -13,4 +13,4 @@ use aarch64 as this;
 use x86_64 as this;
 
 pub use this::BPF_TARGET;
-pub(super) use this::{CODE_IS_KNOWN, ENTRY, is_patchable, register};
+pub(super) use this::{CODE_IS_KNOWN, ENTRY, behind_nop, is_patchable, may_jump_to, register};

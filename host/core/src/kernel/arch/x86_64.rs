@@ -149,3 +149,35 @@ const ENDBR: [u32; 3] = [0xfa1e_0ff3, 0x001f_0f66, 0xd640_1f0f];
 fn is_nop(code: [u8; 5]) -> bool {
     matches!(code, [0x0f | 0xcc, 0x1f, 0x44, 0, 0] | [0x66, 0x66, 0x66, 0x66, 0x90])
 }
+
+/// Returns where a function goes on behind ftrace's NOP, or none if it does not begin with one.
+pub(in super::super) fn behind_nop(code: &[u8]) -> Option<usize> {
+    let is_nop_at = |at: usize| {
+        let found = code.get(at..at + 5).and_then(|code| code.try_into().ok());
+        // The breakpoint of a kernel that is patching it is none.
+        found.is_some_and(|code: [u8; 5]| code[0] != 0xcc && is_nop(code))
+    };
+    let mark = code.first_chunk().map(|mark| u32::from_le_bytes(*mark))?;
+    if is_nop_at(0) {
+        Some(5)
+    } else {
+        (ENDBR.contains(&mark) && is_nop_at(4)).then_some(9)
+    }
+}
+
+/// Returns whether some instruction may jump to this offset. The code is not decoded: any byte may begin a jump.
+pub(in super::super) fn may_jump_to(code: &[u8], offset: usize) -> bool {
+    let distance = |end: usize| offset as i64 - end as i64;
+    let short = code.windows(2).take(offset + 0x82).enumerate();
+    // jmp rel8, jcc rel8, and loop and jrcxz.
+    let is_short = |(at, code): (usize, &[u8])| {
+        matches!(code[0], 0xeb | 0x70..=0x7f | 0xe0..=0xe3) && i64::from(code[1] as i8) == distance(at + 2)
+    };
+    // jmp rel32 (e9), jcc rel32 (0f 80 to 8f).
+    let near = code.windows(5).enumerate();
+    let is_near = |(at, code): (usize, &[u8])| {
+        matches!(code[0], 0xe9 | 0x80..=0x8f)
+            && i64::from(i32::from_le_bytes([code[1], code[2], code[3], code[4]])) == distance(at + 5)
+    };
+    short.into_iter().any(is_short) || near.into_iter().any(is_near)
+}

@@ -21,6 +21,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 /// The kernel's memory, open for reading.
+#[derive(Debug)]
 pub(super) struct Kcore {
     file: File,
     segments: Vec<Segment>,
@@ -28,6 +29,7 @@ pub(super) struct Kcore {
 }
 
 /// A range of addresses and where the file has it.
+#[derive(Debug)]
 struct Segment {
     start: u64,
     len: u64,
@@ -128,7 +130,7 @@ impl Kcore {
     }
 
     /// The bytes from an address on, `len` or as many as there are.
-    fn bytes_up_to(&self, address: u64, len: usize) -> io::Result<Vec<u8>> {
+    pub(super) fn bytes_up_to(&self, address: u64, len: usize) -> io::Result<Vec<u8>> {
         let there = self.place(address)?.1;
         self.bytes(address, len.min(usize::try_from(there).unwrap_or(len)))
     }
