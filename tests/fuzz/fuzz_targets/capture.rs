@@ -6,9 +6,8 @@
 
 #![no_main]
 
-use std::cell::RefCell;
 use std::io::{self, Cursor, Write};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use ipft_core::event::{Batch, Function, Schema, Summary, Trace, Tracer};
 use ipft_core::recording::{Content, Input, Reader, Writer};
@@ -22,13 +21,16 @@ const ADDRESS: u64 = 0xffff_ffff_8100_0000;
 /// Marks a capture, in the place of a function (`bpf/src/core/wire.h`).
 const CAPTURE: u64 = u64::MAX;
 
+/// Why the lock is never poisoned.
+const ONE_THREAD: &str = "the target has one thread";
+
 /// Memory with two handles, as the sink requires.
 #[derive(Clone, Default)]
-struct Shared(Rc<RefCell<Vec<u8>>>);
+struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
+        self.0.lock().expect(ONE_THREAD).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -152,7 +154,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     match pcapng.finish(&Summary::default()) {
-        Ok(()) => check(&file.0.borrow()),
+        Ok(()) => check(&file.0.lock().expect(ONE_THREAD)),
         Err(error) => assert!(matches!(error, SinkError::NoBytes), "{error}"),
     }
     recording.finish(&Summary::default()).expect("memory can be written");
