@@ -267,9 +267,10 @@ struct ipft_context {
 };
 
 /*
- * Configuration, the whole of .rodata.ipft: .rodata is shared with the extension that is linked in. The verifier knows
- * the value of a frozen .rodata and drops the branches that are not taken. The load of the value stays, so only what
- * runs for traced packets may look at it.
+ * Configuration, the whole of .rodata.ipft: .rodata is shared with the extension that is linked in. ipft writes the
+ * values into most programs before it loads them (host/core/src/probe/specialize.rs). The verifier knows the value of a
+ * frozen .rodata and drops the branches that are not taken of the others, whose loads stay: so only what runs for traced
+ * packets may look at it.
  */
 struct ipft_config {
 	__u8 use_perf_buffer;

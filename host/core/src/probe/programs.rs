@@ -74,7 +74,7 @@ pub(super) struct Programs {
     object: Object,
     /// Those that ipft has loaded itself. libbpf has loaded the others.
     own: BTreeMap<ProgramKey, OwnedFd>,
-    /// The instructions of the selected programs, for this trace.
+    /// The instructions of the own programs and of templates, for this trace.
     instructions: BTreeMap<ProgramKey, Vec<bpf_insn>>,
     /// The ring buffers of groups of CPUs, if there are several.
     rings: Vec<OwnedFd>,
@@ -298,7 +298,7 @@ impl Programs {
             .map(|program| unsafe { BorrowedFd::borrow_raw(program.as_fd().as_raw_fd()) })
     }
 
-    /// Returns the instructions of a selected program, relocated and for this trace.
+    /// Returns the instructions of a program for many functions or of a template, relocated and for this trace.
     pub(super) fn instructions(&self, key: ProgramKey) -> Result<&[bpf_insn], ProbeError> {
         let instructions = self.instructions.get(&key).map(Vec::as_slice);
         instructions.ok_or_else(|| ProbeError::NoProgram(key.name()))
@@ -422,7 +422,7 @@ fn prepare(open: &mut OpenObject) -> libbpf_rs::Result<()> {
 }
 
 /// Loads the programs of a prepared object that are not for one function, without what the configuration rules out.
-/// Returns them, and the instructions of all. Those that the kernel refuses are left to libbpf, which says why.
+/// Returns them, and their instructions and those of templates. Programs that the kernel refuses are left to libbpf, which says why.
 fn load_specialized(
     open: &mut OpenObject,
     selected: &BTreeMap<String, &Selected>,
@@ -441,18 +441,21 @@ fn load_specialized(
         let Some(wanted) = selected.get(&*program.name().to_string_lossy()) else {
             continue;
         };
-        let all = program.insns();
-        let special = constants.as_ref().and_then(|constants| specialize(all, constants));
-        let special = special.unwrap_or_else(|| all.to_vec());
         let pointer = program.as_libbpf_object().as_ptr();
         // SAFETY: the pointer is that of a program of a prepared object.
         let (kind, attach_type) = unsafe {
             let kind = libbpf_sys::bpf_program__type(pointer);
             (kind, libbpf_sys::bpf_program__expected_attach_type(pointer))
         };
-        // libbpf finds the function that a tracing program is for.
+        // libbpf finds the function that a tracing program is for, and loads it.
         let is_for_one = kind == libbpf_sys::BPF_PROG_TYPE_TRACING && !wanted.tracing;
-        let loaded = (!wanted.template && !is_for_one).then(|| {
+        if is_for_one && !wanted.template {
+            continue;
+        }
+        let all = program.insns();
+        let special = constants.as_ref().and_then(|constants| specialize(all, constants));
+        let special = special.unwrap_or_else(|| all.to_vec());
+        let loaded = (!wanted.template).then(|| {
             let name = CString::new(wanted.key.name()).unwrap_or_default();
             let program = RawProgram {
                 name: &name,

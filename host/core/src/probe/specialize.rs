@@ -365,20 +365,13 @@ fn wide(operation: u8, left: u64, right: u64) -> Option<u64> {
 }
 
 fn narrow(operation: u8, left: u32, right: u32) -> Option<u32> {
-    Some(match operation {
-        code::MOV => right,
-        code::ADD => left.wrapping_add(right),
-        code::SUB => left.wrapping_sub(right),
-        code::MUL => left.wrapping_mul(right),
-        code::OR => left | right,
-        code::AND => left & right,
-        code::XOR => left ^ right,
-        code::LSH => left << (right & 31),
-        code::RSH => left >> (right & 31),
-        code::ARSH => ((left as i32) >> (right & 31)) as u32,
-        code::NEG => left.wrapping_neg(),
-        _ => return None,
-    })
+    // The lower half of the result is that of 64 bits, but for shifts.
+    let (left, right) = match operation {
+        code::ARSH => (i64::from(left as i32) as u64, right & 31),
+        code::LSH | code::RSH => (left.into(), right & 31),
+        _ => (left.into(), right),
+    };
+    wide(operation, left, right.into()).map(|result| result as u32)
 }
 
 /// Returns whether a condition holds, if that is known.

@@ -6,7 +6,7 @@ use ratatui_core::style::{Color, Modifier, Style};
 
 use super::view::{Body, Column, KEYS, List, Look, Pane, Screen, Width};
 
-/// The least size that has room for anything.
+/// The least size that anything is drawn in.
 const LEAST: (u16, u16) = (40, 10);
 
 const PLAIN: Style = Style::new();
@@ -30,15 +30,15 @@ pub(super) fn draw(screen: &Screen, cells: &mut Buffer) {
         "ipft top  "
     };
     let end = put(cells, 0, 0, width, title, TITLE);
-    let room = put_right(cells, 0, width, &screen.status, PLAIN);
-    put(cells, end, 0, room.saturating_sub(end + 1), &screen.filter, BOLD);
+    let free = put_right(cells, 0, width, &screen.status, PLAIN);
+    put(cells, end, 0, free.saturating_sub(end + 1), &screen.filter, BOLD);
     let mut x = 0;
     for (number, pane) in (1..).zip(Pane::ALL) {
         let style = if pane == screen.pane { REVERSED } else { PLAIN };
         x = put(cells, x, 1, width, &format!(" {number} {} ", pane.name()), style);
     }
-    let room = width.saturating_sub(x + 1);
-    let state: String = screen.state.chars().take(usize::from(room)).collect();
+    let free = width.saturating_sub(x + 1);
+    let state: String = screen.state.chars().take(usize::from(free)).collect();
     put_right(cells, 1, width, &state, DIM);
     match &screen.body {
         Body::List(list) => {
@@ -65,8 +65,8 @@ pub(super) fn draw(screen: &Screen, cells: &mut Buffer) {
 fn draw_list(list: &List, cells: &mut Buffer, end: u16) {
     let width = cells.area.width;
     let places = places(&list.columns, width);
-    for (column, (x, room)) in list.columns.iter().zip(&places) {
-        cell(cells, *x, 2, *room, column, column.heading, BOLD);
+    for (column, (x, free)) in list.columns.iter().zip(&places) {
+        cell(cells, *x, 2, *free, column, column.heading, BOLD);
     }
     if list.rows.is_empty() {
         put(cells, 1, 3, width, list.empty, DIM);
@@ -81,8 +81,8 @@ fn draw_list(list: &List, cells: &mut Buffer, end: u16) {
             style = style.remove_modifier(Modifier::DIM).add_modifier(Modifier::REVERSED);
             cells.set_style(Rect::new(0, y, width, 1), style);
         }
-        for ((column, text), (x, room)) in list.columns.iter().zip(&row.cells).zip(&places) {
-            cell(cells, *x, y, *room, column, text, style);
+        for ((column, text), (x, free)) in list.columns.iter().zip(&row.cells).zip(&places) {
+            cell(cells, *x, y, *free, column, text, style);
         }
     }
 }

@@ -812,7 +812,7 @@ fn row(item: Item<'_>, model: &Model, sum: u64) -> Row {
     }
 }
 
-/// Returns two lines about a row, with what has no room in it.
+/// Returns two lines about a row, with what does not fit into it.
 fn details(item: Item<'_>, model: &Model) -> [String; 2] {
     let words = model.words();
     match item {

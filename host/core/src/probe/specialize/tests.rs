@@ -200,6 +200,64 @@ fn unknown_instructions_are_refused() {
     assert!(specialize(&[], &none).is_none());
 }
 
+/// The interpreter below computes by the same functions, so this says what they give.
+#[test]
+fn results_are_those_of_the_kernel() {
+    // include/linux/filter.h and kernel/bpf/core.c: shifts by the lower bits, and 32 bits are extended by zeros.
+    for (operation, left, right, in_64, in_32) in [
+        (code::ADD, u64::MAX, 1, 0, 0),
+        (code::SUB, 0, 1, u64::MAX, 0xffff_ffff),
+        (code::MUL, 1 << 40 | 3, 5, 5 << 40 | 15, 15),
+        (code::OR, 0xf0, 0x0f, 0xff, 0xff),
+        (code::AND, 0xff, 0x0f, 0x0f, 0x0f),
+        (code::XOR, 0xff, 0x0f, 0xf0, 0xf0),
+        (code::MOV, 7, 1 << 32 | 9, 1 << 32 | 9, 9),
+        (code::LSH, 3, 33, 3 << 33, 6),
+        (code::LSH, 3, 65, 6, 6),
+        (code::RSH, 0xf000_0000_8000_0000, 36, 0x0f00_0000, 0x0800_0000),
+        (
+            code::ARSH,
+            0xf000_0000_8000_0000,
+            36,
+            0xffff_ffff_ff00_0000,
+            0xf800_0000,
+        ),
+        (code::NEG, 1, 0, u64::MAX, 0xffff_ffff),
+    ] {
+        assert_eq!(wide(operation, left, right), Some(in_64), "{operation:#x}");
+        assert_eq!(
+            narrow(operation, left as u32, right as u32),
+            Some(in_32),
+            "{operation:#x}"
+        );
+    }
+    let minus_one = u64::from(u32::MAX);
+    for (operation, left, right, in_64, in_32) in [
+        (code::JEQ, 1 << 32 | 5, 5, false, true),
+        (code::JNE, 1 << 32 | 5, 5, true, false),
+        (code::JGT, minus_one, 1, true, true),
+        (code::JGE, 1, 1, true, true),
+        (code::JLT, minus_one, 1, false, false),
+        (code::JLE, 1, 1, true, true),
+        (code::JSET, 1 << 32, 1 << 32, true, false),
+        (code::JSGT, minus_one, 1, true, false),
+        (code::JSGE, minus_one, 1, true, false),
+        (code::JSLT, minus_one, 1, false, true),
+        (code::JSLE, minus_one, 1, false, true),
+    ] {
+        let mut registers = NOTHING_KNOWN;
+        (registers[1], registers[2]) = (Value::Number(left), Value::Number(right));
+        for (class, expected) in [(code::JMP, in_64), (code::JMP32, in_32)] {
+            let jump = instruction(class | operation | code::REGISTER, 1, 2, 0, 0);
+            assert_eq!(
+                condition(&jump, &registers),
+                Some(expected),
+                "{class:#x} {operation:#x}"
+            );
+        }
+    }
+}
+
 /// What a program does that others see: helpers with their arguments, and the result.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
