@@ -1,8 +1,10 @@
 //! `cargo xtask test`: set-up, then all tests, or selected end-to-end tests.
 //!
-//! It prints at its end how long each part took.
+//! It prints at its end how long each part took, and the slowest guests.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -78,6 +80,24 @@ impl Drop for Parts {
         for (name, time) in &self.0 {
             eprintln!("{:8.1}  {name}", time.as_secs_f64());
         }
+    }
+}
+
+/// Returns the file with the guests' times: a line for each, seconds and name. End-to-end tests add to it.
+pub fn times() -> PathBuf {
+    workspace::target().join("e2e-times")
+}
+
+/// Prints the slowest guests since the file was removed.
+fn print_slowest() {
+    const MOST: usize = 12;
+    let text = fs::read_to_string(times()).unwrap_or_default();
+    let mut lines: Vec<&str> = text.lines().collect();
+    // The numbers are as wide as each other.
+    lines.sort_unstable_by(|a, b| b.cmp(a));
+    eprintln!("\n seconds  guest (the slowest of {})", lines.len());
+    for line in lines.iter().take(MOST) {
+        eprintln!("{line}");
     }
 }
 
@@ -176,11 +196,13 @@ fn all(selection: &Selection, parts: &mut Parts) -> Result<()> {
                 .context("the thread that fetched kernels panicked")?
         })
     })?;
+    let _ = fs::remove_file(times());
     let in_guests = parts.time("tests in guests", || {
         let mut cargo = end_to_end();
         cargo.arg(IN_GUESTS).args(&selection.rest);
         pass(cargo)
     });
+    print_slowest();
     let others = parts.time("other tests", || {
         let mut cargo = workspace::cargo();
         cargo.args(["test", "--workspace", "--no-fail-fast", "--", "--skip", IN_GUESTS]);
