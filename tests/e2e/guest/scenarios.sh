@@ -6,7 +6,7 @@
 # Leaves scenarios.out (JSON lines).
 
 modprobe -qa veth bridge dummy vxlan ip_gre sch_netem act_mirred act_gact cls_matchall sch_ingress ip_tables iptable_filter \
-	iptable_nat iptable_raw nf_tables nft_compat xt_MASQUERADE macvlan xt_NFQUEUE nfnetlink_queue || :
+	iptable_nat iptable_raw nf_tables nft_compat xt_MASQUERADE macvlan xt_NFQUEUE nfnetlink_queue wireguard || :
 network_pair
 network_nat
 for name in client router server; do
@@ -39,6 +39,18 @@ for end in a/va/1/2 b/vb/2/1; do
 	ip -n "$name" link set tunnel up
 	ip -n "$name" neigh replace "172.16.0.$other" lladdr "02:00:00:00:07:0$other" dev vx nud permanent
 done
+# WireGuard's socket stays in the namespace in which the device is made.
+for name in a b; do
+	ip -n "$name" link add wg type wireguard
+	(umask 077 && wg genkey >"/tmp/$name.key")
+done
+for end in a/1/b/2 b/2/a/1; do
+	IFS=/ read -r name own other peer <<<"$end"
+	ip netns exec "$name" wg set wg listen-port 51820 private-key "/tmp/$name.key" \
+		peer "$(wg pubkey <"/tmp/$other.key")" allowed-ips 172.18.0.0/24 endpoint "10.0.0.$peer:51820"
+	ip -n "$name" addr add "172.18.0.$own/24" dev wg
+	ip -n "$name" link set wg up
+done
 ip -n b link add sink type dummy
 ip -n b link set sink up
 ip -n router link add sink type dummy
@@ -57,7 +69,8 @@ ip -n a route add 239.0.0.0/8 dev va
 ip -n b addr add 239.1.1.1/32 dev vb autojoin
 sysctl -qw net.core.rmem_default=2304
 sleep 1
-# So that no neighbour is looked for during the trace.
+# So that no neighbour is looked for, and no key agreed on, during the trace.
+ip netns exec a ping -q -c 1 -W 5 172.18.0.2 >/dev/null
 ip netns exec a ping -q -c 1 -W 5 fd00::b >/dev/null
 
 # ping_of NUMBER NAMESPACE ARGS...
@@ -112,6 +125,55 @@ segments_of() {
 		setsockopt($socket, 17, 103, pack("i", $size)) or die $!;
 		connect($socket, sockaddr_in($port, inet_aton($address))) or die $!;
 		send($socket, "x" x (100 + $number), 0) or die $!;' "$@"
+	settle
+}
+
+# read_queue NUMBER: accepts each packet of this queue of netfilter.
+read_queue() {
+	ip netns exec b perl -e '
+		use Socket;
+		# The layouts are in linux/netlink.h, linux/netfilter/nfnetlink.h and nfnetlink_queue.h.
+		my ($number) = @ARGV;
+		my $kernel = pack("SSLL", 16, 0, 0, 0);
+		socket(my $socket, 16, SOCK_RAW, 12) or die $!;
+		bind($socket, $kernel) or die $!;
+		sub request {
+			my ($kind, $attribute, $value) = @_;
+			my $body = pack("CCnSS", 0, 0, $number, 4 + length $value, $attribute) . $value;
+			$body .= "\0" x (-length($body) & 3);
+			send($socket, pack("LSSLL", 16 + length $body, 3 << 8 | $kind, 1, 0, 0) . $body, 0, $kernel) or die $!;
+		}
+		request(2, 1, pack("CCn", 1, 0, 0));
+		request(2, 2, pack("NC", 0, 1));
+		$| = 1;
+		print "reading\n";
+		while (defined recv($socket, my $got, 65536, 0)) {
+			my ($length, $kind) = unpack("LS", $got);
+			next if $kind != 3 << 8;
+			for (my $at = 20; $at + 4 <= $length;) {
+				my ($size, $attribute) = unpack("SS", substr($got, $at, 4));
+				request(1, 2, pack("N", 1) . substr($got, $at + 4, 4)) if ($attribute & 0x7fff) == 1;
+				$at += $size + 3 & ~3;
+			}
+		}' "$1" >/tmp/reading &
+	reader=$!
+	wait_until 10 grep -q reading /tmp/reading
+}
+
+# fragments_of NUMBER ADDRESS PORT: a datagram that was cut before it is sent: only its first part has a port.
+fragments_of() {
+	ip netns exec a perl -e '
+		use Socket;
+		my ($number, $address, $port) = @ARGV;
+		my $size = 100 + $number;
+		my $datagram = pack("nnnn", 9999, $port, 8 + $size, 0) . "x" x $size;
+		socket(my $socket, AF_INET, SOCK_RAW, 255) or die $!;
+		for my $at (0, 64) {
+			my $part = $at ? substr($datagram, $at) : substr($datagram, 0, 64);
+			my $more = $at ? 0 : 0x2000;
+			my $header = pack("CCnnnCCna4a4", 0x45, 0, 0, 7, $more | $at / 8, 64, 17, 0, inet_aton("10.0.0.1"), inet_aton($address));
+			send($socket, $header . $part, 0, sockaddr_in(0, inet_aton($address))) or die $!;
+		}' "$@"
 	settle
 }
 
@@ -250,8 +312,25 @@ scenarios() {
 	ip netns exec b iptables -A INPUT -p icmp -j NFQUEUE --queue-num 0 --queue-bypass
 	ping_of 32 a 10.0.0.2
 	ip netns exec b iptables -F INPUT
+	ip netns exec b iptables -A INPUT -p icmp -j NFQUEUE --queue-num 1
+	read_queue 1
+	ping_of 33 a 10.0.0.2
+	ip netns exec b iptables -F INPUT
+	kill "$reader"
+	wait "$reader" || :
+	ping_of 45 a 172.18.0.2
 	receive 1
 	segments_of 240 10.0.0.2 7778 150
+	end_receivers
+	receive 1
+	fragments_of 35 10.0.0.2 7778
+	end_receivers
+	receive 1
+	# Linux 5.10 has neither for veth.
+	ip netns exec b ethtool -K vb gro on rx-gro-list on >/dev/null || :
+	ip netns exec a ethtool -K va tx-udp-segmentation off >/dev/null || :
+	segments_of 250 10.0.0.2 7778 150
+	ip netns exec b ethtool -K vb gro off rx-gro-list off >/dev/null || :
 	end_receivers
 	ping_of 2000 a fd00::b
 

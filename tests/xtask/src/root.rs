@@ -13,7 +13,7 @@ use crate::{apt, cache, kernel, workspace};
 const SUITE: &str = "trixie";
 
 const PACKAGES: &str = "bpftool,conntrack,ethtool,iproute2,iptables,iputils-ping,jq,kmod,libelf1t64,netcat-openbsd,nftables,\
-                        procps,strace,tcpdump,time,zlib1g";
+                        procps,strace,tcpdump,time,wireguard-tools,zlib1g";
 
 /// Version of the image; raise it when [`image`] changes for the same packages.
 const RECIPE: u32 = 2;
