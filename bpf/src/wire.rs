@@ -370,6 +370,9 @@ pub const FIELD_NETFILTER: u32 = 1 << layout::ipft_field::IPFT_FIELD_NETFILTER;
 /// In [`Config::fields`]: nothing; that verdicts of traffic control and XDP are requested.
 pub const FIELD_TC: u32 = 1 << layout::ipft_field::IPFT_FIELD_TC;
 
+/// In [`Config::fields`]: nothing; that stacks of drops are to be shown.
+pub const FIELD_STACK: u32 = 1 << layout::ipft_field::IPFT_FIELD_STACK;
+
 /// Number of groups of fields.
 pub const FIELDS: usize = layout::ipft_field::IPFT_FIELDS as usize;
 
@@ -388,6 +391,7 @@ pub const FIELD_PLACES: [(u32, u32); FIELDS] = [
     (size_of::<Tuple>() as u32, 8),
     (size_of::<Ct>() as u32, 8),
     (size_of::<Route>() as u32, 8),
+    (0, 1),
     (0, 1),
     (0, 1),
 ];

@@ -157,6 +157,9 @@ struct ipft_trace {
 #define IPFT_NETFILTER (UINT64_C(1) << 32)
 #define IPFT_XDP (UINT64_C(2) << 32)
 #define IPFT_TC (UINT64_C(3) << 32)
+/* The packet is about to end as dropped: its end is the next event. The function is the stack of those that were running:
+ * its name has them with " < " between them, the innermost first. */
+#define IPFT_STACK UINT32_C(6)
 
 /* One call of, or return from, a kernel function with a traced packet. Events of one packet are in order of time. 64
  * bytes, as in the contract. */
@@ -175,8 +178,8 @@ struct ipft_event {
     uint32_t function;
     /* The CPU that ran the function. */
     uint32_t cpu;
-    /* IPFT_ENTRY, IPFT_RETURN, IPFT_BORN, IPFT_JOINED, IPFT_ENDED or IPFT_DECIDED. Ignore others: later versions may add
-     * kinds. */
+    /* IPFT_ENTRY, IPFT_RETURN, IPFT_BORN, IPFT_JOINED, IPFT_ENDED, IPFT_DECIDED or IPFT_STACK. Ignore others: later
+     * versions may add kinds. */
     uint32_t kind;
     /* The kernel's id of the current thread, 0 in the idle task. Calls nest properly within one packet and one thread;
      * for thread 0: within one packet and one CPU. */

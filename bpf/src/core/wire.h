@@ -129,6 +129,7 @@ enum ipft_field {
 	IPFT_FIELD_ROUTE, /* struct ipft_route */
 	IPFT_FIELD_NETFILTER, /* no bytes: verdicts are records of their own */
 	IPFT_FIELD_TC,	  /* likewise, of traffic control and XDP */
+	IPFT_FIELD_STACK, /* no bytes: user space shows the frames of a struct ipft_dropped */
 	IPFT_FIELDS,	  /* how many there are */
 };
 

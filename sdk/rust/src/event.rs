@@ -26,8 +26,7 @@ pub struct Event {
     /// The CPU that ran the function.
     pub cpu: u32,
     /// [`Event::ENTRY`], [`Event::RETURN`], [`Event::BORN`], [`Event::JOINED`], [`Event::ENDED`],
-    /// [`Event::DECIDED`], or a kind of a later
-    /// version, which must be ignored.
+    /// [`Event::DECIDED`], [`Event::STACK`], or a kind of a later version, which must be ignored.
     pub kind: u32,
     /// The kernel's id of the current thread, 0 in the idle task.
     pub thread: u32,
@@ -99,6 +98,10 @@ impl Event {
     /// a firewall, which has an entry of its own in the function table. It may come after the packet's end. Only where
     /// packets are followed.
     pub const DECIDED: u32 = 5;
+
+    /// Functions were running when the packet was dropped; its end is the next event. The function is the stack, which has
+    /// an entry of its own in the function table: their names, the innermost first, with ` < ` between them.
+    pub const STACK: u32 = 6;
 
     /// In [`Event::spare`] of an end: the kernel dropped the packet, for the reason in the lower half.
     pub const DROPPED: u64 = 1 << 32;

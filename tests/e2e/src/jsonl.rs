@@ -103,6 +103,9 @@ pub struct Ended {
     pub packet: u64,
     /// Index of the function that dropped it, if that is known.
     pub function_index: Option<u32>,
+    /// The functions that were running when it was dropped, the innermost first.
+    #[serde(default)]
+    pub stack: Vec<String>,
     /// How it ended.
     #[serde(flatten)]
     pub outcome: Outcome,

@@ -960,6 +960,11 @@ impl Script {
         self.other(EventKind::DECIDED, packet, function, decision.to_word());
     }
 
+    /// It is about to end as dropped, in this stack.
+    pub fn stack(&mut self, packet: u64, stack: u32) {
+        self.other(EventKind::STACK, packet, stack, 0);
+    }
+
     fn other(&mut self, kind: EventKind, packet: u64, function: u32, spare: u64) {
         let payload = std::mem::take(&mut self.payload);
         self.event(kind, packet, function);

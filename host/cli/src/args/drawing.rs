@@ -102,6 +102,7 @@ impl DrawArgs {
                     ColorArg::Never => Color::Never,
                 },
                 unfold: matches.get_flag("verbose"),
+                stack: matches.get_flag("verbose"),
             },
             plugins: plugins::with_grants(matches, &self.plugin)?,
             max_memory: self.max_memory,

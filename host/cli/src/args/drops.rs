@@ -102,7 +102,10 @@ impl DropsArgs {
         let mark = self.mark.unwrap_or(0);
         let mask = if self.mark.is_some() { self.mask } else { 0 };
         check_mark(self.mark, self.mask)?;
-        let drawing = self.drawing.into_drawing(matches, Output::Drops)?;
+        let shown = Show::of_drops();
+        let show = self.show.map_or(shown, |list| list.applied_to(shown));
+        let mut drawing = self.drawing.into_drawing(matches, Output::Drops)?;
+        drawing.text.stack |= show.has_stack();
         if drawing.output == Output::Top {
             return Err(UsageError::new(
                 "'ipft drops' has no such output\n\n  tip: 'ipft top' shows the drops of the packets that match",
@@ -114,7 +117,6 @@ impl DropsArgs {
                  tip: ipft FILTER --pcapng FILE traces the packets, and says in their comments where they end",
             ));
         }
-        let shown = Show::of_drops();
         Ok(Options {
             mark: mark & mask,
             mask,
@@ -141,7 +143,7 @@ impl DropsArgs {
                 function: None,
                 module: None,
             },
-            show: self.show.map_or(shown, |list| list.applied_to(shown)),
+            show,
             extension: None,
             record_bytes: 0,
             max_events_per_second: self.max_events_per_second,

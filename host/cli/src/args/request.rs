@@ -183,6 +183,8 @@ pub struct TextStyle {
     pub color: Color,
     /// Show each repetition of a function.
     pub unfold: bool,
+    /// Show the functions that were running when a packet was dropped.
+    pub stack: bool,
 }
 
 /// What the times of the text output count from.

@@ -585,8 +585,10 @@ fn the_looks_of_text_are_options() {
             time: Time::Absolute,
             color: Color::Never,
             unfold: true,
+            stack: true,
         }
     );
+    assert!(style(&["icmp", "--show", "+stack"]).stack && style(&["drops", "--show", "+stack"]).stack);
     let error = |line: &[&str]| parse(line).unwrap_err().to_string();
     let said = error(&["-m", "1", "--time", "delta"]);
     assert!(said.contains("--time is for the output 'text'"), "{said}");
@@ -659,7 +661,7 @@ fn show_takes_names_of_built_in_fields() {
     assert_eq!((show("len").bits(), show("mark,len").bits()), (1, 3));
     let error = parse(&["-m", "1", "--show", "len,length"]).unwrap_err().to_string();
     assert!(
-        error.contains("there is no field `length`; there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, route, netfilter, tc, all, or none"),
+        error.contains("there is no field `length`; there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, route, netfilter, tc, stack, all, or none"),
         "{error}"
     );
     for (words, expected) in [

@@ -440,7 +440,8 @@ impl TraceArgs {
         } else {
             Output::Aggregate
         };
-        let drawing = self.drawing.into_drawing(matches, output)?;
+        let mut drawing = self.drawing.into_drawing(matches, output)?;
+        drawing.text.stack |= show.has_stack();
         let wanted_bytes = drawing.pcapng.as_ref().map(|_| RECORD_BYTES);
         let record_bytes = self.record_bytes.or(wanted_bytes).unwrap_or(0);
         if record_bytes > 0 && perf_requested {

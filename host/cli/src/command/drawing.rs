@@ -266,6 +266,7 @@ fn text_options(style: &TextStyle) -> TextOptions {
         },
         width: screen().map(|screen| screen.columns),
         unfold: style.unfold,
+        stack: style.stack,
     }
 }
 

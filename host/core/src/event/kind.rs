@@ -28,6 +28,9 @@ impl EventKind {
     /// what decided, such as a chain of a firewall, which has an entry of its own in the function table. It may come
     /// after the packet's end, if what decides drops the packet itself.
     pub const DECIDED: EventKind = EventKind(5);
+    /// Functions were running when the packet was dropped: the event that follows is its end. The function is the stack,
+    /// which has an entry of its own in the function table; [`super::stack`] has the form of its name.
+    pub const STACK: EventKind = EventKind(6);
 
     /// Returns whether it is an entry or a return.
     #[inline]

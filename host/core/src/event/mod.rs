@@ -12,6 +12,7 @@ mod kind;
 mod outcome;
 mod payload;
 mod schema;
+pub mod stack;
 mod trace;
 mod value;
 

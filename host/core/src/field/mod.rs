@@ -20,6 +20,7 @@ mod netns;
 mod proc;
 mod route;
 mod sock;
+mod stack;
 mod tc;
 mod tunnel;
 mod tuple;
@@ -107,6 +108,7 @@ pub static ALL: [&BuiltIn; wire::FIELDS] = [
     &route::GROUP,
     &netfilter::GROUP,
     &tc::GROUP,
+    &stack::GROUP,
 ];
 
 /// The groups of a trace that follows packets, by default.
@@ -244,6 +246,11 @@ impl Show {
         self.bits & wire::FIELD_TC != 0
     }
 
+    /// Returns whether the stacks of drops are shown.
+    pub fn has_stack(self) -> bool {
+        self.bits & wire::FIELD_STACK != 0
+    }
+
     /// Returns these fields as the perf buffer can carry them, and the names of those that it leaves out: its record is
     /// on the stack of a program, which has no room for `tunnel`, `ct` and `route`.
     pub fn by_perf_buffer(mut self) -> (Show, Vec<&'static str>) {
@@ -358,8 +365,9 @@ mod tests {
             ("route", 4096, 40),
             ("netfilter", 8192, 0),
             ("tc", 16384, 0),
-            ("all", 32767, 352),
-            ("all,-tuple", 32763, 296),
+            ("stack", 32768, 0),
+            ("all", 65535, 352),
+            ("all,-tuple", 65531, 296),
             ("+len", 1, 8),
         ] {
             let show = show(list);
@@ -376,7 +384,7 @@ mod tests {
             assert_eq!(error.name, name);
             assert!(
                 error.to_string().ends_with(
-                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, route, netfilter, tc, all, or none"
+                    "there are len, mark, tuple, iface, netns, vlan, gso, csum, sock, proc, tunnel, ct, route, netfilter, tc, stack, all, or none"
                 ),
                 "{error}"
             );
@@ -386,7 +394,7 @@ mod tests {
     #[test]
     fn the_perf_buffer_leaves_the_long_fields_out() {
         for (list, bits, less) in [
-            ("all", 25599, vec!["tunnel", "ct", "route"]),
+            ("all", 58367, vec!["tunnel", "ct", "route"]),
             ("tunnel,len", 1, vec!["tunnel"]),
             ("tuple", 4, vec![]),
         ] {
@@ -401,7 +409,7 @@ mod tests {
             ("-tuple", 27),
             ("+len", 31),
             ("+proc,+vlan", 31 + 512 + 32),
-            ("all", 32767),
+            ("all", 65535),
             ("-tuple,-iface", 19),
             ("-all", 0),
             ("tuple", 4),

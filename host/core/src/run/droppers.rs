@@ -2,12 +2,12 @@
 //!
 //! The kernel tells the place of the call that freed the packet, but many packets are freed by helpers, some of which jump
 //! there, so that the place is that of the helper's caller or of its caller. So the programs send the functions that were
-//! running, and the first of them counts that does more than free packets.
+//! running, and the first of them counts that does more than free packets. From that one on, they are the stack.
 
 use std::collections::HashMap;
 
-use crate::event::Function;
-use crate::kernel::Code;
+use crate::event::{Function, stack};
+use crate::kernel::{Code, CodeFunction};
 use crate::stream::DropPlace;
 
 /// What is known of a place where packets are dropped.
@@ -17,6 +17,8 @@ pub(super) struct Dropper {
     pub(super) function: Option<Function>,
     /// Whether the packet was a part of one whose data was released: a fragment of a datagram, say.
     pub(super) part: bool,
+    /// The functions that were running, from that one on, as the name of a stack. Not where no stack can be had.
+    pub(super) stack: Option<String>,
 }
 
 /// Finds the functions.
@@ -71,6 +73,22 @@ const HELPERS: [&str; 28] = [
     "__skb_queue_purge_reason",
 ];
 
+/// What stands between a function that is probed and its caller, besides.
+const TRAMPOLINES: [&str; 4] = [
+    "arch_rethook_trampoline",
+    "bpf_trampoline_",
+    "kretprobe_trampoline",
+    "return_to_handler",
+];
+
+/// Functions that run softirqs: who called them was interrupted, and has nothing to do with the packet.
+const SOFTIRQ: [&str; 4] = [
+    "__do_softirq",
+    "__softirqentry_text_start",
+    "do_softirq",
+    "handle_softirqs",
+];
+
 /// Releases the fragments that a packet consists of, too.
 const RELEASE_DATA: &str = "skb_release_data";
 
@@ -96,31 +114,66 @@ fn find(code: &mut Code, place: &DropPlace) -> Dropper {
     let mut dropper = Dropper {
         function: None,
         part: false,
+        stack: None,
     };
+    let mut running = Vec::new();
+    // The function of the frame before.
+    let mut inner = 0;
+    let mut behind_trampoline = false;
     // Where a stack cannot be had, the place is all.
-    let frames = place.frames.iter().chain([&place.location]);
-    for address in frames.filter(|address| **address != 0) {
+    let frames = place.frames.iter().map(|address| (*address, true));
+    for (address, is_frame) in frames.chain([(place.location, false)]) {
+        if address == 0 || !is_frame && dropper.function.is_some() {
+            continue;
+        }
         // A call may be the last instruction of a function: its return address is that of the next function.
         let Some(found) = code.function_at(address - 1) else {
             continue;
         };
         // A suffix is the compiler's.
         let name = found.name.split('.').next().unwrap_or_default();
-        if found.module == "bpf" || TRACING.iter().any(|tracing| name.starts_with(tracing)) {
+        if dropper.function.is_none() {
+            if found.module == "bpf" || TRACING.iter().any(|tracing| name.starts_with(tracing)) {
+                continue;
+            }
+            if HELPERS.contains(&name) {
+                dropper.part |= name == RELEASE_DATA;
+                continue;
+            }
+            dropper.function = Some(Function {
+                name: found.name.to_owned(),
+                module: found.module.to_owned(),
+                address: found.address,
+            });
+        }
+        if !is_frame {
             continue;
         }
-        if HELPERS.contains(&name) {
-            dropper.part |= name == RELEASE_DATA;
+        if TRAMPOLINES.iter().any(|trampoline| name.starts_with(trampoline)) {
+            behind_trampoline = true;
             continue;
         }
-        dropper.function = Some(Function {
-            name: found.name.to_owned(),
-            module: found.module.to_owned(),
-            address: found.address,
-        });
-        break;
+        // A probed function calls the trampoline, which calls the rest of it.
+        if std::mem::take(&mut behind_trampoline) && found.address == inner {
+            continue;
+        }
+        inner = found.address;
+        running.push(frame(&found, address));
+        if SOFTIRQ.contains(&name) {
+            break;
+        }
     }
+    dropper.stack = (!running.is_empty()).then(|| stack::join(&running));
     dropper
+}
+
+/// Formats a frame as the kernel does in its own messages: `nft_do_chain+0x3b [nf_tables]`.
+fn frame(found: &CodeFunction<'_>, address: u64) -> String {
+    let offset = address - found.address;
+    match found.module {
+        "vmlinux" => format!("{}+{offset:#x}", found.name),
+        module => format!("{}+{offset:#x} [{module}]", found.name),
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +182,7 @@ mod tests {
     use crate::kernel::Root;
 
     /// Symbols 0x100 apart.
-    const SYMBOLS: [&str; 9] = [
+    const SYMBOLS: [&str; 12] = [
         "bpf_prog_6deef7357e7b4530_ipft_dropped\t[bpf]",
         "bpf_trace_run4",
         "__traceiter_kfree_skb",
@@ -139,6 +192,9 @@ mod tests {
         "nft_do_chain\t[nf_tables]",
         "nf_hook_slow",
         "consume_skb",
+        "handle_softirqs",
+        "vfs_read",
+        "bpf_trampoline_27917396744\t[bpf]",
     ];
     const START: u64 = 0xffff_ffff_8100_0000;
 
@@ -147,6 +203,11 @@ mod tests {
     }
 
     fn named(frames: &[u64], location: u64) -> (Option<String>, bool) {
+        let found = found(frames, location);
+        (found.function.map(|function| function.name), found.part)
+    }
+
+    fn found(frames: &[u64], location: u64) -> Dropper {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("proc")).unwrap();
         let line = |(index, name): (usize, &&str)| format!("{:016x} t {name}\n", START + index as u64 * 0x100);
@@ -158,8 +219,7 @@ mod tests {
         };
         place.frames[..frames.len()].copy_from_slice(frames);
         let mut droppers = Droppers::new(Code::open(&Root::at(folder.path())));
-        let found = droppers.find(&place).clone();
-        (found.function.map(|function| function.name), found.part)
+        droppers.find(&place).clone()
     }
 
     #[test]
@@ -184,5 +244,22 @@ mod tests {
     fn a_fragment_of_a_released_packet_is_a_part() {
         let frames = [0, 1, 3, 4, 5, 8, 7].map(inside);
         assert_eq!(named(&frames, inside(4)), (Some("nf_hook_slow".to_owned()), true));
+    }
+
+    #[test]
+    fn a_stack_begins_at_the_dropper() {
+        let stack = |frames: &[u64]| found(frames, inside(7)).stack;
+        let expected = "nft_do_chain+0x20 [nf_tables] < nf_hook_slow+0x20";
+        assert_eq!(stack(&[0, 1, 2, 3, 6, 7].map(inside)).as_deref(), Some(expected));
+        // Whom a softirq interrupts has nothing to do with it.
+        let expected = "nf_hook_slow+0x20 < handle_softirqs+0x20";
+        assert_eq!(stack(&[0, 3, 7, 9, 10].map(inside)).as_deref(), Some(expected));
+        // ipft's own probes are not part of it.
+        let expected = "nft_do_chain+0x20 [nf_tables] < nf_hook_slow+0x20";
+        assert_eq!(stack(&[0, 3, 6, 11, 6, 7].map(inside)).as_deref(), Some(expected));
+        // The place alone is no stack.
+        for frames in [&[] as &[u64], &[inside(0), inside(3)]] {
+            assert_eq!(stack(frames), None);
+        }
     }
 }

@@ -8,6 +8,7 @@ mod droppers;
 mod late;
 mod outcomes;
 mod reader;
+mod stacks;
 
 pub use late::{Late, Setup};
 pub use reader::{ReadError, Reader};

@@ -9,6 +9,7 @@ use super::drop_totals::Counting;
 use super::droppers::{Dropper, Droppers};
 use super::late::Late;
 use super::outcomes::Outcomes;
+use super::stacks::Stacks;
 use crate::event::{
     Batch, DropTotals, EventKind, Function, Loss, LossKind, NO_FUNCTION, OpenCalls, Outcome, Progress, Trace, Tracer,
 };
@@ -65,6 +66,7 @@ pub struct Reader<'a> {
     /// Whether there are events other than entries and returns.
     follow: bool,
     droppers: Droppers,
+    stacks: Stacks,
     deciders: Deciders,
     /// In a trace of drops: counts them.
     counting: Option<Counting<'a>>,
@@ -123,6 +125,7 @@ impl<'a> Reader<'a> {
             batch: Batch::default(),
             follow: trace.follow,
             droppers: Droppers::default(),
+            stacks: Stacks::default(),
             deciders: Deciders::default(),
             counting: None,
             outcomes: Outcomes::new(trace),
@@ -285,7 +288,7 @@ impl<'a> Reader<'a> {
                 refuted |= !is_drop;
                 continue;
             }
-            let Dropper { function, part } = self.droppers.find(&place);
+            let Dropper { function, part, stack } = self.droppers.find(&place);
             let Some(event) = self.batch.events.get_mut(at) else {
                 continue;
             };
@@ -306,12 +309,22 @@ impl<'a> Reader<'a> {
             let (Some(function), Some(event)) = (function, self.batch.events.get_mut(at)) else {
                 continue;
             };
-            let (index, flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, function);
+            let (index, mut flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, function);
             event.function = index;
+            if let Some(stack) = stack {
+                self.stacks.note(at, stack, |stack| {
+                    let (index, after) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &stack);
+                    if after == Flow::Stop {
+                        flow = after;
+                    }
+                    index
+                });
+            }
             if flow == Flow::Stop {
                 return flow;
             }
         }
+        self.stacks.insert(&mut self.batch);
         if refuted {
             self.batch.events.retain(|event| event.packet != NONE);
         }
@@ -321,7 +334,7 @@ impl<'a> Reader<'a> {
     /// Completes a drop of a trace of drops, and the entry before it, which are all that the trace has of the packet.
     /// Returns false if it was none: a part of a packet that is freed with it. Then both have no packet.
     fn name_drop(&mut self, at: usize, place: &DropPlace, sinks: &mut Sinks) -> (Flow, bool) {
-        let Dropper { function, part } = self.droppers.find(place).clone();
+        let Dropper { function, part, stack } = self.droppers.find(place).clone();
         let Some([entry, end]) = (at.checked_sub(1)).and_then(|first| self.batch.events.get_mut(first..=at)) else {
             return (Flow::Continue, true);
         };
@@ -338,8 +351,17 @@ impl<'a> Reader<'a> {
             return (Flow::Continue, false);
         }
         let function = function.unwrap_or_else(|| unnamed(place.location));
-        let (index, flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &function);
+        let (index, mut flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &function);
         (entry.function, end.function) = (index, index);
+        if let Some(stack) = stack {
+            self.stacks.note(at, &stack, |stack| {
+                let (index, after) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &stack);
+                if after == Flow::Stop {
+                    flow = after;
+                }
+                index
+            });
+        }
         if let Some(counting) = &mut self.counting {
             counting.learn(place.location, reason, index);
         }

@@ -11,7 +11,7 @@
 //! passes 53 bits after 104 days of uptime, and a reader that keeps no more is then wrong by a nanosecond or two.
 //! The offset to wall time is far larger than that, and is split into seconds and nanoseconds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use super::fields::{Fields, Style};
@@ -23,6 +23,7 @@ use super::{Sink, SinkError};
 use crate::advice;
 use crate::event::{
     Batch, Decision, EnumMember, Event, EventKind, Field, FieldFormat, FieldType, Function, Outcome, Summary, Trace,
+    stack,
 };
 use crate::text::*;
 
@@ -43,6 +44,10 @@ pub struct Jsonl {
     waiting: Waiting,
     /// The reasons ([`Event::spare`]) and functions of drops whose advice was written.
     explained: BTreeSet<(u64, u32)>,
+    /// The names of what is no code, as stacks are, by the function's index.
+    names: BTreeMap<u32, String>,
+    /// The packet that is about to end, and the stack in which it was dropped.
+    stack: Option<(u64, u32)>,
     /// The packet and sk_buff of the event before, and how an event of them begins.
     packet: (u64, u64),
     beginning: Vec<u8>,
@@ -59,6 +64,8 @@ impl Jsonl {
             reasons: Reasons::default(),
             waiting: Waiting::default(),
             explained: BTreeSet::new(),
+            names: BTreeMap::new(),
+            stack: None,
             packet: (0, 0),
             beginning: Vec::new(),
         }
@@ -66,6 +73,10 @@ impl Jsonl {
 
     fn append(&mut self, functions: &[Function]) {
         self.waiting.append(functions);
+        let first = self.functions.len() as u32;
+        let others = (first..).zip(functions).filter(|(_, function)| function.address == 0);
+        self.names
+            .extend(others.map(|(index, function)| (index, function.name.clone())));
         // The index is part of the text, and the closure sees the functions in their order.
         let index = std::cell::Cell::new(self.functions.len() as u64);
         self.functions.append(functions, |out, function| {
@@ -133,8 +144,20 @@ impl Sink for Jsonl {
                 } else if let Some(decision) = event.decision() {
                     push_decided(out, event, decision, &self.functions);
                 } else if let Some(outcome) = event.outcome() {
-                    push_ended(out, event, outcome, &self.reasons, &mut self.explained, function);
+                    let stack = self.stack.take().filter(|(packet, _)| *packet == event.packet);
+                    let stack = stack.and_then(|(_, stack)| self.names.get(&stack));
+                    push_ended(
+                        out,
+                        event,
+                        outcome,
+                        &self.reasons,
+                        &mut self.explained,
+                        (function, stack),
+                    );
                 } else {
+                    if event.kind == EventKind::STACK {
+                        self.stack = Some((event.packet, event.function));
+                    }
                     continue;
                 }
                 self.output.line_done()?;
@@ -212,14 +235,15 @@ fn push_decided(out: &mut Vec<u8>, event: &Event, decision: Decision, functions:
     out.extend_from_slice(b"}\n");
 }
 
-/// Takes the advice that earlier lines have given, and adds to it.
+/// Takes the advice that earlier lines have given, and adds to it. `by`: the index of the function, if it is one of the
+/// trace, and the name of the stack, if there is one.
 fn push_ended(
     out: &mut Vec<u8>,
     event: &Event,
     outcome: Outcome,
     reasons: &Reasons,
     explained: &mut BTreeSet<(u64, u32)>,
-    function: Option<u32>,
+    (function, stack): (Option<u32>, Option<&String>),
 ) {
     out.extend_from_slice(b"{\"type\":\"ended\",\"packet\":");
     push_quoted_hex(out, event.packet);
@@ -235,6 +259,11 @@ fn push_ended(
     }
     if let Some(class) = reasons.class(outcome, event.function) {
         push_string(out, "class", class.name());
+    }
+    if let Some(stack) = stack {
+        push_key(out, "stack");
+        let frames: Vec<&str> = stack::frames(stack).collect();
+        push_list(out, &frames, |out, frame| push_json_string(out, frame));
     }
     if let Some(index) = reasons.advice(outcome, event.function)
         && explained.insert((event.spare, event.function))

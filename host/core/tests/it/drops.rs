@@ -5,11 +5,13 @@ use ipft_core::field::Show;
 use ipft_core::sink::*;
 use support::canned::{Canned, Fields, Script, Shared, draw, golden};
 
-const FUNCTIONS: [(&str, &str); 3] = [
+const FUNCTIONS: [(&str, &str); 4] = [
     ("nft_do_chain", "nf_tables"),
     ("icmp_rcv", "vmlinux"),
     ("__udp4_\x1b[31mlib_rcv", "vmlinux"),
+    ("nft_do_chain+0x3b [nf_tables] < nf_hook_slow+0x43", "vmlinux"),
 ];
+const STACK: u32 = 3;
 
 /// A trace whose packets are dropped by these functions, for these reasons.
 fn dropped(packets: &[(Fields, u32, u32)], reasons: &[(&str, u64)]) -> Canned {
@@ -30,6 +32,9 @@ fn dropped(packets: &[(Fields, u32, u32)], reasons: &[(&str, u64)]) -> Canned {
         payload.resize(room, 0);
         script.at(1_000_000 * packet).payload(payload).enter(packet, *function);
         let outcome = Outcome::Dropped { reason: *reason }.to_word();
+        if *function == 0 {
+            script.stack(packet, STACK);
+        }
         script.payload(Vec::new()).end(packet, *function, outcome);
         script.end_batch();
     }
@@ -88,6 +93,47 @@ fn drops_have_lines_a_table_and_sums() {
         assert!(!text.contains('\x1b'), "{text}");
         golden(name, &text);
     }
+}
+
+#[test]
+fn a_stack_is_below_the_line_of_its_drop() {
+    let canned = dropped(&[(syn(), 0, 12), (reply(), 2, 3), (syn(), 0, 12)], &REASONS);
+    let text = |stack| {
+        let options = DropsOptions {
+            text: TextOptions {
+                stack,
+                ..TextOptions::default()
+            },
+            ..DropsOptions::default()
+        };
+        draw(&canned, |output| Drops::new(output, options, DropTotals::default()))
+    };
+    let with = text(true);
+    let lines: Vec<&str> = with.lines().collect();
+    let is_stack = |line: &&str| line.ends_with("  nft_do_chain+0x3b [nf_tables] < nf_hook_slow+0x43");
+    let places: Vec<usize> = (0..lines.len()).filter(|at| is_stack(&lines[*at])).collect();
+    assert_eq!(places.len(), 2, "{with}");
+    for place in places {
+        assert!(
+            lines[place - 1].contains("  NETFILTER_DROP in nft_do_chain  "),
+            "{with}"
+        );
+    }
+    let without: Vec<&str> = lines.iter().copied().filter(|line| !is_stack(line)).collect();
+    assert_eq!(text(false).lines().collect::<Vec<_>>(), without);
+}
+
+#[test]
+fn json_lines_have_the_frames_of_a_drop() {
+    let canned = dropped(&[(syn(), 0, 12), (reply(), 1, 3)], &REASONS);
+    let lines = draw(&canned, Jsonl::new);
+    let stacks: Vec<serde_json::Value> = (lines.lines())
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["type"] == "ended")
+        .map(|line| line["stack"].clone())
+        .collect();
+    let frames = serde_json::json!(["nft_do_chain+0x3b [nf_tables]", "nf_hook_slow+0x43"]);
+    assert_eq!(stacks, [frames, serde_json::Value::Null]);
 }
 
 #[test]

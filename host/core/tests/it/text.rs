@@ -75,6 +75,34 @@ fn unfolded_repetitions_have_lines_of_their_own() {
 }
 
 #[test]
+fn a_stack_is_shown_below_its_drop() {
+    let functions = [
+        ("ip_rcv", "vmlinux"),
+        ("nft_do_chain", "nf_tables"),
+        ("nft_do_chain+0x3b [nf_tables] < nf_hook_slow+0x43", "vmlinux"),
+    ];
+    let mut script = Script::new(Tracer::Function, &functions);
+    script.trace.follow = true;
+    script.at(1000).enter(1, 0);
+    script.stack(1, 2);
+    script.end(1, 1, Outcome::Dropped { reason: 0 }.to_word());
+    let canned = script.can("stack");
+    let lines = |stack| {
+        let options = TextOptions {
+            stack,
+            ..TextOptions::default()
+        };
+        let shown = text(&canned, options);
+        let lines = shown.lines().skip(2).map(|line| line.trim_start().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    let with = lines(true);
+    assert!(with[0].ends_with("DROPPED in nft_do_chain"), "{with:?}");
+    assert_eq!(with[1], functions[2].0);
+    assert_eq!(lines(false), [&with[..1], &with[2..]].concat());
+}
+
+#[test]
 fn repeated_short_calls_have_one_duration() {
     let mut script = Script::new(Tracer::FunctionGraph, &[("ip_rcv", "vmlinux"), ("skb_push", "vmlinux")]);
     script.trace.schema = Fields::schema();
@@ -220,6 +248,7 @@ fn any_events_in_any_order_are_printed() {
             color: false,
             width: Some(random.below(200) as usize),
             unfold: random.below(2) == 1,
+            stack: random.below(2) == 1,
         };
         let output = Shared::default();
         let mut sink = Text::new(output.clone(), options);

@@ -213,7 +213,7 @@ struct FunctionsLine {
 }
 
 /// The birth or the end of a packet.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct LifeLine {
     packet: String,
     parent: Option<String>,
@@ -231,6 +231,7 @@ struct LifeLine {
     class: Option<String>,
     why: Option<String>,
     remedy: Option<String>,
+    stack: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -289,6 +290,10 @@ struct Reading {
     started: bool,
     finished: bool,
     chunk: Chunk,
+    /// The indices of functions by their names, of several the last.
+    functions: HashMap<String, u32>,
+    /// The number of functions.
+    learned: u32,
     names: HashMap<String, u32>,
     symbols: Symbols,
     losses: Vec<Loss>,
@@ -341,6 +346,13 @@ impl Reading {
                     Some("joined") => Event::BECAME_PART,
                     _ => 0,
                 };
+                if let Some(stack) = &line.stack {
+                    let stack = LifeLine {
+                        function_index: self.functions.get(&stack.join(" < ")).copied(),
+                        ..line.clone()
+                    };
+                    self.life(&stack, Event::STACK, 0)?;
+                }
                 self.life(&line, Event::ENDED, spare)
             }
             (Line::Decided(line), _) => {
@@ -476,6 +488,8 @@ impl Reading {
                 Some(address) => identity(&address)?,
                 None => 0,
             };
+            self.functions.insert(function.name.clone(), self.learned);
+            self.learned += 1;
             self.chunk.functions.push(Function {
                 name: function.name,
                 module: function.module,

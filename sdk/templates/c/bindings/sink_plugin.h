@@ -147,7 +147,8 @@ typedef struct ipft_plugin_types_event_t {
   uint32_t   cpu;
   // 0: the packet entered the function. 1: the function returned. If packets are followed: 2: the packet was made of
   // another one. 4: the packet ended. 5: the function, which is what decided, has decided what becomes of it.
-  // Others are for later versions: to be ignored.
+  // 6: the packet is about to end as dropped; the function is the stack of those that were running, whose name has
+  // them with ` < ` between them, the innermost first. Others are for later versions: to be ignored.
   uint32_t   kind;
   // The kernel's id of the thread that was current, 0 in the idle task. Calls nest properly within one packet
   // and one thread; for thread 0: within one packet and one CPU.

@@ -137,6 +137,9 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
             }
         }
     }
+    if options.follow.is_none() && show.has_stack() {
+        message!("Stacks of drops are left out: only traces that follow packets show drops (FILTER or --follow)");
+    }
     let request = Request {
         root: &root,
         targets: probe::targets(&functions.wanted, 0, &functions.silent, following.is_some()),

@@ -128,6 +128,7 @@ fn reader<'a>(source: Box<dyn Source + 'a>, extension: &'a mut Extension) -> Rea
         batch: Batch::default(),
         follow: false,
         droppers: Droppers::default(),
+        stacks: Stacks::default(),
         deciders: Deciders::default(),
         counting: None,
         outcomes: Outcomes::default(),

@@ -147,8 +147,8 @@ impl Drops {
         class.unwrap_or(Class::Lost)
     }
 
-    /// Appends the line of a packet.
-    fn print(&mut self, entry: &Event, reason: u32, batch: &Batch) {
+    /// Appends the line of a packet. `stack`: the functions that were running, if they are known.
+    fn print(&mut self, entry: &Event, stack: Option<u32>, reason: u32, batch: &Batch) {
         let payload = batch.payload_of(entry);
         let mut shown = Shown::default();
         let mut packet = Vec::new();
@@ -204,6 +204,14 @@ impl Drops {
             out.push(b']');
         }
         out.push(b'\n');
+        if let Some(stack) = stack.filter(|_| self.options.text.stack) {
+            let column = self.times.width() + 2;
+            self.color(DIM);
+            push_spaces(&mut self.output.buffer, column);
+            self.names.push(&mut self.output.buffer, stack);
+            self.output.buffer.push(b'\n');
+            self.color(PLAIN);
+        }
         self.explain(reason, entry.function);
     }
 
@@ -316,14 +324,21 @@ impl Sink for Drops {
 
     fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.known.learn(&batch.names);
-        for pair in batch.events.windows(2) {
-            let [entry, end] = pair else { continue };
-            if let Some(Outcome::Dropped { reason }) = end.outcome()
-                && entry.kind == EventKind::ENTRY
-                && entry.packet == end.packet
-            {
-                self.print(entry, reason, batch);
-                self.output.line_done()?;
+        let (mut entry, mut stack) = (None, None);
+        for event in &batch.events {
+            let is_of = |entry: &&Event| entry.packet == event.packet;
+            match event.kind {
+                EventKind::ENTRY => (entry, stack) = (Some(event), None),
+                EventKind::STACK => stack = entry.filter(is_of).map(|_| event.function),
+                _ => {
+                    if let Some(Outcome::Dropped { reason }) = event.outcome()
+                        && let Some(entry) = entry.filter(is_of)
+                    {
+                        self.print(entry, stack, reason, batch);
+                        self.output.line_done()?;
+                    }
+                    entry = None;
+                }
             }
         }
         self.stand_table();

@@ -96,6 +96,8 @@ pub struct TextOptions {
     pub width: Option<usize>,
     /// Show each repetition of a function.
     pub unfold: bool,
+    /// Show the functions that were running when a packet was dropped.
+    pub stack: bool,
 }
 
 /// The sink behind `-o text`.
@@ -128,6 +130,8 @@ enum What {
     Joined(u64),
     /// It was decided what becomes of it.
     Decided(Decision),
+    /// The functions that were running when it was dropped; its end follows.
+    Stack,
     Ended,
 }
 
@@ -183,6 +187,11 @@ impl Text {
                 EventKind::ENDED => {
                     if let Some(place) = self.live.find(event.packet) {
                         self.push(place, index, What::Ended);
+                    }
+                }
+                EventKind::STACK => {
+                    if let Some(place) = self.live.find(event.packet).filter(|_| self.printer.options.stack) {
+                        self.push(place, index, What::Stack);
                     }
                 }
                 _ => {
@@ -393,6 +402,7 @@ impl Printer {
         let mut ended = false;
         let mut unit = packet.cpu == u32::MAX;
         let mut whole = None;
+        let mut stack = NO_FUNCTION;
         let mut before: &[u8] = &[];
         let mut next = items.get(first as usize);
         while let Some(item) = next {
@@ -405,7 +415,11 @@ impl Printer {
                 What::Ended => {
                     packet.ended = true;
                     ended = true;
-                    self.push_end(packet, event, whole);
+                    self.push_end(packet, event, whole, stack);
+                }
+                What::Stack => {
+                    stack = event.function;
+                    continue;
                 }
                 What::Call if self.passes_over(packet, event) => continue,
                 What::Child(number) => {
@@ -640,8 +654,9 @@ impl Printer {
         }
     }
 
-    /// Appends the packet's end. `whole`: the number and the identity of the packet that it became part of.
-    fn push_end(&mut self, packet: &mut Packet, event: &Event, whole: Option<(u64, u64)>) {
+    /// Appends the packet's end. `whole`: the number and the identity of the packet that it became part of. `stack`: the
+    /// functions that were running, if they are to be shown.
+    fn push_end(&mut self, packet: &mut Packet, event: &Event, whole: Option<(u64, u64)>, stack: u32) {
         self.push_time(packet, event, false);
         let end = self.ends.count(event);
         if end.is_loss {
@@ -660,9 +675,23 @@ impl Printer {
             whole,
         );
         self.color(PLAIN);
+        if stack != NO_FUNCTION {
+            self.push_stack(stack);
+        }
         if let Some(advice) = self.ends.explanation(event) {
             self.explain(advice);
         }
+    }
+
+    /// Appends a line with the functions that were running, under that of a drop.
+    fn push_stack(&mut self, stack: u32) {
+        let column = self.times.width() + 2 + CPU;
+        self.color(DIM);
+        let out = &mut self.output.buffer;
+        out.push(b'\n');
+        push_spaces(out, column);
+        self.names.push(out, stack);
+        self.color(PLAIN);
     }
 
     /// Appends lines that explain a drop, under its own.

@@ -67,6 +67,10 @@ fn each_drop_is_an_entry_and_an_end(kernel: Kernel) {
         assert_eq!(event.packet, end.packet);
         assert!(FIREWALL.contains(&event.function.as_str()), "{event:?}");
         assert_eq!(recording.dropper(end), Some(event.function.as_str()));
+        // The name has the compiler's suffix, and then the offset.
+        let first = end.stack.first().map(String::as_str).unwrap_or_default();
+        assert!(first.starts_with(&format!("{}+0x", event.function)), "{end:?}");
+        assert!(end.stack.len() >= 3, "{end:?}");
     }
 }
 
