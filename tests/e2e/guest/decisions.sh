@@ -84,14 +84,14 @@ exchange() {
 undisturbed tcp exchange
 
 judge() {
-	start_ipft netfilter udp --show tuple,netfilter -o jsonl -r "$FEW" --record netfilter.ipft
+	start_ipft netfilter udp --show tuple,netfilter,stack -o jsonl -r "$FEW" --record netfilter.ipft
 	datagram 4014
 	datagram 4015
 	datagram 4016
 	end_ipft netfilter
 }
 undisturbed netfilter judge
-ipft replay netfilter.ipft -o text >netfilter.text
+ipft replay netfilter.ipft -o text -v >netfilter.text
 
 judge_by_perf() {
 	start_ipft perf udp --show tuple,ct,netfilter -o jsonl --perf-page-count 8 -r "$FEW"

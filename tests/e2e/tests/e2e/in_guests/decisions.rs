@@ -8,7 +8,7 @@ use xtask::kernel::Kernel;
 
 const FEW: &str = "^(__ip_local_out|ip_output|__dev_queue_xmit|ip_rcv|nf_nat_manip_pkt|udp_rcv|tcp_v4_rcv|icmp_rcv)$";
 
-fn left(kernel: Kernel) -> &'static Left {
+pub(super) fn left(kernel: Kernel) -> &'static Left {
     static RUNS: [Shared; 5] = [const { Shared::new() }; 5];
     let run = Kernel::ALL.iter().position(|each| *each == kernel);
     RUNS[run.expect("a kernel of the matrix")].left(|| {

@@ -4,6 +4,7 @@ mod backends;
 mod causes;
 mod churn;
 mod command_line;
+mod comparison;
 mod decisions;
 mod drops;
 mod extension;
