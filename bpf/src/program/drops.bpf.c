@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The program of the tracepoint skb:kfree_skb, for traces of drops: every packet that the kernel drops, whatever was
- * seen of it before. Nothing else is attached, so packets that are not dropped cost nothing.
+ * The program of the tracepoint skb:kfree_skb, for traces of drops: every packet that the kernel drops. Nothing else is
+ * attached, so packets that are not dropped cost nothing. Beside a trace that follows packets, it shares that trace's
+ * maps, and sees the drops of packets that are not followed.
  *
  * All drops are counted; of each place in the kernel, only so many per second are sent. Only by the ring buffer: a
  * record is too large for the stack.
@@ -179,6 +180,8 @@ int ipft_drop(struct bpf_raw_tracepoint_args *ctx)
 	__u64 skb = ctx->args[0], location = ctx->args[1];
 	__u32 reason = ipft_config.drops_have_reason ? ctx->args[2] : 0;
 
+	if (may_be_followed(skb, NUMBER) && followed_at(skb))
+		return 0;
 	if (!selects(skb))
 		return 0;
 	__u32 processor = bpf_get_smp_processor_id();

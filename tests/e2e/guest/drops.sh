@@ -3,7 +3,7 @@
 # Leaves flood.out (2,000 datagrams that a rule of b drops, and one to a port without a socket), events.out (the same rule, as
 # JSON lines), narrow.out (likewise, with a filter and the namespace of b; what does not match is dropped as well), a.out (with
 # the namespace of a, where nothing is), every.out (a ping, with --all), clean.out (traffic of which nothing is lost), inner.out (datagrams
-# in a tunnel), on 6.12 terminal (what a terminal is sent), and all.left, what is still attached at the end.
+# in a tunnel), beside.out (a trace of ping, as JSON lines, with 25 datagrams that the rule drops), on 6.12 terminal (what a terminal is sent), and all.left, what is still attached at the end.
 
 network_pair
 
@@ -45,6 +45,13 @@ start_ipft every drops icmp --all
 ip netns exec a ping -q -c 2 -i 0.2 -W 5 10.0.0.2 >/dev/null
 settle
 end_ipft every
+
+# What is dropped is no ping.
+start_ipft beside icmp --drops -o jsonl -r '^(__ip_local_out|icmp_rcv)$'
+ip netns exec a ping -q -c 2 -i 0.2 -W 5 10.0.0.2 >/dev/null
+send 4001 25
+settle
+end_ipft beside
 
 clean() {
 	tcp_exchange a b 10.0.0.2 8000

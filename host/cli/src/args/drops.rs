@@ -137,6 +137,7 @@ impl DropsArgs {
                 per_place: self.max_per_place,
                 table: matches!(self.table, TableArg::Auto),
             }),
+            other_drops: false,
             tracer: Tracer::Function,
             drawing,
             filter: Filter {

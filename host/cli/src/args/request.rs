@@ -80,6 +80,8 @@ pub struct Options {
     pub follow: Option<SelectAt>,
     /// Trace the packets that the kernel drops, and nothing else (`ipft drops`).
     pub drops: Option<DropsOptions>,
+    /// Show the drops of packets that are not selected, too.
+    pub other_drops: bool,
     /// Entries only, or entries and returns.
     pub tracer: Tracer,
     /// Outputs.

@@ -576,6 +576,23 @@ fn top_shows_all_packets_unless_some_are_named() {
 }
 
 #[test]
+fn drops_of_others_need_a_trace_that_follows() {
+    assert!(options(&["icmp", "--drops"]).other_drops && !options(&["icmp"]).other_drops);
+    for (line, words) in [
+        (&["--drops"] as &[&str], "'ipft drops' shows every packet"),
+        (&["-m", "1", "--drops"], "add --follow, or a filter"),
+        (&["icmp", "--drops", "--no-follow"], "cannot be used with"),
+        (
+            &["icmp", "--drops", "--perf-page-count", "8"],
+            "leave out the --perf-* options",
+        ),
+    ] {
+        let error = parse(line).unwrap_err().to_string();
+        assert!(error.contains(words), "{line:?}: {error}");
+    }
+}
+
+#[test]
 fn the_looks_of_text_are_options() {
     let style = |line: &[&str]| options(line).drawing.text;
     assert_eq!(style(&["icmp"]), TextStyle::default());

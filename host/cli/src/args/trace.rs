@@ -134,6 +134,13 @@ pub(super) struct TraceArgs {
     #[arg(long, conflicts_with = "follow", help_heading = WHAT)]
     no_follow: bool,
 
+    /// Show all packets that the kernel drops, too, whether they are selected or not
+    ///
+    /// Of those that are not, only the drop, and at most 10 per second of each place in the kernel
+    /// on each CPU. 'ipft drops' shows drops and nothing else.
+    #[arg(long, conflicts_with = "no_follow", help_heading = WHAT)]
+    drops: bool,
+
     /// Functions that select packets [default: gates; with only -m and --follow: all]
     #[arg(long, value_name = "WHERE", help_heading = WHAT)]
     select_at: Option<SelectAtArg>,
@@ -401,6 +408,12 @@ impl TraceArgs {
         let all = top && self.mark.is_none();
         let selects = all || !packets.is_empty() || self.place.inner.is_some() || !place.is_any();
         let Some(mark) = self.mark.or(selects.then_some(0)) else {
+            if self.drops {
+                return Err(UsageError::new(
+                    "--drops adds to a trace, and nothing says which packets to trace\n\n  \
+                     tip: 'ipft drops' shows every packet that the kernel drops",
+                ));
+            }
             return Err(UsageError::new(
                 "nothing says which packets to trace\n\n  \
                  tip: ipft 'host 10.0.0.2 and tcp port 80' traces packets that match, ipft -m 0xdeadbeef packets with that \
@@ -419,6 +432,12 @@ impl TraceArgs {
             return Err(UsageError::new(
                 "--no-follow shows packets at every function where they match, and --select-at gates matches them at few\n\n  \
                  tip: leave one of the two out",
+            ));
+        }
+        if self.drops && follow.is_none() {
+            return Err(UsageError::new(
+                "--drops needs a trace that follows packets\n\n  \
+                 tip: add --follow, or a filter; 'ipft drops' shows every drop and nothing else",
             ));
         }
         let follow = match self.no_follow {
@@ -444,6 +463,12 @@ impl TraceArgs {
         drawing.text.stack |= show.has_stack();
         let wanted_bytes = drawing.pcapng.as_ref().map(|_| RECORD_BYTES);
         let record_bytes = self.record_bytes.or(wanted_bytes).unwrap_or(0);
+        if self.drops && perf_requested {
+            return Err(UsageError::new(
+                "--drops needs the BPF ring buffer, and the --perf-* options ask for the perf buffer\n\n  \
+                 tip: leave out the --perf-* options",
+            ));
+        }
         if record_bytes > 0 && perf_requested {
             let which = if self.record_bytes.is_some() {
                 "--record-bytes"
@@ -471,6 +496,7 @@ impl TraceArgs {
             place: Box::new(place),
             follow,
             drops: None,
+            other_drops: self.drops,
             tracer,
             drawing,
             filter: Filter {

@@ -2,7 +2,8 @@
 //! Imports `programs` and `syscall`.
 //!
 //! The former is attached last, as it shares the maps of the other programs; before that, a packet that is dropped is
-//! reported as released. The latter is all that its trace attaches.
+//! reported as released. The latter is all that its trace attaches, or is attached beside the former, for the packets
+//! that are not followed.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -10,7 +11,8 @@ use ipft_bpf::wire::FunctionSource;
 
 use super::program_key::ProgramKey;
 use super::programs::Programs;
-use super::{Layer, Maps, ProbeError, Request, syscall};
+use super::{Following, Layer, Maps, ProbeError, Request, SelectionPlace, syscall};
+use crate::filter;
 
 /// Packets that were dropped at a place for a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,53 @@ impl Drops {
     /// Returns the loaded program.
     pub(super) fn program(&self) -> Option<BorrowedFd<'_>> {
         self.programs.program(ProgramKey::Dropped).ok()
+    }
+}
+
+/// The attached program that sees the drops of packets that are not followed. Dropping it detaches.
+#[derive(Debug)]
+pub(super) struct Others {
+    /// Closed first.
+    _link: OwnedFd,
+    programs: Programs,
+}
+
+impl Others {
+    /// Attaches. `maps` are those of the trace. What selects its packets does not count here; at most `per_place` drops
+    /// are sent per second of each place.
+    pub(super) fn attach(request: &Request<'_>, maps: Maps, per_place: u32) -> Result<Others, ProbeError> {
+        let everything = filter::compile("", &filter::SystemNames);
+        let everything = everything.map_err(|error| ProbeError::Link(error.to_string()))?;
+        let place = SelectionPlace {
+            sample: 1,
+            drops: per_place,
+            ..SelectionPlace::default()
+        };
+        let request = Request {
+            maps,
+            mark: 0,
+            mask: 0,
+            following: request.following.map(|following| Following {
+                filter: &everything,
+                inner: None,
+                place: &place,
+                ..following
+            }),
+            ..request.clone()
+        };
+        let programs = Programs::load_drops(request.config(FunctionSource::Cookie), &request)?;
+        let link = attach(programs.program(ProgramKey::Drop)?)?;
+        Ok(Others { _link: link, programs })
+    }
+
+    /// Returns the loaded program.
+    pub(super) fn program(&self) -> Option<BorrowedFd<'_>> {
+        self.programs.program(ProgramKey::Drop).ok()
+    }
+
+    /// Returns how many packets were dropped so far where and why.
+    pub(super) fn counts(&self) -> Vec<DropCount> {
+        self.programs.drop_counts()
     }
 }
 

@@ -268,6 +268,9 @@ pub struct SelectionPlace {
     /// In a trace of drops: at most so many are sent per second of each place in the kernel, on each CPU; 0 for any
     /// number.
     pub drops: u32,
+    /// Show drops of packets that are not followed, too: so many per second of each place in the kernel, on each CPU, 0
+    /// for any number; `None` for none.
+    pub other_drops: Option<u32>,
 }
 
 impl SelectionPlace {

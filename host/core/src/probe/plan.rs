@@ -12,7 +12,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ipft_bpf::wire::{FIELD_NETFILTER, FIELD_TC};
 
 use super::decisions::{Decisions, Unseen};
-use super::drops::{self, DropCount, Drops};
+use super::drops::{self, DropCount, Drops, Others};
 use super::{
     Attached, BACKENDS, Backend, Buffer, Ftrace, Kprobe, KprobeMulti, KprobeSession, Layer, Maps, ProbeError, Progress,
     Refused, Request, Target, attach, detach, loss, objection,
@@ -37,6 +37,10 @@ pub struct Attachment {
     drops: Option<Drops>,
     /// The reason why drops are not seen, although packets are followed.
     pub drops_missing: Option<ProbeError>,
+    /// What sees the drops of other packets, if they are requested.
+    other_drops: Option<Others>,
+    /// The reason why those are not seen, although they are requested.
+    pub other_drops_missing: Option<ProbeError>,
     /// What sees verdicts, if they are requested and packets are followed.
     decisions: Decisions,
     /// What decides without being seen, although its verdicts are requested.
@@ -61,6 +65,8 @@ impl Attachment {
             more: Vec::new(),
             drops: None,
             drops_missing: None,
+            other_drops: None,
+            other_drops_missing: None,
             decisions: Decisions::default(),
             unseen: Vec::new(),
         }
@@ -74,6 +80,12 @@ impl Attachment {
             match self.maps().and_then(|maps| Drops::attach(request, maps)) {
                 Ok(drops) => self.drops = Some(drops),
                 Err(error) => self.drops_missing = Some(error),
+            }
+            if let Some(per_place) = request.following.and_then(|following| following.place.other_drops) {
+                match self.maps().and_then(|maps| Others::attach(request, maps, per_place)) {
+                    Ok(others) => self.other_drops = Some(others),
+                    Err(error) => self.other_drops_missing = Some(error),
+                }
             }
             if request.fields & (FIELD_NETFILTER | FIELD_TC) != 0 {
                 (self.decisions, self.unseen) = Decisions::attach(request, || self.maps());
@@ -157,7 +169,10 @@ impl Attachment {
 
     /// Returns how many packets were dropped so far where and why, in a trace of drops.
     pub fn drop_counts(&self) -> Vec<DropCount> {
-        self.first().programs.drop_counts()
+        match &self.other_drops {
+            Some(others) => others.counts(),
+            None => self.first().programs.drop_counts(),
+        }
     }
 
     /// Returns how many packets are followed at the moment.
@@ -178,6 +193,7 @@ impl Attachment {
             self.drops
                 .iter()
                 .filter_map(Drops::program)
+                .chain(self.other_drops.iter().filter_map(Others::program))
                 .chain(self.decisions.programs())
                 .map(loss::missed_by_tracepoint),
         );
@@ -196,6 +212,7 @@ impl Attachment {
     pub fn detach(self, progress: &Progress) {
         drop(self.decisions);
         drop(self.drops);
+        drop(self.other_drops);
         let mut programs = Vec::new();
         let mut all: Vec<Vec<OwnedFd>> = Vec::new();
         for layer in self.more.into_iter().chain([self.main]) {
@@ -243,6 +260,8 @@ pub fn attach_to_drops(request: &Request<'_>) -> Result<Attachment, ProbeError> 
         skipped: Vec::new(),
         drops: None,
         drops_missing: None,
+        other_drops: None,
+        other_drops_missing: None,
         decisions: Decisions::default(),
         unseen: Vec::new(),
     })
@@ -383,6 +402,8 @@ fn complete<'a>(request: &Request<'a>, attached: Attached<'a>, failures: &[(&'st
         more,
         drops: None,
         drops_missing: None,
+        other_drops: None,
+        other_drops_missing: None,
         decisions: Decisions::default(),
         unseen: Vec::new(),
     }

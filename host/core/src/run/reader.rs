@@ -68,7 +68,7 @@ pub struct Reader<'a> {
     droppers: Droppers,
     stacks: Stacks,
     deciders: Deciders,
-    /// In a trace of drops: counts them.
+    /// Where drops are shown of packets of which nothing else is seen: counts them.
     counting: Option<Counting<'a>>,
     outcomes: Outcomes,
     /// The reason that says nothing: a fragment that is freed with its datagram has it.
@@ -77,6 +77,8 @@ pub struct Reader<'a> {
     pub events: u64,
     /// Packets whose end was read.
     pub ended: u64,
+    /// Those of them of which nothing is known but that they were dropped.
+    pub alone: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -132,6 +134,7 @@ impl<'a> Reader<'a> {
             not_specified: not_specified(trace),
             events: 0,
             ended: 0,
+            alone: 0,
         }
     }
 
@@ -141,7 +144,8 @@ impl<'a> Reader<'a> {
         self
     }
 
-    /// Reads a trace of drops: `counts` are those of the kernel's side, and `totals` are kept up to date with them.
+    /// Reads drops of packets of which nothing else is seen: `counts` are those of the kernel's side, and `totals` are kept
+    /// up to date with them.
     pub fn of_drops(mut self, counts: Box<dyn Fn() -> Vec<DropCount> + 'a>, totals: DropTotals) -> Self {
         self.counting = Some(Counting::new(counts, totals));
         self
@@ -280,7 +284,8 @@ impl<'a> Reader<'a> {
         for (at, place) in self.decoder.take_drops() {
             let before = at.checked_sub(1).and_then(|before| self.batch.events.get(before));
             let joined = before.is_some_and(|before| before.kind == EventKind::JOINED);
-            if self.counting.is_some() {
+            // The entry that the decoder has made of it.
+            if before.is_some_and(|before| before.kind == EventKind::ENTRY && before.function == NO_FUNCTION) {
                 let (flow, is_drop) = self.name_drop(at, &place, sinks);
                 if flow == Flow::Stop {
                     return flow;
@@ -331,7 +336,7 @@ impl<'a> Reader<'a> {
         Flow::Continue
     }
 
-    /// Completes a drop of a trace of drops, and the entry before it, which are all that the trace has of the packet.
+    /// Completes a drop of which nothing else is seen, and the entry before it: all that the trace has of the packet.
     /// Returns false if it was none: a part of a packet that is freed with it. Then both have no packet.
     fn name_drop(&mut self, at: usize, place: &DropPlace, sinks: &mut Sinks) -> (Flow, bool) {
         let Dropper { function, part, stack } = self.droppers.find(place).clone();
@@ -350,6 +355,7 @@ impl<'a> Reader<'a> {
             }
             return (Flow::Continue, false);
         }
+        self.alone += 1;
         let function = function.unwrap_or_else(|| unnamed(place.location));
         let (index, mut flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &function);
         (entry.function, end.function) = (index, index);

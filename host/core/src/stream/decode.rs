@@ -393,13 +393,17 @@ impl Decoder {
     /// Appends the entry that a dropped packet has which was not seen before, with its fields. The function is known
     /// later, as that of the drop.
     fn push_alone(&mut self, event: &wire::Event, record: &[u8], batch: &mut Batch) -> Option<()> {
-        let payload = record.get(wire::DROPPED_SIZE..wire::DROPPED_SIZE + self.payload_size)?;
+        let payload = record.get(wire::DROPPED_SIZE..)?;
+        let payload = &payload[..payload.len().min(self.payload_size)];
         batch.events.push(Event {
             payload_offset: batch.payload.len() as u32,
             payload_len: self.payload_size as u32,
             ..event_of(event, NO_FUNCTION)
         });
         batch.payload.extend_from_slice(payload);
+        // An extension sees no drops: its fields are empty.
+        let missing = self.payload_size - payload.len();
+        batch.payload.resize(batch.payload.len() + missing, 0);
         Some(())
     }
 }

@@ -145,6 +145,9 @@ pub(super) fn report_attachment(attachment: &Attachment, functions: &Functions, 
     if let Some(error) = &attachment.drops_missing {
         message!("Cannot detect drops, so dropped packets are shown as released: {error}");
     }
+    if let Some(error) = &attachment.other_drops_missing {
+        message!("Cannot show the drops of other packets (--drops): {error}");
+    }
     tell_unseen(attachment, verbose);
     if verbose {
         if !functions.wanted.is_empty() {

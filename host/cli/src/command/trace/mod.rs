@@ -40,6 +40,9 @@ use rate::RateWarning;
 // The command line does not know the programs.
 const _: () = assert!(args::MOST_RECORD_BYTES == ipft_bpf::wire::MAX_RECORD_BYTES);
 
+/// Drops per second of each place in the kernel, on each CPU, that are shown beside a trace.
+const OTHER_DROPS: u32 = 10;
+
 /// Traces until a signal, until a limit is reached, or until the reader of stdout closes it.
 pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Outcome> {
     let root = Root::system();
@@ -178,7 +181,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         drop_reasons: drop_reasons(&drops),
     };
     let mut reader = Reader::new(&attachment, &buffer, &trace, &mut extension)?.with_code(code);
-    if options.drops.is_some() {
+    if options.drops.is_some() || options.other_drops {
         reader = reader.of_drops(Box::new(|| attachment.drop_counts()), totals.clone());
     }
     // Perf buffers are those of the CPUs that are online now.
@@ -252,7 +255,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
             .cloned()
             .collect(),
     };
-    let ended = reader.ended;
+    let (ended, alone) = (reader.ended, reader.alone);
     drop(reader);
     sinks.finish(&summary);
     drawing::tell_dropped(&sinks);
@@ -280,9 +283,11 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     }
     report_losses(&summary, reached, drawing::shows_losses(&options.drawing, &plugins));
     if options.verbose && options.follow.is_some() && options.drops.is_none() {
+        // Those of which only the drop is seen were never followed.
         message!(
-            "{} packets were followed: {ended} ended, {} live",
-            attachment.packets(),
+            "{} packets were followed: {} ended, {} live",
+            attachment.packets().saturating_sub(alone),
+            ended - alone,
             attachment.followed()
         );
     }
@@ -316,7 +321,13 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         if all == 0 {
             message!("{}", empty::drops(options));
         }
-    } else if summary.events == 0 {
+    } else if options.other_drops && totals.all() > alone {
+        message!(
+            "{alone} of {} drops of packets that were not selected were shown; 'ipft drops' counts them by their place",
+            totals.all()
+        );
+    }
+    if options.drops.is_none() && summary.events == 0 {
         message!("{}", empty::trace(options, &summary, &root));
     }
     if attachment.attached() > 0 && options.verbose {
@@ -372,6 +383,7 @@ fn place(options: &Options, root: &Root) -> anyhow::Result<SelectionPlace> {
         thread: options.place.thread.as_ref().map(|(_, name)| *name),
         group: group.map(|path| control_group(root, path)).transpose()?,
         drops: options.drops.map_or(0, |drops| drops.per_place),
+        other_drops: options.other_drops.then_some(OTHER_DROPS),
     })
 }
 
@@ -437,6 +449,12 @@ fn function(candidate: &Candidate) -> Function {
 
 fn buffer(options: &Options, root: &Root) -> anyhow::Result<Buffer> {
     let buffers = options.buffers;
+    if options.other_drops && !probe::has_ring_buffer(root) {
+        bail!(
+            "this kernel has no BPF ring buffer that tracepoints can use (Linux 5.8, with PREEMPT_RT 6.12), which the drops \
+             of other packets are reported through; leave --drops out"
+        );
+    }
     if options.drops.is_some() && !probe::has_ring_buffer(root) {
         bail!(
             "this kernel has no BPF ring buffer that tracepoints can use (Linux 5.8, with PREEMPT_RT 6.12), which drops are \

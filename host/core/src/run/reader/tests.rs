@@ -135,6 +135,7 @@ fn reader<'a>(source: Box<dyn Source + 'a>, extension: &'a mut Extension) -> Rea
         not_specified: 0,
         events: 0,
         ended: 0,
+        alone: 0,
     }
 }
 

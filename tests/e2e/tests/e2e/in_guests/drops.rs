@@ -1,7 +1,7 @@
 //! `ipft drops`: every packet that the kernel drops, with the right reason and place, and all of them counted.
 
 use ipft_e2e::guest::{self, Left, Shared};
-use ipft_e2e::jsonl::{Outcome, Recording};
+use ipft_e2e::jsonl::{Event, Outcome, Recording};
 use ipft_e2e::on_every_kernel;
 use xtask::kernel::Kernel;
 
@@ -74,6 +74,38 @@ fn each_drop_is_an_entry_and_an_end(kernel: Kernel) {
     }
 }
 
+fn drops_of_other_packets_are_shown_beside_a_trace(kernel: Kernel) {
+    output(kernel, "beside");
+    let recording = Recording::read(&left(kernel).path("beside.out")).unwrap();
+    let is_icmp = |event: &&Event| event.fields["proto"] == "icmp";
+    // Four packets of ping were sent, and each was received: their ends are those of packets that are followed.
+    let sent = recording
+        .events
+        .iter()
+        .filter(|event| event.function == "__ip_local_out");
+    assert_eq!((sent.clone().count(), sent.filter(is_icmp).count()), (4, 4));
+    let others: Vec<&Event> = recording.events.iter().filter(|event| !is_icmp(event)).collect();
+    // As many as a second, or two, and a CPU, or two, may have.
+    assert!((10..=25).contains(&others.len()), "{others:#?}");
+    for event in others {
+        assert!(FIREWALL.contains(&event.function.as_str()), "{event:?}");
+        assert_eq!(
+            (&event.fields["dport"], &event.fields["iface"]),
+            (&4001.into(), &"vb".into())
+        );
+        let ends: Vec<_> = recording.ends.iter().filter(|end| end.packet == event.packet).collect();
+        assert!(
+            matches!(ends[..], [end] if matches!(end.outcome, Outcome::Dropped { .. })),
+            "{ends:?}"
+        );
+    }
+    let said = left(kernel).text("beside.err");
+    assert!(
+        said.contains(" of 25 drops of packets that were not selected were shown"),
+        "{said}"
+    );
+}
+
 fn only_drops_that_match_are_counted(kernel: Kernel) {
     let text = output(kernel, "narrow");
     assert_eq!(row(&text, "NETFILTER_DROP", kernel, &FIREWALL)[0], "3", "{text}");
@@ -126,6 +158,7 @@ ipft_e2e::on_kernels!([on_6_12: V6_12], a_terminal_keeps_the_table);
 on_every_kernel!(
     every_drop_of_a_flood_is_counted,
     each_drop_is_an_entry_and_an_end,
+    drops_of_other_packets_are_shown_beside_a_trace,
     only_drops_that_match_are_counted,
     a_copy_for_a_raw_socket_is_no_loss,
     packets_of_tunnels_are_selected_by_the_inner_one,
