@@ -138,6 +138,38 @@ fn keys_lead_from_pane_to_journey_and_back() {
 }
 
 #[test]
+fn colours_of_the_screen_are_an_option() {
+    let tmux = Tmux::open();
+    // No colour, in the default terminal: what tells its title is bold alone.
+    let colours = [
+        "\x1b[31m",
+        "\x1b[32m",
+        "\x1b[33m",
+        "\x1b[36m",
+        ";36m",
+        "\x1b[1m\x1b[36m",
+    ];
+    for (option, is_coloured) in [("", true), ("--color always", true), ("--color never", false)] {
+        tmux.enter(&format!("clear; $ipft {option}"));
+        tmux.wait_for("newest first");
+        let screen = tmux.tmux(&["capture-pane", "-p", "-e"]);
+        assert!(screen.contains("\x1b[1m"), "{option}: {screen:?}");
+        assert_eq!(
+            colours.iter().any(|colour| screen.contains(colour)),
+            is_coloured,
+            "{option}: {screen:?}"
+        );
+        tmux.keys(&["q"]);
+        tmux.wait_for("Nothing was lost.");
+        tmux.is_as_before();
+    }
+    tmux.enter("clear; NO_COLOR=1 $ipft");
+    tmux.wait_for("newest first");
+    let screen = tmux.tmux(&["capture-pane", "-p", "-e"]);
+    assert!(!colours.iter().any(|colour| screen.contains(colour)), "{screen:?}");
+}
+
+#[test]
 fn a_terminal_that_is_resized_is_drawn_anew() {
     let tmux = Tmux::open();
     tmux.enter("$ipft");

@@ -13,7 +13,7 @@ mod tests;
 use std::io::{self, Write};
 use std::os::unix::process::parent_id;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -94,18 +94,10 @@ impl Shared {
 impl Top {
     /// Opens the terminal, and leaves it as it is until the trace begins. `stdout` takes the last lines.
     pub fn new(options: TopOptions, stdout: Outlet) -> anyhow::Result<Self> {
-        static HOOK: Once = Once::new();
-
         let tty = Tty::open()?;
         let signals = TerminalSignals::install().context("cannot listen for signals")?;
         signals::before_end(terminal::leave);
-        HOOK.call_once(|| {
-            let hook = std::panic::take_hook();
-            std::panic::set_hook(Box::new(move |panic| {
-                terminal::leave();
-                hook(panic);
-            }));
-        });
+        terminal::leave_on_panic();
         // Journeys are drawn with the escapes of colours, which the view reads.
         let text = TextOptions {
             color: true,

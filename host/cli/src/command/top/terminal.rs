@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -165,6 +165,19 @@ pub(super) fn leave() {
     if rustix::fs::ftruncate(&kept.messages, 0).is_ok() {
         let _ = rustix::fs::seek(&kept.messages, rustix::fs::SeekFrom::Start(0));
     }
+}
+
+/// Makes a panic put the terminal back before its message is written.
+pub(super) fn leave_on_panic() {
+    static HOOK: Once = Once::new();
+
+    HOOK.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            leave();
+            hook(panic);
+        }));
+    });
 }
 
 /// Makes stderr this file.
@@ -327,5 +340,55 @@ impl Backend for Escapes<'_> {
         let written = write_all(&self.tty.output, &self.text, None);
         self.text.clear();
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::FromRawFd;
+
+    use super::*;
+
+    /// Opens a terminal: the side that a terminal emulator has, and that of programs.
+    fn pair() -> (File, OwnedFd) {
+        let (mut emulator, mut program) = (-1, -1);
+        let none = std::ptr::null_mut();
+        // SAFETY: both numbers are written to variables that live until the call is over, and the rest may be null.
+        let opened = unsafe { libc::openpty(&raw mut emulator, &raw mut program, none, none.cast(), none.cast()) };
+        assert_eq!(opened, 0, "{}", io::Error::last_os_error());
+        // SAFETY: both are new descriptors, which nothing else owns.
+        unsafe { (File::from_raw_fd(emulator), OwnedFd::from_raw_fd(program)) }
+    }
+
+    #[test]
+    fn a_panic_puts_the_terminal_back() {
+        let (mut emulator, program) = pair();
+        let tty = Tty {
+            input: program.try_clone().unwrap(),
+            output: program.try_clone().unwrap(),
+            messages: None,
+        };
+        let modes = |fd: &OwnedFd| format!("{:?}", tcgetattr(fd).unwrap());
+        let before = modes(&program);
+        leave_on_panic();
+        let drawing = std::thread::spawn(move || {
+            tty.enter().unwrap();
+            let during = modes(&tty.input);
+            let cause = if during == before {
+                "the modes are the same"
+            } else {
+                "on purpose"
+            };
+            std::panic::panic_any((cause, before));
+        });
+        let cause = drawing.join().unwrap_err();
+        let (cause, before) = *cause.downcast::<(&str, String)>().unwrap();
+        assert_eq!(cause, "on purpose");
+        assert_eq!(modes(&program), before);
+        let expected = [ENTER, LEAVE].concat();
+        let mut written = vec![0; expected.len()];
+        emulator.read_exact(&mut written).unwrap();
+        assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&expected));
     }
 }
