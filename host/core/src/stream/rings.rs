@@ -170,4 +170,6 @@ impl<R: Records, C: FnMut() -> u64> Merge<R, C> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -29,11 +29,11 @@ impl Random {
 }
 
 /// The record of a packet's event with this number. Its words fit together, so that a torn record is noticed.
-fn record(packet: u64, number: u64, time: u64) -> [u64; 5] {
+pub(super) fn record(packet: u64, number: u64, time: u64) -> [u64; 5] {
     [packet, number, time, 0, packet << 32 | (number & 0x7fff_ffff)]
 }
 
-fn bytes(record: [u64; 5]) -> [u8; wire::EVENT_SIZE] {
+pub(super) fn bytes(record: [u64; 5]) -> [u8; wire::EVENT_SIZE] {
     let mut bytes = [0; wire::EVENT_SIZE];
     for (place, word) in bytes.chunks_exact_mut(8).zip(record) {
         place.copy_from_slice(&word.to_ne_bytes());
@@ -41,19 +41,19 @@ fn bytes(record: [u64; 5]) -> [u8; wire::EVENT_SIZE] {
     bytes
 }
 
-fn decoder() -> Decoder {
+pub(super) fn decoder() -> Decoder {
     Decoder::new(FunctionIds::new([0]), 0)
 }
 
 /// Checks that the events of each packet are whole, and come in their order. Returns how many of each there were.
 #[derive(Default)]
-struct Check {
+pub(super) struct Check {
     next: Vec<u64>,
-    events: u64,
+    pub(super) events: u64,
 }
 
 impl Check {
-    fn see(&mut self, batch: &Batch, gaps: bool) {
+    pub(super) fn see(&mut self, batch: &Batch, gaps: bool) {
         for event in &batch.events {
             assert_eq!(
                 (u64::from(event.thread), u64::from(event.cpu)),
