@@ -1,15 +1,15 @@
-//! Translates a filter to BPF: its branches; `emit.rs` has the values. Imports `error`, `graph` and `instruction`.
+//! Translates a filter to BPF: its branches; `emit.rs` has the values. Imports `error` and `graph`.
 //!
 //! The function's contract is in the paragraph of `mod.rs`. Bytes at constant offsets are on the caller's stack, where
 //! a load costs an instruction; it has to be aligned, or is made of smaller ones. Others are read by a helper: kernels
 //! before 5.12 refuse variable offsets into the stack. As most IPv4 headers have 20 bytes, what follows them is loaded
 //! from the stack in that case.
 
+use bpf_assembly::Instruction;
+use bpf_assembly::code::{ALU, ALU64, EXIT, JA, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, JSET, MOV, REGISTER};
+
 use super::error::Problem;
 use super::graph::{Branch, Compare, Graph, Operand, Target, Value, ValueId};
-use super::instruction::{
-    ALU, ALU64, EXIT, Instruction, JA, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, JSET, MOV, REGISTER,
-};
 
 /// The most bytes of the frame at constant offsets; with the padding, ten words.
 pub(super) const LONGEST_PREFIX: u32 = 78;

@@ -1,14 +1,17 @@
-//! Emits the instructions that compute a value. Part of the translator; imports `ast`, `ebpf`, `error`, `graph` and
-//! `instruction`.
+//! Emits the instructions that compute a value. Part of the translator; imports `ast`, `ebpf`, `error` and
+//! `graph`.
+
+use bpf_assembly::code::{
+    ADD, ALU, ALU64, AND, CALL, DIV, JA, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, LSH, MOD, MOV, MUL, NEG, OR, RSH,
+    SUB, TO_BE, XOR,
+};
+use bpf_assembly::helper::PROBE_READ_KERNEL;
+use bpf_assembly::{FP, Instruction};
 
 use super::ast::Operator;
 use super::ebpf::{A, B, BUILT, BUILT_WITH_TAG, Form, IPV4_HEADER, LONGEST_PREFIX, Label, Translator};
 use super::error::Problem;
 use super::graph::{Compare, Load, Value, ValueId};
-use super::instruction::{
-    ADD, ALU, ALU64, AND, CALL, DIV, FP, Instruction, JA, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, LSH, MOD, MOV, MUL,
-    NEG, OR, PROBE_READ_KERNEL, RSH, SUB, TO_BE, XOR,
-};
 
 /// Bytes of padding before the frame, so that the network header is aligned.
 const PADDING: u32 = 2;

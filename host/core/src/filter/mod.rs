@@ -40,7 +40,6 @@ mod error;
 mod facts;
 mod generate;
 mod graph;
-mod instruction;
 mod interpret;
 mod lexer;
 mod link;
@@ -56,10 +55,10 @@ mod tests;
 mod transport;
 mod tunnel;
 
+pub use bpf_assembly::Instruction;
 pub use comm::{ThreadName, ThreadNameError};
 pub use device::{DevicePattern, DevicePatternError};
 pub use error::{FilterError, Nearest, Problem};
-pub use instruction::Instruction;
 pub use interpret::Verdict;
 pub use names::{Names, SystemNames};
 
@@ -111,11 +110,7 @@ impl Filter {
 
     /// Returns the object for programs that do not judge the packet inside, and so never call the function.
     pub fn no_inner_object() -> Vec<u8> {
-        use instruction::{ALU64, EXIT, Instruction, JMP, MOV};
-        let code = [
-            Instruction::constant(ALU64 | MOV, 0, 0),
-            Instruction::new(JMP | EXIT, 0, 0, 0, 0),
-        ];
+        let code = [Instruction::number(0, 0).0, Instruction::exit()];
         object::write(object::INNER, &code)
     }
 

@@ -11,6 +11,7 @@ use super::function::{Candidate, SkipReason, Skipped};
 use super::kcore::ModuleLayout;
 use super::prototype::PacketTypes;
 use super::release::release;
+use super::type_bytes::TypeBytes;
 use super::wanted::{Wanted, WantedFunction};
 use super::{Root, known};
 use std::collections::HashMap;
@@ -132,12 +133,8 @@ fn read_types(
     missing: &mut Vec<MissingModule>,
 ) -> Result<(Vec<String>, Wanted, Option<ModuleLayout>), KernelError> {
     let folder = root.path("/sys/kernel/btf");
-    let path = folder.join(VMLINUX);
-    let data = std::fs::read(&path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => KernelError::NoBtf { path: path.clone() },
-        _ => KernelError::read(path.clone(), source),
-    })?;
-    let vmlinux = Btf::parse(&data).map_err(|source| KernelError::Btf { path, source })?;
+    let data = TypeBytes::read(root)?;
+    let vmlinux = data.parse()?;
     let mut types = PacketTypes::new(&vmlinux);
     let mut wanted = Wanted::new();
     wanted.add_btf(&vmlinux, 0, &mut types);

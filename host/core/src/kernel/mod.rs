@@ -6,7 +6,6 @@
 pub mod arch;
 mod attachable;
 mod blacklist;
-pub mod btf;
 mod cgroup;
 pub mod checks;
 mod code;
@@ -32,9 +31,11 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tracefs;
+mod type_bytes;
 mod unfilled;
 mod wanted;
 
+pub use bpf_btf as btf;
 pub use cgroup::{ControlGroup, ControlGroupError, control_group};
 pub use code::{Code, CodeFunction};
 pub use cpus::online_cpus;
@@ -50,6 +51,7 @@ pub use memory::memory;
 pub use namespace::{NamespaceError, network_namespace};
 pub use release::{detaching_returns_crashes, faults_crash, ring_buffer_sleeps, trampolines_go_by_name};
 pub use symbols::{Contexts, read_symbols, shared_names};
+pub use type_bytes::TypeBytes;
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! The functions of a small hand-made kernel, through each source of traceable functions.
 
 use super::btf::Kind;
-use super::testing::{BtfBuilder, CoreBuilder, Printed, Relative, Tree};
+use super::testing::{BtfBuilder, CoreBuilder, Printed, Relative, Tree, add_module_types};
 use super::*;
 
 /// Address of the small kernel's code.
@@ -43,7 +43,7 @@ const BOUNDS: [Printed; 4] = [
 fn types() -> (Vec<u8>, Vec<u8>) {
     let mut b = BtfBuilder::new();
     let int = b.int("int", 4);
-    b.module_types(int);
+    add_module_types(&mut b, int);
     let packet = b.composite(Kind::Struct, "sk_buff", 8, &[("len", int, 0)]);
     let pointer = b.pointer(packet);
     let constant = b.refer(Kind::Const, "", packet);

@@ -9,6 +9,7 @@
 //! It is a conditional propagation of constants (Wegman and Zadeck 1991), limited to what ipft's programs need: registers,
 //! not the stack. What it does not know is kept as it is.
 
+use bpf_assembly::code;
 use libbpf_sys::bpf_insn;
 
 /// A map of constants: what loads from it yield.
@@ -38,66 +39,6 @@ impl Value {
 type Registers = [Value; 11];
 
 const NOTHING_KNOWN: Registers = [Value::Unknown; 11];
-
-/// Bits of the code of an instruction (`include/uapi/linux/bpf_common.h`, `bpf.h`).
-mod code {
-    pub(super) const CLASS: u8 = 0x07;
-    pub(super) const LD: u8 = 0x00;
-    pub(super) const LDX: u8 = 0x01;
-    pub(super) const ST: u8 = 0x02;
-    pub(super) const STX: u8 = 0x03;
-    pub(super) const ALU: u8 = 0x04;
-    pub(super) const JMP: u8 = 0x05;
-    pub(super) const JMP32: u8 = 0x06;
-    pub(super) const ALU64: u8 = 0x07;
-
-    /// The operation, of those that compute and those that jump.
-    pub(super) const OPERATION: u8 = 0xf0;
-    /// The second operand is a register.
-    pub(super) const REGISTER: u8 = 0x08;
-
-    pub(super) const LOAD_64: u8 = 0x18;
-    pub(super) const MODE: u8 = 0xe0;
-    pub(super) const SIZE: u8 = 0x18;
-    pub(super) const MEMORY: u8 = 0x60;
-    pub(super) const MEMORY_SIGNED: u8 = 0x80;
-    pub(super) const ATOMIC: u8 = 0xc0;
-
-    pub(super) const ADD: u8 = 0x00;
-    pub(super) const SUB: u8 = 0x10;
-    pub(super) const MUL: u8 = 0x20;
-    pub(super) const OR: u8 = 0x40;
-    pub(super) const AND: u8 = 0x50;
-    pub(super) const LSH: u8 = 0x60;
-    pub(super) const RSH: u8 = 0x70;
-    pub(super) const NEG: u8 = 0x80;
-    pub(super) const XOR: u8 = 0xa0;
-    pub(super) const MOV: u8 = 0xb0;
-    pub(super) const ARSH: u8 = 0xc0;
-    pub(super) const END: u8 = 0xd0;
-
-    pub(super) const JA: u8 = 0x00;
-    pub(super) const JEQ: u8 = 0x10;
-    pub(super) const JGT: u8 = 0x20;
-    pub(super) const JGE: u8 = 0x30;
-    pub(super) const JSET: u8 = 0x40;
-    pub(super) const JNE: u8 = 0x50;
-    pub(super) const JSGT: u8 = 0x60;
-    pub(super) const JSGE: u8 = 0x70;
-    pub(super) const CALL: u8 = 0x80;
-    pub(super) const EXIT: u8 = 0x90;
-    pub(super) const JLT: u8 = 0xa0;
-    pub(super) const JLE: u8 = 0xb0;
-    pub(super) const JSLT: u8 = 0xc0;
-    pub(super) const JSLE: u8 = 0xd0;
-
-    /// `src_reg` of a load of 64 bits: an address in a map's value.
-    pub(super) const MAP_VALUE: u8 = 2;
-    /// `src_reg` of a load of 64 bits: a function's address.
-    pub(super) const FUNCTION: u8 = 4;
-    /// `src_reg` of a call: a function of the program.
-    pub(super) const OWN: u8 = 1;
-}
 
 /// Where an instruction goes next.
 enum Next {

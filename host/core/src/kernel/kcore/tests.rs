@@ -1,7 +1,7 @@
 //! The symbols of a hand-made kernel, printed and in memory.
 
 use super::super::btf::Btf;
-use super::super::testing::{BtfBuilder, CoreBuilder, Printed, Random, Relative, Tree};
+use super::super::testing::{BtfBuilder, CoreBuilder, Printed, Random, Relative, Tree, add_module_types};
 use super::*;
 
 const TEXT: u64 = 0xffff_ffff_8100_0000;
@@ -51,7 +51,7 @@ fn tree(core: impl AsRef<[u8]>, symbols: &[Printed]) -> Tree {
 fn read(tree: &Tree) -> io::Result<Vec<(String, String, u64)>> {
     let mut types = BtfBuilder::new();
     let int = types.int("int", 4);
-    types.module_types(int);
+    add_module_types(&mut types, int);
     let types = types.build();
     let layout = ModuleLayout::find(&Btf::parse(&types).unwrap());
     let mut all = Vec::new();

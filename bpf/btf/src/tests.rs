@@ -1,11 +1,23 @@
 //! Tests of the reader with valid and invalid BTF.
 
 use super::*;
-use crate::kernel::testing::{BtfBuilder, Random};
+
+/// A generator that needs no seed from outside, so that failures repeat (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((word ^ word >> 31) % bound.max(1) as u64) as usize
+    }
+}
 
 /// One type of every kind, so that an index that missizes one of them loses all after it.
-fn one_of_each() -> BtfBuilder {
-    let mut b = BtfBuilder::new();
+fn one_of_each() -> Builder {
+    let mut b = Builder::new();
     let int = b.int("int", 4);
     let pointer = b.pointer(int);
     b.add(Kind::Array, "", false, 0, 0, &[int, int, 7]);
@@ -89,7 +101,7 @@ fn every_kind_is_read_as_it_was_written() {
 
 #[test]
 fn bit_fields_have_their_width_in_structs_that_say_so() {
-    let mut b = BtfBuilder::new();
+    let mut b = Builder::new();
     let int = b.int("int", 4);
     let name = b.string("flag");
     let plain = b.string("plain");
@@ -121,9 +133,9 @@ fn an_accessor_of_another_kind_has_nothing_to_say() {
 
 #[test]
 fn split_btf_continues_ids_and_strings_of_its_base() {
-    let mut base = BtfBuilder::new();
+    let mut base = Builder::new();
     let int = base.int("int", 4);
-    let mut split = BtfBuilder::split(&base);
+    let mut split = Builder::split(&base);
     let function = split.function("in_module", 0, &[int]);
     let (base, split) = (base.build(), split.build());
     let base = Btf::parse(&base).unwrap();
@@ -137,7 +149,7 @@ fn split_btf_continues_ids_and_strings_of_its_base() {
 
 #[test]
 fn a_chain_that_never_ends_is_no_type() {
-    let mut b = BtfBuilder::new();
+    let mut b = Builder::new();
     b.refer(Kind::Const, "", 2);
     b.refer(Kind::Volatile, "", 1);
     b.add(Kind::Array, "", false, 0, 0, &[3, 3, 2]);

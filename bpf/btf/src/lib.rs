@@ -7,10 +7,12 @@
 //!
 //! The format is described in the kernel's `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h`.
 
+mod builder;
 #[cfg(test)]
 mod tests;
 mod types;
 
+pub use builder::Builder;
 pub use types::{
     ArrayInfo, Enumerator, Enumerators, IntEncoding, IntInfo, Kind, Linkage, Member, Members, Parameter, Parameters,
     SectionVariable, SectionVariables, Type,
