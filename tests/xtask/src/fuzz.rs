@@ -15,7 +15,7 @@ use crate::progress::{Step, step};
 use crate::{packages, plugins, workspace};
 
 /// The programs of `tests/fuzz`.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "btf",
     "capture",
     "command_line",
@@ -24,6 +24,7 @@ const TARGETS: [&str; 10] = [
     "filter_program",
     "kernel",
     "layout",
+    "lua",
     "object",
     "recording",
 ];
@@ -141,6 +142,7 @@ fn seeds() -> Result<PathBuf> {
     let line = seeds.join("command_line").join("trace");
     fs::write(&line, "-m\n0xdeadbeef\n--pcapng\nf.pcapng").with_context(|| format!("write {}", line.display()))?;
     filters(&seeds)?;
+    expressions(&seeds)?;
     let recordings = workspace::root().join("tests/fixtures/recording-1.0");
     let list = fs::read_dir(&recordings).with_context(|| format!("read {}", recordings.display()))?;
     for entry in list {
@@ -163,6 +165,21 @@ fn filters(seeds: &Path) -> Result<()> {
             let path = seeds.join(target).join(number.to_string());
             fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))?;
         }
+    }
+    Ok(())
+}
+
+/// Writes expressions and a script in Lua, with the fields that the target has.
+fn expressions(seeds: &Path) -> Result<()> {
+    const TEXTS: [&str; 4] = [
+        "skb.len > 5 and skb.next.name == 'eth0' or not (ntoh(skb.protocol) // 3 == skb.bits)",
+        "cast('sk_buff', skb.head + skb.words[2]).len & bit.band(skb.len, 0xff) << 3 ~ -skb.head[skb.len]",
+        "mac(skb.head) == '02:00:00:00:00:01' and ipv4(skb.len) ~= '10.0.0.1'",
+        "function module(skb) local s = 0 for i = 1, 3 do s = s + i if s > 3 then break end end return { s = s } end",
+    ];
+    for (number, text) in TEXTS.iter().enumerate() {
+        let path = seeds.join("lua").join(number.to_string());
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
 }
