@@ -800,6 +800,8 @@ pub struct Config {
     pub judge_each: bool,
     /// Whether the packet inside must match the inner filter.
     pub judge_inner: bool,
+    /// Whether the packet must match the expression.
+    pub judge_where: bool,
     /// What the packet filter looks at.
     pub frame: Frame,
     /// What the inner filter looks at.
@@ -828,6 +830,7 @@ same_layout!(
     drops_have_reason,
     judge_each,
     judge_inner,
+    judge_where,
     frame,
     inner,
     place,
@@ -866,6 +869,7 @@ impl Config {
         put(offset_of!(Config, drops_have_reason), &[self.drops_have_reason.into()]);
         put(offset_of!(Config, judge_each), &[self.judge_each.into()]);
         put(offset_of!(Config, judge_inner), &[self.judge_inner.into()]);
+        put(offset_of!(Config, judge_where), &[self.judge_where.into()]);
         for (at, frame) in [
             (offset_of!(Config, frame), self.frame),
             (offset_of!(Config, inner), self.inner),

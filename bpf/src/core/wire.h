@@ -290,6 +290,7 @@ struct ipft_config {
 	__u8 drops_have_reason; /* the tracepoint skb:kfree_skb tells the reason */
 	__u8 judge_each;	/* a function has to do with a packet only if it selects it; with select_anywhere */
 	__u8 judge_inner;	/* the packet inside must match the inner filter */
+	__u8 judge_where;	/* the packet must match the expression of --where */
 	struct ipft_frame frame;
 	struct ipft_frame inner; /* the same of the inner filter */
 	struct ipft_place place;

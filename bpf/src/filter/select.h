@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Whether a packet that is not followed yet is selected here: it has the mark, it is where it is wanted, the filter
- * matches, and it is of the process and the control group. May include admit.h, match.h and the headers of fields.
+ * matches, it is of the process and the control group, and the expression holds. May include admit.h, match.h and the headers of fields.
  */
 #ifndef IPFT_SELECT_H
 #define IPFT_SELECT_H
@@ -139,6 +139,9 @@ static __noinline int is_of_group(__u64 skb)
 	return group_above(group, ipft_config.place.cgroup_level) == ipft_config.place.cgroup;
 }
 
+/* The compiled expression of --where (bpf/lua), linked in. Returns 1 if the packet matches, else 0. */
+extern int ipft_where(__u64 skb) __hidden;
+
 static __noinline int selects(__u64 skb)
 {
 	struct sk_buff *held = PACKET_AT(skb);
@@ -155,6 +158,9 @@ static __noinline int selects(__u64 skb)
 	if ((place->pid || place->comm[0] | place->comm[1]) && !is_of_process())
 		return 0;
 	if (place->cgroup && !is_of_group(skb))
+		return 0;
+	/* A number: expressions may calculate with it. */
+	if (ipft_config.judge_where && !ipft_where(number_of(skb, TYPED)))
 		return 0;
 	return place->sample <= 1 || is_of_sample(skb);
 }

@@ -112,6 +112,7 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
             match what {
                 Generate::Skeleton => stdout.write_all(generate::skeleton().as_bytes())?,
                 Generate::Header => stdout.write_all(generate::HEADER.as_bytes())?,
+                Generate::LuaSkeleton => stdout.write_all(generate::LUA_SKELETON.as_bytes())?,
             }
             stdout.flush()?;
             Ok(true)

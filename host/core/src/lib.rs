@@ -12,6 +12,7 @@
 
 pub mod advice;
 pub mod event;
+pub mod expression;
 pub mod extension;
 pub mod field;
 pub mod filter;

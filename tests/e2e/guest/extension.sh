@@ -6,7 +6,7 @@
 #
 # Leaves NAME.out, .err and .exit for each NAME of
 #   BACKEND-KIND-OUTPUT
-#   gso, published, skeleton, owner, and graph, perf, ring, followed, followed-perf (JSON lines)
+#   gso, published, skeleton, owner, function, lua-skeleton (functions in Lua), and graph, perf, ring, followed, followed-perf (JSON lines)
 # and cgroup.id, the id of the control group of what sends.
 
 SENDER=1234
@@ -72,6 +72,7 @@ cd /tmp/made
 cp "$WORK"/examples/* "$WORK"/published.* .
 ipft --gen bpf-module-header >ipft_module.h
 ipft --gen bpf-module-skeleton >skeleton.c
+ipft --gen lua-skeleton >skeleton.lua
 # A name is a name.
 cp gso.c "it's \"gso\"; touch pwned \$(touch pwned).c"
 cd /out
@@ -88,9 +89,11 @@ of_sources() {
 	for name in gso published skeleton owner; do
 		compiled "$name"
 	done
+	begin function -r "$FEW" -o jsonl -e /tmp/made/gso-fields.lua
+	begin lua-skeleton -r "$FEW" -o jsonl -e /tmp/made/skeleton.lua
 	record
 }
-undisturbed "gso published skeleton owner" of_sources
+undisturbed "gso published skeleton owner function lua-skeleton" of_sources
 
 # From here on, only what says so has a compiler.
 unset CC

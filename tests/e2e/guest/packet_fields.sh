@@ -4,7 +4,8 @@
 #
 # Leaves namespaces (the numbers of a and b), and JSON lines: ping.out, mixed.out (a ping over IPv6, a datagram from a to
 # port 5002 of b, an exchange on port 8000, a ping of 4,000 bytes, and ARP), marked.out (a ping with a mark, traced by it),
-# perf.out (a ping, by way of the perf buffer), and alone.out, a ping with one group of fields.
+# perf.out (a ping, by way of the perf buffer), and alone.out, a ping that an expression selects, with one group of fields.
+# Fields with names that begin with lua are expressions.
 
 network_pair
 for namespace in a b; do
@@ -45,9 +46,16 @@ mixed() {
 	ping_b 10.0.0.2
 }
 
+# Words are split at blanks.
+ip='cast("iphdr",skb.head+skb.network_header)'
+transport='cast("tcphdr",skb.head+skb.transport_header)'
+same="--show lua.len=skb.len --show lua.iface=skb.dev.name --show lua.mark=skb.mark --show lua.proto=$ip.protocol"
+same+=" --show lua.saddr=ipv4($ip.saddr) --show lua.ifindex=skb.dev.ifindex --show lua.mac=mac(skb.dev.dev_addr)"
+same+=" --show lua.far=skb.dev.name==\"vb\""
+
 trace ping "icmp -r $FEW" ping_b 10.0.0.2
-trace mixed "udp or tcp or arp or icmp or icmp6[0]==128 or icmp6[0]==129 -r $FEW" mixed
-trace marked "-m 0x77 --show all -r $FEW" ping_b -m 119 10.0.0.2
-trace perf "icmp --perf-page-count 8 -r $FEW" ping_b 10.0.0.2
-trace alone "icmp --show iface -r $FEW" ping_b 10.0.0.2
+trace mixed "udp or tcp or arp or icmp or icmp6[0]==128 or icmp6[0]==129 -r $FEW --show lua.dport=ntoh($transport.dest)" mixed
+trace marked "-m 0x77 --show all -r $FEW $same" ping_b -m 119 10.0.0.2
+trace perf "icmp --perf-page-count 8 -r $FEW --show lua.len=skb.len" ping_b 10.0.0.2
+trace alone "--where (skb.network_header>0)and($ip.version==4)and($ip.protocol==1) --show iface -r $FEW" ping_b 10.0.0.2
 left_behind all

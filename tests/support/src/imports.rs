@@ -18,9 +18,13 @@ const TABLE: &[(&str, &[&str])] = &[
     ("core/kernel", &["core/text"]),
     ("core/privileges", &[]),
     ("core/field", &["core/event"]),
+    ("core/expression", &["core/event", "core/kernel"]),
     ("core/filter", &[]),
     ("core/probe", &["core/event", "core/filter", "core/kernel"]),
-    ("core/extension", &["core/event", "core/kernel", "core/text"]),
+    (
+        "core/extension",
+        &["core/event", "core/expression", "core/kernel", "core/text"],
+    ),
     ("core/recording", &["core/event", "core/seeded", "core/text"]),
     ("core/stream", &["core/event", "core/recording", "core/text"]),
     ("core/limit", &["core/event", "core/seeded"]),
@@ -107,6 +111,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "cli/args",
         &[
             "core/event",
+            "core/expression",
             "core/field",
             "core/filter",
             "core/limit",

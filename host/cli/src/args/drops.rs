@@ -122,6 +122,7 @@ impl DropsArgs {
             mask,
             packets: self.packets.join(" ").trim().to_owned(),
             inner: self.place.inner,
+            condition: self.place.r#where,
             place: Box::new(PlaceOptions {
                 namespace: self.place.netns,
                 device: self.place.ifname,
@@ -145,6 +146,7 @@ impl DropsArgs {
                 module: None,
             },
             show,
+            expressions: Vec::new(),
             extension: None,
             record_bytes: 0,
             max_events_per_second: self.max_events_per_second,

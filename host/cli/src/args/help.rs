@@ -27,6 +27,10 @@ Examples:
   Watch packets, flows, drops and functions on the terminal:
       ipft top 'host 192.0.2.1'
 
+  Select packets by any field of the kernel, and show another one:
+      ipft --where 'skb.len > 1400 and skb.dev.name == \"eth0\"'
+      ipft icmp --show 'mtu=skb.dev.mtu'
+
   Show the functions that packets with mark 0xdeadbeef go through:
       ipft -m 0xdeadbeef
 
@@ -77,7 +81,9 @@ pub(super) fn show() -> String {
     format!(
         "Add built-in fields to every entry [default: len,mark,tuple,iface,netns if packets are followed, else none]\n\nLIST is one or more of {}, \
          separated by commas, or all or none. +NAME and -NAME change the default. They come before the fields of an \
-         extension.",
+         extension.\n\nNAME=EXPR adds a field of your own: an expression in Lua over the kernel's sk_buff, such as \
+         dport=ntoh(skb.sk.__sk_common.skc_dport) or only skb.dev.mtu, once for each --show. What cannot be read is 0 or \
+         empty. Its type is that of the expression; ipv4(...), ipv6(...) and mac(...) show addresses. No clang is needed.",
         field::described()
     )
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipft_core::event::Tracer;
-use ipft_core::field::Show;
+pub use ipft_core::expression::NamedExpression;
+use ipft_core::field::{Show, ShowList};
 use ipft_core::filter::{DevicePattern, ThreadName};
 pub use ipft_core::limit::StopAfter;
 pub use ipft_core::selection::{Filter, Moment, Wanted as Selection};
@@ -63,6 +64,15 @@ impl PlaceOptions {
     }
 }
 
+/// One `--show`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Built-in fields.
+    List(ShowList),
+    /// A field of its own.
+    Expression(NamedExpression),
+}
+
 /// Options of a trace.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -74,6 +84,8 @@ pub struct Options {
     pub packets: String,
     /// The filter of the packet inside a tunnel's packet; `None` if there need not be one.
     pub inner: Option<String>,
+    /// The expression in Lua that must hold of a packet; `None` if any will do.
+    pub condition: Option<String>,
     /// Where packets are selected, and how many of them.
     pub place: Box<PlaceOptions>,
     /// Where packets are selected; `None` if a packet is traced as long as it carries the mark.
@@ -90,6 +102,8 @@ pub struct Options {
     pub filter: Filter,
     /// Built-in fields of each entry.
     pub show: Show,
+    /// Fields that are expressions in Lua.
+    pub expressions: Vec<NamedExpression>,
     /// The extension, if any.
     pub extension: Option<ExtensionFile>,
     /// First bytes to record per packet; 0 for none. Otherwise the ring buffer is used.
@@ -361,6 +375,8 @@ pub enum Generate {
     Skeleton,
     /// The macros alone.
     Header,
+    /// A complete extension in Lua.
+    LuaSkeleton,
 }
 
 /// Options of listing functions.

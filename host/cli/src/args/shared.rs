@@ -20,6 +20,14 @@ pub(super) struct PlaceArgs {
     #[arg(long, value_name = "FILTER")]
     pub(super) inner: Option<String>,
 
+    /// Select packets for which an expression in Lua holds
+    ///
+    /// It reads the fields of the kernel's sk_buff, such as skb.len > 1400 and skb.dev.name == "eth0".
+    /// The other conditions must hold, too. Until it holds, it is evaluated at each function that
+    /// is traced, or with --select-at gates at few. No clang is needed. See the book, Lua expressions.
+    #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
+    pub(super) r#where: Option<String>,
+
     /// Select packets in this network namespace
     ///
     /// A name of ip netns, a path such as /proc/1/ns/net, the number of a process, or a

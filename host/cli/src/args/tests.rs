@@ -390,6 +390,7 @@ fn what_an_author_starts_from_needs_no_mark() {
     for (word, wanted) in [
         ("bpf-module-skeleton", Generate::Skeleton),
         ("bpf-module-header", Generate::Header),
+        ("lua-skeleton", Generate::LuaSkeleton),
     ] {
         match parse(&["--gen", word]) {
             Ok(Command::Generate(what)) => assert_eq!(what, wanted),
@@ -697,6 +698,59 @@ fn show_takes_names_of_built_in_fields() {
     for name in ipft_core::field::names() {
         assert!(help.contains(&format!("{name} (")), "--help does not name {name}");
     }
+}
+
+#[test]
+fn show_takes_expressions_beside_fields() {
+    let shown = |words: &[&str]| {
+        let options = options(words);
+        let expressions = options.expressions.into_iter().map(|each| (each.name, each.text));
+        (options.show.bits(), expressions.collect::<Vec<_>>())
+    };
+    let expression = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let default = options(&["icmp"]).show.bits();
+    for (words, expected) in [
+        (&["skb.len"][..], vec![expression("skb.len", "skb.len")]),
+        (&["a=skb.len"], vec![expression("a", "skb.len")]),
+        (&[" a.b = skb.len "], vec![expression("a.b", "skb.len")]),
+        (&["skb.len == 5"], vec![expression("skb.len == 5", "skb.len == 5")]),
+        (&["skb.len>=5"], vec![expression("skb.len>=5", "skb.len>=5")]),
+        (&["x=skb.len==5"], vec![expression("x", "skb.len==5")]),
+        (
+            &["a=skb.len", "b=-skb.len"],
+            vec![expression("a", "skb.len"), expression("b", "-skb.len")],
+        ),
+        (&["=skb.len"], vec![expression("=skb.len", "=skb.len")]),
+    ] {
+        let words: Vec<&str> = words.iter().flat_map(|word| ["--show", word]).collect();
+        assert_eq!(
+            shown(&[&["icmp"], &words[..]].concat()),
+            (default, expected),
+            "{words:?}"
+        );
+    }
+    let both = shown(&["icmp", "--show", "len", "--show", "a=skb.len", "--show", "mark"]);
+    assert_eq!(both, (2, vec![expression("a", "skb.len")]));
+    let error = parse(&["icmp", "--show", &"skb.".repeat(20)]).unwrap_err().to_string();
+    assert!(error.contains("NAME=EXPR"), "{error}");
+    assert!(parse(&["drops", "--show", "skb.len"]).is_err());
+}
+
+#[test]
+fn where_alone_selects_anywhere_and_follows() {
+    let traced = options(&["--where", "skb.len > 5"]);
+    assert_eq!(
+        (traced.condition.as_deref(), traced.mask, traced.follow),
+        (Some("skb.len > 5"), 0, Some(SelectAt::All))
+    );
+    assert_eq!(traced.show, options(&["icmp"]).show);
+    let at_gates = options(&["icmp", "--where", "-skb.len < 5", "--select-at", "gates"]);
+    assert_eq!(at_gates.follow, Some(SelectAt::Gates));
+    let each = options(&["--where", "skb.cloned", "--no-follow"]);
+    assert_eq!(each.follow, Some(SelectAt::Each));
+    assert!(options(&["-m", "1", "--where", "skb.len > 5"]).follow.is_some());
+    assert!(options(&["drops", "--where", "skb.len > 5"]).condition.is_some());
+    assert!(options(&["top", "--where", "skb.len > 5"]).condition.is_some());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{ArgMatches, CommandFactory as _, Parser, ValueEnum};
+use clap::{ArgAction, ArgMatches, CommandFactory as _, Parser, ValueEnum};
 use regex::Regex;
 
 use super::drawing::DrawArgs;
@@ -15,14 +15,14 @@ use super::subcommand::Subcommand;
 use super::value;
 use super::value::{
     address, check_mark, events_per_second, extension, mark, packets_per_second, pattern, perf_pages, port, process,
-    record_bytes, ring_size, sample, sample_period, thread, wakeup_events,
+    record_bytes, ring_size, sample, sample_period, shown, thread, wakeup_events,
 };
 use super::{
-    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, Options, Output, PerfBuffer,
-    PlaceOptions, SelectAt, UsageError,
+    BackendName, Buffers, Command, ExtensionFile, Filter, Generate, ListOptions, NamedExpression, Options, Output,
+    PerfBuffer, PlaceOptions, SelectAt, Shown, UsageError,
 };
 use ipft_core::event::Tracer;
-use ipft_core::field::{Show, ShowList};
+use ipft_core::field::Show;
 use ipft_core::filter::ThreadName;
 
 /// Default of recorded bytes per packet: all headers, and the payload of small packets.
@@ -165,8 +165,9 @@ pub(super) struct TraceArgs {
     /// Show more of each packet: C source, a BPF object, or a Lua script
     ///
     /// FILE.c is compiled with $CC (clang) and $CFLAGS, FILE.o is such a file compiled
-    /// already, FILE.lua is a script of API version 1. It runs at each function a
-    /// matching packet enters and fills up to 64 bytes that become fields of the event.
+    /// already, FILE.lua is a script: of API version 1, or of version 2, whose function ipft
+    /// compiles without clang. It runs at each function a matching packet enters and fills up to
+    /// 64 bytes that become fields of the event.
     #[arg(short, long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(extension), help_heading = WHAT)]
     extension: Option<ExtensionFile>,
 
@@ -174,9 +175,17 @@ pub(super) struct TraceArgs {
     #[arg(short, long, value_name = "FILE", conflicts_with = "extension", help_heading = WHAT)]
     script: Option<PathBuf>,
 
-    /// Add built-in fields to every entry
-    #[arg(long, value_name = "LIST", allow_hyphen_values = true, long_help = help::show(), help_heading = WHAT)]
-    show: Option<ShowList>,
+    /// Add built-in fields to every entry, or an expression in Lua
+    #[arg(
+        long,
+        value_name = "FIELDS",
+        allow_hyphen_values = true,
+        value_parser = shown,
+        action = ArgAction::Append,
+        long_help = help::show(),
+        help_heading = WHAT
+    )]
+    show: Vec<Shown>,
 
     /// Record the first bytes of each packet [default: 256 with --pcapng]
     ///
@@ -312,6 +321,8 @@ enum GenerateArg {
     BpfModuleSkeleton,
     /// The header with the macros that describe an event
     BpfModuleHeader,
+    /// An extension in Lua, which needs no compiler
+    LuaSkeleton,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -335,6 +346,7 @@ impl Args {
             return Ok(Command::Generate(match what {
                 GenerateArg::BpfModuleSkeleton => Generate::Skeleton,
                 GenerateArg::BpfModuleHeader => Generate::Header,
+                GenerateArg::LuaSkeleton => Generate::LuaSkeleton,
             }));
         }
         if self.list {
@@ -342,6 +354,19 @@ impl Args {
         }
         Ok(Command::Trace(self.trace.into_options(matches, false)?))
     }
+}
+
+/// Separates lists from expressions. As with other options, the last list counts.
+fn split_shown(all: Vec<Shown>, default: Show) -> (Show, Vec<NamedExpression>) {
+    let mut show = default;
+    let mut expressions = Vec::new();
+    for each in all {
+        match each {
+            Shown::List(list) => show = list.applied_to(default),
+            Shown::Expression(expression) => expressions.push(expression),
+        }
+    }
+    (show, expressions)
 }
 
 impl TraceArgs {
@@ -406,7 +431,9 @@ impl TraceArgs {
             group: self.place.cgroup,
         };
         let all = top && self.mark.is_none();
-        let selects = all || !packets.is_empty() || self.place.inner.is_some() || !place.is_any();
+        let condition = self.place.r#where;
+        let selects =
+            all || !packets.is_empty() || self.place.inner.is_some() || condition.is_some() || !place.is_any();
         let Some(mark) = self.mark.or(selects.then_some(0)) else {
             if self.drops {
                 return Err(UsageError::new(
@@ -424,6 +451,8 @@ impl TraceArgs {
         let follow = match (self.select_at, self.follow) {
             (Some(SelectAtArg::Gates), _) => Some(SelectAt::Gates),
             (Some(SelectAtArg::All), _) => Some(SelectAt::All),
+            // An expression may be of what changes anywhere.
+            (None, _) if condition.is_some() => Some(SelectAt::All),
             (None, _) if selects => Some(SelectAt::Gates),
             (None, true) => Some(SelectAt::All),
             (None, false) => None,
@@ -448,7 +477,7 @@ impl TraceArgs {
             Some(_) => Show::of_filter(),
             None => Show::default(),
         };
-        let show = self.show.map_or(shown, |list| list.applied_to(shown));
+        let (show, expressions) = split_shown(self.show, shown);
         check_mark(self.mark, self.mask)?;
         let perf_requested =
             self.perf_page_count.is_some() || self.perf_sample_period.is_some() || self.perf_wakeup_events.is_some();
@@ -493,6 +522,7 @@ impl TraceArgs {
             mask,
             packets,
             inner: self.place.inner,
+            condition,
             place: Box::new(place),
             follow,
             drops: None,
@@ -504,6 +534,7 @@ impl TraceArgs {
                 module: self.module_regex,
             },
             show,
+            expressions,
             extension: self.extension.or(self.script.map(ExtensionFile::Script)),
             record_bytes,
             max_events_per_second: self.max_events_per_second,

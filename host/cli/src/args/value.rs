@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use ipft_core::expression::NamedExpression;
+use ipft_core::field::UnknownField;
 use ipft_core::filter::{DevicePattern, DevicePatternError, ThreadName, ThreadNameError};
 use regex::Regex;
 
 use super::number::{self, Show};
-use super::{ExtensionFile, MOST_RECORD_BYTES, UsageError};
+use super::{ExtensionFile, MOST_RECORD_BYTES, Shown, UsageError};
 
 /// Marks and masks that can match a packet.
 pub(super) const MARKS: RangeInclusive<u64> = 1..=u32::MAX as u64;
@@ -45,6 +47,44 @@ pub(super) fn extension(text: OsString) -> Result<ExtensionFile, String> {
                 .into(),
         ),
     }
+}
+
+/// A list of built-in fields, or an expression, with or without a name.
+pub(super) fn shown(text: &str) -> Result<Shown, String> {
+    /// Names of fields are columns and keys.
+    const LONGEST_NAME: usize = 60;
+    // No list has one of these.
+    if !text.contains(['=', '.', '(', '[', '"', '<', '>', '*', '/', '%', '&', '|']) {
+        return text
+            .parse()
+            .map(Shown::List)
+            .map_err(|error: UnknownField| error.to_string());
+    }
+    let is_name = |name: &&str| {
+        let mut letters = name.chars();
+        letters
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+            && letters.all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.'))
+    };
+    let named = text
+        .split_once('=')
+        .filter(|(_, rest)| !rest.starts_with('='))
+        .map(|(name, rest)| (name.trim(), rest.trim()))
+        .filter(|(name, _)| is_name(name));
+    let (name, text) = match named {
+        Some((name, expression)) => (name.to_owned(), expression),
+        None => (text.split_whitespace().collect::<Vec<_>>().join(" "), text.trim()),
+    };
+    if name.len() > LONGEST_NAME {
+        return Err(format!(
+            "a field has a name of at most {LONGEST_NAME} characters; give the expression one: NAME=EXPR"
+        ));
+    }
+    Ok(Shown::Expression(NamedExpression {
+        name,
+        text: text.to_owned(),
+    }))
 }
 
 pub(super) fn device(text: &str) -> Result<(String, DevicePattern), DevicePatternError> {

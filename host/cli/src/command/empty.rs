@@ -80,6 +80,7 @@ fn selected(options: &Options) -> String {
     };
     let matching = (!options.packets.is_empty()).then(|| format!("that matches '{}'", options.packets));
     let inside = (options.inner.as_ref()).map(|inner| format!("with one inside that matches '{inner}'"));
+    let condition = (options.condition.as_ref()).map(|condition| format!("for which '{condition}' holds"));
     let namespace = (options.place.namespace.as_ref()).map(|name| format!("in network namespace {name}"));
     let device = (options.place.device.as_ref()).map(|(name, _)| format!("at device {name}"));
     let sample = (options.place.sample > 1).then(|| format!("of one flow in {}", options.place.sample));
@@ -88,7 +89,7 @@ fn selected(options: &Options) -> String {
     let thread = (options.place.thread.as_ref()).map(|(name, _)| format!("that {name} sends"));
     let group = (options.place.group.as_ref()).map(|path| format!("of control group {}", path.display()));
     let conditions = [
-        mark, matching, inside, namespace, device, process, thread, group, sample, rate,
+        mark, matching, inside, condition, namespace, device, process, thread, group, sample, rate,
     ];
     conditions.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }

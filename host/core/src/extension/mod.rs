@@ -2,7 +2,7 @@
 //! decoder that says what the bytes mean.
 //!
 //! Each kind of file becomes the same: an [`Extension`]. Everything in here is made of bytes that anybody may have
-//! written, and is checked before anything is attached. This module may import `event` and `kernel`; no sink
+//! written, and is checked before anything is attached. This module may import `event`, `expression` and `kernel`; no sink
 //! knows that it exists.
 
 pub mod compile;
@@ -19,6 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use crate::event::Schema;
+use crate::expression::{self, ExpressionError, ExpressionFields};
 use crate::kernel::{KernelError, Root};
 use compile::{CompileError, Compiler};
 use decode::{Decode, Report, Tell};
@@ -59,6 +60,9 @@ pub enum ExtensionError {
     /// The script does not run.
     #[error(transparent)]
     Script(#[from] ScriptError),
+    /// The function cannot be compiled.
+    #[error(transparent)]
+    Function(#[from] ExpressionError),
     /// Names of symbols were wanted, and could not be read.
     #[error("cannot name the symbols that {path} asks for: {source}", path = path.display())]
     Symbols {
@@ -160,6 +164,36 @@ impl Extension {
                 })
             }
         }
+    }
+
+    /// Takes fields that are expressions.
+    pub fn from_fields(fields: ExpressionFields) -> Self {
+        Extension {
+            object: Some(fields.object),
+            schema: fields.schema,
+            decoder: None,
+        }
+    }
+
+    /// Compiles the function of a Lua script; `None` if the script is not of API version 2, but one that runs.
+    pub fn from_function(path: &Path, root: &Root) -> Result<Option<Self>, ExtensionError> {
+        /// More than the compiler takes.
+        const MOST: u64 = 1 << 20;
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MOST).read_to_end(&mut bytes))
+            .map_err(|source| ExtensionError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
+        let Ok(text) = String::from_utf8(bytes) else {
+            return Ok(None);
+        };
+        if !expression::is_function(&text) {
+            return Ok(None);
+        }
+        let fields = expression::function(&path.display().to_string(), &text, root)?;
+        Ok(Some(Extension::from_fields(fields)))
     }
 
     /// The object whose `module` fills the payload, checked. Without one, there is no payload.

@@ -77,6 +77,7 @@ impl Others {
             following: request.following.map(|following| Following {
                 filter: &everything,
                 inner: None,
+                condition: None,
                 place: &place,
                 ..following
             }),

@@ -1,5 +1,5 @@
-//! Links the objects of packet filters and of an extension with ipft's, using libbpf's static linker, so that
-//! `ipft_filter`, `ipft_inner_filter` and `module` are functions of each program and cost a call.
+//! Links the objects of packet filters, of an expression and of an extension with ipft's, using libbpf's static linker,
+//! so that `ipft_filter`, `ipft_inner_filter`, `ipft_where` and `module` are functions of each program and cost a call.
 //!
 //! The linker compares the declarations of `module` on both sides, and extensions declare it with `void *ctx` or with
 //! `struct pt_regs *ctx`. So it gets a copy of the extension in which all three parameters are `void *`.

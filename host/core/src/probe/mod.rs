@@ -33,6 +33,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipft_bpf::wire::{Config, Context, Frame, FunctionSource, Place};
+use lua_bpf::Program;
 
 use crate::event::{SkippedFunction, Tracer};
 use crate::filter::{DevicePattern, Filter, ThreadName};
@@ -238,6 +239,8 @@ pub struct Following<'a> {
     pub filter: &'a Filter,
     /// The filter of the packet inside a tunnel's packet; `None` if there need not be one.
     pub inner: Option<&'a Filter>,
+    /// The expression that must hold; `None` for any packet.
+    pub condition: Option<&'a Program>,
     /// Whether every function selects packets, not only gates.
     pub anywhere: bool,
     /// Whether a function shows a packet only if it selects it: then nothing is followed. With `anywhere`.
@@ -414,6 +417,7 @@ impl Request<'_> {
             drops_have_reason: self.following.is_some_and(|following| following.drops_have_reason),
             judge_each: self.following.is_some_and(|following| following.judges_each),
             judge_inner: self.following.is_some_and(|following| following.inner.is_some()),
+            judge_where: self.following.is_some_and(|following| following.condition.is_some()),
             frame: self
                 .following
                 .map_or_else(Frame::default, |following| frame(following.filter)),

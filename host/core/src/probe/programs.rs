@@ -55,11 +55,22 @@ impl Selected {
     }
 }
 
+/// The function of an expression, as `bpf/src/filter/select.h` declares it, and what the verifier's log calls its source.
+const WHERE: (&str, &str) = ("ipft_where", "--where");
+
 /// Returns the objects of the filters of a trace that has some.
-fn filters(request: &Request<'_>) -> Option<[Vec<u8>; 2]> {
+fn filters(request: &Request<'_>) -> Option<[Vec<u8>; 3]> {
     request.following.map(|following| {
         let inner = following.inner.map(Filter::inner_object);
-        [following.filter.object(), inner.unwrap_or_else(Filter::no_inner_object)]
+        let condition = match following.condition {
+            Some(condition) => condition.object(WHERE.0, WHERE.1),
+            None => lua_bpf::Program::always().object(WHERE.0, WHERE.1),
+        };
+        [
+            following.filter.object(),
+            inner.unwrap_or_else(Filter::no_inner_object),
+            condition,
+        ]
     })
 }
 
@@ -101,7 +112,7 @@ impl Programs {
     ) -> Result<Self, ProbeError> {
         let for_mark = |code: &ipft_bpf::Code| code.for_mark(request.mark, request.mask).map_err(ProbeError::Unpack);
         let filters = filters(request);
-        let filters = filters.as_ref().map(<[Vec<u8>; 2]>::as_slice);
+        let filters = filters.as_ref().map(<[Vec<u8>; 3]>::as_slice);
         let plain = || match filters {
             None => Programs::load_bytes(&for_mark(&object.plain)?, config, request, selected),
             Some(filters) => {

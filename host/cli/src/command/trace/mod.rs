@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal};
 
 use anyhow::{Context, bail};
 use ipft_core::event::{DropTotals, EnumMember, Function, Summary, Trace};
+use ipft_core::expression;
 use ipft_core::extension::Extension;
 use ipft_core::extension::lua::Print;
 use ipft_core::filter::{self, Filter};
@@ -50,6 +51,11 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let packet_filter = packet_filter(options)?;
     let inner_filter = inner_filter(options)?;
     let place = place(options, &root)?;
+    let condition = options
+        .condition
+        .as_deref()
+        .map(|text| expression::condition(text, &root));
+    let condition = condition.transpose()?;
     if let Some(failure) = checks::first_failure(&root) {
         bail!(
             "{}{}\n'ipft doctor' examines the rest",
@@ -71,7 +77,14 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let mut extension = extension(options, &plugins, &root, &signals)?;
     let show = match options.show.beside(extension.schema()) {
         Ok(show) => show,
-        Err(name) => bail!("the extension has a field `{name}`, as --show has; rename it, or leave it out of --show"),
+        Err(name) => bail!(
+            "{} has a field `{name}`, as --show has; rename it, or leave it out of --show",
+            if options.expressions.is_empty() {
+                "the extension"
+            } else {
+                "an expression"
+            }
+        ),
     };
     let totals = DropTotals::default();
     let drops_drawing = drawing::OfDrops {
@@ -112,6 +125,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let following = (packet_filter.as_ref().zip(options.follow)).map(|(filter, at)| Following {
         filter,
         inner: inner_filter.as_ref(),
+        condition: condition.as_ref(),
         anywhere: at != SelectAt::Gates,
         judges_each: at == SelectAt::Each,
         place: &place,
@@ -480,6 +494,16 @@ fn buffer(options: &Options, root: &Root) -> anyhow::Result<Buffer> {
 }
 
 fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signals) -> anyhow::Result<Extension> {
+    if !options.expressions.is_empty() {
+        if options.extension.is_some() || plugins.extension(root)?.is_some() {
+            bail!(
+                "--show NAME=EXPR and an extension (-e, -s, or a plugin's) fill the same bytes of an event; leave one of \
+                 them out"
+            );
+        }
+        let fields = expression::fields(&options.expressions, root)?;
+        return Ok(Extension::from_fields(fields));
+    }
     if let Some(extension) = plugins.extension(root)? {
         if options.extension.is_some() {
             bail!("a plugin brings an extension, and -e (or -s) another; leave one of them out");
@@ -496,7 +520,10 @@ fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signal
         Some(ExtensionFile::Object(path)) => Extension::from_object(path, root)?,
         Some(ExtensionFile::Script(path)) => {
             let tell = Box::new(|message: &str| message!("ipft: {message}"));
-            Extension::from_script(path, print, signals.fd(), tell)?
+            match Extension::from_function(path, root)? {
+                Some(extension) => extension,
+                None => Extension::from_script(path, print, signals.fd(), tell)?,
+            }
         }
     })
 }

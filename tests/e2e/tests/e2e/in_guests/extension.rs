@@ -172,6 +172,42 @@ fn the_skeleton_and_objects_of_old_load_and_show_the_same(kernel: Kernel) {
     assert!(picture(kernel, "skeleton", "jsonl") == lengths);
 }
 
+fn a_function_in_lua_shows_what_c_shows(kernel: Kernel) {
+    // The type is a number there.
+    let numbers = |mut picture: Picture, renamed: &[(&str, &str)]| {
+        for (_, fields) in picture.iter_mut().flatten() {
+            fields.retain(|name, _| ["len", "gso_size", "gso_segs", "bytes", "segments"].contains(&name.as_str()));
+            for (old, new) in renamed {
+                let value = fields.remove(*old).expect("it has the field");
+                fields.insert((*new).to_owned(), value);
+            }
+        }
+        picture.iter_mut().for_each(|events| events.sort());
+        picture.sort();
+        picture
+    };
+    let gso = picture(kernel, "gso", "jsonl");
+    let function = picture(kernel, "function", "jsonl");
+    for (_, fields) in function.iter().flatten() {
+        assert!(["0", "1"].contains(&fields["gso_type"].as_str()), "{fields:?}");
+    }
+    assert!(numbers(function, &[]) == numbers(gso.clone(), &[]));
+    let mut skeleton = picture(kernel, "lua-skeleton", "jsonl");
+    for (_, fields) in skeleton.iter_mut().flatten() {
+        assert!(
+            ["", "va", "vb", "lo"].contains(&fields["device"].as_str()),
+            "{fields:?}"
+        );
+        fields.insert("gso_size".to_owned(), String::new());
+    }
+    let mut expected = gso;
+    for (_, fields) in expected.iter_mut().flatten() {
+        fields.insert("gso_size".to_owned(), String::new());
+    }
+    let renamed = [("bytes", "len"), ("segments", "gso_segs")];
+    assert!(numbers(skeleton, &renamed) == numbers(expected, &[]));
+}
+
 fn the_owner_of_a_socket_is_shown(kernel: Kernel) {
     let owners = picture(kernel, "owner", "jsonl");
     let cgroup: u64 = left(kernel).text("cgroup.id").trim().parse().unwrap();
@@ -250,6 +286,7 @@ fn nothing_is_left_behind(kernel: Kernel) {
 
 ipft_e2e::on_every_kernel!(
     a_file_name_is_a_name,
+    a_function_in_lua_shows_what_c_shows,
     all_kinds_show_the_same_numbers_in_all_outputs,
     entries_have_fields_in_a_graph_and_returns_have_none,
     graphs_of_followed_packets_have_fields_too,

@@ -229,7 +229,7 @@ fn wrong_usage_has_its_exit_code() {
     refused_with(
         "unknown-gen",
         2,
-        &["nonsense", "bpf-module-skeleton", "bpf-module-header"],
+        &["nonsense", "bpf-module-skeleton", "bpf-module-header", "lua-skeleton"],
     );
 }
 

@@ -172,6 +172,31 @@ fn a_trace_by_mark_can_show_them(kernel: Kernel) {
     say(sent[0], &[("mark", "0x77"), ("saddr", "10.0.0.1"), ("icmp_type", "8")]);
 }
 
+fn expressions_show_what_built_in_fields_show(kernel: Kernel) {
+    let marked = picture(kernel, "marked");
+    let mut devices = BTreeSet::new();
+    for (_, fields) in marked.iter().flatten() {
+        for name in ["len", "iface", "ifindex", "saddr"] {
+            assert_eq!(fields[&format!("lua.{name}")], fields[name], "{name}: {fields:#?}");
+        }
+        say(fields, &[("lua.mark", "119"), ("lua.proto", "1")]);
+        let is_far = (fields["iface"] == "vb").to_string();
+        assert_eq!(fields["lua.far"], is_far, "{fields:#?}");
+        assert_eq!(fields["lua.mac"].len(), "00:00:00:00:00:00".len(), "{fields:#?}");
+        devices.insert(fields["iface"].clone());
+    }
+    assert!(devices.len() > 1, "{devices:?}");
+    let mixed = picture(kernel, "mixed");
+    for function in ["udp_rcv", "tcp_v4_rcv"] {
+        for fields in at(&mixed, function) {
+            assert_eq!(fields["lua.dport"], fields["dport"], "{fields:#?}");
+        }
+    }
+    for (_, fields) in picture(kernel, "perf").iter().flatten() {
+        assert_eq!(fields["lua.len"], fields["len"], "{fields:#?}");
+    }
+}
+
 fn the_perf_buffer_has_the_same_and_one_group_its_own(kernel: Kernel) {
     let without = |picture: Picture, keep: &dyn Fn(&str) -> bool| -> Picture {
         let event = |(function, mut fields): (String, Fields)| {
@@ -188,7 +213,7 @@ fn the_perf_buffer_has_the_same_and_one_group_its_own(kernel: Kernel) {
         picture
     };
     // Each ping has its own identifier.
-    let all = |name: &str| name != "icmp_id";
+    let all = |name: &str| name != "icmp_id" && !name.starts_with("lua.");
     let first = sorted(without(picture(kernel, "ping"), &all));
     assert_eq!(sorted(without(picture(kernel, "perf"), &all)), first);
     let device = |name: &str| matches!(name, "iface" | "ifindex");
@@ -207,6 +232,7 @@ on_every_kernel!(
     only_first_fragments_have_a_type,
     arp_has_the_addresses_that_it_asks_for,
     a_trace_by_mark_can_show_them,
+    expressions_show_what_built_in_fields_show,
     the_perf_buffer_has_the_same_and_one_group_its_own,
     nothing_is_left_behind,
 );
