@@ -18,7 +18,7 @@ use super::fields::{Fields, Style};
 use super::output::Output;
 use super::reasons::Reasons;
 use super::texts::FunctionTexts;
-use super::waits::Waiting;
+use super::waits::{Place, Waiting};
 use super::{Sink, SinkError};
 use crate::advice;
 use crate::event::{
@@ -179,9 +179,14 @@ impl Sink for Jsonl {
                 }
                 None => out.extend_from_slice(b"\"return\",\"duration\":null"),
             }
-            if let Some((waited, qdisc)) = self.waiting.note(event) {
+            if let Some((waited, place)) = self.waiting.note(event) {
                 push_number(out, "waited", waited);
-                push_string(out, "queue", qdisc.unwrap_or("socket"));
+                let queue = match place {
+                    Place::Qdisc(qdisc) => qdisc,
+                    Place::Socket => "socket",
+                    Place::Neighbour => "neighbour",
+                };
+                push_string(out, "queue", queue);
             }
             self.fields.push(out, batch.payload_of(event));
             out.extend_from_slice(b"}\n");

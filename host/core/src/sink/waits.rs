@@ -1,5 +1,6 @@
 //! How long packets wait in queues, by the functions that they enter: one puts a packet into a queue, and the next of
-//! certain others has taken it out. May import the events.
+//! certain others has taken it out. Packets also wait for the address of the next host (ARP, neighbour discovery). May
+//! import the events.
 //!
 //! Nothing is added in the kernel for that: where these functions are not traced, no wait is known. Of a queue that is
 //! inside another one, as a class of `htb` is, the outer one counts.
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 
 use crate::event::{Event, EventKind, Function};
 
-/// A queue, by the function that fills it.
+/// What it says that a packet enters a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Says {
     Nothing,
@@ -20,6 +21,12 @@ enum Says {
     EnqueuesForUdp,
     /// A program has read it from there.
     Reads,
+    /// The address of the next host is not known, or has to be confirmed: the packet is kept if there is none.
+    AwaitsNeighbour,
+    /// The next host's address is known, or was not found.
+    HasNeighbour,
+    /// The packet goes on to the device, and was not kept.
+    GoesToDevice,
 }
 
 /// What all qdiscs call the function that takes a packet (`net/sched/`).
@@ -36,6 +43,16 @@ const DEQUEUES: [&str; 6] = [
     "sch_direct_xmit",
     "validate_xmit_skb",
     "validate_xmit_skb_list",
+];
+
+/// Functions that packets enter which were kept for the address of the next host, when it is known or was not found
+/// (`net/core/neighbour.c`, `net/ipv4/arp.c`, `net/ipv6/ndisc.c`). Those that need not be kept have entered the first of
+/// them before.
+const HAVE_NEIGHBOUR: [&str; 4] = [
+    "arp_error_report",
+    "ndisc_error_report",
+    "neigh_connected_output",
+    "neigh_resolve_output",
 ];
 
 /// Functions with such a name that are no qdisc's: what calls them, its tracepoint, those that drop all, and queues of other
@@ -75,6 +92,17 @@ pub(super) struct Wait {
     function: u32,
 }
 
+/// Where a packet has waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place<'a> {
+    /// In a qdisc of this kind.
+    Qdisc(&'a str),
+    /// In the queue of a UDP socket.
+    Socket,
+    /// For the address of the next host.
+    Neighbour,
+}
+
 /// Packets that are remembered in queues. What leaves a queue unseen stays until there are so many.
 const MOST: usize = 65_536;
 
@@ -91,10 +119,9 @@ impl Waiting {
         self.waits.append(functions);
     }
 
-    /// Takes an event, and returns the wait that it ends: its duration in nanoseconds, and the qdisc, or `None` if it was
-    /// the queue of a socket.
+    /// Takes an event, and returns the wait that it ends: its duration in nanoseconds, and where it was.
     #[inline]
-    pub(super) fn note(&mut self, event: &Event) -> Option<(u64, Option<&str>)> {
+    pub(super) fn note(&mut self, event: &Event) -> Option<(u64, Place<'_>)> {
         if !self.waits.concerns(event) {
             return None;
         }
@@ -109,7 +136,7 @@ impl Waiting {
             }
             self.packets.insert(event.packet, queued);
         }
-        wait.map(|wait| (wait.duration, self.waits.qdisc(wait)))
+        wait.map(|wait| (wait.duration, self.waits.place(wait)))
     }
 }
 
@@ -143,43 +170,51 @@ impl Waits {
         if says == Says::Nothing || event.kind != EventKind::ENTRY {
             return None;
         }
-        let before = match says {
-            Says::Enqueues | Says::EnqueuesForUdp => {
-                let inside = says == Says::Enqueues && self.is_in_qdisc(*queued);
-                if !inside {
-                    *queued = Queued {
-                        since: event.timestamp,
-                        function: event.function,
-                    };
-                }
-                return None;
-            }
-            _ => *queued,
+        let before = *queued;
+        let fills = match says {
+            // A queue inside another one.
+            Says::Enqueues => !self.is_in(before, Says::Enqueues),
+            Says::EnqueuesForUdp | Says::AwaitsNeighbour => true,
+            _ => false,
         };
-        let fits = match says {
-            Says::Reads => before.since != 0 && !self.is_in_qdisc(before),
-            _ => self.is_in_qdisc(before),
+        if fills {
+            *queued = Queued {
+                since: event.timestamp,
+                function: event.function,
+            };
+            return None;
+        }
+        let ends = match says {
+            Says::Reads => Says::EnqueuesForUdp,
+            Says::HasNeighbour | Says::GoesToDevice => Says::AwaitsNeighbour,
+            Says::Dequeues => Says::Enqueues,
+            _ => return None,
         };
-        if !fits {
+        if !self.is_in(before, ends) {
             return None;
         }
         *queued = Queued::default();
-        Some(Wait {
+        (says != Says::GoesToDevice).then(|| Wait {
             duration: event.timestamp.saturating_sub(before.since),
             function: before.function,
         })
     }
 
-    /// Returns the qdisc that a packet has waited in; `None` if it was in the queue of a socket.
-    pub(super) fn qdisc(&self, wait: Wait) -> Option<&str> {
+    /// Returns where a packet has waited.
+    pub(super) fn place(&self, wait: Wait) -> Place<'_> {
         let found = self
             .queues
             .binary_search_by_key(&wait.function, |(function, _)| *function);
-        self.queues.get(found.ok()?).map(|(_, name)| name.as_str())
+        match found.ok().and_then(|found| self.queues.get(found)) {
+            Some((_, name)) => Place::Qdisc(name),
+            None if self.sayings.get(wait.function as usize) == Some(&Says::AwaitsNeighbour) => Place::Neighbour,
+            None => Place::Socket,
+        }
     }
 
-    fn is_in_qdisc(&self, queued: Queued) -> bool {
-        queued.since != 0 && self.sayings.get(queued.function as usize) == Some(&Says::Enqueues)
+    /// Returns whether a packet is in a queue that a function fills which says this.
+    fn is_in(&self, queued: Queued, says: Says) -> bool {
+        queued.since != 0 && self.sayings.get(queued.function as usize) == Some(&says)
     }
 }
 
@@ -187,6 +222,9 @@ fn says(name: &str) -> Says {
     match name {
         "__udp_enqueue_schedule_skb" => Says::EnqueuesForUdp,
         "skb_consume_udp" => Says::Reads,
+        "__neigh_event_send" => Says::AwaitsNeighbour,
+        "__dev_queue_xmit" | "dev_queue_xmit" => Says::GoesToDevice,
+        _ if HAVE_NEIGHBOUR.contains(&name) => Says::HasNeighbour,
         _ if DEQUEUES.contains(&name) => Says::Dequeues,
         _ if name.ends_with(ENQUEUES) && !name.starts_with('_') && !OTHERS.contains(&name) => Says::Enqueues,
         _ => Says::Nothing,
@@ -197,7 +235,7 @@ fn says(name: &str) -> Says {
 mod tests {
     use super::*;
 
-    const FUNCTIONS: [&str; 9] = [
+    const FUNCTIONS: [&str; 12] = [
         "__dev_queue_xmit",
         "dev_qdisc_enqueue",
         "htb_enqueue",
@@ -207,6 +245,9 @@ mod tests {
         "pie_qdisc_enqueue",
         "__udp_enqueue_schedule_skb",
         "skb_consume_udp",
+        "__neigh_event_send",
+        "neigh_resolve_output",
+        "arp_error_report",
     ];
 
     fn waits() -> Waits {
@@ -220,8 +261,15 @@ mod tests {
         waits
     }
 
+    fn words(place: Place<'_>) -> String {
+        match place {
+            Place::Qdisc(name) => name.to_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+
     /// Returns the waits that entries of these functions end.
-    fn after(calls: &[(u64, &str)]) -> Vec<(u64, Option<String>)> {
+    fn after(calls: &[(u64, &str)]) -> Vec<(u64, String)> {
         let waits = waits();
         let mut queued = Queued::default();
         let ended = calls.iter().filter_map(|(timestamp, name)| {
@@ -240,7 +288,7 @@ mod tests {
                 spare: 0,
             };
             let wait = waits.note(&mut queued, &event)?;
-            Some((wait.duration, waits.qdisc(wait).map(str::to_owned)))
+            Some((wait.duration, words(waits.place(wait))))
         });
         ended.collect()
     }
@@ -255,7 +303,7 @@ mod tests {
             (500, "sch_direct_xmit"),
             (510, "netif_skb_features"),
         ];
-        assert_eq!(after(&calls), [(490, Some("htb".to_owned()))]);
+        assert_eq!(after(&calls), [(490, "htb".to_owned())]);
     }
 
     #[test]
@@ -265,7 +313,7 @@ mod tests {
             (30, "netif_skb_features"),
             (40, "skb_consume_udp"),
         ];
-        assert_eq!(after(&calls), [(20, Some("pie".to_owned()))]);
+        assert_eq!(after(&calls), [(20, "pie".to_owned())]);
     }
 
     #[test]
@@ -277,7 +325,32 @@ mod tests {
             (10, "sch_direct_xmit"),
             (40, "skb_consume_udp"),
         ];
-        assert_eq!(after(&calls), [(35, None)]);
+        assert_eq!(after(&calls), [(35, "Socket".to_owned())]);
+    }
+
+    #[test]
+    fn a_packet_waits_for_the_next_hosts_address() {
+        let neighbour = |duration| (duration, "Neighbour".to_owned());
+        let calls = [
+            (10, "neigh_resolve_output"),
+            (11, "__neigh_event_send"),
+            (500, "neigh_resolve_output"),
+            (510, "__dev_queue_xmit"),
+            (600, "neigh_resolve_output"),
+        ];
+        assert_eq!(after(&calls), [neighbour(489)]);
+        // It was not found.
+        assert_eq!(
+            after(&[(11, "__neigh_event_send"), (3011, "arp_error_report")]),
+            [neighbour(3000)]
+        );
+        // It was only to be confirmed, and the packet comes to the next hop later.
+        let calls = [
+            (11, "__neigh_event_send"),
+            (20, "__dev_queue_xmit"),
+            (900, "neigh_resolve_output"),
+        ];
+        assert_eq!(after(&calls), []);
     }
 
     #[test]
@@ -302,14 +375,14 @@ mod tests {
                 spare: 0,
             };
             let wait = waiting.note(&event);
-            let wait = wait.map(|(duration, qdisc)| (duration, qdisc.map(str::to_owned)));
+            let wait = wait.map(|(duration, place)| (duration, words(place)));
             (wait, waiting.packets.len())
         };
         assert_eq!(note(1, 10, "htb_enqueue"), (None, 1));
         assert_eq!(note(2, 20, "__udp_enqueue_schedule_skb"), (None, 2));
         assert_eq!(note(3, 25, "sch_direct_xmit"), (None, 2));
-        assert_eq!(note(1, 30, "sch_direct_xmit"), (Some((20, Some("htb".to_owned()))), 1));
-        assert_eq!(note(2, 50, "skb_consume_udp"), (Some((30, None)), 0));
+        assert_eq!(note(1, 30, "sch_direct_xmit"), (Some((20, "htb".to_owned())), 1));
+        assert_eq!(note(2, 50, "skb_consume_udp"), (Some((30, "Socket".to_owned())), 0));
         for packet in 0..=MOST as u64 {
             note(packet, 60, "htb_enqueue");
         }

@@ -41,7 +41,7 @@ pub use times::TextTime;
 use super::output::Output;
 use super::texts::FunctionTexts;
 use super::tuple::FlowKey;
-use super::waits::{Wait, Waits};
+use super::waits::{self, Wait, Waits};
 use super::{Sink, SinkError};
 use crate::advice::Advice;
 use crate::event::{Batch, Decision, Event, EventKind, Function, NO_FUNCTION, Outcome, Summary, Trace, Tracer};
@@ -640,17 +640,22 @@ impl Printer {
         }
         out.extend_from_slice(b"waited ");
         let (number, unit) = match wait.duration {
-            MILLISECOND.. => (wait.duration / 1000, b" ms in "),
-            duration => (duration, b" us in "),
+            MILLISECOND.. => (wait.duration / 1000, b" ms "),
+            duration => (duration, b" us "),
         };
         push_micros(out, number, false, 0);
         out.extend_from_slice(unit);
-        match self.waits.qdisc(wait) {
-            Some(qdisc) => {
+        match self.waits.place(wait) {
+            waits::Place::Qdisc(qdisc) => {
+                out.extend_from_slice(b"in ");
                 push_visible(out, qdisc);
                 self.known.push_device(out, &packet.shown);
             }
-            None => out.extend_from_slice(b"the socket's queue"),
+            waits::Place::Neighbour => {
+                out.extend_from_slice(b"for the next host's address");
+                self.known.push_device(out, &packet.shown);
+            }
+            waits::Place::Socket => out.extend_from_slice(b"in the socket's queue"),
         }
     }
 

@@ -276,38 +276,41 @@ fn verdicts_are_shown_where_packets_are_followed(kernel: Kernel) {
     assert!(said.contains("Verdicts of netfilter are left out"), "{said}");
 }
 
-fn a_wait_in_a_qdisc_is_shown(kernel: Kernel) {
+fn waits_for_an_address_and_in_a_qdisc_are_shown(kernel: Kernel) {
     let left = left(kernel);
     assert_eq!(left.exit("queue"), 0);
     let text = left.text("queue.out");
-    let wait = text
-        .lines()
-        .find_map(|line| line.split_once("waited ").map(|(_, words)| words));
-    let (duration, rest) = wait
-        .and_then(|wait| wait.split_once(' '))
-        .unwrap_or_else(|| panic!("{text}"));
-    assert_eq!(rest, "ms in netem on va", "{text}");
-    // netem lets no packet out earlier.
-    assert!(duration.parse::<f64>().is_ok_and(|waited| waited >= 39.0), "{text}");
-    assert_eq!(text.matches("waited ").count(), 1, "{text}");
+    let waits: Vec<(&str, &str)> = (text.lines())
+        .filter_map(|line| line.split_once("waited ")?.1.split_once(' '))
+        .collect();
+    let places: Vec<&str> = waits.iter().map(|(_, place)| *place).collect();
+    assert_eq!(
+        places,
+        ["ms for the next host's address on va", "ms in netem on va"],
+        "{text}"
+    );
+    // netem lets no packet out earlier, nor a request of ARP.
+    for (duration, _) in waits {
+        assert!(duration.parse::<f64>().is_ok_and(|waited| waited >= 39.0), "{text}");
+    }
     let lines = left.text("queue.jsonl");
     let waits: Vec<&str> = lines
         .lines()
         .filter_map(|line| Some(line.split_once(r#","waited":"#)?.1))
         .collect();
-    let [wait] = waits[..] else {
-        panic!("{lines}");
-    };
-    let (nanoseconds, rest) = wait.split_once(',').unwrap_or_else(|| panic!("{wait}"));
-    assert!(
-        nanoseconds.parse::<u64>().is_ok_and(|waited| waited >= 39_000_000),
-        "{wait}"
-    );
-    assert!(rest.starts_with(r#""queue":"netem""#), "{wait}");
+    assert_eq!(waits.len(), 2, "{lines}");
+    for (wait, queue) in waits.iter().zip([r#""queue":"neighbour""#, r#""queue":"netem""#]) {
+        let (nanoseconds, rest) = wait.split_once(',').unwrap_or_else(|| panic!("{wait}"));
+        assert!(
+            nanoseconds.parse::<u64>().is_ok_and(|waited| waited >= 39_000_000),
+            "{wait}"
+        );
+        assert!(rest.starts_with(queue), "{wait}");
+    }
 }
 
 on_every_kernel!(
-    a_wait_in_a_qdisc_is_shown,
+    waits_for_an_address_and_in_a_qdisc_are_shown,
     each_verdict_names_its_chain_or_table,
     verdicts_of_tc_and_xdp_name_what_decided,
     verdicts_are_shown_where_packets_are_followed,
