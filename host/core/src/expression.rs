@@ -1,5 +1,5 @@
-//! Expressions in Lua over a packet (`--where`, `--show NAME=EXPR`), and functions of scripts: compiled for the running kernel, whose types say
-//! where a field is. The compiler is `lua_bpf`. Imports `event` and `kernel`.
+//! Expressions in Lua over a packet (`--where`, `--show NAME=EXPR`), and functions of scripts: compiled for the running
+//! kernel, whose types say where a field is. The compiler is `lua_bpf`. Imports `event` and `kernel`.
 
 use lua_bpf::{CompileError, Format, Program, Source};
 
