@@ -10,8 +10,8 @@
 # exchange on port 8000), netfilter.out (datagrams to 4014, 4015 and 4016, with verdicts; netfilter.text has the same in
 # words), judged.out (datagrams to 4021 and 4022, with verdicts of traffic control and of a generic XDP program that lets
 # them pass; judged.text has the same in words), xdp.out (one to 4023, which another program drops), queue.out (text of a
-# datagram that waits 40 ms for the address of b, and 40 ms at a; queue.jsonl has it as JSON lines), and perf.err (a trace with ct by way of the perf buffer)
-# with perf.out (JSON lines of a datagram to 4014).
+# datagram that waits 40 ms for the address of b, and 40 ms at a; queue.jsonl has it as JSON lines), and perf.err (a trace
+# with ct by way of the perf buffer) with perf.out (JSON lines of a datagram to 4014).
 
 modprobe -qa nf_tables nf_conntrack nf_nat nft_ct nft_nat nft_chain_nat ip_tables iptable_filter sch_netem sch_htb \
 	sch_ingress cls_u32 act_gact || :
@@ -128,7 +128,7 @@ tc -n a qdisc del dev va root
 tc -n a qdisc add dev va root netem delay 40ms
 wait_in_queue() {
 	start_ipft queue udp dst port 4016 -o text --record queue.ipft -r '^(__ip_local_out|__neigh_event_send|neigh_.*_output|__dev_queue_xmit|.*_enqueue|sch_direct_xmit|dev_hard_start_xmit|ip_rcv_core)$'
-	ip -n a neigh flush dev va
+	ip -n a neigh del 10.0.0.2 dev va || :
 	datagram 4016
 	end_ipft queue
 }

@@ -16,7 +16,11 @@ fn shape(line: &str) -> Vec<String> {
         None if word.starts_with('#') => "#".to_owned(),
         None => word.to_owned(),
     };
-    let words = line.split_whitespace().filter(|word| !word.starts_with("cpu"));
+    // Only the first line of a packet's lines has the unit and the CPU, and where another packet's lines come between
+    // differs, too.
+    let words = line
+        .split_whitespace()
+        .filter(|word| !word.starts_with("cpu") && *word != "us");
     words.map(word).collect()
 }
 
