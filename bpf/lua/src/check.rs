@@ -294,10 +294,7 @@ impl<'a> Checker<'a> {
                     ),
                     Some((start, width)) => match bit_field(bit + u64::from(start), width, integer.signed) {
                         Some((load, first)) => (load, offset.saturating_add(first.cast_signed())),
-                        None => {
-                            let meaning = Meaning::Other("a bit-field across more than 8 bytes".to_owned());
-                            return Operand::Place { base, offset, meaning };
-                        }
+                        None => return wide_bit_field(base, offset),
                     },
                 };
                 let mut number = Number::of(integer);
@@ -315,11 +312,7 @@ impl<'a> Checker<'a> {
                         let node = loaded(base, offset, load);
                         Operand::Value(Value::boolean(crate::value::is_not_zero(node)))
                     }
-                    None => Operand::Place {
-                        base,
-                        offset,
-                        meaning: Meaning::Other("a bit-field across more than 8 bytes".to_owned()),
-                    },
+                    None => wide_bit_field(base, offset),
                 }
             }
             Meaning::Pointer(target) => Operand::Value(Value::pointer(loaded(base, here, Load::unsigned(8)), target)),
@@ -630,6 +623,15 @@ fn fits(value: i64, number: Number) -> bool {
         _ if bits >= 64 => number.signed || value >= 0,
         true => (-(1_i64 << (bits - 1))..1_i64 << (bits - 1)).contains(&value),
         false => (0..1_i64 << bits).contains(&value),
+    }
+}
+
+/// A bit-field that no load reads whole.
+fn wide_bit_field(base: Node, offset: i64) -> Operand {
+    Operand::Place {
+        base,
+        offset,
+        meaning: Meaning::Other("a bit-field across more than 8 bytes".to_owned()),
     }
 }
 

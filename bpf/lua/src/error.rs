@@ -245,12 +245,12 @@ pub enum Problem {
         found: String,
     },
     /// The fields need more bytes than there are.
-    #[error("the fields need {needed} bytes, and an event has room for {room}; leave some out")]
-    Room {
+    #[error("the fields need {needed} bytes, and an event carries at most {most}; leave some out")]
+    TooManyBytes {
         /// All bytes.
         needed: u32,
         /// Those that there are.
-        room: u32,
+        most: u32,
     },
 }
 

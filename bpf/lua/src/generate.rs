@@ -395,15 +395,11 @@ impl Generator {
     }
 
     fn with_constant(&mut self, operation: Operation, to: u8, constant: i32) {
-        let simple = match operation {
-            Operation::Add => ADD,
-            Operation::Subtract => SUB,
-            Operation::Multiply => MUL,
-            Operation::And => AND,
-            Operation::Or => OR,
-            Operation::Xor => XOR,
-            Operation::PlainDivide => DIV,
-            Operation::PlainModulo => MOD,
+        if let Some(code) = code_of(operation) {
+            self.emitter.put(with_constant(code, to, constant));
+            return;
+        }
+        match operation {
             Operation::ShiftLeft | Operation::ShiftRight => {
                 let left = (operation == Operation::ShiftLeft) == (constant >= 0);
                 match i32::try_from(constant.unsigned_abs()) {
@@ -411,7 +407,6 @@ impl Generator {
                     Ok(count @ 1..=63) => self.emitter.put(with_constant(if left { LSH } else { RSH }, to, count)),
                     _ => self.emitter.number(to, 0),
                 }
-                return;
             }
             Operation::Divide | Operation::Modulo => {
                 // With n = x < 0 ? -1 : 0, x // c is ((x ^ n) / c) ^ n, of a natural dividend.
@@ -426,7 +421,6 @@ impl Generator {
                     self.emitter.put(with_constant(AND, 1, constant));
                     self.emitter.put(with_register(ADD, to, 1));
                 }
-                return;
             }
             Operation::Least | Operation::Greatest => {
                 let jump = if operation == Operation::Least { JSLE } else { JSGE };
@@ -435,24 +429,20 @@ impl Generator {
                     .jump_if(Instruction::new(JMP | jump, to, 0, 0, constant), end);
                 self.emitter.number(to, constant.into());
                 self.emitter.land(end);
-                return;
             }
-        };
-        self.emitter.put(with_constant(simple, to, constant));
+            // They have a code.
+            _ => {}
+        }
     }
 
     fn compute(&mut self, operation: Operation, to: u8, other: u8) {
-        let simple = match operation {
-            Operation::Add => ADD,
-            Operation::Subtract => SUB,
-            Operation::Multiply => MUL,
-            Operation::And => AND,
-            Operation::Or => OR,
-            Operation::Xor => XOR,
-            Operation::PlainDivide => DIV,
-            Operation::PlainModulo => MOD,
-            Operation::ShiftLeft | Operation::ShiftRight => return self.shift(operation, to, other),
-            Operation::Divide | Operation::Modulo => return self.divide(operation, to, other),
+        if let Some(code) = code_of(operation) {
+            self.emitter.put(with_register(code, to, other));
+            return;
+        }
+        match operation {
+            Operation::ShiftLeft | Operation::ShiftRight => self.shift(operation, to, other),
+            Operation::Divide | Operation::Modulo => self.divide(operation, to, other),
             Operation::Least | Operation::Greatest => {
                 let jump = if operation == Operation::Least { JSLE } else { JSGE };
                 let end = self.emitter.label();
@@ -460,10 +450,9 @@ impl Generator {
                     .jump_if(Instruction::new(JMP | jump | REGISTER, to, other, 0, 0), end);
                 self.emitter.copy(to, other);
                 self.emitter.land(end);
-                return;
             }
-        };
-        self.emitter.put(with_register(simple, to, other));
+            _ => {}
+        }
     }
 
     /// Shifts by a number of bits that is not known.
@@ -617,6 +606,26 @@ fn jump(compare: Compare, wanted: bool) -> u8 {
         (Compare::LessOrEqual, true) | (Compare::Greater, false) => JSLE,
         (Compare::LessOrEqual, false) | (Compare::Greater, true) => JSGT,
     }
+}
+
+/// Returns the code of an operation that is one instruction.
+fn code_of(operation: Operation) -> Option<u8> {
+    Some(match operation {
+        Operation::Add => ADD,
+        Operation::Subtract => SUB,
+        Operation::Multiply => MUL,
+        Operation::And => AND,
+        Operation::Or => OR,
+        Operation::Xor => XOR,
+        Operation::PlainDivide => DIV,
+        Operation::PlainModulo => MOD,
+        Operation::ShiftLeft
+        | Operation::ShiftRight
+        | Operation::Divide
+        | Operation::Modulo
+        | Operation::Least
+        | Operation::Greatest => return None,
+    })
 }
 
 /// Returns whether an operation has a form with this constant.

@@ -124,8 +124,8 @@ pub fn condition(source: Source<'_>, types: &Btf<'_>) -> Result<Program, Compile
     program(source, &steps, Convention::Condition, checker.slots)
 }
 
-/// Compiles expressions to a function that writes their values behind each other, in at most `room` bytes.
-pub fn fields(sources: &[(&str, Source<'_>)], types: &Btf<'_>, room: u32) -> Result<Fields, CompileError> {
+/// Compiles expressions to a function that writes their values behind each other, in at most `most` bytes.
+pub fn fields(sources: &[(&str, Source<'_>)], types: &Btf<'_>, most: u32) -> Result<Fields, CompileError> {
     let mut fields = Vec::new();
     let mut steps = Steps::new();
     // One text for all, so that each line of it stands for a field.
@@ -137,8 +137,8 @@ pub fn fields(sources: &[(&str, Source<'_>)], types: &Btf<'_>, room: u32) -> Res
         let value = checker.value(&expression)?;
         let (_, step) = field::place(&checker, &mut fields, name, value, &expression.at)?;
         let needed = field::size(&fields);
-        if needed > room {
-            return Err(source.error(&expression.at, Problem::Room { needed, room }));
+        if needed > most {
+            return Err(source.error(&expression.at, Problem::TooManyBytes { needed, most }));
         }
         let line: String = source.text.split_whitespace().collect::<Vec<_>>().join(" ");
         steps.push((start, step));
@@ -159,8 +159,8 @@ pub fn fields(sources: &[(&str, Source<'_>)], types: &Btf<'_>, room: u32) -> Res
 const MODULE: &str = "module";
 
 /// Compiles the function `module(skb)` of a script, which returns a table of values, or nil to drop the event. The
-/// values are written behind each other, in at most `room` bytes. Beside the function, a script has constants.
-pub fn module(source: Source<'_>, types: &Btf<'_>, room: u32) -> Result<Fields, CompileError> {
+/// values are written behind each other, in at most `most` bytes. Beside the function, a script has constants.
+pub fn module(source: Source<'_>, types: &Btf<'_>, most: u32) -> Result<Fields, CompileError> {
     let script = parser::script(source)?;
     let whole = 0..source.text.lines().next().unwrap_or_default().len();
     let unsupported = |at: &std::ops::Range<usize>, what: &str, remedy: &'static str| {
@@ -214,7 +214,7 @@ pub fn module(source: Source<'_>, types: &Btf<'_>, room: u32) -> Result<Fields, 
         value: value::Value::pointer(Node::Packet, checker.packet),
         slot: None,
     });
-    let mut body = statement::Body::new(checker, &function.body, room);
+    let mut body = statement::Body::new(checker, &function.body, most);
     let steps = body.function(&function.body, function.end)?;
     let Some(fields) = body.fields else {
         let remedy = "return a table: return { len = skb.len }";

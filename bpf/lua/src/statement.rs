@@ -26,13 +26,14 @@ pub(crate) struct Body<'a> {
     /// Slots that are in use.
     used: usize,
     loops: usize,
-    room: u32,
+    /// The most bytes of its fields.
+    most: u32,
     /// What the function returns.
     pub(crate) fields: Option<Vec<Field>>,
 }
 
 impl<'a> Body<'a> {
-    pub(crate) fn new(checker: Checker<'a>, block: &Block, room: u32) -> Body<'a> {
+    pub(crate) fn new(checker: Checker<'a>, block: &Block, most: u32) -> Body<'a> {
         let mut assigned = BTreeSet::new();
         find_assigned(block, &mut assigned);
         Body {
@@ -40,7 +41,7 @@ impl<'a> Body<'a> {
             assigned,
             used: 0,
             loops: 0,
-            room,
+            most,
             fields: None,
         }
     }
@@ -415,9 +416,9 @@ impl<'a> Body<'a> {
             let checked = self.checker.value(value)?;
             steps.push(field::place(&self.checker, &mut fields, name, checked, &value.at)?);
             let needed = field::size(&fields);
-            if needed > self.room {
-                let room = self.room;
-                return self.checker.error(&value.at, Problem::Room { needed, room });
+            if needed > self.most {
+                let most = self.most;
+                return self.checker.error(&value.at, Problem::TooManyBytes { needed, most });
             }
         }
         steps.push((at.start, Step::Return(Node::Number(WANTED))));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Whether a packet that is not followed yet is selected here: it has the mark, it is where it is wanted, the filter
- * matches, it is of the process and the control group, and the expression holds. May include admit.h, match.h and the headers of fields.
+ * matches, it is of the process and the control group, and the expression holds. May include admit.h, match.h and the
+ * headers of fields.
  */
 #ifndef IPFT_SELECT_H
 #define IPFT_SELECT_H

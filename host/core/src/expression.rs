@@ -42,7 +42,7 @@ pub struct ExpressionFields {
 /// The API version of scripts whose function is compiled.
 const FUNCTIONS: i64 = 2;
 /// Bytes of the payload.
-const ROOM: u32 = ipft_bpf::wire::PAYLOAD_SIZE as u32;
+const MOST_BYTES: u32 = ipft_bpf::wire::PAYLOAD_SIZE as u32;
 /// What messages and the verifier's log call the sources.
 const WHERE: &str = "--where";
 const SHOW: &str = "--show";
@@ -77,7 +77,7 @@ fn compile_fields(expressions: &[NamedExpression], types: &Btf<'_>) -> Result<Ex
             (each.name.as_str(), source)
         })
         .collect();
-    Ok(made(lua_bpf::fields(&sources, types, ROOM)?, SHOW))
+    Ok(made(lua_bpf::fields(&sources, types, MOST_BYTES)?, SHOW))
 }
 
 /// Returns whether a script is of the API version whose function is compiled.
@@ -89,7 +89,7 @@ pub fn is_function(script: &str) -> bool {
 pub fn function(name: &str, script: &str, root: &Root) -> Result<ExpressionFields, ExpressionError> {
     let types = TypeBytes::read(root)?;
     let source = Source { name, text: script };
-    Ok(made(lua_bpf::module(source, &types.parse()?, ROOM)?, name))
+    Ok(made(lua_bpf::module(source, &types.parse()?, MOST_BYTES)?, name))
 }
 
 fn made(compiled: lua_bpf::Fields, file: &str) -> ExpressionFields {

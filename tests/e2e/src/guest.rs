@@ -93,8 +93,8 @@ const LONG: [&str; 10] = [
     "privileges-",
 ];
 
-/// A guest has one CPU and is idle half of the time: each trampoline that a trace detaches waits 0.1 to 0.2 s for a grace
-/// period of RCU, one after the other, and the next trace waits with it.
+/// A guest has one CPU, and also waits: each trampoline that a trace detaches takes a grace period of RCU of 0.1 to 0.2 s,
+/// one after the other, and the next trace waits for some of them. Another guest computes meanwhile.
 const GUESTS_PER_CPU: usize = 2;
 
 /// Running guests, and the queue of those that wait.

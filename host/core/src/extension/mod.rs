@@ -2,8 +2,8 @@
 //! decoder that says what the bytes mean.
 //!
 //! Each kind of file becomes the same: an [`Extension`]. Everything in here is made of bytes that anybody may have
-//! written, and is checked before anything is attached. This module may import `event`, `expression` and `kernel`; no sink
-//! knows that it exists.
+//! written, and is checked before anything is attached. This module may import `event`, `expression` and `kernel`; no
+//! sink knows that it exists.
 
 pub mod compile;
 pub mod decode;

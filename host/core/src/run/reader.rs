@@ -316,14 +316,11 @@ impl<'a> Reader<'a> {
             };
             let (index, mut flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, function);
             event.function = index;
-            if let Some(stack) = stack {
-                self.stacks.note(at, stack, |stack| {
-                    let (index, after) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &stack);
-                    if after == Flow::Stop {
-                        flow = after;
-                    }
-                    index
-                });
+            let table = (&mut self.decoder, &mut self.outcomes, &mut *sinks);
+            if let Some(stack) = stack
+                && note_stack(&mut self.stacks, at, stack, table) == Flow::Stop
+            {
+                flow = Flow::Stop;
             }
             if flow == Flow::Stop {
                 return flow;
@@ -359,14 +356,11 @@ impl<'a> Reader<'a> {
         let function = function.unwrap_or_else(|| unnamed(place.location));
         let (index, mut flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &function);
         (entry.function, end.function) = (index, index);
-        if let Some(stack) = stack {
-            self.stacks.note(at, &stack, |stack| {
-                let (index, after) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &stack);
-                if after == Flow::Stop {
-                    flow = after;
-                }
-                index
-            });
+        let table = (&mut self.decoder, &mut self.outcomes, &mut *sinks);
+        if let Some(stack) = stack
+            && note_stack(&mut self.stacks, at, &stack, table) == Flow::Stop
+        {
+            flow = Flow::Stop;
         }
         if let Some(counting) = &mut self.counting {
             counting.learn(place.location, reason, index);
@@ -434,6 +428,23 @@ fn add_functions(decoder: &mut Decoder, outcomes: &mut Outcomes, sinks: &mut Sin
     outcomes.append(new);
     decoder.add_functions(new.iter().map(|function| function.address));
     sinks.functions(new)
+}
+
+/// Notes the stack of the drop at this place of the batch. `table`: what knows the function table, to which a new stack is
+/// appended.
+fn note_stack(
+    stacks: &mut Stacks,
+    at: usize,
+    name: &str,
+    (decoder, outcomes, sinks): (&mut Decoder, &mut Outcomes, &mut Sinks),
+) -> Flow {
+    let mut flow = Flow::Continue;
+    stacks.note(at, name, |stack| {
+        let (index, after) = index_of(decoder, outcomes, sinks, &stack);
+        flow = after;
+        index
+    });
+    flow
 }
 
 /// Returns the index of a function in the function table, to which it is appended if it is not there.
