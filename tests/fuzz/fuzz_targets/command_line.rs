@@ -10,12 +10,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::LazyLock;
 
-use ipft::args::{self, Command};
+use ipft::args::{self, Command, Options, Output};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 /// Meaningful words besides the options, which come from the help.
 const WORDS: &str = "\
-    -m -t -r -l -e -s -o -b -v -h -V -- - = replay plugin doctor completions man list inspect check new \
+    -m -t -r -l -e -s -o -b -v -h -V -- - = replay plugin doctor top drops completions man list inspect check new \
     pack run bash rust function_graph kprobe-multi jsonl f.wasm f.lua f.c a=b 0xdeadbeef 0 -1 \
     18446744073709551616 1e308 99999999999999999999d 3packets 16G ^(a|b){1,1000}$ [::1]:65536 \
     icmp (tcp --follow --no-follow --select-at --netns --ifname eth? --pid --comm --cgroup --sample 1/8 --max-packets-per-second";
@@ -45,15 +45,20 @@ static KNOWN: LazyLock<Vec<String>> = LazyLock::new(|| {
     words
 });
 
+/// Returns whether the words say which packets to trace: nothing but `ipft top` and `ipft drops` takes all of them.
+fn is_of_some(options: &Options) -> bool {
+    let by_filter = !options.packets.is_empty() || options.inner.is_some() || options.condition.is_some();
+    let by_mark = options.mark & options.mask != 0;
+    let takes_all = options.drops.is_some() || options.drawing.output == Output::Top;
+    by_filter || by_mark || !options.place.is_any() || takes_all
+}
+
 fuzz_target!(|data: &[u8]| {
     let words = data
         .split(|byte| *byte == b'\n')
         .map(|word| OsString::from_vec(word.to_vec()));
     match args::parse(std::iter::once(OsString::from("ipft")).chain(words)) {
-        // A trace without any condition would be one of all packets.
-        Ok(Command::Trace(options)) => {
-            assert!(!options.packets.is_empty() || !options.place.is_any() || options.mark & options.mask != 0);
-        }
+        Ok(Command::Trace(options)) => assert!(is_of_some(&options), "a trace of all packets"),
         Ok(Command::Print(text)) => assert!(!text.is_empty()),
         Ok(command) => drop(format!("{command:?}")),
         Err(error) => {
