@@ -33,6 +33,10 @@ pub const LOAD_64: u8 = 0x18;
 pub const MODE: u8 = 0xe0;
 /// The bits of the size.
 pub const SIZE: u8 = 0x18;
+/// Mode: bytes of the packet at a constant offset, in network order; without them, the program ends.
+pub const ABSOLUTE: u8 = 0x20;
+/// Mode: the same at an offset in a register.
+pub const INDIRECT: u8 = 0x40;
 /// Mode: memory.
 pub const MEMORY: u8 = 0x60;
 /// Mode: memory, with sign.
@@ -100,6 +104,8 @@ pub const JSLT: u8 = 0xc0;
 /// Jumps if less or equal.
 pub const JSLE: u8 = 0xd0;
 
+/// Source register of a load of 64 bits: a map, by its file descriptor.
+pub const MAP: u8 = 1;
 /// Source register of a load of 64 bits: an address in a map's value.
 pub const MAP_VALUE: u8 = 2;
 /// Source register of a load of 64 bits: a function's address.

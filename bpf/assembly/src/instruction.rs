@@ -1,6 +1,6 @@
 //! Instructions of BPF, as the kernel has them (include/uapi/linux/bpf.h). Imports `code`.
 
-use crate::code::{ALU64, JMP, LDX, LOAD_64, MEMORY, MOV, REGISTER, STX};
+use crate::code::{ABSOLUTE, ALU64, ATOMIC, INDIRECT, JMP, LD, LDX, LOAD_64, MAP, MEMORY, MOV, REGISTER, STX};
 
 /// Bytes of an instruction.
 pub const SIZE: usize = 8;
@@ -62,6 +62,28 @@ impl Instruction {
     /// Stores the lower bytes of a register: 1, 2, 4 or 8.
     pub fn store_sized(size: u32, to: u8, offset: i16, source: u8) -> Instruction {
         Instruction::new(STX | MEMORY | width(size), to, source, offset, 0)
+    }
+
+    /// Loads 1, 2 or 4 bytes of the packet into R0, in the order of numbers. R6 must have the context. A packet without
+    /// them ends the program with 0.
+    pub fn packet(size: u32, offset: i32) -> Instruction {
+        Instruction::new(LD | ABSOLUTE | width(size), 0, 0, 0, offset)
+    }
+
+    /// As [`Instruction::packet`], at an offset from a register.
+    pub fn packet_at(size: u32, from: u8, offset: i32) -> Instruction {
+        Instruction::new(LD | INDIRECT | width(size), 0, from, 0, offset)
+    }
+
+    /// Adds a register to memory of 4 or 8 bytes, as one step.
+    pub fn atomic_add(size: u32, to: u8, offset: i16, source: u8) -> Instruction {
+        Instruction::new(STX | ATOMIC | width(size), to, source, offset, 0)
+    }
+
+    /// Puts a map into a register, by its file descriptor: two instructions.
+    pub fn map(destination: u8, descriptor: i32) -> (Instruction, Instruction) {
+        let first = Instruction::new(LOAD_64, destination, MAP, 0, descriptor);
+        (first, Instruction::new(0, 0, 0, 0, 0))
     }
 
     /// Calls a helper of the kernel.

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use crate::code::{
-    ADD, ALU, ALU64, AND, ARSH, CALL, CLASS, DIV, END, EXIT, JA, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, JSET, JSGE,
-    JSGT, JSLE, JSLT, LDX, LOAD_64, LSH, MEMORY_SIGNED, MOD, MODE, MOV, MUL, NEG, OPERATION, OR, REGISTER, RSH, ST,
-    STX, SUB, XOR,
+    ABSOLUTE, ADD, ALU, ALU64, AND, ARSH, ATOMIC, CALL, CLASS, DIV, END, EXIT, INDIRECT, JA, JEQ, JGE, JGT, JLE, JLT,
+    JMP, JMP32, JNE, JSET, JSGE, JSGT, JSLE, JSLT, LD, LDX, LOAD_64, LSH, MAP, MEMORY_SIGNED, MOD, MODE, MOV, MUL, NEG,
+    OPERATION, OR, REGISTER, RSH, ST, STX, SUB, XOR,
 };
 use crate::instruction::{Instruction, size_of};
 
@@ -40,6 +40,9 @@ fn line(instruction: Instruction, second: Option<&Instruction>) -> String {
         let letter = if code & MODE == MEMORY_SIGNED { 's' } else { 'u' };
         format!("*({letter}{} *)", size_of(code) * 8)
     };
+    if code == LOAD_64 && source == MAP {
+        return format!("r{destination} = map[fd:{immediate}]");
+    }
     if code == LOAD_64 {
         let high = second.map_or(0, |second| second.immediate);
         let number = i64::from(high) << 32 | i64::from(immediate.cast_unsigned());
@@ -47,6 +50,11 @@ fn line(instruction: Instruction, second: Option<&Instruction>) -> String {
     }
     match class {
         LDX => format!("r{destination} = {}(r{source} {offset:+})", type_of(code)),
+        LD if code & MODE == ABSOLUTE => format!("r0 = {}skb[{immediate}]", type_of(code)),
+        LD if code & MODE == INDIRECT => format!("r0 = {}skb[r{source} {immediate:+}]", type_of(code)),
+        STX if code & MODE == ATOMIC && immediate == 0 => {
+            format!("lock {}(r{destination} {offset:+}) += r{source}", type_of(code))
+        }
         STX => format!("{}(r{destination} {offset:+}) = r{source}", type_of(code)),
         ST => format!("{}(r{destination} {offset:+}) = {immediate}", type_of(code)),
         ALU | ALU64 => match (operation, arithmetic(operation)) {
@@ -124,6 +132,11 @@ mod tests {
             Instruction::call(113),
             Instruction::new(JMP | JA, 0, 0, 0, 0),
             Instruction::new(ALU64 | NEG, 7, 0, 0, 0),
+            Instruction::packet(1, 23),
+            Instruction::packet_at(2, 7, 14),
+            Instruction::atomic_add(8, 0, 0, 8),
+            Instruction::map(1, 5).0,
+            Instruction::map(1, 5).1,
             Instruction::exit(),
             Instruction::new(0xff, 0, 0, 0, 0),
         ];
@@ -139,8 +152,12 @@ mod tests {
 9: call 113
 10: goto +0
 11: r7 = -r7
-12: exit
-13: unknown code 0xff
+12: r0 = *(u8 *)skb[23]
+13: r0 = *(u16 *)skb[r7 +14]
+14: lock *(u64 *)(r0 +0) += r8
+15: r1 = map[fd:5]
+17: exit
+18: unknown code 0xff
 ";
         assert_eq!(text(&code), expected);
     }
