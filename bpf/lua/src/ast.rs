@@ -78,6 +78,8 @@ pub(crate) type Block = Vec<Statement>;
 pub(crate) enum StatementKind {
     Local(Vec<(String, Range<usize>)>, Vec<Expression>),
     Assign(Vec<Expression>, Vec<Expression>),
+    /// A call whose value is not used.
+    Call(Expression),
     If(Vec<(Expression, Block)>, Block),
     For {
         name: String,

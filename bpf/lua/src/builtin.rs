@@ -75,6 +75,11 @@ impl Builtin {
         Some(found.2)
     }
 
+    /// Returns whether it is about the kernel's memory, which programs of sockets do not see.
+    pub(crate) fn needs_memory(self) -> bool {
+        matches!(self, Builtin::Ipv4 | Builtin::Ipv6 | Builtin::Mac | Builtin::Cast)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         let found = ALL.iter().find(|(.., function)| *function == self);
         found.map_or("", |(_, name, _)| name)

@@ -6,16 +6,22 @@ use bpf_btf::Btf;
 
 use crate::ast::{Binary, Expression, ExpressionKind, Unary};
 use crate::builtin::{self, Builtin};
+use crate::context;
+use crate::element;
 use crate::error::{CompileError, Problem, similar};
 use crate::ir::{Compare, Condition, Load, Node, Operation};
 use crate::kernel::{self, Found, Meaning, meaning};
 use crate::lexer::Source;
+use crate::outside::{Environment, Outside};
+use crate::packet::{self, Layer};
 use crate::value::{Form, Kind, Memory, Number, Operand, PLAIN, Shape, Value};
 
 /// The most nodes of an expression: each becomes some instructions.
 const MOST_NODES: usize = 2_000;
 /// The name of the packet in a source.
 pub(crate) const PACKET: &str = "skb";
+/// The names of the packet's first header, in programs of sockets.
+pub(crate) const FRAME: [&str; 2] = ["pkt", "eth"];
 
 pub(crate) type Checked<T> = Result<T, CompileError>;
 
@@ -36,9 +42,23 @@ pub(crate) struct Checker<'a> {
     /// The names that can be seen, those that hide others last.
     pub(crate) variables: Vec<Variable>,
     pub(crate) slots: usize,
+    /// What is around the function, if it is one of a script that runs: then it is a program of a socket.
+    pub(crate) environment: Option<&'a dyn Environment>,
 }
 
 impl<'a> Checker<'a> {
+    /// Returns a checker of a program of a socket, which sees no type of the kernel. `btf`: without types.
+    pub(crate) fn of_socket(source: Source<'a>, btf: &'a Btf<'a>, environment: &'a dyn Environment) -> Checker<'a> {
+        Checker {
+            source,
+            btf,
+            packet: 0,
+            variables: Vec::new(),
+            slots: 0,
+            environment: Some(environment),
+        }
+    }
+
     pub(crate) fn new(source: Source<'a>, btf: &'a Btf<'a>) -> Checked<Checker<'a>> {
         let packet = kernel::find_struct(btf, "sk_buff")
             .ok_or_else(|| source.error(&(0..0), Problem::UnknownType("struct sk_buff".to_owned())))?;
@@ -48,6 +68,7 @@ impl<'a> Checker<'a> {
             packet,
             variables: Vec::new(),
             slots: 0,
+            environment: None,
         })
     }
 
@@ -75,6 +96,9 @@ impl<'a> Checker<'a> {
             Kind::Pointer(_, 0) => "a pointer".to_owned(),
             Kind::Pointer(_, target) => format!("a pointer to {}", kernel::name_of(self.btf, *target)),
             Kind::Constant(_) => "a string".to_owned(),
+            Kind::Element(..) => "an element of a map".to_owned(),
+            Kind::Header(layer, _) => layer.words().to_owned(),
+            Kind::Context => "the packet's context".to_owned(),
             Kind::Memory(memory) => match memory.shape {
                 Shape::Mac => "an Ethernet address".to_owned(),
                 Shape::Ipv6 => "an IPv6 address".to_owned(),
@@ -92,6 +116,8 @@ impl<'a> Checker<'a> {
                 _ => "memory".to_owned(),
             },
             Operand::Library(name) => format!("the table '{name}'"),
+            Operand::Table(path) => format!("the table '{}'", short(&path.join("."))),
+            Operand::Map(_) => "a map".to_owned(),
             Operand::Function(function) => format!("the function '{}'", function.name()),
         }
     }
@@ -121,6 +147,14 @@ impl<'a> Checker<'a> {
                     "a value",
                     "take an element: ...[0], or mac(...) or ipv6(...)",
                 );
+            }
+            Operand::Map(_) => {
+                let found = "a map".to_owned();
+                return self.mismatch(at, found, "a value", "take an element: map[key]");
+            }
+            Operand::Table(_) => {
+                let found = self.words_of(&operand);
+                return self.mismatch(at, found, "a value", "name one of its constants: ....NAME");
             }
             other => {
                 let found = self.words_of(&other);
@@ -157,8 +191,11 @@ impl<'a> Checker<'a> {
         match value.kind {
             Kind::Number(..) if value.truth != Condition::Constant(true) => self.error(at, Problem::MaybeNothing),
             Kind::Number(node, number) => Ok((node, number)),
+            Kind::Element(node, number) => Ok((node, number)),
             kind => {
                 let remedy = match kind {
+                    Kind::Header(Layer::Data, _) => "take a byte of them: ...[0]",
+                    Kind::Header(..) | Kind::Context => "name one of its fields: ....NAME",
                     Kind::Boolean => "choose one: condition and 1 or 0",
                     Kind::Pointer(..) => "name a field of what it points to",
                     _ => "use a field that is a number",
@@ -179,6 +216,13 @@ impl<'a> Checker<'a> {
             ExpressionKind::Field(of, name, name_at) => return self.field(of, name, name_at),
             ExpressionKind::Index(of, index) => return self.index(of, index, at),
             ExpressionKind::Call(function, arguments) => {
+                if self.environment.is_some() && self.is_builtin(function, element::ADD) {
+                    let problem = Problem::Unsupported {
+                        what: format!("'{}' has no value", element::ADD),
+                        remedy: "write it as a statement of its own",
+                    };
+                    return self.error(at, problem);
+                }
                 let called = self.operand(function)?;
                 let Operand::Function(builtin) = called else {
                     let found = self.words_of(&called);
@@ -211,6 +255,9 @@ impl<'a> Checker<'a> {
         if let Some(variable) = self.variables.iter().rev().find(|variable| variable.name == name) {
             return Ok(Operand::Value(variable.value.clone()));
         }
+        if let Some(environment) = self.environment {
+            return self.name_in_script(environment, name, at);
+        }
         if name == PACKET {
             return Ok(Operand::Value(Value::pointer(Node::Packet, self.packet)));
         }
@@ -230,6 +277,64 @@ impl<'a> Checker<'a> {
         self.error(at, Problem::UnknownName { name, near })
     }
 
+    /// Returns whether an expression is this name, which nothing else has.
+    pub(crate) fn is_builtin(&self, expression: &Expression, name: &str) -> bool {
+        let is_hidden = || self.variables.iter().any(|variable| variable.name == name);
+        matches!(&expression.kind, ExpressionKind::Name(found) if found == name) && !is_hidden()
+    }
+
+    fn name_in_script(&self, environment: &dyn Environment, name: &str, at: &Range<usize>) -> Checked<Operand> {
+        // An upvalue hides what is built in, as in Lua.
+        if let Some(found) = environment.find(&[name]) {
+            return self.outside(found, vec![name.to_owned()], at);
+        }
+        if FRAME.contains(&name) {
+            return Ok(Operand::Value(packet::header(Layer::Ethernet, Node::Number(0))));
+        }
+        if let Some(library) = builtin::library(name) {
+            return Ok(Operand::Library(library));
+        }
+        if let Some(function) = Builtin::find(None, name).filter(|function| !function.needs_memory()) {
+            return Ok(Operand::Function(function));
+        }
+        let names = environment.names();
+        let variables = self.variables.iter().map(|variable| variable.name.as_str());
+        let known = variables.chain(names.iter().map(String::as_str)).chain(FRAME);
+        let near = similar(name, known.chain([element::ADD, "ntoh", "hton", "bit", "math"]));
+        self.error(
+            at,
+            Problem::UnknownInScript {
+                name: short(name),
+                near,
+            },
+        )
+    }
+
+    fn outside(&self, found: Outside, path: Vec<String>, at: &Range<usize>) -> Checked<Operand> {
+        Ok(match found {
+            Outside::Boolean(value) => Operand::Value(Value::boolean(Condition::Constant(value))),
+            Outside::Integer(value) => Operand::Value(Value::number(Node::Number(value), PLAIN)),
+            Outside::Text(text) => Operand::Value(Value::constant(text)),
+            Outside::Map(map) => Operand::Map(map),
+            Outside::Table => match builtin::library(&path.join(".")) {
+                // The modules of scripts, whose functions are compiled.
+                Some(library) => Operand::Library(library),
+                None => Operand::Table(path),
+            },
+            Outside::Float => return self.error(at, Problem::Float("this variable of the script")),
+            Outside::Other(what) => {
+                let problem = Problem::Unsupported {
+                    what: format!(
+                        "'{}' is {what}, which has no place in the kernel",
+                        short(&path.join("."))
+                    ),
+                    remedy: "use numbers, strings, booleans, maps, and tables of constants",
+                };
+                return self.error(at, problem);
+            }
+        })
+    }
+
     fn field(&self, of: &Expression, name: &str, name_at: &Range<usize>) -> Checked<Operand> {
         let whole = self.operand(of)?;
         let (base, offset, composite) = match whole {
@@ -244,6 +349,57 @@ impl<'a> Checker<'a> {
                             near: near(),
                         },
                     ),
+                };
+            }
+            Operand::Value(Value {
+                kind: Kind::Header(layer, base),
+                ..
+            }) => {
+                // Each header may be read for the place of the next one, so that chains grow.
+                if base.size() > MOST_NODES {
+                    return self.error(name_at, Problem::TooLarge(MOST_NODES));
+                }
+                return match layer.member(&base, name) {
+                    Some(member) => Ok(Operand::Value(member)),
+                    None => self.error(
+                        name_at,
+                        Problem::NoSuchField {
+                            of: layer.words(),
+                            name: short(name),
+                            near: near_or_all(name, layer.names()),
+                        },
+                    ),
+                };
+            }
+            Operand::Value(Value {
+                kind: Kind::Context, ..
+            }) => {
+                let Some(offset) = context::field(name) else {
+                    let problem = Problem::NoSuchField {
+                        of: "the packet's context",
+                        name: short(name),
+                        near: near_or_all(name, context::names()),
+                    };
+                    return self.error(name_at, problem);
+                };
+                let bytes = context::BYTES;
+                let number = Number {
+                    bytes,
+                    signed: false,
+                    natural: true,
+                    form: Form::Plain,
+                };
+                return Ok(Operand::Value(Value::number(Node::Context { offset, bytes }, number)));
+            }
+            Operand::Table(mut path) => {
+                path.push(name.to_owned());
+                let names: Vec<&str> = path.iter().map(String::as_str).collect();
+                return match self.environment.and_then(|environment| environment.find(&names)) {
+                    Some(found) => self.outside(found, path, name_at),
+                    None => {
+                        let name = short(&path.join("."));
+                        self.error(name_at, Problem::UnknownInScript { name, near: Vec::new() })
+                    }
                 };
             }
             Operand::Place {
@@ -344,8 +500,15 @@ impl<'a> Checker<'a> {
             return self.field(of, &String::from_utf8_lossy(name), &index.at);
         }
         let whole = self.operand(of)?;
+        if let Operand::Map(map) = &whole {
+            return Ok(Operand::Value(element::value(self.element(map, index, at)?)));
+        }
         let (position, _) = self.number(index)?;
         match whole {
+            Operand::Value(Value {
+                kind: Kind::Header(_, base),
+                ..
+            }) => Ok(Operand::Value(packet::byte(&packet::add(&base, position)))),
             Operand::Place {
                 base,
                 offset,
@@ -458,6 +621,17 @@ impl<'a> Checker<'a> {
             Binary::ShiftLeft => Operation::ShiftLeft,
             Binary::ShiftRight => Operation::ShiftRight,
         };
+        // So is a place in a packet: udp.data + 12.
+        if operation == Operation::Add
+            && self.environment.is_some()
+            && let Operand::Value(Value {
+                kind: Kind::Header(_, base),
+                ..
+            }) = self.operand(left)?
+        {
+            let (distance, _) = self.number(right)?;
+            return Ok(packet::header(Layer::Data, packet::add(&base, distance)));
+        }
         // An address and a distance in bytes are an address: skb.head + skb.network_header.
         if matches!(operation, Operation::Add | Operation::Subtract)
             && let Operand::Value(Value {
@@ -557,8 +731,16 @@ impl<'a> Checker<'a> {
             return Ok(right);
         }
         let truth = left.truth.clone().or(right.truth.clone());
+        // Behind the test, an element is there.
+        let left_kind = match left.kind {
+            Kind::Element(node, number) => Kind::Number(node, number),
+            kind => kind,
+        };
         let choose = |a: Node, b: Node| Node::Select(Box::new(left.truth.clone()), Box::new(a), Box::new(b));
-        let kind = match (left.kind, right.kind) {
+        let kind = match (left_kind, right.kind) {
+            (Kind::Number(a, left_number), Kind::Element(b, right_number)) => {
+                Kind::Element(choose(a, b), left_number.join(right_number))
+            }
             (Kind::Boolean, Kind::Boolean | Kind::Nil) => Kind::Boolean,
             // Only the truth of the right side matters if it is false or nil.
             (kind, _) if right.truth == Condition::Constant(false) => kind,
@@ -587,6 +769,21 @@ impl<'a> Checker<'a> {
             }
         };
         Ok(Value { truth, kind })
+    }
+}
+
+/// Shortens a name for a message.
+fn short(name: &str) -> String {
+    name.chars().take(80).collect()
+}
+
+/// Returns the names that are like one, or all if none is.
+fn near_or_all(name: &str, all: impl Iterator<Item = &'static str>) -> Vec<String> {
+    let all: Vec<&str> = all.collect();
+    let near = similar(name, all.iter().copied());
+    match near.is_empty() {
+        true => all.iter().map(|name| (*name).to_owned()).collect(),
+        false => near,
     }
 }
 

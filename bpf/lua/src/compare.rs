@@ -67,7 +67,7 @@ impl Checker<'_> {
                     };
                     return self.error(at, problem);
                 }
-                (Kind::Number(..), Kind::Number(..)) => {}
+                (Kind::Number(..) | Kind::Element(..), Kind::Number(..) | Kind::Element(..)) => {}
                 (a, b) => {
                     let (left, right) = (self.words(a), self.words(b));
                     return self.error(at, Problem::NeverEqual { left, right });

@@ -43,6 +43,11 @@ impl Emitter {
         self.items.push(Item::Plain(first, second));
     }
 
+    pub(crate) fn map(&mut self, destination: u8, descriptor: i32) {
+        let (first, second) = Instruction::map(destination, descriptor);
+        self.items.push(Item::Plain(first, Some(second)));
+    }
+
     pub(crate) fn copy(&mut self, destination: u8, source: u8) {
         if destination != source {
             self.put(Instruction::copy(destination, source));
@@ -181,10 +186,12 @@ fn reachable(items: &[Item], places: &[usize]) -> Vec<bool> {
 
 /// Returns the lines of a source for the bytes that instructions are of.
 pub(crate) fn lines(text: &str, sources: &[(usize, usize)]) -> Vec<Line> {
+    let newlines: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
     let line_of = |(instruction, byte): &(usize, usize)| {
         let byte = (*byte).min(text.len());
-        let before = text.get(..byte).unwrap_or_default();
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let before = newlines.partition_point(|newline| *newline < byte);
+        let last = before.checked_sub(1).and_then(|last| newlines.get(last));
+        let start = last.map_or(0, |newline| newline + 1);
         let line = text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
         const LONGEST: usize = 200;
         let line: String = line
@@ -196,8 +203,8 @@ pub(crate) fn lines(text: &str, sources: &[(usize, usize)]) -> Vec<Line> {
             instruction: *instruction,
             // The kernel refuses lines without text.
             text: if line.trim().is_empty() { "-".to_owned() } else { line },
-            line: u32::try_from(1 + before.matches('\n').count()).unwrap_or(u32::MAX),
-            column: u32::try_from(1 + before.len() - start).unwrap_or(u32::MAX),
+            line: u32::try_from(1 + before).unwrap_or(u32::MAX),
+            column: u32::try_from(1 + byte - start).unwrap_or(u32::MAX),
         }
     };
     sources.iter().map(line_of).collect()

@@ -140,6 +140,24 @@ pub enum Problem {
         /// Similar names.
         near: Vec<String>,
     },
+    /// A name that neither the script nor the kernel's side has.
+    #[error("neither the script nor the compiler has '{name}'{}", nearest(.near, "; give it a value before"))]
+    UnknownInScript {
+        /// The name.
+        name: String,
+        /// Similar names.
+        near: Vec<String>,
+    },
+    /// A field that a header has not.
+    #[error("{of} has no field '{name}'{}", nearest(.near, ""))]
+    NoSuchField {
+        /// What it is of.
+        of: &'static str,
+        /// The name.
+        name: String,
+        /// Similar names, or all.
+        near: Vec<String>,
+    },
     /// A field that the struct has not.
     #[error("{of} has no field '{name}' in this kernel{}", nearest(.near, "; check the name"))]
     UnknownField {

@@ -112,7 +112,7 @@ fn stored(checker: &Checker<'_>, value: Value, at: &Range<usize>) -> Checked<(Fr
             let (base, offset) = (memory.base, memory.offset);
             (From::Memory { base, offset, string }, size, format)
         }
-        kind @ (Kind::Nil | Kind::Constant(_)) => {
+        kind @ (Kind::Nil | Kind::Constant(_) | Kind::Element(..) | Kind::Header(..) | Kind::Context) => {
             let found = checker.words(&kind);
             return checker.mismatch(at, found, "a value of the packet", "it is the same for every packet");
         }
@@ -170,6 +170,8 @@ fn of_step(step: &Step) -> usize {
         } => of_condition(condition)
             .max(longest_read(body))
             .max(longest_read(advance)),
+        Step::Put(element, node) | Step::Add(element, node) => of_node(&element.key).max(of_node(node)),
+        Step::Remove(element) => of_node(&element.key),
         Step::Break => 0,
         Step::Store(store) => match &store.from {
             From::Number(node) => of_node(node),
@@ -180,8 +182,9 @@ fn of_step(step: &Step) -> usize {
 
 fn of_node(node: &Node) -> usize {
     match node {
-        Node::Number(_) | Node::Packet | Node::Local(_) => 0,
-        Node::Load { base, .. } => of_node(base),
+        Node::Number(_) | Node::Packet | Node::Local(_) | Node::Context { .. } => 0,
+        Node::Load { base, .. } | Node::Frame { base, .. } => of_node(base),
+        Node::Element(element) => of_node(&element.key),
         Node::Negate(inner) | Node::ShiftSigned(_, inner) | Node::Swap(_, inner) | Node::Narrow(inner) => {
             of_node(inner)
         }
@@ -198,6 +201,7 @@ fn of_condition(condition: &Condition) -> usize {
         Condition::Bytes {
             base, expected, string, ..
         } => of_node(base).max(expected.len() + usize::from(*string)),
+        Condition::Has(element) => of_node(&element.key),
         Condition::Not(inner) => of_condition(inner),
         Condition::And(left, right) | Condition::Or(left, right) => of_condition(left).max(of_condition(right)),
     }

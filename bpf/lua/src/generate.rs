@@ -9,11 +9,11 @@ use bpf_assembly::code::{
     ADD, ALU, ALU64, AND, ARSH, DIV, JEQ, JGT, JMP, JNE, JSGE, JSGT, JSLE, JSLT, LSH, MOD, MUL, NEG, OR, REGISTER, RSH,
     SUB, TO_BE, XOR,
 };
-use bpf_assembly::helper::{PROBE_READ_KERNEL, PROBE_READ_KERNEL_STR};
+use bpf_assembly::helper::{MAP_DELETE, MAP_LOOKUP, MAP_UPDATE, PROBE_READ_KERNEL, PROBE_READ_KERNEL_STR};
 use bpf_assembly::{FP, Instruction};
 
 use crate::emit::{Emitter, Label};
-use crate::ir::{Compare, Condition, From, Load, Node, Operation, Step, Steps, Store};
+use crate::ir::{Compare, Condition, Element, From, Load, Node, Operation, Step, Steps, Store};
 
 /// The register of the packet's address, and that of the result's.
 const PACKET: u8 = 6;
@@ -24,6 +24,9 @@ const FIRST: u8 = 7;
 /// The most bytes of the stack: the kernel allows 512 to all functions that call each other.
 pub(crate) const MOST_STACK: u32 = 200;
 const SLOT: i16 = 8;
+/// Where a value and a key are on the stack, for helpers.
+const VALUE: i16 = -8;
+const KEY: i16 = -16;
 
 /// What a function is given and returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,18 @@ pub(crate) enum Convention {
     Condition,
     /// `int module(void *ctx, void *packet, void *result)`
     Module,
+    /// `int f(struct __sk_buff *context)`: a program of its own.
+    Socket,
+}
+
+impl Convention {
+    /// Returns the most bytes of its stack. Functions that are linked to others share theirs with them.
+    pub(crate) fn most_stack(self) -> u32 {
+        match self {
+            Convention::Condition | Convention::Module => MOST_STACK,
+            Convention::Socket => 512,
+        }
+    }
 }
 
 /// The program needs more of something than there is.
@@ -45,6 +60,7 @@ pub(crate) struct Generator {
     pub(crate) emitter: Emitter,
     /// Registers of values.
     registers: u8,
+    most: u32,
     /// Bytes of the stack: for helpers to write to, then local variables, then what registers had.
     read: i16,
     locals: i16,
@@ -61,7 +77,9 @@ pub(crate) fn generate(
     locals: usize,
     bytes: usize,
 ) -> Result<(Emitter, u32), Excess> {
-    let read = i16::try_from(bytes.next_multiple_of(8).max(8)).map_err(|_| Excess::Stack)?;
+    // A key and a value are passed by their addresses.
+    let least = if convention == Convention::Socket { 16 } else { 8 };
+    let read = i16::try_from(bytes.next_multiple_of(8).max(least)).map_err(|_| Excess::Stack)?;
     let locals = i16::try_from(locals)
         .ok()
         .and_then(|count| count.checked_mul(SLOT))
@@ -69,9 +87,10 @@ pub(crate) fn generate(
     let mut generator = Generator {
         emitter: Emitter::default(),
         registers: match convention {
-            Convention::Condition => 3,
+            Convention::Condition | Convention::Socket => 3,
             Convention::Module => 2,
         },
+        most: convention.most_stack(),
         read,
         locals,
         spilled: 0,
@@ -80,7 +99,8 @@ pub(crate) fn generate(
     };
     generator.emitter.source(steps.first().map_or(0, |(byte, _)| *byte));
     match convention {
-        Convention::Condition => generator.emitter.copy(PACKET, 1),
+        // Loads of the packet want the context in this register.
+        Convention::Condition | Convention::Socket => generator.emitter.copy(PACKET, 1),
         Convention::Module => {
             generator.emitter.copy(PACKET, 2);
             generator.emitter.copy(RESULT, 3);
@@ -93,7 +113,7 @@ pub(crate) fn generate(
     let stack = u32::try_from(stack).map_err(|_| Excess::Stack)?;
     match generator.excess {
         Some(excess) => Err(excess),
-        None if stack > MOST_STACK => Err(Excess::Stack),
+        None if stack > convention.most_stack() => Err(Excess::Stack),
         None => Ok((generator.emitter, stack)),
     }
 }
@@ -130,7 +150,7 @@ impl Generator {
     fn spill(&mut self, level: i16) -> i16 {
         let end = level.saturating_add(1).saturating_mul(SLOT);
         self.spilled = self.spilled.max(end);
-        if i32::from(self.read) + i32::from(self.locals) + i32::from(end) > MOST_STACK.cast_signed() {
+        if i32::from(self.read) + i32::from(self.locals) + i32::from(end) > self.most.cast_signed() {
             self.excess = Some(Excess::Stack);
         }
         (-self.read).saturating_sub(self.locals).saturating_sub(end)
@@ -200,6 +220,34 @@ impl Generator {
                     self.emitter.jump(end);
                 }
             }
+            Step::Put(element, node) => {
+                let other = self.two(&element.key, node, 0, 0);
+                self.emitter
+                    .put(Instruction::store_sized(element.value.bytes.into(), FP, VALUE, other));
+                self.key(element, first);
+                self.emitter.copy(3, FP);
+                self.emitter.put(with_constant(ADD, 3, VALUE.into()));
+                self.emitter.number(4, 0);
+                self.emitter.put(Instruction::call(MAP_UPDATE));
+            }
+            Step::Remove(element) => {
+                self.value(&element.key, 0, 0);
+                self.key(element, first);
+                self.emitter.put(Instruction::call(MAP_DELETE));
+            }
+            Step::Add(element, node) => {
+                let other = self.two(&element.key, node, 0, 0);
+                // The helper keeps this register.
+                let amount = Self::register(1);
+                self.emitter.copy(amount, other);
+                self.key(element, first);
+                self.emitter.put(Instruction::call(MAP_LOOKUP));
+                let end = self.emitter.label();
+                self.emitter.jump_if(Instruction::new(JMP | JEQ, 0, 0, 0, 0), end);
+                let bytes = element.value.bytes.into();
+                self.emitter.put(Instruction::atomic_add(bytes, 0, 0, amount));
+                self.emitter.land(end);
+            }
             Step::Store(store) => self.store(store),
             Step::Return(node) => {
                 match node {
@@ -212,6 +260,15 @@ impl Generator {
                 self.emitter.exit();
             }
         }
+    }
+
+    /// Puts a map and the address of a key, which a register has, into the first two arguments.
+    fn key(&mut self, element: &Element, from: u8) {
+        let bytes = element.key_bytes.into();
+        self.emitter.put(Instruction::store_sized(bytes, FP, KEY, from));
+        self.emitter.map(1, element.descriptor);
+        self.emitter.copy(2, FP);
+        self.emitter.put(with_constant(ADD, 2, KEY.into()));
     }
 
     fn store(&mut self, store: &Store) {
@@ -286,6 +343,27 @@ impl Generator {
                 let from = self.local(*slot);
                 self.emitter.put(Instruction::load(8, to, FP, from));
             }
+            Node::Context { offset, bytes } => {
+                let load = Instruction::load((*bytes).into(), to, PACKET, *offset);
+                self.emitter.put(load);
+            }
+            Node::Frame { base, bytes } => self.frame(base, *bytes, depth, level),
+            Node::Element(element) => {
+                self.value(&element.key, depth, level);
+                self.key(element, to);
+                self.emitter.put(Instruction::call(MAP_LOOKUP));
+                let end = self.emitter.label();
+                self.emitter.number(to, 0);
+                self.emitter.jump_if(Instruction::new(JMP | JEQ, 0, 0, 0, 0), end);
+                let bytes = element.value.bytes;
+                self.emitter.put(Instruction::load(bytes.into(), to, 0, 0));
+                let unused = 64 - 8 * i32::from(bytes);
+                if element.value.signed && unused > 0 {
+                    self.emitter.put(with_constant(LSH, to, unused));
+                    self.emitter.put(with_constant(ARSH, to, unused));
+                }
+                self.emitter.land(end);
+            }
             Node::Load { base, offset, load } => {
                 let source = self.address(base, depth, level);
                 self.load(source, *offset, *load, to);
@@ -337,6 +415,39 @@ impl Generator {
                 }
             },
         }
+    }
+
+    /// Reads bytes of the packet into the register of this depth.
+    fn frame(&mut self, base: &Node, bytes: u8, depth: u8, level: i16) {
+        let to = Self::register(depth);
+        let constant = |number: i64| i32::try_from(number).ok();
+        // A constant at the end of a sum is a part of the instruction.
+        let (register, offset) = match base {
+            Node::Number(number) if constant(*number).is_some() => (None, constant(*number).unwrap_or(0)),
+            Node::Binary(Operation::Add, inner, last) if short(last).is_some() => {
+                self.value(inner, depth, level);
+                (Some(to), short(last).unwrap_or(0))
+            }
+            base => {
+                self.value(base, depth, level);
+                (Some(to), 0)
+            }
+        };
+        let load = |size: u32, offset: i32| match register {
+            None => Instruction::packet(size, offset),
+            Some(register) => Instruction::packet_at(size, register, offset),
+        };
+        if bytes < 8 {
+            self.emitter.put(load(bytes.into(), offset));
+            self.emitter.copy(to, 0);
+            return;
+        }
+        self.emitter.put(load(4, offset));
+        self.emitter.put(with_constant(LSH, 0, 32));
+        self.emitter.put(Instruction::store(FP, VALUE, 0));
+        self.emitter.put(load(4, offset.wrapping_add(4)));
+        self.emitter.put(Instruction::load(8, to, FP, VALUE));
+        self.emitter.put(with_register(OR, to, 0));
     }
 
     /// Computes two numbers, the first in the register of this depth, and returns the register of the second.
@@ -547,6 +658,13 @@ impl Generator {
                     }
                 };
                 self.emitter.jump_if(instruction, target);
+            }
+            Condition::Has(element) => {
+                self.value(&element.key, depth, level);
+                self.key(element, Self::register(depth));
+                self.emitter.put(Instruction::call(MAP_LOOKUP));
+                let code = if wanted { JNE } else { JEQ };
+                self.emitter.jump_if(Instruction::new(JMP | code, 0, 0, 0, 0), target);
             }
             Condition::Bytes {
                 base,

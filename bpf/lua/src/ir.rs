@@ -1,6 +1,8 @@
-//! What a source computes, with types resolved: trees of numbers and conditions, and statements. Imports nothing.
+//! What a source computes, with types resolved: trees of numbers and conditions, and statements. Imports `outside`.
 //!
 //! Everything in a tree is computed without effects, so a part may be computed more than once.
+
+use crate::outside::Scalar;
 
 /// A number of 64 bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,18 @@ pub(crate) enum Node {
         offset: i64,
         load: Load,
     },
+    /// Bytes of the context.
+    Context {
+        offset: i16,
+        bytes: u8,
+    },
+    /// Bytes of the packet, in the order of numbers. Without them, the function ends with 0.
+    Frame {
+        base: Box<Node>,
+        bytes: u8,
+    },
+    /// An element of a map; 0 if there is none.
+    Element(Element),
     Negate(Box<Node>),
     Binary(Operation, Box<Node>, Box<Node>),
     /// Shifted to the right with its sign, by a constant.
@@ -28,6 +42,15 @@ pub(crate) enum Node {
     Truth(Box<Condition>),
     /// The first if the condition holds, else the second.
     Select(Box<Condition>, Box<Node>, Box<Node>),
+}
+
+/// An element of a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Element {
+    pub(crate) descriptor: i32,
+    pub(crate) key: Box<Node>,
+    pub(crate) key_bytes: u8,
+    pub(crate) value: Scalar,
 }
 
 /// How bytes become a number.
@@ -73,6 +96,8 @@ pub(crate) enum Condition {
         string: bool,
         expected: Vec<u8>,
     },
+    /// Whether a map has the element.
+    Has(Element),
     Not(Box<Condition>),
     And(Box<Condition>, Box<Condition>),
     Or(Box<Condition>, Box<Condition>),
@@ -108,6 +133,11 @@ pub(crate) enum Step {
         tested_last: bool,
     },
     Break,
+    /// Makes an element of a map, or changes it.
+    Put(Element, Node),
+    /// Adds to an element of a map, if there is one.
+    Add(Element, Node),
+    Remove(Element),
     /// Writes a part of the result.
     Store(Store),
     /// Ends the function with this result.
@@ -137,8 +167,9 @@ impl Node {
     /// Returns the number of nodes of the tree.
     pub(crate) fn size(&self) -> usize {
         1 + match self {
-            Node::Number(_) | Node::Packet | Node::Local(_) => 0,
-            Node::Load { base, .. } => base.size(),
+            Node::Number(_) | Node::Packet | Node::Local(_) | Node::Context { .. } => 0,
+            Node::Load { base, .. } | Node::Frame { base, .. } => base.size(),
+            Node::Element(element) => element.key.size(),
             Node::Negate(node) | Node::ShiftSigned(_, node) | Node::Swap(_, node) | Node::Narrow(node) => node.size(),
             Node::Binary(_, left, right) => left.size() + right.size(),
             Node::Truth(condition) => condition.size(),
@@ -153,6 +184,7 @@ impl Condition {
             Condition::Constant(_) => 0,
             Condition::Compare(_, left, right) => left.size() + right.size(),
             Condition::Bytes { base, .. } => base.size(),
+            Condition::Has(element) => element.key.size(),
             Condition::Not(inner) => inner.size(),
             Condition::And(left, right) | Condition::Or(left, right) => left.size() + right.size(),
         }

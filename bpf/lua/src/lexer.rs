@@ -69,12 +69,8 @@ pub(crate) fn tokens(source: Source<'_>) -> Result<Vec<Token>, CompileError> {
     if source.text.len() > LONGEST {
         return Err(source.error(&(0..0), Problem::TooLong(LONGEST)));
     }
-    let mut lexer = Lexer { source, at: 0 };
+    let mut lexer = Lexer::new(source);
     let mut tokens = Vec::new();
-    // A script may begin with a line for the shell.
-    if source.text.starts_with("#!") {
-        lexer.at = source.text.find('\n').unwrap_or(source.text.len());
-    }
     loop {
         lexer.skip_blanks()?;
         let start = lexer.at;
@@ -90,18 +86,82 @@ pub(crate) fn tokens(source: Source<'_>) -> Result<Vec<Token>, CompileError> {
     }
 }
 
-struct Lexer<'a> {
+/// Returns the words of a part of a source, with an end behind them.
+pub(crate) fn tokens_of(source: Source<'_>, part: Range<usize>) -> Result<Vec<Token>, CompileError> {
+    if part.len() > LONGEST {
+        return Err(source.error(&part, Problem::TooLong(LONGEST)));
+    }
+    let mut lexer = Lexer::new(source);
+    lexer.at = part.start;
+    let mut tokens = Vec::new();
+    loop {
+        lexer.skip_blanks()?;
+        let start = lexer.at.min(part.end);
+        let kind = match start < part.end {
+            true => lexer.next()?,
+            false => TokenKind::End,
+        };
+        let ends = kind == TokenKind::End;
+        let at = start..lexer.at.max(start);
+        tokens.push(Token { kind, at });
+        if ends {
+            return Ok(tokens);
+        }
+    }
+}
+
+pub(crate) struct Lexer<'a> {
     source: Source<'a>,
     at: usize,
+    quiet: bool,
 }
 
 impl<'a> Lexer<'a> {
+    fn new(source: Source<'a>) -> Lexer<'a> {
+        // A script may begin with a line for the shell.
+        let at = match source.text.starts_with("#!") {
+            true => source.text.find('\n').unwrap_or(source.text.len()),
+            false => 0,
+        };
+        let quiet = false;
+        Lexer { source, at, quiet }
+    }
+
+    /// Returns a lexer of text that may have words which are no part of the compiled language.
+    pub(crate) fn quiet(source: Source<'a>) -> Lexer<'a> {
+        Lexer {
+            quiet: true,
+            ..Lexer::new(source)
+        }
+    }
+
+    /// Returns the byte behind the last word.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Returns the first byte of the next word, and what it is, if it is a word of the compiled language; none at an
+    /// end that is wrong.
+    pub(crate) fn next_of_any(&mut self) -> Option<(usize, Option<TokenKind>)> {
+        self.skip_blanks().ok()?;
+        let start = self.at;
+        let kind = self.next().ok();
+        if kind.is_none() && self.at <= start {
+            return None;
+        }
+        Some((start, kind))
+    }
+
     fn rest(&self) -> &'a str {
         self.source.text.get(self.at..).unwrap_or_default()
     }
 
     fn error(&self, start: usize, problem: Problem) -> CompileError {
-        self.source.error(&(start..self.at), problem)
+        match self.quiet {
+            // Marking a place takes time, and here nothing shows it.
+            true => CompileError::new("", "", &(0..0), problem),
+            false => self.source.error(&(start..self.at), problem),
+        }
     }
 
     fn skip_blanks(&mut self) -> Result<(), CompileError> {

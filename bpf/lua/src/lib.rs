@@ -10,7 +10,10 @@
 //! is the dividend), shifts by any number of bits. What the kernel has no place for is refused, with the place and a
 //! remedy.
 //!
-//! The result is instructions, which [`Program::object`] makes a relocatable object of, for libbpf's linker. The crate
+//! A function of a script that runs ([`socket()`]) is a program of its own, which the kernel loads as it is; it reads the
+//! packet and shares maps with its script.
+//!
+//! Otherwise the result is instructions, which [`Program::object`] makes a relocatable object of, for libbpf's linker. The crate
 //! knows no program that they are linked to. It uses no unsafe code, and no source makes it panic, take more than some
 //! milliseconds, or much memory.
 //!
@@ -33,13 +36,18 @@ mod ast;
 mod builtin;
 mod check;
 mod compare;
+mod context;
+mod element;
 mod emit;
 mod error;
 mod field;
+mod function;
 mod generate;
 mod ir;
 mod kernel;
 mod lexer;
+mod outside;
+mod packet;
 mod parser;
 mod statement;
 mod value;
@@ -50,9 +58,10 @@ use bpf_btf::Btf;
 use check::Checker;
 pub use error::{CompileError, Problem};
 pub use field::{Field, Format};
-use generate::{Convention, Excess, MOST_STACK};
+use generate::{Convention, Excess};
 use ir::{Node, Step, Steps};
 pub use lexer::Source;
+pub use outside::{Environment, Map, Outside, Scalar};
 
 /// The most instructions of a program.
 const MOST_INSTRUCTIONS: usize = 12_000;
@@ -91,6 +100,7 @@ impl Program {
                 ("skb", Parameter::Pointer),
                 ("data", Parameter::Pointer),
             ],
+            Convention::Socket => &[("skb", Parameter::Pointer)],
         };
         let object = Object {
             name,
@@ -225,6 +235,44 @@ pub fn module(source: Source<'_>, types: &Btf<'_>, most: u32) -> Result<Fields, 
     Ok(Fields { program, fields, size })
 }
 
+/// Compiles a function of a script that runs to a program of a socket, `int f(struct __sk_buff *)`, which the kernel
+/// loads as it is. `lines`: the first and the last line of the function in the script, as Lua knows them.
+///
+/// The function reads the packet (`pkt.ip.proto`), fields of its one parameter (`skb.len`), and maps; it writes maps.
+/// Its result is the number of bytes of the packet that the socket keeps; without one, 0.
+pub fn socket(
+    source: Source<'_>,
+    lines: std::ops::RangeInclusive<usize>,
+    environment: &dyn Environment,
+) -> Result<Program, CompileError> {
+    let part = function::find(source, &lines)?;
+    let function = parser::function(source, part.clone())?;
+    let types = bpf_btf::Builder::new().build();
+    let unreadable = || {
+        let what = "the compiler's own types cannot be read".to_owned();
+        let remedy = "report it as a bug";
+        source.error(&function.at, Problem::Unsupported { what, remedy })
+    };
+    let types = Btf::parse(&types).map_err(|_| unreadable())?;
+    let mut checker = Checker::of_socket(source, &types, environment);
+    if let Some((_, at)) = function.parameters.get(1) {
+        let what = "a program of a socket has one parameter, the packet's context".to_owned();
+        let remedy = "remove the others: function (skb)";
+        return Err(source.error(at, Problem::Unsupported { what, remedy }));
+    }
+    for (name, _) in &function.parameters {
+        checker.variables.push(check::Variable {
+            name: name.clone(),
+            value: value::Value::always(value::Kind::Context),
+            slot: None,
+        });
+    }
+    let mut body = statement::Body::new(checker, &function.body, 0);
+    let steps = body.function(&function.body, function.end)?;
+    let slots = body.checker.slots;
+    program_at(source, &part, &steps, Convention::Socket, slots)
+}
+
 /// Returns the number that a script assigns to a name at its top, such as `api_version`; none if it does not.
 pub fn assigned_number(text: &str, name: &str) -> Option<i64> {
     let tokens = lexer::tokens(Source { name: "script", text }).ok()?;
@@ -251,12 +299,23 @@ pub fn assigned_number(text: &str, name: &str) -> Option<i64> {
 /// Makes the program of statements.
 fn program(source: Source<'_>, steps: &Steps, convention: Convention, slots: usize) -> Result<Program, CompileError> {
     let at = 0..source.text.trim_end().len();
+    program_at(source, &at, steps, convention, slots)
+}
+
+/// Makes the program of statements, which are these bytes of a source.
+fn program_at(
+    source: Source<'_>,
+    at: &std::ops::Range<usize>,
+    steps: &Steps,
+    convention: Convention,
+    slots: usize,
+) -> Result<Program, CompileError> {
     let excess = |excess| {
         let problem = match excess {
-            Excess::Stack => Problem::Stack(MOST_STACK),
+            Excess::Stack => Problem::Stack(convention.most_stack()),
             Excess::Instructions => Problem::TooLarge(MOST_INSTRUCTIONS),
         };
-        source.error(&at, problem)
+        source.error(at, problem)
     };
     let (emitter, stack) = generate::generate(steps, convention, slots, field::longest_read(steps)).map_err(excess)?;
     let (code, sources) = emitter.finish().ok_or_else(|| excess(Excess::Instructions))?;

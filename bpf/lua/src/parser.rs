@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::ast::{Binary, Block, Expression, ExpressionKind, Statement, StatementKind, Unary};
 use crate::error::{CompileError, Problem};
-use crate::lexer::{Source, Token, TokenKind, tokens};
+use crate::lexer::{Source, Token, TokenKind, tokens, tokens_of};
 
 /// The most expressions or blocks within each other.
 const DEEPEST: usize = 150;
@@ -68,6 +68,29 @@ pub(crate) fn script(source: Source<'_>) -> Parsed<Script> {
         parser.expect("=", "a script has NAME = CONSTANT, and functions")?;
         script.constants.push((name, at, parser.expression(0)?));
     }
+}
+
+/// Parses the function that is these bytes of a source.
+pub(crate) fn function(source: Source<'_>, part: Range<usize>) -> Parsed<Function> {
+    let mut parser = Parser {
+        source,
+        tokens: tokens_of(source, part)?,
+        at: 0,
+        depth: 0,
+    };
+    let at = parser.next().at;
+    // A name of a table's function does not matter here.
+    while !parser.is("(") && parser.peek().kind != TokenKind::End {
+        if parser.is(":") {
+            let problem = Problem::Unsupported {
+                what: "methods have no place in the kernel".to_owned(),
+                remedy: "write '.' instead of ':'",
+            };
+            return parser.error(&parser.peek().at.clone(), problem);
+        }
+        parser.next();
+    }
+    parser.signature(String::new(), at)
 }
 
 struct Parser<'a> {
@@ -370,6 +393,11 @@ impl<'a> Parser<'a> {
     /// Parses a function behind that word.
     fn function(&mut self) -> Parsed<Function> {
         let (name, at) = self.name()?;
+        self.signature(name, at)
+    }
+
+    /// Parses parameters and what follows.
+    fn signature(&mut self, name: String, at: Range<usize>) -> Parsed<Function> {
         let mut parameters = Vec::new();
         if !self.take("(") {
             return self.unexpected("'('", "write the parameters: function module(skb)");
@@ -543,11 +571,7 @@ impl<'a> Parser<'a> {
         if let (false, [target]) = (self.is("="), targets.as_slice())
             && matches!(target.kind, ExpressionKind::Call(..))
         {
-            let problem = Problem::Unsupported {
-                what: "a call whose value is not used does nothing".to_owned(),
-                remedy: "assign its value, or return it",
-            };
-            return self.error(&target.at.clone(), problem);
+            return Ok(StatementKind::Call(targets.remove(0)));
         }
         self.expect("=", "a statement is local, if, for, while, return or an assignment")?;
         Ok(StatementKind::Assign(targets, self.list()?))

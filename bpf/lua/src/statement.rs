@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::ast::{Block, Expression, ExpressionKind, Statement, StatementKind};
 use crate::check::{Checked, Checker, Variable};
+use crate::element::ADD;
 use crate::error::Problem;
 use crate::field::{self, Field, as_number};
 use crate::ir::{Compare, Condition, Node, Operation, Step, Steps};
@@ -17,6 +18,8 @@ pub(crate) const MOST_TURNS: u64 = 256;
 /// The results of a function that fills fields: wanted or not, as of an extension in C.
 const WANTED: i64 = 0;
 const UNWANTED: i64 = 1;
+/// The result of a socket's program: no bytes of the packet are kept for the socket.
+const NOTHING: i64 = 0;
 
 /// A checker of a function's body.
 pub(crate) struct Body<'a> {
@@ -49,7 +52,11 @@ impl<'a> Body<'a> {
     /// Checks a function's body. Where it ends without a result, the result is nil.
     pub(crate) fn function(&mut self, block: &Block, end: usize) -> Checked<Steps> {
         let mut steps = self.block(block)?;
-        steps.push((end, Step::Return(Node::Number(UNWANTED))));
+        let result = match self.checker.environment {
+            Some(_) => NOTHING,
+            None => UNWANTED,
+        };
+        steps.push((end, Step::Return(Node::Number(result))));
         Ok(steps)
     }
 
@@ -92,6 +99,10 @@ impl<'a> Body<'a> {
                 }
             }
             StatementKind::Assign(targets, values) => self.assign(targets, values, &statement.at, steps)?,
+            StatementKind::Call(call) => {
+                let step = self.call(call)?;
+                steps.push((start, step));
+            }
             StatementKind::If(cases, otherwise) => {
                 let mut whole = self.block(otherwise)?;
                 for (condition, then) in cases.iter().rev() {
@@ -145,6 +156,21 @@ impl<'a> Body<'a> {
             StatementKind::Return(value) => self.result(value.as_ref(), &statement.at, steps)?,
         }
         Ok(())
+    }
+
+    /// Checks a call whose value is not used.
+    fn call(&mut self, call: &Expression) -> Checked<Step> {
+        if let ExpressionKind::Call(function, arguments) = &call.kind
+            && self.checker.environment.is_some()
+            && self.checker.is_builtin(function, ADD)
+        {
+            return self.checker.add_to(arguments, &call.at);
+        }
+        let problem = Problem::Unsupported {
+            what: "a call whose value is not used does nothing".to_owned(),
+            remedy: "assign its value, or return it",
+        };
+        self.checker.error(&call.at, problem)
     }
 
     fn values(&self, count: usize, values: &[Expression], at: &Range<usize>) -> Checked<Vec<Value>> {
@@ -202,6 +228,36 @@ impl<'a> Body<'a> {
                 let value = Box::new(move |base| Value::memory(Memory { base, offset, shape }));
                 (memory.base, value)
             }
+            kind @ Kind::Context => {
+                return Ok(Variable {
+                    name: name.to_owned(),
+                    value: Value::always(kind),
+                    slot: None,
+                });
+            }
+            // The offsets of what is at a constant place are parts of the instructions.
+            kind @ Kind::Header(_, Node::Number(_)) if !assigned => {
+                return Ok(Variable {
+                    name: name.to_owned(),
+                    value: Value::always(kind),
+                    slot: None,
+                });
+            }
+            Kind::Header(layer, node) => (node, Box::new(move |slot| Value::always(Kind::Header(layer, slot)))),
+            // Whether it was there, and what it was.
+            Kind::Element(node, number) => {
+                let (present, slot) = (self.slot(), self.slot());
+                steps.push((at.start, Step::Set(present, as_number(value.truth))));
+                steps.push((at.start, Step::Set(slot, node)));
+                return Ok(Variable {
+                    name: name.to_owned(),
+                    value: Value {
+                        truth: is_not_zero(Node::Local(present)),
+                        kind: Kind::Element(Node::Local(slot), number),
+                    },
+                    slot: None,
+                });
+            }
             Kind::Nil => {
                 let remedy = "give the variable a value of the kind that it will have";
                 return self.checker.mismatch(at, "nil".to_owned(), "a value", remedy);
@@ -223,10 +279,24 @@ impl<'a> Body<'a> {
         at: &Range<usize>,
         steps: &mut Steps,
     ) -> Checked<()> {
+        if let ([target], [value]) = (targets, values)
+            && let Some((map, key)) = self.checker.as_element(target)?
+        {
+            let step = self.checker.put(&map, target, key, value)?;
+            steps.push((at.start, step));
+            return Ok(());
+        }
         let values = self.values(targets.len(), values, at)?;
         let mut set = Vec::new();
         for (target, value) in targets.iter().zip(values) {
             let ExpressionKind::Name(name) = &target.kind else {
+                if self.checker.as_element(target)?.is_some() {
+                    let problem = Problem::Unsupported {
+                        what: "elements of maps change one after the other".to_owned(),
+                        remedy: "write an assignment for each",
+                    };
+                    return self.checker.error(at, problem);
+                }
                 let problem = Problem::Unsupported {
                     what: "the kernel's memory is only read".to_owned(),
                     remedy: "assign to a local variable",
@@ -235,6 +305,13 @@ impl<'a> Body<'a> {
             };
             let variables = self.checker.variables.iter().rev();
             let Some(variable) = variables.clone().find(|variable| variable.name == *name).cloned() else {
+                if self.checker.environment.is_some() {
+                    let problem = Problem::Unsupported {
+                        what: format!("'{name}' is no local variable of this function, so it cannot be changed"),
+                        remedy: "keep what both sides see in a map",
+                    };
+                    return self.checker.error(&target.at, problem);
+                }
                 let problem = Problem::Unsupported {
                     what: format!("there is no variable '{name}'"),
                     remedy: "make it: local NAME = VALUE",
@@ -249,6 +326,7 @@ impl<'a> Body<'a> {
                 }
                 (Kind::Number(_, had), Kind::Number(node, number)) if had.form == number.form => node,
                 (Kind::Pointer(_, had), Kind::Pointer(node, target)) if *had == target => node,
+                (Kind::Header(had, _), Kind::Header(layer, node)) if *had == layer => node,
                 (had, kind) => {
                     let (had, found) = (self.checker.words(had), self.checker.words(&kind));
                     let name = name.clone();
@@ -383,7 +461,27 @@ impl<'a> Body<'a> {
         Ok(())
     }
 
+    /// Checks the result of a socket's program: how many bytes of the packet the socket keeps.
+    fn result_of_socket(&mut self, value: Option<&Expression>, at: &Range<usize>, steps: &mut Steps) -> Checked<()> {
+        let node = match value {
+            None => Node::Number(NOTHING),
+            Some(value) => {
+                let checked = self.checker.value(value)?;
+                match checked.kind {
+                    Kind::Nil => Node::Number(NOTHING),
+                    Kind::Boolean => as_number(checked.truth),
+                    _ => self.checker.number(value)?.0,
+                }
+            }
+        };
+        steps.push((at.start, Step::Return(node)));
+        Ok(())
+    }
+
     fn result(&mut self, value: Option<&Expression>, at: &Range<usize>, steps: &mut Steps) -> Checked<()> {
+        if self.checker.environment.is_some() {
+            return self.result_of_socket(value, at, steps);
+        }
         let unwanted = (at.start, Step::Return(Node::Number(UNWANTED)));
         let Some(value) = value else {
             steps.push(unwanted);
@@ -477,7 +575,7 @@ fn find_assigned(block: &Block, into: &mut BTreeSet<String>) {
             | StatementKind::While(_, body)
             | StatementKind::Repeat(body, _)
             | StatementKind::Do(body) => find_assigned(body, into),
-            StatementKind::Local(..) | StatementKind::Break | StatementKind::Return(_) => {}
+            StatementKind::Local(..) | StatementKind::Call(_) | StatementKind::Break | StatementKind::Return(_) => {}
         }
     }
 }

@@ -1,7 +1,10 @@
-//! What an expression stands for: a value with its kind, or memory that has none yet. Imports `ir` and `kernel`.
+//! What an expression stands for: a value with its kind, or memory that has none yet. Imports `ir`,
+//! `kernel`, `outside` and `packet`.
 
 use crate::ir::{Compare, Condition, Node};
 use crate::kernel::{Integer, Meaning};
+use crate::outside::Map;
+use crate::packet::Layer;
 
 /// A value. It may be false or nil: then its truth says when it is not, and the rest is of the other case.
 #[derive(Debug, Clone)]
@@ -23,6 +26,12 @@ pub(crate) enum Kind {
     Constant(Vec<u8>),
     /// Text or bytes in the kernel's memory.
     Memory(Memory),
+    /// A number that may be nil, and then counts as 0: an element of a map.
+    Element(Node, Number),
+    /// A header of a packet that begins at this byte.
+    Header(Layer, Node),
+    /// What the kernel gives the program.
+    Context,
 }
 
 /// What a number means.
@@ -76,6 +85,10 @@ pub(crate) enum Operand {
     /// A table of functions, by its name.
     Library(&'static str),
     Function(crate::builtin::Builtin),
+    /// A map.
+    Map(Map),
+    /// A table outside of the function, by its names.
+    Table(Vec<String>),
 }
 
 /// A number of the language: 64 bits with sign.
@@ -122,6 +135,14 @@ impl Value {
         }
     }
 
+    /// A value that is neither false nor nil.
+    pub(crate) fn always(kind: Kind) -> Value {
+        Value {
+            truth: Condition::Constant(true),
+            kind,
+        }
+    }
+
     pub(crate) fn constant(text: Vec<u8>) -> Value {
         Value {
             truth: Condition::Constant(true),
@@ -140,9 +161,11 @@ impl Value {
     pub(crate) fn size(&self) -> usize {
         self.truth.size()
             + match &self.kind {
-                Kind::Number(node, _) | Kind::Pointer(node, _) => node.size(),
+                Kind::Number(node, _) | Kind::Pointer(node, _) | Kind::Element(node, _) | Kind::Header(_, node) => {
+                    node.size()
+                }
                 Kind::Memory(memory) => memory.base.size(),
-                Kind::Nil | Kind::Boolean | Kind::Constant(_) => 0,
+                Kind::Nil | Kind::Boolean | Kind::Constant(_) | Kind::Context => 0,
             }
     }
 }

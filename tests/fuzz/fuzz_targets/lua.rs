@@ -1,7 +1,7 @@
 //! Fuzzes the compiler of Lua: text must end in instructions, or in a message that marks a place of the text, without
 //! panic or hang.
 //!
-//! The text is tried as an expression and as a script, with a few types of a kernel. Run with `cargo xtask fuzz lua`;
+//! The text is tried as an expression, as a script and as the body of a socket's program, with a few types of a kernel. Run with `cargo xtask fuzz lua`;
 //! any expression is a good seed.
 
 #![no_main]
@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use bpf_btf::{Btf, Builder, Kind};
 use libfuzzer_sys::fuzz_target;
-use lua_bpf::{CompileError, Source};
+use lua_bpf::{CompileError, Environment, Map, Outside, Scalar, Source};
 
 /// A packet with an integer, bit-fields, text, an array, and pointers to itself.
 static TYPES: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -41,6 +41,31 @@ static TYPES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     types.build()
 });
 
+/// A map and a table of constants.
+struct Around;
+
+impl Environment for Around {
+    fn find(&self, path: &[&str]) -> Option<Outside> {
+        let scalar = Some(Scalar { bytes: 4, signed: true });
+        Some(match path {
+            ["map"] => Outside::Map(Map {
+                descriptor: 5,
+                key: scalar,
+                value: scalar,
+                removes: true,
+            }),
+            ["c"] => Outside::Table,
+            ["c", _] => Outside::Integer(17),
+            ["name"] => Outside::Text(b"lo".to_vec()),
+            _ => return None,
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["map".to_owned()]
+    }
+}
+
 fn check(text: &str, result: Result<usize, CompileError>) {
     match result {
         Ok(instructions) => assert!(instructions < 1 << 15),
@@ -63,4 +88,11 @@ fuzz_target!(|data: &[u8]| {
     check(text, fields.map(|fields| fields.program.code.len()));
     let module = lua_bpf::module(source, &types, 64);
     check(text, module.map(|fields| fields.program.object("module", "fuzz").len() / 8));
+    let body = format!("function (skb)\n{text}\nend");
+    let source = Source {
+        name: "fuzz",
+        text: &body,
+    };
+    let lines = 1..=body.matches('\n').count() + 1;
+    check(&body, lua_bpf::socket(source, lines, &Around).map(|program| program.code.len()));
 });

@@ -21,7 +21,7 @@ const LONGEST_NAME: usize = 50;
 
 /// False positives of codespell: `crate` is Rust's, the others are names in kernels and formats.
 const SPELT_RIGHT: &str =
-    "crate,ser,te,ans,fo,nd,ba,hist,statics,inout,mut,parms,iif,oif,vlan,ue,strat,wit,inforce,modul,addressings";
+    "crate,ser,te,ans,fo,nd,ba,hist,statics,inout,mut,parms,iif,oif,vlan,ue,strat,wit,inforce,modul,addressings,tha";
 
 /// Excluded files: output of programs, generated code, third-party texts.
 const SKIPPED: [&str; 8] = [

@@ -3,11 +3,14 @@
 //! jumps out of the program, and what a helper must not be given.
 
 use bpf_assembly::code::{
-    ADD, ALU, ALU64, AND, ARSH, CALL, CLASS, DIV, END, EXIT, JA, JEQ, JGE, JGT, JLE, JLT, JMP, JNE, JSET, JSGE, JSGT,
-    JSLE, JSLT, LDX, LOAD_64, LSH, MOD, MOV, MUL, NEG, OPERATION, OR, REGISTER, RSH, STX, SUB, TO_BE, XOR,
+    ABSOLUTE, ADD, ALU, ALU64, AND, ARSH, ATOMIC, CALL, CLASS, DIV, END, EXIT, INDIRECT, JA, JEQ, JGE, JGT, JLE, JLT,
+    JMP, JNE, JSET, JSGE, JSGT, JSLE, JSLT, LD, LDX, LOAD_64, LSH, MAP, MOD, MODE, MOV, MUL, NEG, OPERATION, OR,
+    REGISTER, RSH, STX, SUB, TO_BE, XOR,
 };
-use bpf_assembly::helper::{PROBE_READ_KERNEL, PROBE_READ_KERNEL_STR};
+use bpf_assembly::helper::{MAP_DELETE, MAP_LOOKUP, MAP_UPDATE, PROBE_READ_KERNEL, PROBE_READ_KERNEL_STR};
 use bpf_assembly::{FP, Instruction, size_of};
+
+use super::kernel::Kernel;
 
 /// The most instructions of a run.
 const MOST: usize = 200_000;
@@ -21,6 +24,11 @@ pub(crate) enum Value {
     Stack(i64),
     /// A byte of the result.
     Result(i64),
+    /// What a socket's program is given.
+    Context,
+    Map(i32),
+    /// An element that was looked up, and whether a test has found that it is one.
+    Element(usize, bool),
 }
 
 /// The kernel's memory.
@@ -34,6 +42,18 @@ pub(crate) struct Machine<'a> {
     stack: Vec<Option<Value8>>,
     pub(crate) result: Vec<u8>,
     memory: &'a dyn Memory,
+    kernel: Option<&'a mut Kernel>,
+    /// The maps and keys of elements that were looked up.
+    found: Vec<(i32, Vec<u8>)>,
+}
+
+/// No memory can be read.
+struct Nowhere;
+
+impl Memory for Nowhere {
+    fn byte(&self, _: u64) -> Option<u8> {
+        None
+    }
 }
 
 /// A byte of the stack: of a number, or a part of a pointer.
@@ -51,11 +71,28 @@ impl<'a> Machine<'a> {
         result: usize,
         code: &[Instruction],
     ) -> Result<(u64, Vec<u8>), String> {
+        Self::run_all(memory, None, arguments, result, code)
+    }
+
+    /// Runs a program of a socket, and returns its result.
+    pub(crate) fn run_socket(kernel: &'a mut Kernel, code: &[Instruction]) -> Result<u64, String> {
+        Self::run_all(&Nowhere, Some(kernel), &[Value::Context], 0, code).map(|(result, _)| result)
+    }
+
+    fn run_all(
+        memory: &'a dyn Memory,
+        kernel: Option<&'a mut Kernel>,
+        arguments: &[Value],
+        result: usize,
+        code: &[Instruction],
+    ) -> Result<(u64, Vec<u8>), String> {
         let mut machine = Machine {
             registers: [None; 11],
             stack: vec![None; STACK],
             result: vec![0; result],
             memory,
+            kernel,
+            found: Vec::new(),
         };
         for (register, argument) in (1..).zip(arguments) {
             machine.registers[register] = Some(*argument);
@@ -108,11 +145,55 @@ impl<'a> Machine<'a> {
         } = instruction;
         if code == LOAD_64 {
             let second = second.filter(|second| second.code == 0).ok_or("half a constant")?;
+            if source == MAP {
+                self.set(destination, Value::Map(immediate))?;
+                return Ok(Some(1));
+            }
             let number = u64::from(second.immediate.cast_unsigned()) << 32 | u64::from(immediate.cast_unsigned());
             self.set(destination, Value::Number(number))?;
             return Ok(Some(1));
         }
         match code & CLASS {
+            LD => {
+                if self.registers[6] != Some(Value::Context) {
+                    return Err("a load of the packet without the context in r6".to_owned());
+                }
+                let offset = match code & MODE {
+                    ABSOLUTE => immediate,
+                    INDIRECT => (self.number(source)? as i32).wrapping_add(immediate),
+                    _ => return Err("unknown load".to_owned()),
+                };
+                let kernel = self.kernel.as_ref().ok_or("there is no packet")?;
+                let loaded = kernel.load(offset, size_of(code));
+                self.registers[1..6].fill(None);
+                self.registers[0] = Some(Value::Number(loaded.unwrap_or(0)));
+                if loaded.is_none() {
+                    return Ok(None);
+                }
+            }
+            STX if code & MODE == ATOMIC => {
+                let (to, amount) = (self.register(destination)?, self.number(source)?);
+                let value = self.element(to, offset, size_of(code))?;
+                let mut wide = [0; 8];
+                wide[..value.len()].copy_from_slice(value);
+                let sum = u64::from_le_bytes(wide).wrapping_add(amount).to_le_bytes();
+                let size = value.len();
+                value.copy_from_slice(&sum[..size]);
+            }
+            LDX if matches!(self.register(source)?, Value::Context) => {
+                let kernel = self.kernel.as_ref().ok_or("there is no context")?;
+                let start = usize::try_from(offset).map_err(|_| "before the context")?;
+                let bytes = kernel.context.get(start..start + 4).filter(|_| size_of(code) == 4);
+                let bytes = bytes.ok_or("an invalid access to the context")?;
+                let number = u32::from_le_bytes(bytes.try_into().unwrap());
+                self.set(destination, Value::Number(number.into()))?;
+            }
+            LDX if matches!(self.register(source)?, Value::Element(..)) => {
+                let value = self.element(self.register(source)?, offset, size_of(code))?;
+                let mut wide = [0; 8];
+                wide[..value.len()].copy_from_slice(value);
+                self.set(destination, Value::Number(u64::from_le_bytes(wide)))?;
+            }
             LDX => {
                 let value = self.load(self.register(source)?, offset, size_of(code))?;
                 self.set(destination, value)?;
@@ -129,6 +210,21 @@ impl<'a> Machine<'a> {
                 EXIT => return Ok(None),
                 CALL => self.call(immediate)?,
                 JA => return Ok(Some(offset.into())),
+                // The test of what a lookup returned, on which all copies are what it says.
+                operation @ (JEQ | JNE)
+                    if matches!(self.register(destination)?, Value::Element(..)) && code & REGISTER == 0 =>
+                {
+                    let Some(Value::Element(index, _)) = self.registers[usize::from(destination)] else {
+                        return Err("no element".to_owned());
+                    };
+                    let known = Value::Element(index, true);
+                    for register in self.registers.iter_mut().flatten() {
+                        if *register == Value::Element(index, false) {
+                            *register = known;
+                        }
+                    }
+                    return Ok(Some(if operation == JNE { offset.into() } else { 0 }));
+                }
                 operation => {
                     let left = self.number(destination)?;
                     let right = match code & REGISTER {
@@ -274,6 +370,81 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Returns an element's bytes.
+    fn element(&mut self, of: Value, offset: i16, size: usize) -> Result<&mut Vec<u8>, String> {
+        let Value::Element(index, tested) = of else {
+            return Err("no element of a map".to_owned());
+        };
+        if !tested {
+            return Err("an element is used that may not be there".to_owned());
+        }
+        let (map, key) = &self.found[index];
+        let kernel = self.kernel.as_mut().ok_or("there are no maps")?;
+        let map = kernel.maps.get_mut(map).ok_or("no such map")?;
+        if offset != 0 || size != map.value {
+            return Err(format!("{size} bytes at {offset} of an element of {}", map.value));
+        }
+        map.elements
+            .get_mut(key)
+            .ok_or_else(|| "the element is gone".to_owned())
+    }
+
+    fn bytes_on_stack(&self, register: u8, size: usize) -> Result<Vec<u8>, String> {
+        let Value::Stack(at) = self.register(register)? else {
+            return Err(format!("r{register} is no address on the stack"));
+        };
+        let start = Self::on_stack(at, size)?;
+        let bytes = self.stack[start..start + size].iter();
+        let bytes: Option<Vec<u8>> = bytes
+            .map(|byte| match byte {
+                Some(Value8::Byte(byte)) => Some(*byte),
+                _ => None,
+            })
+            .collect();
+        bytes.ok_or_else(|| "a helper reads bytes that were not written".to_owned())
+    }
+
+    fn call_of_map(&mut self, helper: i32) -> Result<(), String> {
+        let Value::Map(descriptor) = self.register(1)? else {
+            return Err("r1 is no map".to_owned());
+        };
+        let map = |machine: &Self| {
+            let kernel = machine.kernel.as_ref().ok_or("there are no maps")?;
+            kernel
+                .maps
+                .get(&descriptor)
+                .map(|map| (map.key, map.value))
+                .ok_or("no such map")
+        };
+        let (key, value) = map(self)?;
+        let key = self.bytes_on_stack(2, key)?;
+        let put = match helper {
+            MAP_UPDATE if self.number(4)? == 0 => Some(self.bytes_on_stack(3, value)?),
+            MAP_UPDATE => return Err("unknown flags".to_owned()),
+            _ => None,
+        };
+        let kernel = self.kernel.as_mut().ok_or("there are no maps")?;
+        let map = kernel.maps.get_mut(&descriptor).ok_or("no such map")?;
+        let result = match (helper, put) {
+            (MAP_UPDATE, Some(value)) => {
+                map.elements.insert(key, value);
+                Value::Number(0)
+            }
+            (MAP_DELETE, _) => {
+                map.elements.remove(&key);
+                Value::Number(0)
+            }
+            _ if map.elements.contains_key(&key) => {
+                self.found.push((descriptor, key));
+                Value::Element(self.found.len() - 1, false)
+            }
+            _ => Value::Number(0),
+        };
+        self.registers[0] = Some(result);
+        self.registers[1..6].fill(None);
+        Ok(())
+    }
+
     fn write_result(&mut self, at: i64, bytes: &[u8]) -> Result<(), String> {
         let start = usize::try_from(at).map_err(|_| "before the result")?;
         let to = self.result.get_mut(start..start + bytes.len());
@@ -282,6 +453,9 @@ impl<'a> Machine<'a> {
     }
 
     fn call(&mut self, helper: i32) -> Result<(), String> {
+        if matches!(helper, MAP_LOOKUP | MAP_UPDATE | MAP_DELETE) {
+            return self.call_of_map(helper);
+        }
         let (to, size, from) = (self.register(1)?, self.number(2)? as usize, self.number(3)?);
         if size == 0 {
             return Err("it reads no bytes".to_owned());
@@ -324,7 +498,7 @@ impl<'a> Machine<'a> {
                 }
             }
             Value::Result(at) => self.write_result(at, &written)?,
-            Value::Number(_) => return Err("it writes to no memory of its own".to_owned()),
+            _ => return Err("it writes to no memory of its own".to_owned()),
         }
         self.registers[0] = Some(Value::Number(0));
         self.registers[1..6].fill(None);
