@@ -167,9 +167,25 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Checks an expression of which it matters whether it is false or nil. A header never is, although a packet may
+    /// have none of its kind.
+    fn tested(&self, expression: &Expression) -> Checked<Value> {
+        let value = self.value(expression)?;
+        match value.kind {
+            Kind::Header(layer, _) => {
+                let problem = Problem::Unsupported {
+                    what: format!("{} is never nil, whatever the packet has", layer.words()),
+                    remedy: "test the field that says what follows: pkt.ip.proto == c.ip.proto_tcp",
+                };
+                self.error(&expression.at, problem)
+            }
+            _ => Ok(value),
+        }
+    }
+
     /// Checks an expression that is a condition.
     pub(crate) fn condition(&self, expression: &Expression) -> Checked<Condition> {
-        let value = self.value(expression)?;
+        let value = self.tested(expression)?;
         match value.kind {
             Kind::Number(..) | Kind::Constant(_) | Kind::Memory(_) if value.truth == Condition::Constant(true) => {
                 let found = self.words(&value.kind);
@@ -233,7 +249,7 @@ impl<'a> Checker<'a> {
             ExpressionKind::Unary(operator, inner) => self.unary(*operator, inner)?,
             ExpressionKind::Binary(operator, left, right) => self.binary(*operator, left, right, at)?,
             ExpressionKind::And(left, right) => {
-                let (left, right) = (self.value(left)?, self.value(right)?);
+                let (left, right) = (self.tested(left)?, self.value(right)?);
                 let truth = left.truth.and(right.truth);
                 Value {
                     truth,
@@ -575,7 +591,7 @@ impl<'a> Checker<'a> {
 
     fn unary(&self, operator: Unary, inner: &Expression) -> Checked<Value> {
         Ok(match operator {
-            Unary::Not => Value::boolean(self.value(inner)?.truth.not()),
+            Unary::Not => Value::boolean(self.tested(inner)?.truth.not()),
             Unary::Negate => {
                 let (node, _) = self.number(inner)?;
                 let node = match node {
@@ -723,7 +739,7 @@ impl<'a> Checker<'a> {
 
     fn or(&self, left: &Expression, right: &Expression) -> Checked<Value> {
         let at = right.at.clone();
-        let (left, right) = (self.value(left)?, self.value(right)?);
+        let (left, right) = (self.tested(left)?, self.value(right)?);
         if left.truth == Condition::Constant(true) {
             return Ok(left);
         }
