@@ -183,21 +183,20 @@ impl<'a> Reader<'a> {
             }
             if let Some(late) = late.as_deref_mut().filter(|_| now - requested >= MODULES) {
                 requested = now;
-                let mut flow = Flow::Continue;
                 late.receive(|new| {
                     let first = self.decoder.functions();
-                    flow = add_functions(&mut self.decoder, &mut self.outcomes, sinks, &new);
+                    add_functions(&mut self.decoder, &mut self.outcomes, sinks, &new);
                     first
                 });
-                if flow == Flow::Stop {
+                if sinks.flow() == Flow::Stop {
                     return Ok(None);
                 }
             }
             self.batch.clear();
             let rest = self.source.read(&mut self.decoder, &mut self.batch)?;
-            if self.name_deciders(sinks) == Flow::Stop || self.name_droppers(sinks) == Flow::Stop {
-                return Ok(None);
-            }
+            // Where stdout closes at a new function, the other sinks get this batch, complete.
+            self.name_deciders(sinks);
+            self.name_droppers(sinks);
             if self.follow {
                 self.outcomes.complete(&mut self.batch);
             }
@@ -229,9 +228,7 @@ impl<'a> Reader<'a> {
             }
             if now - reported >= PROGRESS {
                 reported = now;
-                if self.count_drops(sinks) == Flow::Stop {
-                    return Ok(None);
-                }
+                self.count_drops(sinks);
                 let mut progress = Progress {
                     timestamp: now,
                     losses: losses(),
@@ -254,28 +251,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Completes the decisions of the batch by what decided, which is appended to the function table if it is not there.
-    fn name_deciders(&mut self, sinks: &mut Sinks) -> Flow {
-        let mut flow = Flow::Continue;
+    fn name_deciders(&mut self, sinks: &mut Sinks) {
         for (at, decider) in self.decoder.take_decisions() {
             let (decoder, outcomes) = (&mut self.decoder, &mut self.outcomes);
-            let index = self.deciders.index(&decider, |function| {
-                let (index, after) = index_of(decoder, outcomes, sinks, &function);
-                flow = after;
-                index
-            });
+            let index = self
+                .deciders
+                .index(&decider, |function| index_of(decoder, outcomes, sinks, &function));
             if let Some(event) = self.batch.events.get_mut(at) {
                 event.function = index;
             }
-            if flow == Flow::Stop {
-                break;
-            }
         }
-        flow
     }
 
     /// Completes the drops of the batch by the function that dropped the packet. One that is not in the function table
     /// is appended to it.
-    fn name_droppers(&mut self, sinks: &mut Sinks) -> Flow {
+    fn name_droppers(&mut self, sinks: &mut Sinks) {
         if self.follow {
             let ends = self.batch.events.iter().filter(|event| event.kind == EventKind::ENDED);
             self.ended += ends.count() as u64;
@@ -286,11 +276,7 @@ impl<'a> Reader<'a> {
             let joined = before.is_some_and(|before| before.kind == EventKind::JOINED);
             // The entry that the decoder has made of it.
             if before.is_some_and(|before| before.kind == EventKind::ENTRY && before.function == NO_FUNCTION) {
-                let (flow, is_drop) = self.name_drop(at, &place, sinks);
-                if flow == Flow::Stop {
-                    return flow;
-                }
-                refuted |= !is_drop;
+                refuted |= !self.name_drop(at, &place, sinks);
                 continue;
             }
             let Dropper { function, part, stack } = self.droppers.find(&place);
@@ -314,31 +300,24 @@ impl<'a> Reader<'a> {
             let (Some(function), Some(event)) = (function, self.batch.events.get_mut(at)) else {
                 continue;
             };
-            let (index, mut flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, function);
-            event.function = index;
-            let table = (&mut self.decoder, &mut self.outcomes, &mut *sinks);
-            if let Some(stack) = stack
-                && note_stack(&mut self.stacks, at, stack, table) == Flow::Stop
-            {
-                flow = Flow::Stop;
-            }
-            if flow == Flow::Stop {
-                return flow;
+            event.function = index_of(&mut self.decoder, &mut self.outcomes, sinks, function);
+            if let Some(stack) = stack {
+                let table = (&mut self.decoder, &mut self.outcomes, &mut *sinks);
+                note_stack(&mut self.stacks, at, stack, table);
             }
         }
         self.stacks.insert(&mut self.batch);
         if refuted {
             self.batch.events.retain(|event| event.packet != NONE);
         }
-        Flow::Continue
     }
 
     /// Completes a drop of which nothing else is seen, and the entry before it: all that the trace has of the packet.
     /// Returns false if it was none: a part of a packet that is freed with it. Then both have no packet.
-    fn name_drop(&mut self, at: usize, place: &DropPlace, sinks: &mut Sinks) -> (Flow, bool) {
+    fn name_drop(&mut self, at: usize, place: &DropPlace, sinks: &mut Sinks) -> bool {
         let Dropper { function, part, stack } = self.droppers.find(place).clone();
         let Some([entry, end]) = (at.checked_sub(1)).and_then(|first| self.batch.events.get_mut(first..=at)) else {
-            return (Flow::Continue, true);
+            return true;
         };
         let outcome = end.outcome().unwrap_or(Outcome::Released);
         let reason = match outcome {
@@ -350,30 +329,27 @@ impl<'a> Reader<'a> {
             if let Some(counting) = &mut self.counting {
                 counting.learn(place.location, reason, NO_FUNCTION);
             }
-            return (Flow::Continue, false);
+            return false;
         }
         self.alone += 1;
         let function = function.unwrap_or_else(|| unnamed(place.location));
-        let (index, mut flow) = index_of(&mut self.decoder, &mut self.outcomes, sinks, &function);
+        let index = index_of(&mut self.decoder, &mut self.outcomes, sinks, &function);
         (entry.function, end.function) = (index, index);
-        let table = (&mut self.decoder, &mut self.outcomes, &mut *sinks);
-        if let Some(stack) = stack
-            && note_stack(&mut self.stacks, at, &stack, table) == Flow::Stop
-        {
-            flow = Flow::Stop;
+        if let Some(stack) = stack {
+            let table = (&mut self.decoder, &mut self.outcomes, &mut *sinks);
+            note_stack(&mut self.stacks, at, &stack, table);
         }
         if let Some(counting) = &mut self.counting {
             counting.learn(place.location, reason, index);
         }
-        (flow, true)
+        true
     }
 
     /// Brings the totals of a trace of drops up to date.
-    pub fn count_drops(&mut self, sinks: &mut Sinks) -> Flow {
+    pub fn count_drops(&mut self, sinks: &mut Sinks) {
         let Some(counting) = &mut self.counting else {
-            return Flow::Continue;
+            return;
         };
-        let mut flow = Flow::Continue;
         let (decoder, droppers) = (&mut self.decoder, &mut self.droppers);
         let outcomes = &mut self.outcomes;
         counting.count(|location| {
@@ -382,19 +358,14 @@ impl<'a> Reader<'a> {
                 ..DropPlace::default()
             };
             let function = (droppers.find(&place).function.clone()).unwrap_or_else(|| unnamed(location));
-            let (index, after) = index_of(decoder, outcomes, sinks, &function);
-            if after == Flow::Stop {
-                flow = after;
-            }
-            index
+            index_of(decoder, outcomes, sinks, &function)
         });
-        flow
     }
 
     /// Hands the batch to the sinks.
     fn pass_on(&mut self, sinks: &mut Sinks) -> Flow {
         if self.batch.is_empty() {
-            return Flow::Continue;
+            return sinks.flow();
         }
         if let Some(calls) = &mut self.calls {
             calls.pair(&mut self.batch.events);
@@ -424,10 +395,11 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends functions to the function table.
-fn add_functions(decoder: &mut Decoder, outcomes: &mut Outcomes, sinks: &mut Sinks, new: &[Function]) -> Flow {
+fn add_functions(decoder: &mut Decoder, outcomes: &mut Outcomes, sinks: &mut Sinks, new: &[Function]) {
     outcomes.append(new);
     decoder.add_functions(new.iter().map(|function| function.address));
-    sinks.functions(new)
+    // Whether to go on is looked at when the batch has been passed on.
+    let _ = sinks.functions(new);
 }
 
 /// Notes the stack of the drop at this place of the batch. `table`: what knows the function table, to which a new stack is
@@ -437,28 +409,20 @@ fn note_stack(
     at: usize,
     name: &str,
     (decoder, outcomes, sinks): (&mut Decoder, &mut Outcomes, &mut Sinks),
-) -> Flow {
-    let mut flow = Flow::Continue;
-    stacks.note(at, name, |stack| {
-        let (index, after) = index_of(decoder, outcomes, sinks, &stack);
-        flow = after;
-        index
-    });
-    flow
+) {
+    stacks.note(at, name, |stack| index_of(decoder, outcomes, sinks, &stack));
 }
 
 /// Returns the index of a function in the function table, to which it is appended if it is not there.
-fn index_of(decoder: &mut Decoder, outcomes: &mut Outcomes, sinks: &mut Sinks, function: &Function) -> (u32, Flow) {
+fn index_of(decoder: &mut Decoder, outcomes: &mut Outcomes, sinks: &mut Sinks, function: &Function) -> u32 {
     // 0 is no address, but the index of the first function.
     let known = (function.address != 0).then(|| decoder.function_at(function.address));
     if let Some(index) = known.flatten() {
-        return (index, Flow::Continue);
+        return index;
     }
     let index = decoder.functions();
-    (
-        index,
-        add_functions(decoder, outcomes, sinks, std::slice::from_ref(function)),
-    )
+    add_functions(decoder, outcomes, sinks, std::slice::from_ref(function));
+    index
 }
 
 /// Code that has no name: that of BPF, or all where addresses are hidden. Address 0 is that of the places for which a

@@ -121,6 +121,11 @@ impl Sinks {
         })
     }
 
+    /// Returns whether the run should continue after the calls so far.
+    pub fn flow(&self) -> Flow {
+        self.flow
+    }
+
     fn each(&mut self, mut call: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) -> Flow {
         for entry in &mut self.entries {
             if entry.end.is_some() {

@@ -247,7 +247,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     };
     let result = reader.run(&signals, &mut limit, &mut sinks, &mut losses, late.as_mut());
     // Sinks that stop now get their end nevertheless.
-    let _ = reader.count_drops(&mut sinks);
+    reader.count_drops(&mut sinks);
     if let Some(late) = &mut late {
         late.finish();
     }

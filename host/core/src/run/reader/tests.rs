@@ -4,8 +4,11 @@ use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
+use ipft_bpf::wire;
+
 use super::*;
 use crate::event::{Event, EventKind, Function, Summary};
+use crate::kernel::Root;
 use crate::limit::StopAfter;
 use crate::sink::{Destination, Sink, SinkError};
 use crate::stream::{Rest, StreamError};
@@ -224,10 +227,118 @@ fn drops_of_places_without_a_slot_have_a_row() {
     };
     let mut reader = reader(source, &mut extension).of_drops(Box::new(elsewhere), totals.clone());
     for _ in 0..2 {
-        let _ = reader.count_drops(&mut sinks);
+        reader.count_drops(&mut sinks);
         let all = totals.get();
         // Behind the function of the table, and appended once.
         assert_eq!((all.len(), all[0].function, all[0].count), (1, Some(1), 7));
         assert_eq!(reader.decoder.functions(), 2);
     }
+}
+
+/// Where the code of the dropping function begins.
+const DROPPER: u64 = 0xffff_ffff_8100_0000;
+
+/// A buffer with drops of packets of which nothing else was seen, each of them from another place of the function.
+struct Dropped {
+    packets: u64,
+}
+
+impl Source for Dropped {
+    fn wait(&self, _: BorrowedFd<'_>, _: Duration) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn read(&mut self, decoder: &mut Decoder, batch: &mut Batch) -> Result<Rest, StreamError> {
+        for packet in 1..=std::mem::take(&mut self.packets) {
+            let words = [packet, 1, monotonic(), wire::ENDED, 0];
+            let mut record: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            record.extend([wire::DROP_ALONE, 12].iter().flat_map(|half| half.to_ne_bytes()));
+            let mut frames = [0; wire::FRAMES];
+            frames[0] = DROPPER + packet;
+            let rest = [0, frames[0]].into_iter().chain(frames);
+            record.extend(rest.flat_map(u64::to_ne_bytes));
+            decoder.decode(&record, batch);
+        }
+        Ok(Rest::Nothing)
+    }
+}
+
+/// Notes the events, and the functions that are appended. One whose reader is gone takes no function.
+#[derive(Clone, Default)]
+struct Table {
+    events: Rc<RefCell<Vec<Event>>>,
+    functions: Rc<RefCell<Vec<String>>>,
+    closed: bool,
+}
+
+impl Sink for Table {
+    fn functions(&mut self, new: &[Function]) -> Result<(), SinkError> {
+        if self.closed {
+            return Err(SinkError::Closed);
+        }
+        let names = new.iter().map(|function| function.name.clone());
+        self.functions.borrow_mut().extend(names);
+        Ok(())
+    }
+
+    fn start(&mut self, _: &Trace) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn events(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.events.borrow_mut().extend(&batch.events);
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Summary) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn files_get_the_batch_at_which_stdout_closes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("proc")).unwrap();
+    let symbols = format!("{DROPPER:016x} t nft_do_chain\t[nf_tables]\n");
+    std::fs::write(folder.path().join("proc/kallsyms"), symbols).unwrap();
+    let mut sinks = Sinks::new(Box::new(|name, error| panic!("{name}: {error}")));
+    let stdout = Table {
+        closed: true,
+        ..Table::default()
+    };
+    let file = Table::default();
+    sinks.add("stdout", Destination::Stdout, Box::new(stdout.clone()));
+    sinks.add("file", Destination::Elsewhere, Box::new(file.clone()));
+    let mut extension = Extension::default();
+    let mut reader = reader(Box::new(Dropped { packets: 2 }), &mut extension)
+        .with_code(Code::open(&Root::at(folder.path())))
+        .of_drops(Box::new(Vec::new), DropTotals::default());
+    reader.follow = true;
+    let signals = Signals::none().unwrap();
+    // For the case that it goes on without stdout.
+    let mut limit = Limit::new(Some(Duration::from_secs(1)), None, monotonic());
+    let reached = reader
+        .run(&signals, &mut limit, &mut sinks, &mut Vec::new, None)
+        .unwrap();
+    assert_eq!((reached, reader.events, reader.alone), (None, 2, 2));
+    let functions = file.functions.borrow();
+    let events = file.events.borrow();
+    // Function 0 is that of the reader's table.
+    let name = |event: &Event| functions[event.function as usize - 1].as_str();
+    let all: Vec<_> = events
+        .iter()
+        .map(|event| (event.packet, event.kind, name(event)))
+        .collect();
+    assert_eq!(
+        all,
+        [
+            (1, EventKind::ENTRY, "nft_do_chain"),
+            (1, EventKind::STACK, "nft_do_chain+0x1 [nf_tables]"),
+            (1, EventKind::ENDED, "nft_do_chain"),
+            (2, EventKind::ENTRY, "nft_do_chain"),
+            (2, EventKind::STACK, "nft_do_chain+0x2 [nf_tables]"),
+            (2, EventKind::ENDED, "nft_do_chain"),
+        ]
+    );
+    assert!(stdout.events.borrow().is_empty());
 }
