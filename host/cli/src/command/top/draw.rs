@@ -4,7 +4,9 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Modifier, Style};
 
-use super::view::{Body, Column, KEYS, List, Look, Pane, Screen, Width};
+use super::pane::Pane;
+use super::screen::{Body, Column, List, Look, Screen, Width};
+use super::view::KEYS;
 
 /// The least size that anything is drawn in.
 const LEAST: (u16, u16) = (40, 10);

@@ -2,8 +2,13 @@
 //! model a thread draws: a terminal that is slow stops neither the trace nor the other outputs.
 
 mod draw;
+mod item;
 mod keys;
+mod listing;
+mod number;
+mod pane;
 mod record;
+mod screen;
 mod terminal;
 mod view;
 

@@ -11,7 +11,8 @@ use support::canned::{Canned, Fields, all, golden};
 
 use super::draw::draw;
 use super::keys::Key;
-use super::view::{Action, Pane, Recording, View};
+use super::pane::Pane;
+use super::view::{Action, Recording, View};
 
 fn canned(name: &str) -> Canned {
     let found = all().into_iter().find(|canned| canned.name == name);
