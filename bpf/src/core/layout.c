@@ -33,3 +33,4 @@ enum ipft_tc_way tc_way;
 enum ipft_link link;
 enum ipft_field field;
 enum ipft_function_source function_source;
+enum ipft_maker maker;

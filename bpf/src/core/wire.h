@@ -311,6 +311,18 @@ enum ipft_function_source {
 	IPFT_FROM_REGS,	   /* the instruction pointer: 5.10 has neither */
 };
 
+/* What a function does that makes packets of others, in the cookies of programs that functions share; 0: nothing. */
+enum ipft_maker {
+	IPFT_MAKER_COPY = 1,
+	IPFT_MAKER_FRAGMENT,
+	IPFT_MAKER_SPLIT,
+	IPFT_MAKER_GRO,
+	IPFT_MAKER_COALESCE,
+	IPFT_MAKER_PARTIAL,
+	IPFT_MAKER_QUEUE,
+	IPFT_MAKER_ASSEMBLE,
+};
+
 /*
  * Two cache lines, so that CPUs do not share one: the first has what every event needs, and what is counted in a flood.
  * The counters only grow.

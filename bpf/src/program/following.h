@@ -278,35 +278,35 @@ static __always_inline int shared_any_maker(CONTEXT *ctx)
 	int is_first = may_be_followed(first, NUMBER), is_second = may_be_followed(second, NUMBER);
 
 	switch (PLACE_MAKER(place)) {
-	case MAKER_COPY:
+	case IPFT_MAKER_COPY:
 		if (is_first || is_second)
 			made_copy(ctx, first, second);
 		break;
-	case MAKER_FRAGMENT:
+	case IPFT_MAKER_FRAGMENT:
 		if (is_first || is_second)
 			made_fragment(ctx, first, second);
 		break;
-	case MAKER_SPLIT:
+	case IPFT_MAKER_SPLIT:
 		if (is_first || is_second)
 			made_copy(ctx, second, first);
 		break;
-	case MAKER_GRO:
+	case IPFT_MAKER_GRO:
 		if (is_second)
 			join_gro(first, second);
 		break;
-	case MAKER_COALESCE:
+	case IPFT_MAKER_COALESCE:
 		if (is_second)
 			join_coalesce(first, second);
 		break;
-	case MAKER_PARTIAL:
+	case IPFT_MAKER_PARTIAL:
 		if (is_first)
 			join_partial(first, first);
 		break;
-	case MAKER_QUEUE:
+	case IPFT_MAKER_QUEUE:
 		if (is_second)
 			join_queue(first, second);
 		break;
-	case MAKER_ASSEMBLE:
+	case IPFT_MAKER_ASSEMBLE:
 		if (is_second)
 			join_assemble(first, second);
 		break;

@@ -103,18 +103,7 @@ static __always_inline int trace(void *ctx, __u64 skb, enum pointer pointer, enu
 #define PLACE_ARGUMENT(cookie) ((enum argument)((cookie) >> 36 & 3))
 #define PLACE_ROLE(cookie) ((enum role)((cookie) >> 40 & 3))
 #define PLACE_SILENT(cookie) ((cookie) >> 44 & 1)
-#define PLACE_MAKER(cookie) ((enum maker)((cookie) >> 48 & 15))
-
-enum maker {
-	MAKER_COPY = 1,
-	MAKER_FRAGMENT,
-	MAKER_SPLIT,
-	MAKER_GRO,
-	MAKER_COALESCE,
-	MAKER_PARTIAL,
-	MAKER_QUEUE,
-	MAKER_ASSEMBLE,
-};
+#define PLACE_MAKER(cookie) ((enum ipft_maker)((cookie) >> 48 & 15))
 
 /* The compiler must not merge the loads: the verifier allows none whose place in the context is not constant. */
 #define ARGUMENT_AT(position)                           \

@@ -165,6 +165,30 @@ pub enum FunctionSource {
 
 const _: () = assert!(layout::ipft_function_source::COUNT == 3, "wire.h has other sources");
 
+/// `enum ipft_maker`: what a function does that makes packets of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Maker {
+    /// Its first argument becomes a copy of the second.
+    Copy = layout::ipft_maker::IPFT_MAKER_COPY as u8,
+    /// Its first argument becomes a fragment of the second.
+    Fragment = layout::ipft_maker::IPFT_MAKER_FRAGMENT as u8,
+    /// A part of its first argument becomes the second.
+    Split = layout::ipft_maker::IPFT_MAKER_SPLIT as u8,
+    /// GRO makes its second argument part of the first, or refuses to.
+    Gro = layout::ipft_maker::IPFT_MAKER_GRO as u8,
+    /// Likewise, with the data of packets in a socket's queue.
+    Coalesce = layout::ipft_maker::IPFT_MAKER_COALESCE as u8,
+    /// It frees a packet whose data became part of another one.
+    Partial = layout::ipft_maker::IPFT_MAKER_PARTIAL as u8,
+    /// Its second argument, a fragment, waits in the queue that is the first one.
+    Queue = layout::ipft_maker::IPFT_MAKER_QUEUE as u8,
+    /// Its second argument becomes the datagram of the fragments in the queue.
+    Assemble = layout::ipft_maker::IPFT_MAKER_ASSEMBLE as u8,
+}
+
+const _: () = assert!(layout::ipft_maker::COUNT == 8, "wire.h has other makers");
+
 impl Config {
     /// Returns the bytes of `.rodata.ipft`.
     pub fn to_bytes(self) -> [u8; size_of::<Config>()] {

@@ -2,6 +2,8 @@
 //! names. It imports `identity`, `kernel`, what `decisions` has programs for, and the target
 //! of `probe`.
 
+use ipft_bpf::wire::Maker;
+
 use super::Target;
 use super::decisions::Judge;
 use super::identity::Role;
@@ -132,18 +134,18 @@ impl ProgramKey {
             Role::Free => 3,
             _ => 0,
         };
-        // `enum maker`.
         let maker = match entry.role {
-            Role::Copy => 1,
-            Role::Fragment => 2,
-            Role::Split => 3,
-            Role::Gro => 4,
-            Role::Coalesce => 5,
-            Role::Partial => 6,
-            Role::Queue => 7,
-            Role::Assemble => 8,
-            _ => 0,
+            Role::Copy => Some(Maker::Copy),
+            Role::Fragment => Some(Maker::Fragment),
+            Role::Split => Some(Maker::Split),
+            Role::Gro => Some(Maker::Gro),
+            Role::Coalesce => Some(Maker::Coalesce),
+            Role::Partial => Some(Maker::Partial),
+            Role::Queue => Some(Maker::Queue),
+            Role::Assemble => Some(Maker::Assemble),
+            _ => None,
         };
+        let maker = maker.map_or(0, |maker| maker as u64);
         u64::from(entry.position) << 32 | argument << 36 | role << 40 | u64::from(entry.silent) << 44 | maker << 48
     }
 
