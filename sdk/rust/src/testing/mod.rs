@@ -18,9 +18,11 @@
 //! }
 //! ```
 
+mod line;
 mod recording;
 mod symbols;
 mod traces;
+mod value;
 
 use std::cell::RefCell;
 use std::path::Path;
