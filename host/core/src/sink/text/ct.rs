@@ -10,11 +10,10 @@
 //! Most packets have the addresses of their connection, which are in the heading, so only those of another one are
 //! shown.
 
-use std::ops::Range;
-
 use super::super::fields::Fields;
-use super::super::tuple::{array, builtin, push_address};
-use crate::event::{Field, Schema};
+use super::super::tuple::{array, push_address};
+use super::group::Group;
+use crate::event::Schema;
 use crate::text::*;
 
 /// Bits of the status that are shown, and their words. Those of NAT are shown by what NAT does.
@@ -38,15 +37,30 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const SCTP: u8 = 132;
 
+const NAMES: [(&str, u32); 13] = [
+    ("ct_state", 1),
+    ("ct_status", 4),
+    ("ct_proto", 1),
+    ("ct_zone", 2),
+    ("ct_mark", 4),
+    ("ct_saddr", 16),
+    ("ct_daddr", 16),
+    ("ct_sport", 2),
+    ("ct_dport", 2),
+    ("ct_nat_saddr", 16),
+    ("ct_nat_daddr", 16),
+    ("ct_nat_sport", 2),
+    ("ct_nat_dport", 2),
+];
+
 /// Bytes that the fields take together, at most: they are remembered of each packet.
 const MOST: usize = 128;
 
 /// Where the fields are.
 #[derive(Clone, Debug)]
 pub(super) struct CtFields {
-    /// Their bytes in a payload.
-    range: Range<usize>,
-    /// Offsets of the fields in these bytes.
+    pub(super) group: Group<13>,
+    /// Offsets of the fields in the group's bytes.
     state: usize,
     status: usize,
     original: PairFields,
@@ -92,33 +106,9 @@ struct Pair {
 impl CtFields {
     /// Finds them; `None` if the trace does not have all of them.
     pub(super) fn new(schema: &Schema) -> Option<Self> {
-        let places = [
-            ("ct_state", 1),
-            ("ct_status", 4),
-            ("ct_proto", 1),
-            ("ct_zone", 2),
-            ("ct_mark", 4),
-            ("ct_saddr", 16),
-            ("ct_daddr", 16),
-            ("ct_sport", 2),
-            ("ct_dport", 2),
-            ("ct_nat_saddr", 16),
-            ("ct_nat_daddr", 16),
-            ("ct_nat_sport", 2),
-            ("ct_nat_dport", 2),
-        ];
-        let mut found = [0; 13];
-        let (mut start, mut end) = (usize::MAX, 0);
-        for (at, (name, size)) in found.iter_mut().zip(places) {
-            *at = builtin(schema, name, size)?;
-            (start, end) = (start.min(*at), end.max(*at + size as usize));
-        }
-        let range = start..end;
-        if range.len() > MOST {
-            return None;
-        }
-        let [state, status, proto, zone, mark, original @ .., _, _, _, _] = found.map(|at| at - range.start);
-        let nat = *found.map(|at| at - range.start).last_chunk()?;
+        let group = Group::find(schema, &NAMES, MOST)?;
+        let [state, status, proto, zone, mark, original @ .., _, _, _, _] = group.offsets;
+        let nat = *group.offsets.last_chunk()?;
         let pair = |[saddr, daddr, sport, dport]: [usize; 4]| PairFields {
             saddr,
             daddr,
@@ -127,7 +117,7 @@ impl CtFields {
         };
         let index = |name: &str| schema.fields.iter().position(|field| field.name == name);
         Some(CtFields {
-            range,
+            group,
             state,
             status,
             original: pair(original),
@@ -140,21 +130,8 @@ impl CtFields {
         })
     }
 
-    /// Returns whether the field is one of them.
-    pub(super) fn has(&self, field: &Field, schema: &Schema) -> bool {
-        field.name.starts_with("ct_")
-            && builtin(schema, &field.name, field.size).is_some_and(|at| {
-                at == field.offset as usize && self.range.contains(&at) && at + field.size as usize <= self.range.end
-            })
-    }
-
-    /// Returns the bytes that each packet needs to remember them.
-    pub(super) fn bytes(&self) -> usize {
-        self.range.len()
-    }
-
     /// Appends what has changed since `before`, each change after a call of `next`. `before` has the length
-    /// [`CtFields::bytes`], and zeros before the first event.
+    /// [`Group::bytes`], and zeros before the first event.
     pub(super) fn push_changes(
         &self,
         out: &mut Vec<u8>,
@@ -163,7 +140,7 @@ impl CtFields {
         fields: &Fields,
         mut next: impl FnMut(&mut Vec<u8>),
     ) {
-        let Some(bytes) = prefix.get(self.range.clone()).filter(|bytes| *bytes != before) else {
+        let Some(bytes) = self.group.changed(before, prefix) else {
             return;
         };
         let (old, new) = (self.read(before), self.read(bytes));

@@ -25,6 +25,7 @@ mod calls;
 mod ct;
 mod drops;
 mod ends;
+mod group;
 mod live;
 mod route;
 mod shown;

@@ -7,11 +7,10 @@
 //! route: no_route
 //! ```
 
-use std::ops::Range;
-
 use super::super::fields::Fields;
-use super::super::tuple::{array, builtin, push_address};
-use crate::event::{Field, Schema};
+use super::super::tuple::{array, push_address};
+use super::group::Group;
+use crate::event::Schema;
 use crate::text::*;
 
 const NAMES: [(&str, u32); 4] = [
@@ -40,9 +39,8 @@ const ORDINARY_TABLES: [u32; 3] = [0, 254, 255];
 /// Where the fields are.
 #[derive(Clone, Debug)]
 pub(super) struct RouteFields {
-    /// Their bytes in a payload.
-    range: Range<usize>,
-    /// Offsets of the fields in these bytes.
+    pub(super) group: Group<4>,
+    /// Offsets of the fields in the group's bytes.
     kind: usize,
     gateway: usize,
     device: usize,
@@ -54,19 +52,10 @@ pub(super) struct RouteFields {
 impl RouteFields {
     /// Finds them; `None` if the trace does not have all of them.
     pub(super) fn new(schema: &Schema) -> Option<Self> {
-        let mut found = [0; 4];
-        let (mut start, mut end) = (usize::MAX, 0);
-        for (at, (name, size)) in found.iter_mut().zip(NAMES) {
-            *at = builtin(schema, name, size)?;
-            (start, end) = (start.min(*at), end.max(*at + size as usize));
-        }
-        let range = start..end;
-        let [kind, gateway, device, table] = found.map(|at| at - range.start);
-        if range.len() > MOST {
-            return None;
-        }
+        let group = Group::find(schema, &NAMES, MOST)?;
+        let [kind, gateway, device, table] = group.offsets;
         Some(RouteFields {
-            range,
+            group,
             kind,
             gateway,
             device,
@@ -75,19 +64,8 @@ impl RouteFields {
         })
     }
 
-    /// Returns whether the field is one of them.
-    pub(super) fn has(&self, field: &Field, schema: &Schema) -> bool {
-        NAMES.contains(&(field.name.as_str(), field.size))
-            && builtin(schema, &field.name, field.size) == Some(field.offset as usize)
-    }
-
-    /// Returns the bytes that each packet needs to remember them.
-    pub(super) fn bytes(&self) -> usize {
-        self.range.len()
-    }
-
     /// Appends the route if it has changed since `before`, after a call of `next`. `before` has the length
-    /// [`RouteFields::bytes`], and zeros before the first event.
+    /// [`Group::bytes`], and zeros before the first event.
     pub(super) fn push_changes(
         &self,
         out: &mut Vec<u8>,
@@ -96,7 +74,7 @@ impl RouteFields {
         fields: &Fields,
         mut next: impl FnMut(&mut Vec<u8>),
     ) {
-        let Some(bytes) = prefix.get(self.range.clone()).filter(|bytes| *bytes != before) else {
+        let Some(bytes) = self.group.changed(before, prefix) else {
             return;
         };
         before.copy_from_slice(bytes);

@@ -75,8 +75,8 @@ impl Known {
             };
             let start = field.offset as usize;
             let is_known = known.tuple.is_some_and(|tuple| tuple.has(field, schema))
-                || known.ct.as_ref().is_some_and(|ct| ct.has(field, schema))
-                || known.route.as_ref().is_some_and(|route| route.has(field, schema));
+                || known.ct.as_ref().is_some_and(|ct| ct.group.has(field, schema))
+                || known.route.as_ref().is_some_and(|route| route.group.has(field, schema));
             if special == Some(start) || is_known {
                 continue;
             }
@@ -89,8 +89,9 @@ impl Known {
 
     /// Returns the bytes that each packet needs to remember its connection, its route and its other fields.
     pub(super) fn bytes(&self) -> usize {
-        let known = self.ct.as_ref().map_or(0, CtFields::bytes) + self.route.as_ref().map_or(0, RouteFields::bytes);
-        known + self.size + if self.tail { TAIL } else { 0 }
+        let ct = self.ct.as_ref().map_or(0, |ct| ct.group.bytes());
+        let route = self.route.as_ref().map_or(0, |route| route.group.bytes());
+        ct + route + self.size + if self.tail { TAIL } else { 0 }
     }
 
     /// Takes the names that a batch brings.
@@ -262,14 +263,14 @@ impl Known {
             }
             push_unsigned(out, u64::from(len));
         }
-        let ct = self.ct.as_ref().map_or(0, CtFields::bytes);
+        let ct = self.ct.as_ref().map_or(0, |ct| ct.group.bytes());
         let Some((connection, bytes)) = bytes.split_at_mut_checked(ct) else {
             return;
         };
         if let Some(ct) = &self.ct {
             ct.push_changes(out, connection, prefix, &self.fields, &mut next);
         }
-        let route = self.route.as_ref().map_or(0, RouteFields::bytes);
+        let route = self.route.as_ref().map_or(0, |route| route.group.bytes());
         let Some((before, bytes)) = bytes.split_at_mut_checked(route) else {
             return;
         };
