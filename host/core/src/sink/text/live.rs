@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::super::waits::Queued;
+use super::ages::{Aged, Ages, NONE, Neighbours};
 use super::calls;
 use super::shown::Shown;
 use crate::event::{Event, NO_FUNCTION};
@@ -18,8 +19,6 @@ const MOST_BYTES: usize = 32 << 20;
 const LEAST: usize = 64;
 /// Packets that have ended and are kept, since functions that free them, and returns, are still to come.
 const ENDED: usize = 4096;
-/// No packet, in a list.
-const NONE: u32 = u32::MAX;
 
 /// The packet that another was made of.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +55,13 @@ pub(super) struct Packet {
     pub(super) calls: u32,
     /// The packet's first and last item in the batch.
     pub(super) items: Option<(u32, u32)>,
-    older: u32,
-    newer: u32,
+    neighbours: Neighbours,
+}
+
+impl Aged for Packet {
+    fn neighbours(&mut self) -> &mut Neighbours {
+        &mut self.neighbours
+    }
 }
 
 /// The packets.
@@ -66,8 +70,7 @@ pub(super) struct Live {
     places: HashMap<u64, u32, Seeded>,
     packets: Vec<Packet>,
     unused: Vec<u32>,
-    oldest: u32,
-    newest: u32,
+    ages: Ages,
     /// Packets that have ended, with their numbers.
     ended: VecDeque<(u32, u64)>,
     /// What all packets remember of their fields, `stride` bytes each.
@@ -94,8 +97,7 @@ impl Live {
             places: HashMap::default(),
             packets: Vec::new(),
             unused: Vec::new(),
-            oldest: NONE,
-            newest: NONE,
+            ages: Ages::default(),
             ended: VecDeque::new(),
             bytes: Vec::new(),
             stride,
@@ -148,8 +150,7 @@ impl Live {
             queued: Queued::default(),
             calls: calls::NONE,
             items: None,
-            older: self.newest,
-            newer: NONE,
+            neighbours: Neighbours::default(),
         };
         let place = match self.unused.pop() {
             Some(place) => {
@@ -162,11 +163,7 @@ impl Live {
                 (self.packets.len() - 1) as u32
             }
         };
-        match self.packets.get_mut(self.newest as usize) {
-            Some(newest) => newest.newer = place,
-            None => self.oldest = place,
-        }
-        self.newest = place;
+        self.ages.link(&mut self.packets, place);
         self.places.insert(identity, place);
         self.recent = (identity, place);
         place
@@ -207,7 +204,7 @@ impl Live {
             }
         }
         while self.places.len() > self.most {
-            self.forget(self.oldest, &mut forgotten);
+            self.forget(self.ages.oldest(), &mut forgotten);
         }
     }
 
@@ -217,16 +214,8 @@ impl Live {
         };
         forgotten(packet);
         packet.number = 0;
-        let (identity, older, newer) = (packet.identity, packet.older, packet.newer);
-        match self.packets.get_mut(older as usize) {
-            Some(older) => older.newer = newer,
-            None => self.oldest = newer,
-        }
-        match self.packets.get_mut(newer as usize) {
-            Some(newer) => newer.older = older,
-            None => self.newest = older,
-        }
-        self.places.remove(&identity);
+        self.places.remove(&packet.identity);
+        self.ages.unlink(&mut self.packets, place);
         self.unused.push(place);
         self.recent = (0, NONE);
     }
@@ -234,8 +223,8 @@ impl Live {
     /// Returns the places of all packets, the oldest first.
     pub(super) fn places(&self) -> impl Iterator<Item = u32> {
         let place = |place: u32| (place != NONE).then_some(place);
-        std::iter::successors(place(self.oldest), move |at| {
-            place(self.packets.get(*at as usize)?.newer)
+        std::iter::successors(place(self.ages.oldest()), move |at| {
+            place(self.packets.get(*at as usize)?.neighbours.newer())
         })
     }
 }

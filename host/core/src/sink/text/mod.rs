@@ -21,6 +21,7 @@
 //!
 //! Nothing is kept but the state of the packets that go on, of which there are only so many: see [`live`].
 
+mod ages;
 mod calls;
 mod ct;
 mod drops;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::super::ages::{Aged, Ages, NONE, Neighbours};
 use super::super::ends::End;
 use super::counts::drop_key;
 use crate::event::{Event, NO_FUNCTION, Outcome};
@@ -20,8 +21,6 @@ pub(super) const MOST: usize = 1 << 14;
 const MOST_EVENTS: usize = 4096;
 /// A packet that is forgotten leaves room for so many events to the next one, at most.
 const REUSED: usize = 256;
-/// No packet.
-const NONE: u32 = u32::MAX;
 
 /// A packet and its events.
 #[derive(Clone, Debug, Default)]
@@ -157,8 +156,13 @@ struct Place {
     packet: Arc<Packet>,
     /// The packet's number; 0 if it was forgotten.
     number: u64,
-    older: u32,
-    newer: u32,
+    neighbours: Neighbours,
+}
+
+impl Aged for Place {
+    fn neighbours(&mut self) -> &mut Neighbours {
+        &mut self.neighbours
+    }
 }
 
 /// The packets, by identity.
@@ -170,8 +174,7 @@ pub(super) struct Packets {
     unused: Vec<u32>,
     /// Those whose memory was given back.
     empty: Vec<u32>,
-    oldest: u32,
-    newest: u32,
+    ages: Ages,
     /// The packet of the event before, and its place.
     recent: (u64, u32),
     /// Bytes of all places.
@@ -191,8 +194,7 @@ impl Packets {
             places: Vec::new(),
             unused: Vec::new(),
             empty: Vec::new(),
-            oldest: NONE,
-            newest: NONE,
+            ages: Ages::default(),
             recent: (0, NONE),
             bytes: 0,
             limit,
@@ -208,8 +210,8 @@ impl Packets {
             return Some(self.recent.1);
         }
         let place = *self.table.get(&identity)?;
-        self.unlink(place);
-        self.link(place);
+        self.ages.unlink(&mut self.places, place);
+        self.ages.link(&mut self.places, place);
         self.recent = (identity, place);
         Some(place)
     }
@@ -241,8 +243,7 @@ impl Packets {
                 self.places.push(Place {
                     packet: Arc::new(Packet::new(self.numbered, event)),
                     number: 0,
-                    older: NONE,
-                    newer: NONE,
+                    neighbours: Neighbours::default(),
                 });
                 (self.places.len() - 1) as u32
             }
@@ -250,7 +251,7 @@ impl Packets {
         let this = &mut self.places[place as usize];
         this.number = self.numbered;
         self.bytes += this.packet.bytes();
-        self.link(place);
+        self.ages.link(&mut self.places, place);
         self.table.insert(event.packet, place);
         self.recent = (event.packet, place);
         place
@@ -297,11 +298,11 @@ impl Packets {
 
     /// Returns false if there is only one packet.
     fn forget_oldest(&mut self) -> bool {
-        if self.oldest == self.newest {
+        if self.ages.has_one_at_most() {
             return false;
         }
-        let place = self.oldest;
-        self.unlink(place);
+        let place = self.ages.oldest();
+        self.ages.unlink(&mut self.places, place);
         let this = &mut self.places[place as usize];
         this.number = 0;
         self.table.remove(&this.packet.identity);
@@ -327,28 +328,6 @@ impl Packets {
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Packet)> {
         let places = self.places.iter().filter(|place| place.number != 0);
         places.map(|place| (place.number, &*place.packet))
-    }
-
-    fn link(&mut self, place: u32) {
-        let newest = std::mem::replace(&mut self.newest, place);
-        let this = &mut self.places[place as usize];
-        (this.older, this.newer) = (newest, NONE);
-        match self.places.get_mut(newest as usize) {
-            Some(newest) => newest.newer = place,
-            None => self.oldest = place,
-        }
-    }
-
-    fn unlink(&mut self, place: u32) {
-        let Place { older, newer, .. } = self.places[place as usize];
-        match self.places.get_mut(older as usize) {
-            Some(older) => older.newer = newer,
-            None => self.oldest = newer,
-        }
-        match self.places.get_mut(newer as usize) {
-            Some(newer) => newer.older = older,
-            None => self.newest = older,
-        }
     }
 }
 
