@@ -201,17 +201,7 @@ impl Decode for WasmDecoder {
     }
 
     fn finish(&mut self) -> Report {
-        let mut report = Report {
-            failed: self.failed,
-            messages: Vec::new(),
-        };
-        if self.failed > 0 {
-            report.messages.push(format!(
-                "{} events are shown without fields, because the plugin {} failed at them",
-                self.failed,
-                self.plugin.decoder.plugin()
-            ));
-        }
+        let mut report = Report::new(self.failed, &format_args!("plugin {}", self.plugin.decoder.plugin()));
         if !self.plugin.over
             && let Err(error) = self.plugin.decoder.finish()
         {

@@ -3,6 +3,8 @@
 //! Before it, a payload is the built-in fields and then the extension's bytes; after it, the built-in fields and then the
 //! decoder's values.
 
+use std::fmt::Display;
+
 use crate::event::{Batch, Event, EventKind, Trace};
 
 /// Bytes that the kernel side of an extension fills per event.
@@ -58,6 +60,17 @@ pub struct Report {
     pub failed: u64,
     /// The same in words for the user, and errors at the end itself.
     pub messages: Vec<String>,
+}
+
+impl Report {
+    /// Reports that so many events could not be decoded. `decoder`: what failed, with its name.
+    pub fn new(failed: u64, decoder: &dyn Display) -> Self {
+        let message = || format!("{failed} events are shown without fields, because the {decoder} failed at them");
+        Report {
+            failed,
+            messages: (failed > 0).then(message).into_iter().collect(),
+        }
+    }
 }
 
 /// Callback for a failure that is reported during the trace.

@@ -56,19 +56,27 @@ struct Hot {
 }
 
 impl Attachment {
-    fn new(attached: Attached<'_>) -> Self {
-        let skipped = attached.refused.iter().chain(&attached.without_return);
+    /// One of this layer, without drops and decisions.
+    fn of(main: Layer) -> Self {
         Attachment {
-            skipped: skipped.map(Refused::skipped).collect(),
             hot: None,
-            main: attached.layer,
+            main,
             more: Vec::new(),
+            skipped: Vec::new(),
             drops: None,
             drops_missing: None,
             other_drops: None,
             other_drops_missing: None,
             decisions: Decisions::default(),
             unseen: Vec::new(),
+        }
+    }
+
+    fn new(attached: Attached<'_>) -> Self {
+        let skipped = attached.refused.iter().chain(&attached.without_return);
+        Attachment {
+            skipped: skipped.map(Refused::skipped).collect(),
+            ..Attachment::of(attached.layer)
         }
     }
 
@@ -253,18 +261,7 @@ pub fn attach_beside(
 
 /// Attaches what sees drops, and nothing else. Needs a [`Request::following`], of the packets whose drops are seen.
 pub fn attach_to_drops(request: &Request<'_>) -> Result<Attachment, ProbeError> {
-    Ok(Attachment {
-        hot: None,
-        main: drops::attach_alone(request)?,
-        more: Vec::new(),
-        skipped: Vec::new(),
-        drops: None,
-        drops_missing: None,
-        other_drops: None,
-        other_drops_missing: None,
-        decisions: Decisions::default(),
-        unseen: Vec::new(),
-    })
+    drops::attach_alone(request).map(Attachment::of)
 }
 
 /// Attaches with this backend alone.
@@ -397,14 +394,7 @@ fn complete<'a>(request: &Request<'a>, attached: Attached<'a>, failures: &[(&'st
     }
     Attachment {
         skipped: refused.iter().chain(&without_return).map(Refused::skipped).collect(),
-        hot: None,
-        main,
         more,
-        drops: None,
-        drops_missing: None,
-        other_drops: None,
-        other_drops_missing: None,
-        decisions: Decisions::default(),
-        unseen: Vec::new(),
+        ..Attachment::of(main)
     }
 }

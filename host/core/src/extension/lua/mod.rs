@@ -306,17 +306,7 @@ impl Decode for Script {
     }
 
     fn finish(&mut self) -> Report {
-        let mut report = Report {
-            failed: self.failed,
-            messages: Vec::new(),
-        };
-        if self.failed > 0 {
-            report.messages.push(format!(
-                "{} events are shown without fields, because the script {} failed at them",
-                self.failed,
-                self.path.display()
-            ));
-        }
+        let mut report = Report::new(self.failed, &format_args!("script {}", self.path.display()));
         if let Some(fini) = self.fini.take() {
             // The signal that ended the trace is not meant for what follows; the next one ends us.
             let watched = !self.watch.stop_requested();
