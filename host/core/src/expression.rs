@@ -4,8 +4,7 @@
 use lua_bpf::{CompileError, Format, Program, Source};
 
 use crate::event::{EnumMember, Field, FieldFormat, FieldType, Schema};
-use crate::kernel::btf::Btf;
-use crate::kernel::{KernelError, Root, TypeBytes};
+use crate::kernel::{KernelError, Types};
 
 /// The reason why expressions cannot be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -48,19 +47,13 @@ const WHERE: &str = "--where";
 const SHOW: &str = "--show";
 
 /// Compiles a condition.
-pub fn condition(text: &str, root: &Root) -> Result<Program, ExpressionError> {
-    let types = TypeBytes::read(root)?;
+pub fn condition(text: &str, types: &Types<'_>) -> Result<Program, ExpressionError> {
     let source = Source { name: WHERE, text };
-    Ok(lua_bpf::condition(source, &types.parse()?)?)
+    Ok(lua_bpf::condition(source, types.get()?)?)
 }
 
 /// Compiles fields, in the order in which they are shown.
-pub fn fields(expressions: &[NamedExpression], root: &Root) -> Result<ExpressionFields, ExpressionError> {
-    let types = TypeBytes::read(root)?;
-    compile_fields(expressions, &types.parse()?)
-}
-
-fn compile_fields(expressions: &[NamedExpression], types: &Btf<'_>) -> Result<ExpressionFields, ExpressionError> {
+pub fn fields(expressions: &[NamedExpression], types: &Types<'_>) -> Result<ExpressionFields, ExpressionError> {
     let is_twice = |(at, each): (usize, &NamedExpression)| {
         let mut before = expressions.iter().take(at);
         before.any(|other| other.name == each.name).then(|| each.name.clone())
@@ -77,7 +70,7 @@ fn compile_fields(expressions: &[NamedExpression], types: &Btf<'_>) -> Result<Ex
             (each.name.as_str(), source)
         })
         .collect();
-    Ok(made(lua_bpf::fields(&sources, types, MOST_BYTES)?, SHOW))
+    Ok(made(lua_bpf::fields(&sources, types.get()?, MOST_BYTES)?, SHOW))
 }
 
 /// Returns whether a script is of the API version whose function is compiled.
@@ -86,10 +79,9 @@ pub fn is_function(script: &str) -> bool {
 }
 
 /// Compiles the function `module` of a script. `name`: of the script, in messages.
-pub fn function(name: &str, script: &str, root: &Root) -> Result<ExpressionFields, ExpressionError> {
-    let types = TypeBytes::read(root)?;
+pub fn function(name: &str, script: &str, types: &Types<'_>) -> Result<ExpressionFields, ExpressionError> {
     let source = Source { name, text: script };
-    Ok(made(lua_bpf::module(source, &types.parse()?, MOST_BYTES)?, name))
+    Ok(made(lua_bpf::module(source, types.get()?, MOST_BYTES)?, name))
 }
 
 fn made(compiled: lua_bpf::Fields, file: &str) -> ExpressionFields {

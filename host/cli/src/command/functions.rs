@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use ipft_core::event::SkippedFunction;
-use ipft_core::kernel::{self, Candidate, Root};
+use ipft_core::kernel::{self, Candidate, Root, Types};
 use ipft_core::probe::identity;
 
 use super::empty;
@@ -32,8 +32,13 @@ pub(super) fn no_functions() -> Functions {
 
 /// Finds them in the kernel. Fails if the filter leaves none.
 /// `following`: for programs that follow packets.
-pub(super) fn find_functions(root: &Root, filter: &args::Filter, following: bool) -> anyhow::Result<Functions> {
-    let found = kernel::find_functions(root)?;
+pub(super) fn find_functions(
+    root: &Root,
+    types: &Types<'_>,
+    filter: &args::Filter,
+    following: bool,
+) -> anyhow::Result<Functions> {
+    let found = kernel::find_functions_with(root, types)?;
     let (wanted, rest): (Vec<_>, Vec<_>) = found
         .candidates
         .into_iter()

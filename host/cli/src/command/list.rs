@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use ipft_core::kernel::{self, Root};
+use ipft_core::kernel::{self, Root, TypeBytes};
 use ipft_core::message;
 
 use super::functions::find_functions;
@@ -11,7 +11,7 @@ use crate::args;
 /// Lists the traceable functions.
 pub fn list(options: &args::ListOptions, out: &mut impl Write) -> anyhow::Result<()> {
     let root = Root::system();
-    let functions = find_functions(&root, &options.filter, false)?;
+    let functions = find_functions(&root, &TypeBytes::new(&root).types(), &options.filter, false)?;
     message!("{}", kernel::LIST_HEADER);
     let mut out = io::BufWriter::new(out);
     kernel::write_list(&mut out, &functions.wanted)?;

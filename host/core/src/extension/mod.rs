@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::event::Schema;
 use crate::expression::{self, ExpressionError, ExpressionFields};
-use crate::kernel::{KernelError, Root};
+use crate::kernel::{KernelError, Root, Types};
 use compile::{CompileError, Compiler};
 use decode::{Decode, Report, Tell};
 use layout::LayoutError;
@@ -176,7 +176,7 @@ impl Extension {
     }
 
     /// Compiles the function of a Lua script; `None` if the script is not of API version 2, but one that runs.
-    pub fn from_function(path: &Path, root: &Root) -> Result<Option<Self>, ExtensionError> {
+    pub fn from_function(path: &Path, types: &Types<'_>) -> Result<Option<Self>, ExtensionError> {
         /// More than the compiler takes.
         const MOST: u64 = 1 << 20;
         let mut bytes = Vec::new();
@@ -192,7 +192,7 @@ impl Extension {
         if !expression::is_function(&text) {
             return Ok(None);
         }
-        let fields = expression::function(&path.display().to_string(), &text, root)?;
+        let fields = expression::function(&path.display().to_string(), &text, types)?;
         Ok(Some(Extension::from_fields(fields)))
     }
 

@@ -8,6 +8,7 @@
 
 use super::Root;
 use super::btf::{Btf, Kind, Type};
+use super::types::Types;
 
 /// What the kernel tells of dropped packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,28 +29,26 @@ const PREFIX: &str = "SKB_DROP_REASON_";
 const NUMBER_BITS: u32 = 16;
 
 impl Drops {
-    /// Reads the types of the kernel and its modules. What cannot be read tells of nothing: reasons have numbers then.
-    pub fn read(root: &Root) -> Drops {
-        let folder = root.path("/sys/kernel/btf");
-        let Ok(data) = std::fs::read(folder.join("vmlinux")) else {
-            return Drops::default();
-        };
-        let Ok(vmlinux) = Btf::parse(&data) else {
+    /// Looks into the types of the kernel, and reads those of its modules. What cannot be read tells of nothing: reasons
+    /// have numbers then.
+    pub fn read(root: &Root, types: &Types<'_>) -> Drops {
+        let Ok(vmlinux) = types.get() else {
             return Drops::default();
         };
         let mut drops = Drops {
             reasons: Vec::new(),
-            tells_reason: tells_reason(&vmlinux),
+            tells_reason: tells_reason(vmlinux),
         };
         // Modules are not searched in vain, as that takes longer.
-        if !drops.add(&vmlinux) {
+        if !drops.add(vmlinux) {
             drops.reasons.clear();
             return drops;
         }
+        let folder = root.path("/sys/kernel/btf");
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             if entry.file_name() != "vmlinux"
                 && let Ok(data) = std::fs::read(entry.path())
-                && let Ok(module) = Btf::parse_split(&data, &vmlinux)
+                && let Ok(module) = Btf::parse_split(&data, vmlinux)
             {
                 drops.add(&module);
             }
@@ -99,6 +98,7 @@ fn tells_reason(vmlinux: &Btf<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::TypeBytes;
     use crate::kernel::testing::{BtfBuilder, Tree};
 
     fn enumeration(btf: &mut BtfBuilder, name: &str, values: &[(&str, u32)]) {
@@ -130,7 +130,11 @@ mod tests {
         for (name, module) in modules {
             tree = tree.with(&format!("/sys/kernel/btf/{name}"), module.build());
         }
-        Drops::read(&tree.root())
+        read_tree(&tree)
+    }
+
+    fn read_tree(tree: &Tree) -> Drops {
+        Drops::read(&tree.root(), &TypeBytes::new(&tree.root()).types())
     }
 
     #[test]
@@ -172,9 +176,9 @@ mod tests {
         let mut vmlinux = BtfBuilder::new();
         tracepoint(&mut vmlinux, 2);
         assert_eq!(read(&vmlinux, &[]), Drops::default());
-        assert_eq!(Drops::read(&Tree::new().root()), Drops::default());
+        assert_eq!(read_tree(&Tree::new()), Drops::default());
         let broken = Tree::new().with("/sys/kernel/btf/vmlinux", b"\x9f\xeb");
-        assert_eq!(Drops::read(&broken.root()), Drops::default());
+        assert_eq!(read_tree(&broken), Drops::default());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::function::{Candidate, SkipReason, Skipped};
 use super::kcore::ModuleLayout;
 use super::prototype::PacketTypes;
 use super::release::release;
-use super::type_bytes::TypeBytes;
+use super::types::{TypeBytes, Types};
 use super::wanted::{Wanted, WantedFunction};
 use super::{Root, known};
 use std::collections::HashMap;
@@ -47,8 +47,13 @@ const VMLINUX: &str = "vmlinux";
 
 /// Finds the functions that take a packet in the kernel and the modules that are loaded.
 pub fn find_functions(root: &Root) -> Result<Found, KernelError> {
+    find_functions_with(root, &TypeBytes::new(root).types())
+}
+
+/// Finds them by the kernel's types, which others may have read.
+pub fn find_functions_with(root: &Root, types: &Types<'_>) -> Result<Found, KernelError> {
     let mut found = Found::default();
-    let (modules, wanted, layout) = read_types(root, &mut found.missing)?;
+    let (modules, wanted, layout) = read_types(root, types, &mut found.missing)?;
     let numbers: HashMap<&[u8], u32> = modules
         .iter()
         .enumerate()
@@ -130,14 +135,14 @@ fn judge(
 /// kernel keeps modules.
 fn read_types(
     root: &Root,
+    types: &Types<'_>,
     missing: &mut Vec<MissingModule>,
 ) -> Result<(Vec<String>, Wanted, Option<ModuleLayout>), KernelError> {
     let folder = root.path("/sys/kernel/btf");
-    let data = TypeBytes::read(root)?;
-    let vmlinux = data.parse()?;
-    let mut types = PacketTypes::new(&vmlinux);
+    let vmlinux = types.get()?;
+    let mut types = PacketTypes::new(vmlinux);
     let mut wanted = Wanted::new();
-    wanted.add_btf(&vmlinux, 0, &mut types);
+    wanted.add_btf(vmlinux, 0, &mut types);
     let mut modules = vec![VMLINUX.to_owned()];
     let typed = module_names(&folder)?;
     for name in &typed {
@@ -156,7 +161,7 @@ fn read_types(
                 continue;
             }
         };
-        match Btf::parse_split(&data, &vmlinux) {
+        match Btf::parse_split(&data, vmlinux) {
             Ok(btf) => {
                 types.move_to(&btf);
                 wanted.add_btf(&btf, modules.len() as u32, &mut types);
@@ -166,7 +171,7 @@ fn read_types(
         }
     }
     add_untyped(root, &typed, &mut modules, &mut wanted, missing);
-    Ok((modules, wanted, ModuleLayout::find(&vmlinux)))
+    Ok((modules, wanted, ModuleLayout::find(vmlinux)))
 }
 
 /// Adds the functions of loaded modules that have no BTF, as far as they are known otherwise.

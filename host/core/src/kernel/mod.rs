@@ -31,7 +31,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tracefs;
-mod type_bytes;
+mod types;
 mod unfilled;
 mod wanted;
 
@@ -42,7 +42,7 @@ pub use cpus::online_cpus;
 pub use drops::Drops;
 pub use entry::Entries;
 pub use error::KernelError;
-pub use find::{Found, MissingModule, find_functions};
+pub use find::{Found, MissingModule, find_functions, find_functions_with};
 pub use function::{Candidate, PacketArgument, SkipReason, Skipped};
 pub use hot::is_hot;
 pub use list::{HEADER as LIST_HEADER, write_list};
@@ -51,7 +51,7 @@ pub use memory::memory;
 pub use namespace::{NamespaceError, network_namespace};
 pub use release::{detaching_returns_crashes, faults_crash, ring_buffer_sleeps, trampolines_go_by_name};
 pub use symbols::{Contexts, read_symbols, shared_names};
-pub use type_bytes::TypeBytes;
+pub use types::{TypeBytes, Types};
 
 use std::path::{Path, PathBuf};
 

@@ -16,7 +16,8 @@ use ipft_core::extension::Extension;
 use ipft_core::extension::lua::Print;
 use ipft_core::filter::{self, Filter};
 use ipft_core::kernel::{
-    self, Candidate, Code, Contexts, Drops, LoadedModules, Root, checks, control_group, network_namespace,
+    self, Candidate, Code, Contexts, Drops, LoadedModules, Root, TypeBytes, Types, checks, control_group,
+    network_namespace,
 };
 use ipft_core::limit::Limit;
 use ipft_core::message;
@@ -51,10 +52,12 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let packet_filter = packet_filter(options)?;
     let inner_filter = inner_filter(options)?;
     let place = place(options, &root)?;
+    let type_bytes = TypeBytes::new(&root);
+    let types = type_bytes.types();
     let condition = options
         .condition
         .as_deref()
-        .map(|text| expression::condition(text, &root));
+        .map(|text| expression::condition(text, &types));
     let condition = condition.transpose()?;
     if let Some(failure) = checks::first_failure(&root) {
         bail!(
@@ -74,7 +77,7 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
         options.verbose,
         Some(signals.fd()),
     )?;
-    let mut extension = extension(options, &plugins, &root, &signals)?;
+    let mut extension = extension(options, &plugins, &root, &types, &signals)?;
     let show = match options.show.beside(extension.schema()) {
         Ok(show) => show,
         Err(name) => bail!(
@@ -105,9 +108,13 @@ pub fn trace(options: &Options, command_line: Vec<String>) -> anyhow::Result<Out
     let loaded = LoadedModules::read(&root);
     let functions = match options.drops {
         Some(_) => no_functions(),
-        None => find_functions(&root, &options.filter, options.follow.is_some())?,
+        None => find_functions(&root, &types, &options.filter, options.follow.is_some())?,
     };
-    let drops = options.follow.map(|_| Drops::read(&root)).unwrap_or_default();
+    let drops = options.follow.map(|_| Drops::read(&root, &types));
+    let drops = drops.unwrap_or_default();
+    // Megabytes, of which a trace that runs for weeks needs nothing more.
+    drop(types);
+    drop(type_bytes);
     let buffer = buffer(options, &root)?;
     let show = match buffer {
         Buffer::Ring { .. } => show,
@@ -493,7 +500,13 @@ fn buffer(options: &Options, root: &Root) -> anyhow::Result<Buffer> {
     })
 }
 
-fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signals) -> anyhow::Result<Extension> {
+fn extension(
+    options: &Options,
+    plugins: &Plugins,
+    root: &Root,
+    types: &Types<'_>,
+    signals: &Signals,
+) -> anyhow::Result<Extension> {
     if !options.expressions.is_empty() {
         if options.extension.is_some() || plugins.extension(root)?.is_some() {
             bail!(
@@ -501,7 +514,7 @@ fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signal
                  them out"
             );
         }
-        let fields = expression::fields(&options.expressions, root)?;
+        let fields = expression::fields(&options.expressions, types)?;
         return Ok(Extension::from_fields(fields));
     }
     if let Some(extension) = plugins.extension(root)? {
@@ -520,7 +533,7 @@ fn extension(options: &Options, plugins: &Plugins, root: &Root, signals: &Signal
         Some(ExtensionFile::Object(path)) => Extension::from_object(path, root)?,
         Some(ExtensionFile::Script(path)) => {
             let tell = Box::new(|message: &str| message!("ipft: {message}"));
-            match Extension::from_function(path, root)? {
+            match Extension::from_function(path, types)? {
                 Some(extension) => extension,
                 None => Extension::from_script(path, print, signals.fd(), tell)?,
             }
