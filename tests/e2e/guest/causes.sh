@@ -149,7 +149,7 @@ full_buffer() {
 	# Not by a function, of which the shell would be stopped and not the program.
 	ip netns exec b nc -d -u -l 4401 >/dev/null &
 	local receiver=$!
-	wait_until 10 sh -c "ip netns exec b ss -Hlun sport = :4401 | grep -q ."
+	wait_until 60 sh -c "ip netns exec b ss -Hlun sport = :4401 | grep -q ."
 	kill -STOP "$receiver"
 	datagram a 10.0.0.2 4401 20 1000
 	settle
@@ -164,7 +164,7 @@ holding() {
 	ip netns exec b perl -e "use Socket; $1; \$| = 1; print qq(ready\\n); sleep 60" >held &
 	local holder=$!
 	shift
-	wait_until 10 grep -q ready held
+	wait_until 60 grep -q ready held
 	"$@"
 	settle
 	kill -KILL "$holder"
@@ -344,7 +344,7 @@ is_blocked() {
 	in_ns bridge bridge link show dev pd | grep -q 'state disabled'
 }
 stp_port() {
-	wait_until 5 is_blocked
+	wait_until 60 is_blocked
 	datagram d 10.9.0.9 4013
 	in_ns bridge bridge link set dev pd state 3
 }

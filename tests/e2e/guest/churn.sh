@@ -36,13 +36,13 @@ churn() {
 		ip netns exec b iptables -A INPUT -p udp --dport "$port" -m statistic --mode nth --every 10 --packet 0 -j DROP
 		ip netns exec b udpflood receive "$port" >/dev/null &
 		receiver=$!
-		wait_until 10 sh -c "ip netns exec b ss -Hlun sport = :$port | grep -q ."
+		wait_until 60 sh -c "ip netns exec b ss -Hlun sport = :$port | grep -q ."
 		# In every other round, each packet that is sent is cloned for a listener.
 		listener=
 		if ((at % 2)); then
 			ip netns exec a tcpdump -ni va -w /dev/null 2>/tmp/tcpdump &
 			listener=$!
-			wait_until 10 grep -q listening /tmp/tcpdump
+			wait_until 60 grep -q listening /tmp/tcpdump
 		fi
 		burst "$port"
 		# shellcheck disable=SC2086 # there may be no listener

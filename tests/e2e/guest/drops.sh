@@ -89,7 +89,7 @@ if [[ $(uname -r) == 6.12.* ]]; then
 	wait_until 60 grep -q 'Trace ready' terminal
 	for count in 2 4; do
 		send 4004 2
-		wait_until 20 grep -q "^ *$count  NETFILTER_DROP" terminal
+		wait_until 60 grep -q "^ *$count  NETFILTER_DROP" terminal
 	done
 	kill -INT "$(pgrep -x ipft)"
 	wait $!

@@ -35,7 +35,7 @@ nothing_more_attached() {
 # well. The kernel frees some of it later than it detaches it.
 left_behind() {
 	note "what is left of $1"
-	wait_until 30 nothing_more_attached || :
+	wait_until 60 nothing_more_attached || :
 	cp /tmp/attached.diff "$1.left"
 }
 

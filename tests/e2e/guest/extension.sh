@@ -26,7 +26,7 @@ transfer() {
 	local listener
 	ip netns exec b nc -l -n 8000 >/tmp/received &
 	listener=$!
-	wait_until 10 sh -c 'ip netns exec b ss -Hltn sport = :8000 | grep -q .'
+	wait_until 60 sh -c 'ip netns exec b ss -Hltn sport = :8000 | grep -q .'
 	head -c 100000 /dev/zero | sh -c 'echo $$ >/tmp/cgroup/sender/cgroup.procs
 		exec ip netns exec a setpriv --reuid '"$SENDER"' --clear-groups nc -N -n -w 10 10.0.0.2 8000'
 	wait "$listener"

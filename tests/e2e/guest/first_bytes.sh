@@ -14,7 +14,7 @@ PROTOCOL=udp mark_namespace b
 for end in a/va b/vb; do
 	ip netns exec "${end%/*}" tcpdump -ni "${end#*/}" -w "/tmp/${end%/*}.pcap" 2>/dev/null &
 done
-wait_until 10 sh -c 'ip netns exec b ss -Hlun sport = :9000 | grep -q .'
+wait_until 60 sh -c 'ip netns exec b ss -Hlun sport = :9000 | grep -q .'
 sleep 2
 datagrams() {
 	taskset -c 1 ip netns exec a udpflood send 10.0.0.2 9000 "$1" 64 "$MARK"

@@ -15,7 +15,7 @@ for end in a/va b/vb; do
 done
 ip netns exec b udpflood receive 9000 >received &
 receiver=$!
-wait_until 10 sh -c 'ip netns exec b ss -Hlun sport = :9000 | grep -q .'
+wait_until 60 sh -c 'ip netns exec b ss -Hlun sport = :9000 | grep -q .'
 
 # datagrams COUNT: the socket's mark is there from the packet's making.
 datagrams() {
@@ -27,7 +27,7 @@ transfer() {
 	local listener
 	ip netns exec b nc -l -n 8000 | sha256sum >transferred &
 	listener=$!
-	wait_until 10 sh -c 'ip netns exec b ss -Hltn sport = :8000 | grep -q .'
+	wait_until 60 sh -c 'ip netns exec b ss -Hltn sport = :8000 | grep -q .'
 	head -c 300000 /dev/urandom >/tmp/data
 	ip netns exec a nc -N -n -w 10 10.0.0.2 8000 </tmp/data
 	wait "$listener"

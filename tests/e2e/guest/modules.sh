@@ -14,7 +14,7 @@ mark_arrivals b vb
 # The rule brings conntrack and NAT with it.
 start_ipft late -m "$MARK" -r "$FEW" -o jsonl --record late.ipft
 ip netns exec a iptables -t nat -A POSTROUTING -o va -j MASQUERADE
-wait_until 20 grep -q 'module nf_nat' late.err
+wait_until 60 grep -q 'module nf_nat' late.err
 ip netns exec a ping -n -q -c 1 -W 5 10.0.0.2 >ping.txt
 settle
 end_ipft late
@@ -30,7 +30,7 @@ if [ -d /sys/module/dummy ]; then
 else
 	echo no >removed.stayed
 	modprobe dummy numdummies=0
-	wait_until 20 grep -q 'module dummy, loaded during' removed.err
+	wait_until 60 grep -q 'module dummy, loaded during' removed.err
 fi
 ip -n a link add d0 type dummy
 ip -n a addr add 10.99.0.1/24 dev d0

@@ -47,7 +47,7 @@ ping_in_group() {
 send() {
 	ip netns exec b nc -l -n 8003 >/dev/null &
 	local listener=$!
-	wait_until 10 sh -c 'ip netns exec b ss -Hltn sport = :8003 | grep -q .'
+	wait_until 60 sh -c 'ip netns exec b ss -Hltn sport = :8003 | grep -q .'
 	ip netns exec a bash -c 'exec 3<>/dev/tcp/10.0.0.2/8003 && ss -Htne dport = :8003 >tcp.ss && head -c 60000 /dev/zero >&3'
 	wait "$listener"
 }
@@ -61,7 +61,7 @@ mkfifo go
 by_pid() {
 	bash -c 'echo $$ >by-pid.pid && read -r <go && exec ip netns exec a ping -q -c 1 -W 5 10.0.0.2' >/dev/null &
 	local process=$!
-	wait_until 10 sh -c "grep -qx $process by-pid.pid"
+	wait_until 60 sh -c "grep -qx $process by-pid.pid"
 	start_ipft by-pid icmp or udp --pid "$process" -o jsonl -r "$FEW"
 	echo >go
 	wait "$process"

@@ -84,7 +84,7 @@ ping_of() {
 listen() {
 	ip netns exec "$1" tcpdump -ni "$2" -w /dev/null 2>/tmp/tcpdump &
 	listener=$!
-	wait_until 10 grep -q listening /tmp/tcpdump
+	wait_until 60 grep -q listening /tmp/tcpdump
 }
 
 # xdp_of NUMBER MODE PROGRAM: a program judges what arrives at b.
@@ -108,7 +108,7 @@ receive() {
 		ip netns exec b nc -d -u -l 7778 >/dev/null &
 		receivers+=($!)
 	done
-	wait_until 10 sh -c "[ \$(ip netns exec b ss -Hlun sport = :7778 | wc -l) -eq $1 ]"
+	wait_until 60 sh -c "[ \$(ip netns exec b ss -Hlun sport = :7778 | wc -l) -eq $1 ]"
 }
 
 end_receivers() {
@@ -157,7 +157,7 @@ read_queue() {
 			}
 		}' "$1" >/tmp/reading &
 	reader=$!
-	wait_until 10 grep -q reading /tmp/reading
+	wait_until 60 grep -q reading /tmp/reading
 }
 
 # fragments_of NUMBER ADDRESS PORT: a datagram that was cut before it is sent: only its first part has a port.
@@ -181,7 +181,7 @@ fragments_of() {
 stream() {
 	ip netns exec b nc -l -n "$1" >/dev/null &
 	local listener=$!
-	wait_until 10 sh -c "ip netns exec b ss -Hltn sport = :$1 | grep -q ."
+	wait_until 60 sh -c "ip netns exec b ss -Hltn sport = :$1 | grep -q ."
 	head -c 60000 /dev/zero | ip netns exec a nc -N -n 10.0.0.2 "$1"
 	wait "$listener"
 	settle
@@ -191,7 +191,7 @@ stream() {
 retransmit() {
 	ip netns exec b nc -l -n "$1" >/dev/null &
 	local listener=$!
-	wait_until 10 sh -c "ip netns exec b ss -Hltn sport = :$1 | grep -q ."
+	wait_until 60 sh -c "ip netns exec b ss -Hltn sport = :$1 | grep -q ."
 	ip netns exec a bash -c '
 		exec 3<>"/dev/tcp/10.0.0.2/$0"
 		ip netns exec b tc filter add dev vb ingress matchall action drop

@@ -26,7 +26,7 @@ press() {
 	note "key $1"
 	seen=$(($(stat -c %s top.screen) + 1))
 	printf "$1" >&7
-	wait_until 30 shown "$2"
+	wait_until 60 shown "$2"
 }
 
 script -qefc "stty rows 24 cols 120; stty -a >before
@@ -35,13 +35,13 @@ script -qefc "stty rows 24 cols 120; stty -a >before
 seen=1
 wait_until 60 shown '1 packets'
 ping_b
-wait_until 30 shown 'icmp echo reply'
+wait_until 60 shown 'icmp echo reply'
 press '/reply' '/reply_'
 press '\033' 'Tab pane'
 press 'w' 'RECORDING'
 ip netns exec b iptables -A INPUT -p icmp -j DROP
 ping_b
-wait_until 30 shown 'DROPPED'
+wait_until 60 shown 'DROPPED'
 press 'p' 'FROZEN'
 press '\r' 'Esc back'
 press '\033' 'Tab pane'

@@ -73,7 +73,7 @@ tcp_exchange() {
 	received=$(mktemp)
 	ip netns exec "$2" nc -l -n "$4" >"$received" &
 	listener=$!
-	wait_until 10 sh -c "ip netns exec $2 ss -Hltn sport = :$4 | grep -q ." || return 1
+	wait_until 60 sh -c "ip netns exec $2 ss -Hltn sport = :$4 | grep -q ." || return 1
 	printf '%s\n' "$line" | ip netns exec "$1" nc -N -n -w 10 "$3" "$4" || return 1
 	wait "$listener"
 	got=$(cat "$received")
