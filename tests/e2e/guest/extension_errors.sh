@@ -103,6 +103,7 @@ script() {
 }
 script no-version <<<'function decode(data) return {} end'
 script version-2 <<<'api_version = 2'
+script version-3 <<<'api_version = 3'
 script syntax <<<$'api_version = 1\nfunction decode(data)\n  return {,}\nend'
 script fails <<<$'api_version = 1\n\nerror("in the main part")'
 script init <<<$'api_version = 1\nfunction init()\n  local x = nothing.x\nend'
@@ -111,7 +112,7 @@ script no-program <<<$'api_version = 1\nprogram = {}'
 script bad-program <<<$'api_version = 1\nprogram = "\\x7fELF"'
 script emit-fails <<<$'api_version = 1\nfunction emit()\n  return io.open("nowhere.o", "rb"):read("*all")\nend'
 script rejected <<<$'api_version = 1\nprogram = io.open("rejected.o", "rb"):read("a")'
-for name in no-version version-2 syntax fails init no-function no-program bad-program emit-fails rejected; do
+for name in no-version version-2 version-3 syntax fails init no-function no-program bad-program emit-fails rejected; do
 	refused "lua-$name" -s "$name.lua"
 done
 refused lua-nowhere -s nowhere.lua
@@ -143,7 +144,7 @@ done
 script endless <<<$'api_version = 1\nlocal file = io.open("/tmp/decoding", "w")\nfunction decode(data)\n  file:write("here")\n  file:flush()\n  while true do end\nend'
 start_ipft /out/lua-endless -m 1 -r "$ONE" -s endless.lua
 datagrams 3
-wait_until 30 test -s decoding
+wait_until 60 test -s decoding
 kill -INT "$IPFT_PID"
 exit_of /out/lua-endless-wait wait "$IPFT_PID"
 aftermath lua-endless

@@ -46,7 +46,8 @@ pub enum ScriptError {
     Load(String),
     /// It is of an interface that is not supported, or does not say of which.
     #[error(
-        "the script {path} has {found}; supported is api_version = {API_VERSION} (set it as a global of the script)",
+        "the script {path} has {found}; supported are api_version = {API_VERSION} (set it as a global of the script) and, \
+         for a function in the kernel, the line 'api_version = 2'",
         path = .path.display()
     )]
     Version {

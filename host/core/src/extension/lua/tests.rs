@@ -361,7 +361,8 @@ fn a_script_of_another_version_or_none_is_refused() {
         assert_eq!(
             refusal("version", text),
             format!(
-                "the script DIR/s.lua has {found}; supported is api_version = 1 (set it as a global of the script)"
+                "the script DIR/s.lua has {found}; supported are api_version = 1 (set it as a global of the script) and, \
+                 for a function in the kernel, the line 'api_version = 2'"
             )
         );
     }

@@ -257,9 +257,11 @@ fn a_module_that_returns_nonzero_drops_the_event() {
 fn a_script_without_a_known_version_is_refused() {
     refused("lua-no-version", &["no-version.lua", "api_version = 1"]);
     refused(
-        "lua-version-2",
-        &["version-2.lua", "api_version = 2", "api_version = 1"],
+        "lua-version-3",
+        &["version-3.lua", "api_version = 3", "api_version = 1", "api_version = 2"],
     );
+    // Known, but then the function must be there.
+    refused("lua-version-2", &["version-2.lua", "has no function 'module'"]);
 }
 
 #[test]
