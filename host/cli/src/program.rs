@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::args::{self, Command, Generate};
+use crate::command::diff;
 use crate::command::doctor;
 use crate::command::plugin;
 use crate::command::replay;
@@ -103,6 +104,7 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
             drop(stdout);
             Ok(replay::replay(&options)? == Outcome::Done)
         }
+        Command::Diff(options) => Ok(diff::diff(&options, &mut Terminal::new(stdout))? == Outcome::Done),
         Command::List(options) => {
             list::list(&options, &mut stdout)?;
             Ok(true)

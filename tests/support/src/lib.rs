@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "helpers whose names say what they are")]
 
 pub mod canned;
+pub mod days;
 #[cfg(feature = "plugins")]
 pub mod hostile;
 pub mod imports;

@@ -60,6 +60,9 @@ Examples:
       ipft -m 0xdeadbeef --record trace.ipft
       ipft replay trace.ipft -o json
 
+  Compare a trace of a bad day with one of a good day:
+      ipft diff good.ipft bad.ipft
+
   Write JSON lines for another program:
       ipft -m 0xdeadbeef -o jsonl | jq .
 

@@ -63,6 +63,23 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
             let own = matches.subcommand().map_or(&matches, |(_, own)| own);
             Ok(Command::Replay(replay.into_options(own)?))
         }
+        Some(Subcommand::Diff {
+            first,
+            second,
+            top,
+            keep_privileges,
+        }) => {
+            if first == second {
+                return Err(UsageError::new(
+                    "the two recordings are the same file\n\n  tip: ipft diff good.ipft bad.ipft",
+                ));
+            }
+            Ok(Command::Diff(DiffOptions {
+                files: [first, second],
+                top: if top == 0 { usize::MAX } else { top as usize },
+                keep_privileges,
+            }))
+        }
         Some(Subcommand::Drops(drops)) => {
             let own = matches.subcommand().map_or(&matches, |(_, own)| own);
             Ok(Command::Trace(drops.into_options(own)?))

@@ -25,6 +25,8 @@ pub enum Command {
     Trace(Options),
     /// Replay a recording (`ipft replay`).
     Replay(ReplayOptions),
+    /// Compare two recordings (`ipft diff`).
+    Diff(DiffOptions),
     /// List the functions that can be traced (`-l`).
     List(ListOptions),
     /// Print a template for the author of an extension (`--gen`).
@@ -169,6 +171,17 @@ pub struct ReplayOptions {
     pub keep_privileges: bool,
     /// Print more.
     pub verbose: bool,
+}
+
+/// Options of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiffOptions {
+    /// The recordings, which are not the same file by name; `-` is standard input.
+    pub files: [PathBuf; 2],
+    /// The most lines of each kind.
+    pub top: usize,
+    /// Keep all privileges when the files are open.
+    pub keep_privileges: bool,
 }
 
 /// Outputs of a trace or a replay.

@@ -39,6 +39,29 @@ pub(super) enum Subcommand {
     ///
     /// Needs no rights and no kernel. Several files of one trace are put in order.
     Replay(Box<ReplayArgs>),
+    /// Compare two recordings: what differs between a good day and a bad one
+    ///
+    /// How packets ended, what decided about them, which functions they entered
+    /// and how often, and how long that took. Needs no rights and no kernel. For
+    /// example, with the same filter on both days:
+    ///   ipft 'tcp port 80' --record good.ipft
+    ///   ipft 'tcp port 80' --record bad.ipft
+    ///   ipft diff good.ipft bad.ipft
+    #[command(verbatim_doc_comment)]
+    Diff {
+        /// What --record wrote on the good day; '-' is stdin
+        first: PathBuf,
+        /// What --record wrote on the bad day
+        second: PathBuf,
+        /// How many lines of each kind are shown; 0 shows all
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        top: u32,
+        /// Keep all privileges when the files are open
+        ///
+        /// By default, ipft can then neither run programs nor open files or sockets.
+        #[arg(long)]
+        keep_privileges: bool,
+    },
     /// Find, examine, try and write plugins
     ///
     /// A plugin draws a trace in its own way: ipft -m 0xdeadbeef --plugin flame

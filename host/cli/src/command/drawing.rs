@@ -365,7 +365,7 @@ pub fn memory(drawing: &Drawing) -> u64 {
 }
 
 /// Returns a quarter of the memory: a trace must not make the machine run out.
-fn default_max_memory() -> u64 {
+pub fn default_max_memory() -> u64 {
     kernel::memory(&Root::system()).unwrap_or(MEMORY) / 4
 }
 

@@ -2,6 +2,7 @@
 
 mod book;
 mod demo;
+mod diff;
 mod headings;
 mod imports;
 mod manual;

@@ -9,6 +9,7 @@ mod aggregate;
 mod blocks;
 mod clashes;
 mod counter;
+pub mod difference;
 mod fields;
 mod graph;
 mod heading;

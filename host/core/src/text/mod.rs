@@ -12,6 +12,7 @@ mod visible;
 pub(crate) use clock::Clock;
 pub use json::visible_json;
 pub(crate) use json::{push_json_escaped, push_json_escaped_bytes, push_json_string};
+pub use numbers::{grouped, short_time};
 pub(crate) use numbers::{
     hex_wide, push_hex, push_hex_byte, push_hex_wide, push_nine_digits, push_signed, push_spaces, push_three_digits,
     push_unsigned, three_digits, up_to_four_digits,

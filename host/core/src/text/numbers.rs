@@ -16,6 +16,29 @@ pub(crate) fn hex_wide(value: u64) -> [u8; 18] {
     digits
 }
 
+/// Formats a number with commas between thousands.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Formats nanoseconds in few characters.
+pub fn short_time(nanoseconds: u64) -> String {
+    let value = nanoseconds as f64;
+    match nanoseconds {
+        0..1_000_000 => format!("{:.1} us", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", value / 1e6),
+        _ => format!("{:.1} s", value / 1e9),
+    }
+}
+
 /// `0x` and as many digits as the value needs.
 #[inline]
 pub(crate) fn push_hex(out: &mut Vec<u8>, value: u64) {

@@ -1,5 +1,6 @@
 //! The tests of `ipft-core` from outside, in one program. They need no kernel and no plugin.
 
+mod difference;
 mod drops;
 mod early;
 mod extension;

@@ -3,8 +3,9 @@
 use ipft_core::advice::Class;
 use ipft_core::sink::FlowKey;
 use ipft_core::sink::top::{DropCount, FlowCount, FunctionCount, Model, Packet};
+use ipft_core::text::{grouped, short_time};
 
-use super::number::{bytes, counted, grouped, time};
+use super::number::{bytes, counted};
 use super::screen::{Look, Row};
 
 /// A row, whatever its place.
@@ -85,8 +86,8 @@ pub(super) fn row(item: Item<'_>, model: &Model, sum: u64) -> Row {
             let share = 100.0 * count.count as f64 / sum.max(1) as f64;
             let mut cells = vec![grouped(count.count), format!("{share:.1} %")];
             if words.has_times() {
-                cells.push(time(count.time));
-                cells.push(time(count.time / count.count.max(1)));
+                cells.push(short_time(count.time));
+                cells.push(short_time(count.time / count.count.max(1)));
             }
             cells.push(words.function(count.function()).to_owned());
             Row {

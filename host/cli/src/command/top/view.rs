@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ipft_core::sink::top::{Model, Seen, Totals};
+use ipft_core::text::grouped;
 
 use super::item::{Item, RowKey, details, row};
 use super::keys::Key;
 use super::listing::{drops, flows, functions, packets};
-use super::number::{counted, grouped};
+use super::number::counted;
 use super::pane::{Pane, columns};
 use super::screen::{Body, List, Screen};
 
