@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use crate::args::{self, Command, Generate};
 use crate::command::diff;
 use crate::command::doctor;
+use crate::command::lua;
 use crate::command::plugin;
 use crate::command::replay;
 use crate::command::replay::info;
@@ -117,6 +118,12 @@ fn run(command: Command, command_line: Vec<String>) -> anyhow::Result<bool> {
                 Generate::LuaSkeleton => stdout.write_all(generate::LUA_SKELETON.as_bytes())?,
             }
             stdout.flush()?;
+            Ok(true)
+        }
+        Command::Lua(options) => {
+            // Lua writes to stdout by itself.
+            drop(stdout);
+            lua::run(&options)?;
             Ok(true)
         }
         Command::Plugin(command) => {

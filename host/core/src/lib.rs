@@ -24,6 +24,7 @@ pub mod privileges;
 pub mod probe;
 pub mod recording;
 pub mod run;
+pub mod script;
 mod seeded;
 pub mod selection;
 pub mod signals;

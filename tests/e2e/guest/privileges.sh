@@ -50,5 +50,10 @@ start_ipft killed -m "$MARK" -r "$FEW" --user nobody -o jsonl
 kill -9 "$IPFT_PID"
 left_behind killed
 exit_of doctor ipft doctor
+# Scripts that trace, on a device that nothing else uses.
+ip netns add own
+ip -n own link set lo up
+exit_of script ip netns exec own ipft lua "$WORK/count.lua" -x lo
+exit_of plain-script setpriv --reuid 65534 --regid 65534 --clear-groups ipft lua "$WORK/count.lua"
 ls /tmp/ring /tmp/other >files
 left_behind plain

@@ -15,7 +15,7 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 /// Meaningful words besides the options, which come from the help.
 const WORDS: &str = "\
-    -m -t -r -l -e -s -o -b -v -h -V -- - = replay plugin doctor top drops completions man list inspect check new \
+    -m -t -r -l -e -s -o -b -v -h -V -- - = replay plugin doctor lua top drops completions man list inspect check new \
     pack run bash rust function_graph kprobe-multi jsonl f.wasm f.lua f.c a=b 0xdeadbeef 0 -1 \
     18446744073709551616 1e308 99999999999999999999d 3packets 16G ^(a|b){1,1000}$ [::1]:65536 \
     icmp (tcp --follow --no-follow --select-at --netns --ifname eth? --pid --comm --cgroup --sample 1/8 --max-packets-per-second";

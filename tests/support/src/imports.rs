@@ -20,6 +20,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("core/field", &["core/event"]),
     ("core/expression", &["core/event", "core/kernel"]),
     ("core/filter", &[]),
+    ("core/script", &[]),
     ("core/probe", &["core/event", "core/filter", "core/kernel"]),
     (
         "core/extension",

@@ -58,6 +58,15 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
                 Err(error) => Err(UsageError::new(format!("cannot render the manual page: {error}"))),
             }
         }
+        Some(Subcommand::Lua { verbose, words }) => {
+            let mut words = words.into_iter();
+            let script = words.next().unwrap_or_default().into();
+            Ok(Command::Lua(LuaOptions {
+                verbose,
+                script,
+                arguments: words.collect(),
+            }))
+        }
         Some(Subcommand::Plugin { command }) => plugin_command(command, &matches),
         Some(Subcommand::Replay(replay)) => {
             let own = matches.subcommand().map_or(&matches, |(_, own)| own);

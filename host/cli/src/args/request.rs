@@ -33,10 +33,23 @@ pub enum Command {
     Generate(Generate),
     /// Check this machine (`ipft doctor`).
     Doctor,
+    /// Run a script that traces on its own (`ipft lua`).
+    Lua(LuaOptions),
     /// Manage plugins (`ipft plugin`).
     Plugin(PluginCommand),
     /// Print this to stdout and succeed: help, version, completions, the manual page.
     Print(Vec<u8>),
+}
+
+/// Options of `ipft lua`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LuaOptions {
+    /// Whether errors have the stack of Lua's calls and the verifier's log.
+    pub verbose: bool,
+    /// The script.
+    pub script: PathBuf,
+    /// What it finds in `arg`.
+    pub arguments: Vec<OsString>,
 }
 
 /// Where packets are selected, and how many of them.

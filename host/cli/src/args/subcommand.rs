@@ -1,5 +1,6 @@
 //! The subcommands, as clap knows them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -61,6 +62,28 @@ pub(super) enum Subcommand {
         /// By default, ipft can then neither run programs nor open files or sockets.
         #[arg(long)]
         keep_privileges: bool,
+    },
+    /// Run a script in Lua that traces on its own
+    ///
+    /// The script makes maps, and attaches functions of its own to the kernel, which
+    /// ipft compiles without clang. Scripts for BCC's module `bpf` run: see the page
+    /// "Scripts that trace" of the book. For example:
+    ///   ipft lua count.lua
+    ///   ipft lua -v count.lua eth0
+    /// The options of ipft stand before the script, those of the script behind it.
+    #[command(verbatim_doc_comment, override_usage = "ipft lua [OPTIONS] SCRIPT [ARGS...]")]
+    Lua {
+        /// Show the stack of an error, and the log of the kernel's verifier
+        #[arg(short, long)]
+        verbose: bool,
+        /// The script, and what it finds in `arg`
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_names = ["SCRIPT", "ARGS"]
+        )]
+        words: Vec<OsString>,
     },
     /// Find, examine, try and write plugins
     ///

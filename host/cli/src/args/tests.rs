@@ -245,6 +245,18 @@ fn subcommands_need_no_mark() {
 }
 
 #[test]
+fn words_behind_a_script_are_its_own() {
+    let Ok(Command::Lua(options)) = parse(&["lua", "-v", "count.lua", "-v", "--help", "eth0"]) else {
+        panic!()
+    };
+    let words: Vec<_> = options.arguments.iter().map(|word| word.to_str().unwrap()).collect();
+    assert_eq!((options.verbose, options.script.to_str()), (true, Some("count.lua")));
+    assert_eq!(words, ["-v", "--help", "eth0"]);
+    assert!(matches!(parse(&["lua", "count.lua"]), Ok(Command::Lua(options)) if !options.verbose));
+    assert!(parse(&["lua"]).is_err());
+}
+
+#[test]
 fn the_manual_page_documents_every_flag() {
     let page = printed(&["man"]);
     assert!(page.contains(".TH ipft 1"));

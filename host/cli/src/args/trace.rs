@@ -40,7 +40,7 @@ const LEAST_CAPTURES: u32 = 8;
     after_help = AFTER_HELP,
     after_long_help = AFTER_LONG_HELP,
     term_width = 80,
-    override_usage = "ipft FILTER... [OPTIONS]\n       ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft drops [FILTER...] [OPTIONS]\n       ipft top [FILTER...] [OPTIONS]\n       ipft replay FILE... [OPTIONS]\n       ipft diff FILE FILE [OPTIONS]\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
+    override_usage = "ipft FILTER... [OPTIONS]\n       ipft -m MARK [OPTIONS]\n       ipft -l [OPTIONS]\n       ipft --gen bpf-module-skeleton\n       ipft drops [FILTER...] [OPTIONS]\n       ipft top [FILTER...] [OPTIONS]\n       ipft replay FILE... [OPTIONS]\n       ipft diff FILE FILE [OPTIONS]\n       ipft lua SCRIPT [ARGS...]\n       ipft plugin list | inspect | check | new | pack | run\n       ipft doctor | completions SHELL | man",
     disable_help_subcommand = true,
     subcommand_help_heading = "Subcommands",
     // As in getopt_long(3): the last of several wins, and a long option may be abbreviated.

@@ -7,6 +7,7 @@ pub mod drawing;
 pub mod empty;
 mod functions;
 pub mod list;
+pub mod lua;
 pub mod plugin;
 pub mod plugins;
 pub mod replay;

@@ -18,7 +18,8 @@ fn left(kernel: Kernel) -> &'static Left {
     let run = Kernel::ALL.iter().position(|each| *each == kernel);
     RUNS[run.expect("one of the kernels")].left(|| {
         let escape = escape(kernel)?;
-        let files: [&Path; 1] = [&escape];
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/count.lua");
+        let files: [&Path; 2] = [&escape, &script];
         let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/privileges.sh"));
         guest::run(&format!("privileges-{}", kernel.series()), kernel, &files, &script)
     })
@@ -179,6 +180,37 @@ fn user_that_is_not_there_is_a_usage_error(kernel: Kernel) {
     );
 }
 
+/// Three pings are six packets, each of which is seen as it is sent and as it is received.
+fn script_counts_every_packet_of_a_device(kernel: Kernel) {
+    let said = left(kernel).text("script.err");
+    assert_eq!(left(kernel).exit("script"), 0, "{said}");
+    let mut lines: Vec<String> = left(kernel).text("script.out").lines().map(str::to_owned).collect();
+    // A hash has no order.
+    lines[2..4].sort();
+    let expected = [
+        "packets\t12\t0\t0",
+        "bytes\t1176\tnil",
+        "size\t4\t9",
+        "size\t98\t12",
+        "cpus\t12\t0",
+        "kinds\t-6\t-6",
+        "kept\tnil",
+        "largest\t255",
+        "elements\t256\t256",
+        "arguments -x lo",
+    ];
+    assert_eq!(lines, expected, "{said}");
+}
+
+fn script_without_rights_says_which_it_needs(kernel: Kernel) {
+    let said = left(kernel).text("plain-script.err");
+    assert_eq!(left(kernel).exit("plain-script"), 1, "{said}");
+    assert!(
+        said.contains("count.lua:") && said.contains("run ipft as root, or with CAP_"),
+        "{said}"
+    );
+}
+
 fn losses_are_read_and_nothing_stays_attached(kernel: Kernel) {
     assert_eq!(left(kernel).text("killed.left"), "");
     for run in ["plain", "ring", "user", "given"] {
@@ -206,6 +238,8 @@ ipft_e2e::on_every_kernel!(
     native_plugin_can_open_and_run_nothing,
     no_thread_has_a_capability,
     ring_goes_on_and_only_its_folder_is_open,
+    script_counts_every_packet_of_a_device,
+    script_without_rights_says_which_it_needs,
     user_option_leaves_another_user_without_rights,
     user_that_is_not_there_is_a_usage_error,
 );
