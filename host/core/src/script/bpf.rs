@@ -153,7 +153,7 @@ pub(super) fn add(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<()> {
         Map::create(lua, &name, entries, key, value)
     };
     module.set("map", lua.create_function(map)?)?;
-    let numbers = lua.create_function(|lua, numbers| swap(lua, numbers))?;
+    let numbers = lua.create_function(swap)?;
     module.set("ntoh", &numbers)?;
     module.set("hton", &numbers)?;
 

@@ -50,7 +50,7 @@ pub(super) fn load(program: &Program, file: &str) -> Result<OwnedFd, LoadError> 
     match try_load(program, Some(&mut log)) {
         Ok(loaded) => Ok(loaded),
         Err(_) => {
-            let log = CStr::from_bytes_until_nul(&log).map_or_else(|_| log.as_slice().into(), CStr::to_bytes);
+            let log = CStr::from_bytes_until_nul(&log).map_or_else(|_| log.as_slice(), CStr::to_bytes);
             Err(refused(program, file, &String::from_utf8_lossy(log)).unwrap_or(LoadError::Other(error)))
         }
     }

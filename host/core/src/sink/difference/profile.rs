@@ -13,7 +13,7 @@ use crate::text::visible;
 /// again while it grows, and its time from the first event to the end.
 const PACKET: u64 = 64;
 
-/// Distinct ends and decisions that are told apart. A kernel has some hundred reasons and functions that drop; a made-up
+/// Ends and decisions that are distinguished. A kernel has some hundred reasons and functions that drop; a made-up
 /// recording may have any number.
 const DISTINCT: usize = 1 << 16;
 
