@@ -1,11 +1,14 @@
 # What the fields of packets say, against what the sender and the namespaces say.
 #
-#   FEW  a regular expression for functions that see packets before, at and behind their devices
+#   FEW    a regular expression for functions that see packets before, at and behind their devices
+#   PAGE   an array: the commands of the book's page on expressions, or nothing
+#   $WORK  if there are commands, with the file that one of them names
 #
 # Leaves namespaces (the numbers of a and b), and JSON lines: ping.out, mixed.out (a ping over IPv6, a datagram from a to
 # port 5002 of b, an exchange on port 8000, a ping of 4,000 bytes, and ARP), marked.out (a ping with a mark, traced by it),
 # perf.out (a ping, by way of the perf buffer), and alone.out, a ping that an expression selects, with one group of fields.
-# Fields with names that begin with lua are expressions.
+# Fields with names that begin with lua are expressions. Of the page: page-N.out for each command, JSON lines, and
+# wrong.err, what ipft says of a field that no kernel has.
 
 network_pair
 for namespace in a b; do
@@ -58,4 +61,39 @@ trace mixed "udp or tcp or arp or icmp or icmp6[0]==128 or icmp6[0]==129 -r $FEW
 trace marked "-m 0x77 --show all -r $FEW $same" ping_b -m 119 10.0.0.2
 trace perf "icmp --perf-page-count 8 -r $FEW --show lua.len=skb.len" ping_b 10.0.0.2
 trace alone "--where (skb.network_header>0)and($ip.version==4)and($ip.protocol==1) --show iface -r $FEW" ping_b 10.0.0.2
+
+# each_of_page: runs the commands side by side, while packets come that each of them selects.
+each_of_page() {
+	local at pids=() code
+	for at in "${!PAGE[@]}"; do
+		eval "exec ${PAGE[at]} -r '$FEW' -o jsonl" >"page-$at.out" 2>"page-$at.err" &
+		pids+=($!)
+	done
+	for at in "${!PAGE[@]}"; do
+		wait_until 60 is_ready "page-$at" || :
+	done
+	ping_b 10.0.0.2
+	ping_b -m 7 10.0.0.2
+	ping_b -m "$((0xdeadbeef))" 10.0.0.2
+	tcp_exchange a b 10.0.0.2 80
+	tcp_exchange a b 10.0.0.2 8080
+	ip netns exec a ping -q -c 1 -W 1 -s 1400 192.0.2.2 >/dev/null || :
+	settle
+	kill -TERM "${pids[@]}" || :
+	for at in "${!PAGE[@]}"; do
+		code=0
+		wait "${pids[at]}" || code=$?
+		echo "$code" >"page-$at.exit"
+	done
+}
+if [ ${#PAGE[@]} -gt 0 ]; then
+	note "page"
+	# Its neighbours need no address, and none answers.
+	ip -n a link add eth0 type dummy
+	ip -n a addr add 192.0.2.1/24 dev eth0
+	ip -n a link set eth0 up
+	cp "$WORK"/examples/gso-fields.lua .
+	each_of_page
+	exit_of wrong ipft icmp --show skb.lenn
+fi
 left_behind all

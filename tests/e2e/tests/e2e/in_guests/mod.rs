@@ -17,6 +17,7 @@ mod identity;
 mod journey;
 mod list;
 mod loss;
+mod lua_page;
 mod marking;
 mod more_fields;
 mod outcome;

@@ -1,6 +1,7 @@
 //! The built-in fields of packets say what the sender and the namespaces say, on every kernel.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use ipft_e2e::fields::{self, Fields, Picture};
 use ipft_e2e::guest::{self, Left, Shared};
@@ -10,12 +11,23 @@ use xtask::kernel::Kernel;
 const FEW: &str = "^(__ip_local_out|ip_output|ip6_output|__dev_queue_xmit|ip_rcv_core|ip6_rcv_core|icmp_rcv|icmpv6_rcv|arp_rcv|\
                    udp_rcv|tcp_v4_rcv)$";
 
-fn left(kernel: Kernel) -> &'static Left {
+/// The guest also runs the commands of the page on expressions, on one kernel.
+pub(super) fn left(kernel: Kernel) -> &'static Left {
     static RUNS: [Shared; 5] = [const { Shared::new() }; 5];
     let run = Kernel::ALL.iter().position(|each| *each == kernel);
     RUNS[run.expect("a kernel of the matrix")].left(|| {
-        let script = format!("FEW='{FEW}'\n{}", include_str!("../../../guest/packet_fields.sh"));
-        guest::run(&format!("packet-fields-{}", kernel.series()), kernel, &[], &script)
+        let page = match kernel == super::lua_page::KERNEL {
+            true => super::lua_page::commands().join("\n"),
+            false => String::new(),
+        };
+        let script = format!(
+            "FEW='{FEW}'\nreadarray -t PAGE < <(printf %s '{}')\n{}",
+            page.replace('\'', r"'\''"),
+            include_str!("../../../guest/packet_fields.sh")
+        );
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples");
+        let name = format!("packet-fields-{}", kernel.series());
+        guest::run(&name, kernel, &[&examples], &script)
     })
 }
 
