@@ -34,11 +34,9 @@ pub fn diff(options: &DiffOptions, out: &mut impl Write) -> anyhow::Result<Outco
         profiles.push(profile(recorded, &signals)?);
     }
     if let [ours, theirs] = &profiles[..] {
-        let name = |path: &Path| {
-            path.file_name()
-                .unwrap_or(path.as_os_str())
-                .to_string_lossy()
-                .into_owned()
+        let name = |path: &Path| match path.as_os_str() {
+            stdin if stdin == "-" => "stdin".to_owned(),
+            whole => path.file_name().unwrap_or(whole).to_string_lossy().into_owned(),
         };
         let (name, other) = match (name(first), name(second)) {
             (name, other) if name != other => (name, other),
