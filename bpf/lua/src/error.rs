@@ -37,7 +37,7 @@ impl CompileError {
         let marked = text[start..end].chars().count().clamp(1, AFTER);
         let from = before.saturating_sub(BEFORE);
         let shown = line.chars().skip(from).take(before - from + marked + AFTER);
-        let mut excerpt: String = shown.map(|each| if is_plain(each) { each } else { ' ' }).collect();
+        let mut excerpt: String = shown.map(plain).collect();
         let _ = write!(excerpt, "\n{:indent$}{:^<marked$}", "", "", indent = before - from);
         CompileError(Box::new(Report {
             source_name: name.to_owned(),
@@ -66,8 +66,12 @@ fn floor(text: &str, byte: usize) -> usize {
     (0..=byte).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-fn is_plain(character: char) -> bool {
-    character == ' ' || character.is_alphanumeric() || character.is_ascii_punctuation()
+/// Returns a character, or a space instead of one that could steer a terminal.
+fn plain(character: char) -> char {
+    match character.is_alphanumeric() || character.is_ascii_punctuation() {
+        true => character,
+        false => ' ',
+    }
 }
 
 impl fmt::Display for CompileError {
@@ -76,7 +80,10 @@ impl fmt::Display for CompileError {
         if self.0.lines > 1 {
             write!(f, "line {}, ", self.0.line)?;
         }
-        write!(f, "column {}: {}", self.0.column, self.0.problem)?;
+        // It may quote the source, whose text is for a terminal here.
+        let problem = self.0.problem.to_string();
+        let problem: String = problem.chars().map(plain).collect();
+        write!(f, "column {}: {problem}", self.0.column)?;
         for line in self.0.excerpt.lines() {
             write!(f, "\n    {line}")?;
         }

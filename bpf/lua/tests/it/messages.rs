@@ -181,3 +181,12 @@ fn tree_that_doubles_is_refused() {
     }
     assert!(compile_condition(&text).is_err());
 }
+
+#[test]
+fn a_message_quotes_no_control_characters() {
+    let source = "mac(skb.dev.dev_addr) == '02\u{1b}[31m\u{202e}\0'";
+    let message = compile_condition(source).unwrap_err().to_string();
+    assert!(message.contains("'02 [31m"), "{message}");
+    let steers = |character: char| character != '\n' && (character.is_control() || character == '\u{202e}');
+    assert!(!message.contains(steers), "{message:?}");
+}
