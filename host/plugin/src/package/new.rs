@@ -73,6 +73,7 @@ const SDK: Template = sdk!(
     "testing/line",
     "testing/mod",
     "testing/recording",
+    "testing/recording/tests",
     "testing/symbols",
     "testing/traces",
     "testing/value",
