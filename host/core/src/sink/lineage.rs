@@ -4,7 +4,7 @@
 use super::reasons::Reasons;
 use super::texts::FunctionTexts;
 use crate::event::{Event, EventKind, NO_FUNCTION, Outcome};
-use crate::text::{push_hex, push_unsigned, push_visible};
+use crate::text::push_hex;
 
 /// In [`Lineage::end`]: the packet has not ended, which no outcome says.
 const GOES_ON: u64 = u64::MAX;
@@ -53,8 +53,7 @@ impl Lineage {
     }
 
     /// Appends ` made of 0x3 by ip_copy_metadata` and ` dropped NETFILTER_DROP in nft_do_chain`, each after the
-    /// separator if it is known. A drop has a number if the reason has no name, and neither if there is none.
-    /// `functions` are their names.
+    /// separator if it is known. `functions` are their names.
     pub(super) fn push(&self, out: &mut Vec<u8>, separator: &[u8], reasons: &Reasons, functions: &FunctionTexts) {
         let push_function = |out: &mut Vec<u8>, word: &[u8], function: u32| {
             if (function as usize) < functions.len() {
@@ -78,18 +77,7 @@ impl Lineage {
         }
         let outcome = Outcome::of_word(self.end);
         out.extend_from_slice(separator);
-        out.extend_from_slice(reasons.word(outcome, self.dropper).as_bytes());
-        match (outcome, reasons.name(outcome)) {
-            (_, Some(name)) => {
-                out.push(b' ');
-                push_visible(out, name);
-            }
-            (Outcome::Dropped { reason }, None) if reason != 0 => {
-                out.extend_from_slice(b" reason ");
-                push_unsigned(out, reason.into());
-            }
-            _ => {}
-        }
+        reasons.push_end(out, outcome, self.dropper);
         push_function(out, b" in ", self.dropper);
         if self.whole != 0 {
             out.push(b' ');

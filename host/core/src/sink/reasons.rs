@@ -1,7 +1,9 @@
-//! The kernel's reasons to drop packets: their names, and what is known about each. Imports `advice` and `event`.
+//! The kernel's reasons to drop packets: their names, and what is known about each. Imports `advice`, `event` and
+//! `text`.
 
 use crate::advice::{self, Class, NO_REASON};
 use crate::event::{Function, Outcome, Trace};
+use crate::text::{push_unsigned, push_visible};
 
 /// The names of a trace's reasons, and the functions on which advice depends.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +71,23 @@ impl Reasons {
             let advice = self.advice(outcome, function);
             advice.map_or(Class::Lost, |index| advice::all()[index].class)
         })
+    }
+
+    /// Appends how a packet ended, as `dropped NETFILTER_DROP`: a drop has a number if the reason has no name, and neither
+    /// if there is none.
+    pub(super) fn push_end(&self, out: &mut Vec<u8>, outcome: Outcome, function: u32) {
+        out.extend_from_slice(self.word(outcome, function).as_bytes());
+        match (outcome, self.name(outcome)) {
+            (_, Some(name)) => {
+                out.push(b' ');
+                push_visible(out, name);
+            }
+            (Outcome::Dropped { reason }, None) if reason != 0 => {
+                out.extend_from_slice(b" reason ");
+                push_unsigned(out, reason.into());
+            }
+            _ => {}
+        }
     }
 
     /// Returns the word for how a packet ended. A drop that is no loss is `discarded`.

@@ -136,15 +136,12 @@ impl Profile {
     pub(super) fn ends(&self) -> BTreeMap<String, u64> {
         let mut ends = self.ends.named(|word, function| {
             let outcome = Outcome::of_word(word);
-            let mut text = self.reasons.word(outcome, function).to_owned();
-            match (outcome, self.reasons.name(outcome)) {
-                (_, Some(name)) => text = format!("{text} {}", visible(name)),
-                (Outcome::Dropped { reason }, None) if reason != 0 => text = format!("{text} reason {reason}"),
-                _ => {}
-            }
+            let mut text = Vec::new();
+            self.reasons.push_end(&mut text, outcome, function);
+            let text = String::from_utf8_lossy(&text);
             match self.functions.get(function as usize) {
                 Some(function) => format!("{text} in {function}"),
-                None => text,
+                None => text.into_owned(),
             }
         });
         let open = self.packets().saturating_sub(self.ended);
