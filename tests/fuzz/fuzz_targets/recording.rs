@@ -13,6 +13,7 @@ use std::io::{self, Cursor};
 use ipft_core::event::Batch;
 use ipft_core::recording::layout::{BLOCK_HEADER, BlockHeader, FILE_HEADER, FileHeader};
 use ipft_core::recording::{Content, Input, Reader};
+use ipft_core::sink::difference::{self, Profile, Side};
 use ipft_core::sink::{Aggregate, Json, Jsonl, Sink, Text, TextOptions};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
@@ -38,6 +39,9 @@ fuzz_target!(|data: &[u8]| {
         Box::new(Jsonl::new(io::sink())),
         Box::new(Text::new(io::sink(), TextOptions::default())),
     ];
+    // Compared with itself at the end.
+    let mut profile = Profile::new(MEMORY);
+    profile.start(&trace).expect("it draws no fields");
     // A sink may refuse the fields that a recording claims to have.
     sinks.retain_mut(|sink| sink.start(&trace).is_ok());
     let mut summary = None;
@@ -48,6 +52,7 @@ fuzz_target!(|data: &[u8]| {
             Content::Events => {
                 while events < MOST && reader.fill(&mut batch, 4096) {
                     events += batch.events.len();
+                    profile.events(&batch).expect("it writes nothing");
                     for sink in &mut sinks {
                         sink.events(&batch).expect("whatever is in an event, it can be drawn");
                     }
@@ -65,6 +70,12 @@ fuzz_target!(|data: &[u8]| {
         sink.finish(&summary)
             .expect("whatever is in a summary, it can be drawn");
     }
+    profile.finish(&summary).expect("it writes nothing");
+    let side = Side {
+        name: "a.ipft",
+        profile: &profile,
+    };
+    difference::write(&mut io::sink(), side, side, usize::MAX).expect("nothing is written");
 });
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
