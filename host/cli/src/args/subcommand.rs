@@ -66,7 +66,7 @@ pub(super) enum Subcommand {
     /// Run a script in Lua that traces on its own
     ///
     /// The script makes maps, and attaches functions of its own to the kernel, which
-    /// ipft compiles without clang. Scripts for BCC's module `bpf` run: see the page
+    /// ipft compiles without clang. What of BCC's module `bpf` is there is in the page
     /// "Scripts that trace" of the book. For example:
     ///   ipft lua count.lua
     ///   ipft lua -v count.lua eth0

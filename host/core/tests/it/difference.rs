@@ -50,6 +50,16 @@ fn two_days_of_another_length_are_alike() {
 }
 
 #[test]
+fn ends_that_no_trace_has_are_not_alike() {
+    let text = compare(
+        day(&FUNCTIONS, false, 100, 5, 500),
+        day(&FUNCTIONS, false, 50, 5, 500),
+        10,
+    );
+    assert!(text.ends_with("\n\nPackets entered the same functions.\n"), "{text}");
+}
+
+#[test]
 fn only_the_lines_that_change_most_are_shown() {
     let text = compare(
         day(&FUNCTIONS, true, 100, 0, 500),

@@ -77,7 +77,10 @@ pub fn write(out: &mut dyn Write, first: Side<'_>, second: Side<'_>, top: usize)
     page.ends()?;
     page.functions()?;
     if page.same {
-        writeln!(page.out, "\nPackets ended alike and entered the same functions.")?;
+        // Of marked packets that were not followed, no trace has the ends.
+        let followed = first.profile.is_followed() && second.profile.is_followed();
+        let ended = if followed { "ended alike and " } else { "" };
+        writeln!(page.out, "\nPackets {ended}entered the same functions.")?;
     }
     Ok(())
 }
