@@ -23,7 +23,7 @@ ping_through graph -t function_graph
 # Datagrams, of which most events should be of functions that are attached in the cheapest way.
 ip netns exec b udpflood receive 9 &
 RECEIVER=$!
-sleep 0.3
+nap 0.3
 start_ipft datagrams -v -m "$MARK" -o jsonl
 ip netns exec a udpflood send 10.0.0.2 9 10 64 "$MARK" >datagrams.txt
 settle

@@ -74,11 +74,11 @@ cause() {
 	shift
 	note "$name"
 	# The clock that is read has steps of a hundredth of a second.
-	sleep 0.05
+	nap
 	start=$(uptime_now)
 	"$@" >/dev/null 2>&1 || :
 	settle
-	sleep 0.05
+	nap
 	echo "$name $start $(uptime_now)" >>times
 }
 
@@ -286,7 +286,7 @@ queue() { # queue NAMESPACE QDISC...: with a datagram for it
 	shift
 	in_ns a tc qdisc add dev va root "$@"
 	datagram a 10.0.0.2 4009 20 500
-	sleep 0.3
+	nap 0.3
 	in_ns a tc qdisc del dev va root
 }
 cause netem-loss queue a netem loss 100%
@@ -296,7 +296,7 @@ pfifo_full() {
 	in_ns a tc qdisc add dev va root handle 1: tbf rate 8kbit burst 1600 limit 100000
 	in_ns a tc qdisc add dev va parent 1:1 pfifo limit 2
 	datagram a 10.0.0.2 4009 20 500
-	sleep 0.3
+	nap 0.3
 	in_ns a tc qdisc del dev va root
 }
 cause pfifo-limit pfifo_full

@@ -17,11 +17,11 @@ whole_network_nat() {
 	mark_arrivals server vs
 }
 
-# attached: what the kernel has attached: BPF programs, links and maps, kprobes, functions that ftrace calls out of.
+# attached: what the kernel has attached: BPF programs, links and maps, kprobes, functions that ftrace calls out of. As
+# few processes as possible: a guest needs some 0.2 s for each, and this is called hundreds of times.
 attached() {
-	bpftool -j prog list | jq -r '.[] | "program \(.id) \(.type) \(.name)"'
-	bpftool -j link list | jq -r '.[] | "link \(.id) \(.type)"'
-	bpftool -j map list | jq -r '.[] | "map \(.id) \(.type) \(.name)"'
+	printf '%s list\n' prog link map | bpftool -j batch file - |
+		jq -r '.[] | .command[0] as $what | .output[] | "\($what) \(.id) \(.type) \(.name // "")"'
 	sed 's/^/kprobe /' /sys/kernel/debug/kprobes/list
 	sed 's/^/function /' /sys/kernel/tracing/enabled_functions
 }
@@ -80,7 +80,7 @@ undisturbed() {
 
 # settle: until what was sent has arrived and been freed, delayed TCP acknowledgements among it.
 settle() {
-	sleep 0.3
+	nap 0.3
 }
 
 mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing

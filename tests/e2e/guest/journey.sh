@@ -1,6 +1,7 @@
 # One kernel, all its backends: traces a ping and a TCP exchange through the NAT router with each of them.
 #
 #   BACKENDS   an array, the backends to try, each as NAME/REGEX: which functions it traces; all, where REGEX is empty
+#   KILLED     the backends, between blanks, of which a trace is ended by SIGKILL
 #   FEW        a regular expression for a handful of functions
 #   SHARED     one for the trace that three tracers make together
 #
@@ -48,6 +49,7 @@ for backend in "${BACKENDS[@]}"; do
 		[ "$tracer" = function ] || packets=(--record-bytes 64 --pcapng "$name-$tracer.pcapng")
 		undisturbed "$name-$tracer" trace "$name-$tracer" -b "$name" -t "$tracer" -r "$regex" -o jsonl "${packets[@]}"
 	done
+	[[ $KILLED == *" $name "* ]] || continue
 	if start_ipft "$name-killed" -m "$MARK" -b "$name" -t function_graph -r "$FEW"; then
 		attached >"$name-killed.during"
 		kill -9 "$IPFT_PID"

@@ -47,7 +47,7 @@ ping_in_group() {
 send() {
 	ip netns exec b nc -l -n 8003 >/dev/null &
 	local listener=$!
-	wait_until 60 sh -c 'ip netns exec b ss -Hltn sport = :8003 | grep -q .'
+	wait_until 60 is_listening "$listener" 8003
 	ip netns exec a bash -c 'exec 3<>/dev/tcp/10.0.0.2/8003 && ss -Htne dport = :8003 >tcp.ss && head -c 60000 /dev/zero >&3'
 	wait "$listener"
 }

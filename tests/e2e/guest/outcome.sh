@@ -56,7 +56,7 @@ merged() {
 	start_ipft merged 'tcp dst port 8005' -o jsonl -r '^(ip_rcv|tcp_v4_rcv|tcp_v4_do_rcv|tcp_rcv_established)$'
 	ip netns exec b nc -l -n 8005 >/dev/null &
 	listener=$!
-	wait_until 60 sh -c "ip netns exec b ss -Hltn sport = :8005 | grep -q ."
+	wait_until 60 is_listening "$listener" 8005
 	kill -STOP "$listener"
 	{ sleep 1; for line in first second third; do echo "$line"; sleep 1; done; kill -CONT "$listener"; } |
 		ip netns exec a nc -N -n -w 10 10.0.0.2 8005

@@ -181,7 +181,7 @@ fragments_of() {
 stream() {
 	ip netns exec b nc -l -n "$1" >/dev/null &
 	local listener=$!
-	wait_until 60 sh -c "ip netns exec b ss -Hltn sport = :$1 | grep -q ."
+	wait_until 60 is_listening "$listener" "$1"
 	head -c 60000 /dev/zero | ip netns exec a nc -N -n 10.0.0.2 "$1"
 	wait "$listener"
 	settle
@@ -191,7 +191,7 @@ stream() {
 retransmit() {
 	ip netns exec b nc -l -n "$1" >/dev/null &
 	local listener=$!
-	wait_until 60 sh -c "ip netns exec b ss -Hltn sport = :$1 | grep -q ."
+	wait_until 60 is_listening "$listener" "$1"
 	ip netns exec a bash -c '
 		exec 3<>"/dev/tcp/10.0.0.2/$0"
 		ip netns exec b tc filter add dev vb ingress matchall action drop

@@ -73,7 +73,7 @@ tcp_exchange() {
 	received=$(mktemp)
 	ip netns exec "$2" nc -l -n "$4" >"$received" &
 	listener=$!
-	wait_until 60 sh -c "ip netns exec $2 ss -Hltn sport = :$4 | grep -q ." || return 1
+	wait_until 60 is_listening "$listener" "$4" || return 1
 	printf '%s\n' "$line" | ip netns exec "$1" nc -N -n -w 10 "$3" "$4" || return 1
 	wait "$listener"
 	got=$(cat "$received")
@@ -81,11 +81,20 @@ tcp_exchange() {
 	[ "$got" = "$line" ] || { echo "tcp_exchange: the server received '$got'" >&2; return 1; }
 }
 
-# nap: a twentieth of a second, without a process: one costs 10 to 20 ms under emulation, and a loop that waits would
+# nap [SECONDS]: a twentieth of a second, without a process: one costs 100 ms under emulation, and a loop that waits would
 # take a third of the time from what it waits for. Nothing ever comes out of this pipe.
 exec {NAP}<> <(:)
 nap() {
-	read -rt 0.05 -u "$NAP" || :
+	read -rt "${1:-0.05}" -u "$NAP" || :
+}
+
+# is_listening PID PORT: whether the process's namespace has a TCP socket of IPv4 that listens there. Without a process.
+is_listening() {
+	local sockets='' port
+	printf -v port %04X "$2"
+	read -rd '' sockets <"/proc/$1/net/tcp" || :
+	# State 0A is TCP_LISTEN (include/net/tcp_states.h).
+	[[ $sockets == *":$port 00000000:0000 0A "* ]]
 }
 
 # is_ready NAME: whether an ipft whose stderr is NAME.err says that it traces. Without a process, too.
@@ -134,7 +143,7 @@ start_ipft() {
 # does not end in time (180). SIGTERM and not SIGINT, which a shell without job control makes its background jobs ignore.
 stop_ipft() {
 	local code=0 watchdog
-	sh -c "sleep ${1:-180} && echo 'ipft did not end in ${1:-180} s: killing it' >&2 && kill -9 $IPFT_PID" &
+	(nap "${1:-180}" && echo "ipft did not end in ${1:-180} s: killing it" >&2 && kill -9 "$IPFT_PID") &
 	watchdog=$!
 	kill -TERM "$IPFT_PID" 2>/dev/null || :
 	# No polling: under emulation that would take the CPU from what it waits for.

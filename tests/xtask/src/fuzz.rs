@@ -8,6 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
@@ -82,10 +84,25 @@ pub fn run(arguments: &[String]) -> Result<()> {
     packages::install(&[packages::BUILD, packages::FUZZ])?;
     let programs = build(&targets)?;
     let seeds = seeds()?;
-    for target in targets {
-        fuzz(&programs.join(target), target, &seeds, seconds)?;
-    }
-    Ok(())
+    fuzz_all(&programs, &targets, &seeds, seconds)
+}
+
+/// Runs as many targets at the same time as there are CPUs: a fuzzer uses one.
+fn fuzz_all(programs: &Path, targets: &[&str], seeds: &Path, seconds: u32) -> Result<()> {
+    let waiting = Mutex::new(targets.iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next().copied();
+    let work = || {
+        while let Some(target) = next() {
+            fuzz(&programs.join(target), target, seeds, seconds)?;
+        }
+        Ok(())
+    };
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..cpus).map(|_| scope.spawn(work)).collect();
+        let mut ended = workers.into_iter().map(|worker| worker.join().ok());
+        ended.try_for_each(|done| done.context("a thread that runs a fuzzer panicked")?)
+    })
 }
 
 /// Paths.
@@ -210,7 +227,7 @@ fn seed(step: &Step, source: &Path, seeds: &Path) -> Result<()> {
 fn fuzz(program: &Path, target: &str, seeds: &Path, seconds: u32) -> Result<()> {
     let corpus = made(folder().join("corpus").join(target))?;
     let artifacts = made(folder().join("artifacts").join(target))?;
-    let temporary = made(folder().join("tmp"))?;
+    let temporary = made(folder().join("tmp").join(target))?;
     let longest = if target == "component" {
         LONGEST_COMPONENT
     } else {

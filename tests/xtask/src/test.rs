@@ -107,6 +107,7 @@ struct Selection {
     kernel: Option<Kernel>,
     backend: Option<String>,
     name: Option<String>,
+    every_kernel: bool,
     rest: Vec<String>,
 }
 
@@ -128,6 +129,7 @@ impl Selection {
                         selection.backend = Some(value.to_owned());
                     }
                 }
+                "--every-kernel" if inline.is_none() => selection.every_kernel = true,
                 "--" => selection.rest.extend(words.by_ref().map(str::to_owned)),
                 _ if !word.starts_with('-') && selection.name.is_none() => selection.name = Some(word.to_owned()),
                 _ => selection.rest.push(word.to_owned()),
@@ -170,6 +172,9 @@ fn chosen(selection: &Selection, parts: &mut Parts) -> Result<()> {
     parts.time("end-to-end tests", || {
         let mut cargo = end_to_end();
         cargo.args(&selection.rest).arg("--exact").args(names);
+        if selection.every_kernel || selection.kernel.is_some() {
+            cargo.arg("--include-ignored");
+        }
         if let Some(backend) = &selection.backend {
             cargo.env(BACKEND, backend);
         }
@@ -200,6 +205,9 @@ fn all(selection: &Selection, parts: &mut Parts) -> Result<()> {
     let in_guests = parts.time("tests in guests", || {
         let mut cargo = end_to_end();
         cargo.arg(IN_GUESTS).args(&selection.rest);
+        if selection.every_kernel {
+            cargo.arg("--include-ignored");
+        }
         pass(cargo)
     });
     print_slowest();
@@ -271,6 +279,8 @@ mod tests {
         assert_eq!(selection.backend.as_deref(), Some("kprobe-multi"));
         assert_eq!(selection.name.as_deref(), Some("journey"));
         assert_eq!(selection.rest, ["--nocapture"]);
+        assert!(!selection.every_kernel);
+        assert!(parse("--every-kernel").unwrap().every_kernel);
         assert_eq!(parse("").unwrap(), Selection::default());
     }
 

@@ -3,7 +3,7 @@
 use ipft_e2e::fields::{self, Fields};
 use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Outcome, Recording};
-use ipft_e2e::on_every_kernel;
+use ipft_e2e::on_three_kernels;
 use xtask::kernel::Kernel;
 
 const FEW: &str = "^(__ip_local_out|ip_output|__dev_queue_xmit|ip_rcv|nf_nat_manip_pkt|udp_rcv|tcp_v4_rcv|icmp_rcv)$";
@@ -309,7 +309,7 @@ fn waits_for_an_address_and_in_a_qdisc_are_shown(kernel: Kernel) {
     }
 }
 
-on_every_kernel!(
+on_three_kernels!(
     waits_for_an_address_and_in_a_qdisc_are_shown,
     each_verdict_names_its_chain_or_table,
     verdicts_of_tc_and_xdp_name_what_decided,

@@ -2,7 +2,7 @@
 
 use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Event, Outcome, Recording};
-use ipft_e2e::on_every_kernel;
+use ipft_e2e::on_three_kernels;
 use xtask::kernel::Kernel;
 
 fn left(kernel: Kernel) -> &'static Left {
@@ -155,7 +155,7 @@ fn nothing_of_it_stays_attached(kernel: Kernel) {
 
 ipft_e2e::on_kernels!([on_6_12: V6_12], a_terminal_keeps_the_table);
 
-on_every_kernel!(
+on_three_kernels!(
     every_drop_of_a_flood_is_counted,
     each_drop_is_an_entry_and_an_end,
     drops_of_other_packets_are_shown_beside_a_trace,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipft_e2e::calls;
 use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Event, Kind, Recording, entries, follows};
-use ipft_e2e::on_every_kernel;
+use ipft_e2e::on_three_kernels;
 use xtask::kernel::Kernel;
 
 /// Functions that tell a packet's way, its makers and its end.
@@ -240,7 +240,7 @@ fn wrong_filters_are_usage_errors(kernel: Kernel) {
     }
 }
 
-on_every_kernel!(
+on_three_kernels!(
     a_ping_is_followed_through_the_pair,
     fragments_are_made_of_the_packet,
     only_the_connection_of_the_filter_is_seen,

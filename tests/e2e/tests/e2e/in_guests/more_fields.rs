@@ -3,7 +3,7 @@
 
 use ipft_e2e::fields::{self, Fields};
 use ipft_e2e::guest::{self, Left, Shared};
-use ipft_e2e::on_every_kernel;
+use ipft_e2e::on_three_kernels;
 use xtask::kernel::Kernel;
 
 const FEW: &str = "^(__ip_local_out|ip_output|__dev_queue_xmit|dev_hard_start_xmit|ip_rcv|icmp_rcv|tcp_v4_rcv)$";
@@ -254,7 +254,7 @@ fn no_field_leaves_anything_behind(kernel: Kernel) {
     assert_eq!(left(kernel).text("all.left"), "");
 }
 
-on_every_kernel!(
+on_three_kernels!(
     a_sent_packet_has_the_process_that_sends_it,
     a_sent_packet_has_its_socket_and_group,
     a_connection_has_the_cookie_that_ss_shows,

@@ -8,7 +8,7 @@ use anyhow::Result;
 use ipft_e2e::compiler;
 use ipft_e2e::guest::{self, Left, Shared};
 use ipft_e2e::jsonl::{Birth, Event, Outcome, Recording};
-use ipft_e2e::on_every_kernel;
+use ipft_e2e::on_three_kernels;
 use ipft_plugin::testing;
 use xtask::kernel::Kernel;
 use xtask::workspace;
@@ -483,7 +483,7 @@ fn stories_are_as_in_their_file(kernel: Kernel) {
     testing::golden(workspace::root().join(golden), stories.as_bytes());
 }
 
-on_every_kernel!(
+on_three_kernels!(
     a_bridge_copies_what_it_floods,
     a_delivered_packet_has_no_children,
     the_search_for_a_neighbour_takes_a_copy,

@@ -1,7 +1,7 @@
 //! The text for people names packets, shows what changes, and ends with a sum, on every kernel.
 
 use ipft_e2e::guest::{self, Left, Shared};
-use ipft_e2e::on_every_kernel;
+use ipft_e2e::on_three_kernels;
 use xtask::kernel::Kernel;
 
 const FEW: &str = "^(__ip_local_out|ip_output|__dev_queue_xmit|ip_rcv_core|icmp_rcv|tcp_v4_rcv|__copy_skb_header|\
@@ -186,7 +186,7 @@ fn a_dropped_packet_has_its_reason_and_place(kernel: Kernel) {
     assert!(shown.ends_with("\n1 packet: 1 dropped. Nothing was lost.\n"), "{shown}");
 }
 
-on_every_kernel!(
+on_three_kernels!(
     a_dropped_packet_has_its_reason_and_place,
     a_ping_has_headings_and_changes,
     fragments_name_their_parents,

@@ -2,7 +2,7 @@
 
 use ipft_e2e::fields::{self, Fields, Picture};
 use ipft_e2e::guest::{self, Left, Shared};
-use ipft_e2e::on_every_kernel;
+use ipft_e2e::on_three_kernels;
 use xtask::kernel::Kernel;
 
 const FEW: &str = "^(__ip_local_out|ip_rcv_core|icmp_rcv|udp_rcv)$";
@@ -135,7 +135,7 @@ fn nothing_is_left_behind(kernel: Kernel) {
     assert_eq!(left(kernel).text("all.left"), "");
 }
 
-on_every_kernel!(
+on_three_kernels!(
     both_headers_select_the_packet,
     all_that_is_inside_is_selected,
     headers_that_a_program_wrote_are_found,
