@@ -18,7 +18,7 @@ whole_network_nat() {
 }
 
 # attached: what the kernel has attached: BPF programs, links and maps, kprobes, functions that ftrace calls out of. As
-# few processes as possible: a guest needs some 0.2 s for each, and this is called hundreds of times.
+# few processes as possible: these cost 0.15 s each under emulation, and this is called hundreds of times.
 attached() {
 	printf '%s list\n' prog link map | bpftool -j batch file - |
 		jq -r '.[] | .command[0] as $what | .output[] | "\($what) \(.id) \(.type) \(.name // "")"'

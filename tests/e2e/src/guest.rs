@@ -82,15 +82,15 @@ fn note_time(name: &str, time: Duration) -> Result<()> {
 /// Name prefixes of the slowest scripts, slowest first: they start before others, so that no CPU is idle at the end.
 const LONG: [&str; 10] = [
     "extension-",
-    "decisions-",
     "journey-",
-    "causes-",
+    "plugins",
     "marking-",
     "follow-",
-    "command-line",
-    "loss-",
     "recording",
-    "privileges-",
+    "filter-",
+    "packet-fields-",
+    "command-line",
+    "causes-",
 ];
 
 /// A guest has one CPU, and also waits: each trampoline that a trace detaches takes a grace period of RCU of 0.1 to 0.2 s,

@@ -81,8 +81,8 @@ tcp_exchange() {
 	[ "$got" = "$line" ] || { echo "tcp_exchange: the server received '$got'" >&2; return 1; }
 }
 
-# nap [SECONDS]: a twentieth of a second, without a process: one costs 100 ms under emulation, and a loop that waits would
-# take a third of the time from what it waits for. Nothing ever comes out of this pipe.
+# nap [SECONDS]: waits, for a twentieth of a second by default, without a process: one costs some 50 ms under emulation, and
+# a loop that waits would take half of the time from what it waits for. Nothing ever comes out of this pipe.
 exec {NAP}<> <(:)
 nap() {
 	read -rt "${1:-0.05}" -u "$NAP" || :

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::progress::{Step, step};
 use crate::{packages, plugins, workspace};
@@ -87,22 +87,28 @@ pub fn run(arguments: &[String]) -> Result<()> {
     fuzz_all(&programs, &targets, &seeds, seconds)
 }
 
-/// Runs as many targets at the same time as there are CPUs: a fuzzer uses one.
+/// Runs as many targets at the same time as there are CPUs: a fuzzer uses one. All run, also after a find.
 fn fuzz_all(programs: &Path, targets: &[&str], seeds: &Path, seconds: u32) -> Result<()> {
     let waiting = Mutex::new(targets.iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next().copied();
-    let work = || {
-        while let Some(target) = next() {
-            fuzz(&programs.join(target), target, seeds, seconds)?;
-        }
-        Ok(())
-    };
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let finds = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..cpus).map(|_| scope.spawn(work)).collect();
-        let mut ended = workers.into_iter().map(|worker| worker.join().ok());
-        ended.try_for_each(|done| done.context("a thread that runs a fuzzer panicked")?)
-    })
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(target) = next() {
+                    if let Err(error) = fuzz(&programs.join(target), target, seeds, seconds) {
+                        finds
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(format!("{error:#}"));
+                    }
+                }
+            });
+        }
+    });
+    let finds = finds.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ensure!(finds.is_empty(), "{}", finds.join("\n"));
+    Ok(())
 }
 
 /// Paths.

@@ -13,7 +13,8 @@ The project's own commands.
 
   cargo xtask demo            trace real packets and show the result; the first thing to run
   cargo xtask test [OPTIONS] [NAME] [ARGS]
-                              run all tests, or those whose names have NAME; ARGS go to the test programs
+                              run what a change has to pass, or all tests whose names have NAME; ARGS go to the
+                              test programs
   cargo xtask vm [OPTIONS] [--] COMMAND [ARGS]
                               run a command in a guest, on a real kernel, with ipft in PATH
   cargo xtask bench kernel [OPTIONS]
@@ -37,10 +38,10 @@ The project's own commands.
 Each does the set-up that it needs: packages through apt (as root; else it says what to run), kernels and guest images
 from this machine's Debian mirror. What is fetched and built stays in target/vm; to have it made anew, remove that.
 
-Options of test; with NAME or one of them, only end-to-end tests are run, and what they need is made:
+Options of test; with NAME, --kernel or --backend, only end-to-end tests are run, and what they need is made:
   --kernel 5.10|6.1|6.12|6.18|7.2   of tests that are made for several kernels, only those of this one
   --backend NAME                    of tests that try several backends, only this one
-  --every-kernel                    also what a change is not measured by: the widest tests on 6.1 and 6.18
+  --every-kernel                    of all tests, also those on 6.1 and 6.18 that are ignored because they take long
 
 Options of vm:
   --kernel 5.10|6.1|6.12|6.18|7.2   the kernel (6.12)

@@ -171,10 +171,11 @@ fn chosen(selection: &Selection, parts: &mut Parts) -> Result<()> {
     ensure!(!names.is_empty(), "no end-to-end test is named so");
     parts.time("end-to-end tests", || {
         let mut cargo = end_to_end();
-        cargo.args(&selection.rest).arg("--exact").args(names);
-        if selection.every_kernel || selection.kernel.is_some() {
-            cargo.arg("--include-ignored");
-        }
+        // What is named is wanted, also where a whole run leaves it out.
+        cargo
+            .args(&selection.rest)
+            .args(["--include-ignored", "--exact"])
+            .args(names);
         if let Some(backend) = &selection.backend {
             cargo.env(BACKEND, backend);
         }

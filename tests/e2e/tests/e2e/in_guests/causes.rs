@@ -11,10 +11,15 @@ use ipft_e2e::jsonl::{Outcome, Recording};
 use ipft_e2e::on_three_kernels;
 use xtask::kernel::Kernel;
 
+/// The place of a kernel in the book's table.
+fn column(kernel: Kernel) -> usize {
+    let column = Kernel::ALL.iter().position(|each| *each == kernel);
+    column.expect("a kernel of the matrix")
+}
+
 fn left(kernel: Kernel) -> &'static Left {
     static RUNS: [Shared; 5] = [const { Shared::new() }; 5];
-    let run = Kernel::ALL.iter().position(|each| *each == kernel);
-    RUNS[run.expect("a kernel of the matrix")].left(|| {
+    RUNS[column(kernel)].left(|| {
         let script = include_str!("../../../guest/causes.sh");
         let xdp = super::scenarios::xdp()?;
         guest::run(&format!("causes-{}", kernel.series()), kernel, &[&xdp], script)
@@ -135,7 +140,11 @@ fn write_column(column: usize, made: &[(String, Vec<Drop>)]) {
         let mut cells = table.remove(&cause).unwrap_or_default();
         cells.resize(Kernel::ALL.len(), String::new());
         cells[column] = drops.first().map(words).unwrap_or_default();
-        let cells: Vec<String> = cells.iter().map(|cell| format!("`{cell}`").replace("``", "")).collect();
+        let code = |cell: &String| match cell.as_str() {
+            "" => String::new(),
+            cell => format!("`{cell}`"),
+        };
+        let cells: Vec<String> = cells.iter().map(code).collect();
         rows += &format!("| {cause} | {} |\n", cells.join(" | "));
     }
     let (before, rest) = text.split_once(BEGINS).expect("the page has the table");
@@ -145,8 +154,7 @@ fn write_column(column: usize, made: &[(String, Vec<Drop>)]) {
 
 fn every_cause_is_named_as_in_the_book(kernel: Kernel) {
     let made = causes(kernel);
-    let column = Kernel::ALL.iter().position(|each| *each == kernel);
-    let column = column.expect("a kernel of the matrix");
+    let column = column(kernel);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         write_column(column, &made);
     }

@@ -229,7 +229,7 @@ fn doctor_says_what_will_be_in_force(kernel: Kernel) {
     assert_eq!(line.contains("Landlock (ABI"), kernel != Kernel::V5_10, "{line}");
 }
 
-ipft_e2e::on_three_kernels!(
+ipft_e2e::on_every_kernel!(
     doctor_says_what_will_be_in_force,
     files_of_a_trace_belong_to_its_user,
     folder_of_another_user_costs_one_capability,
