@@ -104,13 +104,15 @@ is_ready() {
 	[[ $said == *'Trace ready!'* ]]
 }
 
-# wait_until SECONDS COMMAND...: until the command succeeds; fails when the time is over.
+# wait_until SECONDS COMMAND...: until the command succeeds; fails when the time is over. It naps longer each time, up to
+# a second: a command that starts processes takes the only CPU from what it waits for.
 wait_until() {
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1)) naps=(0.05 0.1 0.2 0.4 0.8) at=0
 	shift
 	until "$@"; do
 		[ "$SECONDS" -lt "$end" ] || return 1
-		nap
+		nap "${naps[at]}"
+		[ "$at" -eq 4 ] || at=$((at + 1))
 	done
 }
 

@@ -183,8 +183,16 @@ impl Run {
             add(&["-icount", "shift=0,sleep=off"]);
             add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
         }
-        // QEMU 7.2's emulation of cmpxchg16b occasionally crashes Linux 6.12; la57 costs page walks.
-        add(&["-machine", "q35", "-cpu", "max,-cx16,-la57"]);
+        // QEMU 7.2's emulation of cmpxchg16b occasionally crashes Linux 6.12; la57 costs page walks. With erms, Linux
+        // clears and copies memory with `rep stosb` and `rep movsb` (arch/x86/lib/clear_page_64.S, copy_user_64.S), which
+        // the emulator does a byte at a time: clearing pages was a fifth of the kernel's time at the start of a trace.
+        // Counted instructions keep it, so that older figures compare.
+        let cpu = if machine.icount {
+            "max,-cx16,-la57"
+        } else {
+            "max,-cx16,-la57,-erms"
+        };
+        add(&["-machine", "q35", "-cpu", cpu]);
         add(&["-m", &machine.memory.to_string(), "-smp", &machine.cpus.to_string()]);
         add(&[
             "-nodefaults",
