@@ -108,9 +108,8 @@ impl Drop for Tmux {
 fn keys_lead_from_pane_to_journey_and_back() {
     let tmux = Tmux::open();
     tmux.enter("$ipft");
-    let screen = tmux.wait_for("newest first");
+    let screen = tmux.wait_for("ended, newest first");
     assert!(screen.starts_with(SCREEN), "{screen}");
-    assert!(screen.contains("ended, newest first"), "{screen}");
     tmux.keys(&["End"]);
     tmux.wait_for("delivered after icmp_rcv");
     tmux.keys(&["Enter"]);
@@ -151,7 +150,7 @@ fn colours_of_the_screen_are_an_option() {
     ];
     for (option, is_coloured) in [("", true), ("--color always", true), ("--color never", false)] {
         tmux.enter(&format!("clear; $ipft {option}"));
-        tmux.wait_for("newest first");
+        tmux.wait_for("ended, newest first");
         let screen = tmux.tmux(&["capture-pane", "-p", "-e"]);
         assert!(screen.contains("\x1b[1m"), "{option}: {screen:?}");
         assert_eq!(
@@ -164,7 +163,7 @@ fn colours_of_the_screen_are_an_option() {
         tmux.is_as_before();
     }
     tmux.enter("clear; NO_COLOR=1 $ipft");
-    tmux.wait_for("newest first");
+    tmux.wait_for("ended, newest first");
     let screen = tmux.tmux(&["capture-pane", "-p", "-e"]);
     assert!(!colours.iter().any(|colour| screen.contains(colour)), "{screen:?}");
 }
@@ -173,7 +172,7 @@ fn colours_of_the_screen_are_an_option() {
 fn a_terminal_that_is_resized_is_drawn_anew() {
     let tmux = Tmux::open();
     tmux.enter("$ipft");
-    tmux.wait_for("newest first");
+    tmux.wait_for("ended, newest first");
     tmux.tmux(&["resize-window", "-x", "120", "-y", "40"]);
     tmux.wait(|screen| screen.lines().next().is_some_and(|line| line.len() == 120) && screen.lines().count() == 40);
     tmux.tmux(&["resize-window", "-x", "30", "-y", "8"]);
@@ -190,7 +189,7 @@ fn signals_put_the_terminal_back() {
     let tmux = Tmux::open();
     for signal in ["INT", "TERM", "HUP"] {
         tmux.enter(&format!("clear; (sleep 2; pkill -{signal} -P $$ -x ipft) & $ipft"));
-        tmux.wait_for("newest first");
+        tmux.wait_for("ended, newest first");
         let end = tmux.wait_for("Nothing was lost.");
         assert!(!end.contains(SCREEN), "{end}");
         tmux.is_as_before();
@@ -202,7 +201,7 @@ fn a_stopped_program_gives_the_terminal_to_the_shell() {
     let tmux = Tmux::open();
     for stop in ["C-z", "signal"] {
         tmux.enter("clear; $ipft");
-        tmux.wait_for("newest first");
+        tmux.wait_for("ended, newest first");
         match stop {
             "signal" => {
                 let shell = tmux.tmux(&["display-message", "-p", "#{pane_pid}"]);
@@ -216,7 +215,7 @@ fn a_stopped_program_gives_the_terminal_to_the_shell() {
         tmux.wait_for("Stopped");
         tmux.is_as_before();
         tmux.enter("fg");
-        tmux.wait_for("newest first");
+        tmux.wait_for("ended, newest first");
         tmux.keys(&["2"]);
         tmux.wait_for("most packets first");
         tmux.keys(&["q"]);
@@ -229,7 +228,7 @@ fn a_stopped_program_gives_the_terminal_to_the_shell() {
 fn a_killed_parent_ends_the_view() {
     let tmux = Tmux::open();
     tmux.enter("clear; bash -c 'echo $$ >parent; $0 replay trace.ipft -o top; true' ${ipft%% *}");
-    tmux.wait_for("newest first");
+    tmux.wait_for("ended, newest first");
     let parent = fs::read_to_string(tmux.path("parent")).unwrap();
     let killed = Command::new("kill").args(["-KILL", parent.trim()]).status();
     assert!(killed.unwrap().success());
