@@ -179,10 +179,10 @@ impl Run {
         // translating, and continues with the old instruction: a kernel that patches its functions for attaching and
         // detaching then hits a breakpoint that it has removed, and panics.
         //
-        // The buffer for translated code is limited, by default to 1 GiB: a kernel that patches its functions and compiles
-        // BPF programs fills 800 MiB within a test. Where this machine is itself a virtual one whose host takes free pages
-        // back, memory that a process uses for the first time costs 3 s of CPU time a GiB: with the limit, a test's guests
-        // took a tenth less. At 64 MiB, translating again takes more than that.
+        // A kernel that patches its functions and compiles BPF programs fills 800 MiB of the buffer for translated code
+        // within a test; the default limit is 1 GiB. Where this machine is itself a virtual one whose host takes free
+        // pages back, the first use of memory costs 3 s of CPU time a GiB. With 256 MiB, a test's guests took a tenth
+        // less; with 64 MiB more, since they translate again and again.
         add(&["-accel", "tcg,thread=single,tb-size=256"]);
         if machine.icount {
             add(&["-icount", "shift=0,sleep=off"]);

@@ -13,6 +13,8 @@ use crate::recorded::record;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// In the first line of each screen.
 const SCREEN: &str = "ipft top  icmp or host 10.0.0.2";
+/// On the first screen of the whole recording. On a busy machine, one of a part of it is drawn before.
+const ENDED: &str = "ended, newest first";
 
 /// A terminal with a shell in it.
 struct Tmux {
@@ -58,6 +60,15 @@ impl Tmux {
     fn enter(&self, line: &str) {
         self.keys(&["-l", line]);
         self.keys(&["Enter"]);
+    }
+
+    /// Sends a signal to the ipft that the shell runs.
+    fn signal(&self, name: &str) {
+        let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]);
+        let sent = Command::new("pkill")
+            .args([&format!("-{name}"), "-P", &shell, "-x", "ipft"])
+            .status();
+        assert!(sent.unwrap().success());
     }
 
     /// Waits for a screen.
@@ -108,7 +119,7 @@ impl Drop for Tmux {
 fn keys_lead_from_pane_to_journey_and_back() {
     let tmux = Tmux::open();
     tmux.enter("$ipft");
-    let screen = tmux.wait_for("ended, newest first");
+    let screen = tmux.wait_for(ENDED);
     assert!(screen.starts_with(SCREEN), "{screen}");
     tmux.keys(&["End"]);
     tmux.wait_for("delivered after icmp_rcv");
@@ -150,7 +161,7 @@ fn colours_of_the_screen_are_an_option() {
     ];
     for (option, is_coloured) in [("", true), ("--color always", true), ("--color never", false)] {
         tmux.enter(&format!("clear; $ipft {option}"));
-        tmux.wait_for("ended, newest first");
+        tmux.wait_for(ENDED);
         let screen = tmux.tmux(&["capture-pane", "-p", "-e"]);
         assert!(screen.contains("\x1b[1m"), "{option}: {screen:?}");
         assert_eq!(
@@ -163,7 +174,7 @@ fn colours_of_the_screen_are_an_option() {
         tmux.is_as_before();
     }
     tmux.enter("clear; NO_COLOR=1 $ipft");
-    tmux.wait_for("ended, newest first");
+    tmux.wait_for(ENDED);
     let screen = tmux.tmux(&["capture-pane", "-p", "-e"]);
     assert!(!colours.iter().any(|colour| screen.contains(colour)), "{screen:?}");
 }
@@ -172,7 +183,7 @@ fn colours_of_the_screen_are_an_option() {
 fn a_terminal_that_is_resized_is_drawn_anew() {
     let tmux = Tmux::open();
     tmux.enter("$ipft");
-    tmux.wait_for("ended, newest first");
+    tmux.wait_for(ENDED);
     tmux.tmux(&["resize-window", "-x", "120", "-y", "40"]);
     tmux.wait(|screen| screen.lines().next().is_some_and(|line| line.len() == 120) && screen.lines().count() == 40);
     tmux.tmux(&["resize-window", "-x", "30", "-y", "8"]);
@@ -188,8 +199,9 @@ fn a_terminal_that_is_resized_is_drawn_anew() {
 fn signals_put_the_terminal_back() {
     let tmux = Tmux::open();
     for signal in ["INT", "TERM", "HUP"] {
-        tmux.enter(&format!("clear; (sleep 2; pkill -{signal} -P $$ -x ipft) & $ipft"));
-        tmux.wait_for("ended, newest first");
+        tmux.enter("clear; $ipft");
+        tmux.wait_for(ENDED);
+        tmux.signal(signal);
         let end = tmux.wait_for("Nothing was lost.");
         assert!(!end.contains(SCREEN), "{end}");
         tmux.is_as_before();
@@ -201,21 +213,15 @@ fn a_stopped_program_gives_the_terminal_to_the_shell() {
     let tmux = Tmux::open();
     for stop in ["C-z", "signal"] {
         tmux.enter("clear; $ipft");
-        tmux.wait_for("ended, newest first");
+        tmux.wait_for(ENDED);
         match stop {
-            "signal" => {
-                let shell = tmux.tmux(&["display-message", "-p", "#{pane_pid}"]);
-                let stopped = Command::new("pkill")
-                    .args(["-TSTP", "-P", &shell, "-x", "ipft"])
-                    .status();
-                assert!(stopped.unwrap().success());
-            }
+            "signal" => tmux.signal("TSTP"),
             key => tmux.keys(&[key]),
         }
         tmux.wait_for("Stopped");
         tmux.is_as_before();
         tmux.enter("fg");
-        tmux.wait_for("ended, newest first");
+        tmux.wait_for(ENDED);
         tmux.keys(&["2"]);
         tmux.wait_for("most packets first");
         tmux.keys(&["q"]);
@@ -228,7 +234,7 @@ fn a_stopped_program_gives_the_terminal_to_the_shell() {
 fn a_killed_parent_ends_the_view() {
     let tmux = Tmux::open();
     tmux.enter("clear; bash -c 'echo $$ >parent; $0 replay trace.ipft -o top; true' ${ipft%% *}");
-    tmux.wait_for("ended, newest first");
+    tmux.wait_for(ENDED);
     let parent = fs::read_to_string(tmux.path("parent")).unwrap();
     let killed = Command::new("kill").args(["-KILL", parent.trim()]).status();
     assert!(killed.unwrap().success());
